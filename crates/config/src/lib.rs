@@ -1,0 +1,1 @@
+//! The configuration file: TOML in, a validated immutable model or diagnostics out.

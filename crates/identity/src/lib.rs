@@ -1,0 +1,1 @@
+//! Reads a peer identity from a verified certificate chain and writes it into headers.

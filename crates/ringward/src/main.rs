@@ -1,0 +1,2 @@
+//! Ringward: mTLS reverse proxy and API gateway.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Test double of everything around the proxy: certificate authority, clients, scripted upstream.
