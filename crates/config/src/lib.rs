@@ -1,1 +1,106 @@
 //! The configuration file: TOML in, a validated immutable model or diagnostics out.
+//!
+//! [`load`] reads a file in four steps, each in modules of its own: `decode` parses the TOML and fills the [`raw`] types,
+//! which mirror the file key by key; `build` judges them and makes the [`model`], which is what runs. Whatever is wrong is
+//! reported at once, as [`Diagnostics`] with file, line and column. There is no half-good configuration: one error
+//! refuses the file.
+//!
+//! Also here are the two searches that the checks and the data path must agree on: [`HostTable`] for host names and
+//! [`Routes`] for paths.
+//!
+//! This crate reads the configuration file and nothing else: certificates, keys and policies are only named by it. It
+//! knows no sockets, no TLS library and no policy engine.
+//!
+//! # A complete configuration
+//! ```toml
+#![doc = include_str!("../tests/sample.toml")]
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bounds;
+mod build;
+mod decode;
+mod diagnostic;
+mod host;
+pub mod model;
+mod path;
+pub mod raw;
+mod routes;
+mod suggest;
+mod system_roots;
+mod units;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use self::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Snippet};
+pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
+pub use self::model::*;
+pub use self::path::{Params, PathPattern, PathPatternError, Segment};
+pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, Routes};
+use crate::diagnostic::Source;
+
+/// Reads and checks a configuration file. Paths in it that are relative begin at its directory.
+///
+/// # Errors
+/// Everything that is wrong with it, also that it cannot be read.
+pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    let failed = |message: String, help: &str| {
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        Diagnostics::from(Diagnostic::whole_file(path, message, help))
+    };
+    let mut bytes = Vec::new();
+    let file =
+        File::open(path).map_err(|error| failed(format!("cannot be opened: {error}"), open_help(&error)))?;
+    file.take(bounds::FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(format!("cannot be read: {error}"), ""))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, path),
+        Err(error) => {
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let source = Source::new(path, &good);
+            let at = source.locate(&(good.len()..good.len()));
+            let problem = source.diagnostic(Severity::Error, &at, "not valid UTF-8 from here on".into());
+            Err(problem.with_help("TOML files are written in UTF-8").into())
+        }
+    }
+}
+
+/// Checks the text of a configuration file. `file` is what it is called in messages, and where relative paths begin.
+///
+/// # Errors
+/// Everything that is wrong with it. If it is not TOML, only that.
+pub fn parse(source: &str, file: &Path) -> Result<Config, Diagnostics> {
+    if source.len() as u64 > bounds::FILE_BYTES_MAX {
+        let help = Some("is this the configuration?".to_owned());
+        return Err(Diagnostic::whole_file(file, "is larger than 16 MiB", help).into());
+    }
+    let source = Arc::new(Source::new(file, source));
+    let (raw, problems) = decode::decode::<raw::File>(source.text());
+    let mut found = Diagnostics::new();
+    for problem in problems {
+        found.push(source.quoting(Severity::Error, &problem.span, &problem.message, problem.help.as_deref()));
+    }
+    match raw {
+        Some(raw) => build::build(&raw, source, found),
+        None => {
+            found.sort();
+            Err(found)
+        }
+    }
+}
+
+fn open_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "name the file with -c",
+        io::ErrorKind::PermissionDenied => "let the user that runs ringward read it",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

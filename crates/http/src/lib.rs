@@ -1,1 +1,66 @@
 //! HTTP/1.1 heads, framing, normalisation and hop-by-hop rules, without any I/O.
+//!
+//! Hides how bytes become a request or response that can be acted on, and how one is written again. Strict by
+//! RFC 9112: whatever two implementations could read differently is refused, never repaired, because request
+//! smuggling lives in the difference. Tokens come from `httparse`; what it lets pass is refused before or after it.
+//!
+//! Never does: reading or writing sockets, looking at a clock, buffering bodies, copying a received head to the
+//! other side. A forwarded head is written anew from its parsed parts ([`mod@write`]).
+//!
+//! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
+//! - [`ChunkedDecoder`] finds the data in a chunked body.
+//! - [`path::normalise`] makes the one path that router, policy, log and upstream see.
+//! - [`mod@write`] serialises heads and chunks.
+#![forbid(unsafe_code)]
+
+mod authority;
+mod chunked;
+mod connection;
+pub mod date;
+mod error;
+mod field;
+mod framing;
+pub mod path;
+mod request;
+mod response;
+mod scan;
+mod token;
+pub mod write;
+
+pub use chunked::{ChunkError, ChunkedDecoder, Decoded};
+pub use error::{HeadError, HostError, RequestError, ResponseError};
+pub use field::Field;
+pub use framing::BodyFraming;
+pub use path::PathError;
+pub use request::{METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
+pub use response::{RequestKind, ResponseHead};
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of a whole head, from the first byte of the start line to the empty line that ends it. Above 1 MiB it
+    /// counts as 1 MiB.
+    pub head_bytes_max: usize,
+    /// Field lines in a head.
+    pub fields_max: usize,
+}
+
+/// The two versions that this crate speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding, closes unless told otherwise.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// `"1.0"` or `"1.1"`, as in `Via`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        }
+    }
+}

@@ -1,1 +1,36 @@
-//! The data path: listener, handshake, connection, exchange.
+//! The data path of Ringward: `listener` → `handshake` → `connection` → `exchange` (`route` → `authorize` → `upstream` →
+//! `relay` → `respond`).
+//!
+//! Each stage is plain functions in a file of its name. A [`run_worker`] call per core runs them all on one thread and shares
+//! nothing with the others but [`Control`], through which the control plane publishes [`Snapshot`]s.
+//!
+//! Knows no files, signals or command line.
+#![deny(unsafe_code)]
+
+mod authorize;
+mod clock;
+mod connection;
+mod control;
+mod downstream;
+mod edits;
+mod error;
+mod exchange;
+mod handshake;
+mod io;
+mod listener;
+mod live;
+mod record;
+mod relay;
+mod request_id;
+mod respond;
+mod route;
+mod snapshot;
+mod standing;
+mod upstream;
+mod worker;
+
+pub use control::{Control, Phase};
+pub use error::{FLAGS, UPSTREAM_FLAGS};
+pub use io::{Driver, DriverMode, RuntimeError};
+pub use snapshot::{Materials, Snapshot, SnapshotError};
+pub use worker::{WorkerOptions, run_worker};

@@ -1,2 +1,124 @@
-//! Ringward: mTLS reverse proxy and API gateway.
-fn main() {}
+//! The `ringward` command: an mTLS reverse proxy that asks a policy about every request.
+//!
+//! Only the command line is in here. `server` puts a serving process together, `control` looks after it.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod check;
+mod control;
+mod demo;
+mod failure;
+mod health;
+mod load;
+mod logs;
+mod pki;
+mod policy_child;
+mod reload;
+mod server;
+mod sockets;
+mod terminal;
+mod version;
+mod watch;
+mod workers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Every worker allocates and frees its own memory, and what a snapshot frees was allocated elsewhere: an allocator for
+/// many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An mTLS reverse proxy: who is calling, by certificate, and does policy let them.
+#[derive(Debug, Parser)]
+#[command(name = "ringward", version = version_line(), propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what this is: makes certificates, an upstream and a proxy with a sample policy, and two requests.
+    Demo {
+        /// End after the two requests; the exit code says whether the first was allowed and the second denied.
+        #[arg(long)]
+        once: bool,
+        /// Port of the proxy on the loopback interface; 0 takes a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Serve.
+    ///
+    /// SIGTERM and SIGINT let connections end and then stop; a second one stops at once. SIGHUP reads the configuration and
+    /// all files again, which also happens by itself when they change.
+    Run {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and everything that it names, all problems at once.
+    Check {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make certificates for development.
+    #[command(subcommand)]
+    Pki(Pki),
+    /// Check a policy that is given on standard input, as a child process of `run` and `check`.
+    #[command(name = policy_child::SUBCOMMAND, hide = true)]
+    PolicyCheckChild {
+        cpu_seconds: u64,
+        memory_bytes: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Pki {
+    /// Make a CA, a server certificate and a few clients. Not for production: the keys are not protected.
+    Dev {
+        /// The directory; made if it is missing.
+        dir: PathBuf,
+        /// A host name or IP address of the server; may be given several times.
+        #[arg(long = "name", value_name = "NAME", default_values = pki::SERVER_NAMES)]
+        names: Vec<String>,
+    },
+}
+
+/// For `--version`.
+fn version_line() -> &'static str {
+    static LINE: LazyLock<String> = LazyLock::new(|| {
+        format!("{} (revision {}, {}, {})", version::VERSION, version::REVISION, version::ARCHITECTURE, version::PROFILE)
+    });
+    &LINE
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo { once, port } => demo::run(once, port),
+        Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
+        Command::Check { config, json } => check::run(&config, json),
+        Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
+        Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
+            return policy_child::run_child(cpu_seconds, memory_bytes);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Reported(_)) {
+                terminal::complain(&failure);
+            }
+            failure.exit_code()
+        }
+    }
+}

@@ -1,1 +1,38 @@
-//! The metric catalogue, per-worker shards and the access, decision and security records.
+//! What an operator sees of Ringward: the metric catalogue, per-worker counters, and the access, handshake and event
+//! records.
+//!
+//! Workers count into a [`Shard`] and push records into a [`RecordSender`]; both are theirs alone, so that a request
+//! touches no cache line that another worker writes. The control plane gives out ids ([`Registry`]), renders a
+//! scrape ([`Exporter`]) and runs the [`LogWriter`]. This crate knows no configuration, socket, TLS or policy: others
+//! hand it names, numbers and words.
+
+#![forbid(unsafe_code)]
+
+mod cells;
+mod closed;
+mod control;
+mod exporter;
+mod histogram;
+mod json;
+mod layout;
+pub mod metrics;
+mod output;
+mod process;
+mod queue;
+mod rate;
+mod record;
+mod registry;
+mod shard;
+mod writer;
+
+pub use closed::{CloseReason, ClosedSets, Level, OTHER, PolicyOutcome, ReloadOutcome, StatusClass};
+pub use control::ControlMetrics;
+pub use exporter::{BuildInfo, CONTENT_TYPE, Exporter};
+pub use output::{LogOpenError, LogOutput, LogTarget};
+pub use queue::{Permit, QueueFull, RecordReceiver, RecordSender, record_queue};
+pub use record::{
+    AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, PeerFacts, TextField,
+};
+pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, UNMATCHED};
+pub use shard::Shard;
+pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

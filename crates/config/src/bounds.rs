@@ -1,0 +1,132 @@
+//! Defaults and bounds of every number in the configuration, each with where it comes from.
+//!
+//! Bounds refuse slips (a timeout of 10 hours for 10 seconds) and values that would take the process down. They are
+//! no advice: within them the operator decides.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A duration in the file.
+pub(crate) struct DurationBounds {
+    pub(crate) default: Duration,
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
+}
+
+/// A size or number in the file.
+pub(crate) struct NumberBounds {
+    pub(crate) default: u64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+}
+
+/// systemd kills 90 s after SIGTERM by default, so the default stays below; a long download may deserve an hour.
+pub(crate) const DRAIN_TIMEOUT: DurationBounds = durations(secs(30), millis(100)..=secs(3600));
+
+/// More threads than any machine has cores are a slip, and each costs a ring and its buffers.
+pub(crate) const WORKERS: NumberBounds = numbers(0, 1..=1024);
+
+/// 8192 records of about 1 KiB are 8 MiB per worker: a fifth of a second at 40,000 requests per second.
+pub(crate) const QUEUE_RECORDS: NumberBounds = numbers(8192, 64..=1_048_576);
+
+/// A request waits for its decision, and so does every other connection of the worker; 5 ms holds policies of some
+/// thousand rules, and one second is already an outage.
+pub(crate) const TIME_BUDGET: DurationBounds = durations(millis(5), micros(100)..=secs(1));
+
+/// One retransmission of a SYN happens after 1 s (RFC 6298 §2), so 2 s survive the loss of one packet.
+pub(crate) const CONNECT_TIMEOUT: DurationBounds = durations(secs(2), millis(1)..=secs(60));
+
+/// The limit of most gateways lies between 15 s (Envoy) and 60 s (nginx).
+pub(crate) const RESPONSE_TIMEOUT: DurationBounds = durations(secs(30), millis(1)..=secs(3600));
+
+/// Below the 75 s of nginx and the 60 s of common load balancers, so that we close first.
+pub(crate) const POOL_IDLE_TIMEOUT: DurationBounds = durations(secs(60), millis(10)..=secs(3600));
+
+/// Per worker and cluster: more unused connections than a server can hold open are of no use. The upper bound is the
+/// number of ports of one address.
+pub(crate) const POOL_IDLE_MAX: NumberBounds = numbers(256, 0..=65_536);
+
+/// `net.core.somaxconn` is 4096 since Linux 5.4; the kernel keeps the backlog in 16 bits.
+pub(crate) const BACKLOG: NumberBounds = numbers(4096, 1..=65_535);
+
+/// Common limits of open files allow 20,000 connections with one upstream connection each; 10 million is what
+/// `fs.nr_open` could be raised to on large machines.
+pub(crate) const CONNECTIONS_MAX: NumberBounds = numbers(20_000, 1..=10_000_000);
+
+/// nginx takes 4 times 8 KiB, Node 16 KiB, Envoy 60 KiB. Every connection can make us hold this much.
+pub(crate) const HEAD_BYTES_MAX: NumberBounds = numbers(32 << 10, 1 << 10..=1 << 20);
+
+/// As many as Envoy and Apache httpd allow by default.
+pub(crate) const FIELDS_MAX: NumberBounds = numbers(100, 1..=1000);
+
+/// Bodies are streamed, so this protects upstreams: enough for APIs, too little for uploads that nobody planned. Any
+/// size may be set, 0 too: no bodies at all.
+pub(crate) const BODY_BYTES_MAX_DEFAULT: u64 = 10 << 20;
+
+/// A handshake takes two round trips and a signature; 10 s hold on the slowest radio link.
+pub(crate) const HANDSHAKE_TIMEOUT: DurationBounds = durations(secs(10), millis(100)..=secs(300));
+
+/// A head fits a few packets. What takes longer is an attack that keeps connections busy (slowloris).
+pub(crate) const HEADER_TIMEOUT: DurationBounds = durations(secs(10), millis(100)..=secs(300));
+
+/// Between two reads: retransmissions of a bad link are over after 30 s.
+pub(crate) const BODY_TIMEOUT: DurationBounds = durations(secs(30), millis(100)..=secs(3600));
+
+/// Between two requests. Parked connections cost little, so long pauses are allowed.
+pub(crate) const IDLE_TIMEOUT: DurationBounds = durations(secs(60), millis(100)..=secs(86_400));
+
+/// No bound by default: a new connection costs an mTLS handshake, the dearest thing we do.
+pub(crate) const REQUESTS_PER_CONNECTION_MAX: NumberBounds = numbers(u64::MAX, 1..=u64::MAX);
+
+/// No bound by default, for the same reason; 30 days are longer than any sensible connection.
+pub(crate) const CONNECTION_AGE_MAX: DurationBounds = durations(secs(60), secs(1)..=secs(30 * 86_400));
+
+/// A client that is not known yet can make us check one signature for each intermediate that it sends: 4 cost 0.24 ms,
+/// 64 would cost 5.7 ms. Real chains have one or two.
+pub(crate) const INTERMEDIATES_MAX: NumberBounds = numbers(4, 0..=4);
+
+/// Every list in the file is bounded, so that a generated file with a fault in its loop is noticed.
+pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
+/// Addresses of one listener.
+pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
+/// Endpoints of one cluster.
+pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
+/// Names of one virtual host.
+pub(crate) const HOST_NAMES: RangeInclusive<usize> = 1..=1000;
+/// Methods of one route.
+pub(crate) const METHODS: RangeInclusive<usize> = 1..=32;
+/// Certificate extensions that policies see; each is kept per connection.
+pub(crate) const EXTENSIONS: RangeInclusive<usize> = 0..=16;
+/// Characters of an object identifier; the longest in use have about 60.
+pub(crate) const OBJECT_ID_CHARS_MAX: usize = 128;
+/// Labels of one route; each is part of every policy input.
+pub(crate) const LABELS_MAX: usize = 32;
+/// Characters of a label's text.
+pub(crate) const LABEL_CHARS_MAX: usize = 256;
+/// Characters of a name that the operator chose. Prometheus labels and log fields stay readable.
+pub(crate) const NAME_CHARS_MAX: usize = 64;
+/// Characters of our name in `Via`.
+pub(crate) const VIA_CHARS_MAX: usize = 64;
+
+/// A configuration of 10,000 routes has about 2 MB. Larger files are read by mistake.
+pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
+
+const fn durations(default: Duration, bounds: RangeInclusive<Duration>) -> DurationBounds {
+    DurationBounds { default, min: *bounds.start(), max: *bounds.end() }
+}
+
+const fn numbers(default: u64, bounds: RangeInclusive<u64>) -> NumberBounds {
+    NumberBounds { default, min: *bounds.start(), max: *bounds.end() }
+}
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn micros(count: u64) -> Duration {
+    Duration::from_micros(count)
+}

@@ -1,0 +1,261 @@
+//! Listeners: addresses, limits, and which host answers when none is asked for.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use serde_spanned::Spanned;
+
+use super::context::Context;
+use super::host::{self, Defaults};
+use super::{References, section};
+use crate::bounds;
+use crate::host::{HostPattern, HostTable};
+use crate::model::{Bind, Cluster, Host, Limits, Listener};
+use crate::raw::{self, Field};
+
+/// Builds all listeners.
+pub(super) fn listeners(
+    cx: &mut Context<'_>,
+    field: &Field<Vec<Field<raw::Listener>>>,
+    names: &mut References,
+    clusters: &BTreeMap<String, Cluster>,
+    metrics: Option<&Bind>,
+) -> Vec<Listener> {
+    if field.is_absent() {
+        cx.whole_file_error("there is no [[listener]]", "add one: without it nothing is served");
+    }
+    let mut built: Vec<Listener> = Vec::new();
+    let mut sockets = Vec::new();
+    if let Some(metrics) = metrics {
+        sockets.push(Socket { addr: metrics.addr, owner: "[admin].metrics".to_owned(), span: 0..0 });
+    }
+    for raw in cx.given(field).into_iter().flat_map(|list| list.get_ref()) {
+        let Some(raw) = cx.given(raw) else { continue };
+        let listener = listener(cx, raw, names, clusters, &mut sockets);
+        if let Some(known) = built.iter().find(|known| known.name == listener.name) {
+            let span = raw.get_ref().name.span().unwrap_or(raw.span());
+            let message =
+                format!("the name {:?} belongs to the listener at line {}", known.name, known.at.line);
+            cx.error(&span, message).help("give each listener a name of its own");
+        }
+        built.push(listener);
+    }
+    check_sockets(cx, &sockets);
+    built
+}
+
+fn listener(
+    cx: &mut Context<'_>,
+    raw: &Spanned<raw::Listener>,
+    names: &mut References,
+    clusters: &BTreeMap<String, Cluster>,
+    sockets: &mut Vec<Socket>,
+) -> Listener {
+    let (span, raw) = (raw.span(), raw.get_ref());
+    let name = cx
+        .required("name", "name = \"edge\"", &raw.name, &span)
+        .and_then(|name| cx.name("a listener", name.get_ref(), &name.span()));
+    // Unique, so that a listener without a name is not also called a duplicate.
+    let name = name.unwrap_or_else(|| format!("at line {}", cx.at(&span).line));
+    let bind = binds(cx, raw, &span, &name, sockets);
+    let limits = limits(cx, &raw.limits);
+    let defaults = Defaults { body_bytes_max: limits.body_bytes_max, clusters };
+    if raw.host.is_absent() {
+        cx.error(&span, "the listener has no [[listener.host]]")
+            .help("add one with names, certificate and client_auth: every listener speaks TLS");
+    }
+    let mut hosts = Vec::new();
+    for host in cx.given(&raw.host).into_iter().flat_map(|list| list.get_ref()) {
+        let Some(host) = cx.given(host) else { continue };
+        hosts.push(host::host(cx, host, names, &defaults));
+    }
+    let table = host_table(cx, &hosts);
+    let default_host = cx.given(&raw.default_host).and_then(|name| default_host(cx, name, &hosts, &table));
+    let backlog = cx.number("backlog", &raw.backlog, &bounds::BACKLOG);
+    Listener {
+        name,
+        bind,
+        default_host,
+        backlog: u32::try_from(backlog).unwrap_or(u32::MAX),
+        limits,
+        hosts: hosts.into_iter().filter_map(|host| host.model).collect(),
+        at: cx.at(&span),
+    }
+}
+
+/// An address to be opened.
+struct Socket {
+    addr: SocketAddr,
+    /// Who listens there, for messages.
+    owner: String,
+    span: Range<usize>,
+}
+
+fn binds(
+    cx: &mut Context<'_>,
+    raw: &raw::Listener,
+    section: &Range<usize>,
+    listener: &str,
+    sockets: &mut Vec<Socket>,
+) -> Vec<Bind> {
+    let Some(list) = cx.required("bind", "bind = [\"[::]:8443\"]", &raw.bind, section) else {
+        return Vec::new();
+    };
+    let mut binds = Vec::new();
+    for item in cx.list("bind", list, bounds::BINDS) {
+        let Some(addr) = cx.socket_addr("bind", item.get_ref(), &item.span()) else { continue };
+        sockets.push(Socket { addr, owner: format!("the listener {listener:?}"), span: item.span() });
+        binds.push(Bind { addr, at: cx.at(&item.span()) });
+    }
+    binds
+}
+
+/// Refuses addresses that overlap. SO_REUSEPORT would let both be opened, and the kernel would deal connections out.
+fn check_sockets(cx: &mut Context<'_>, sockets: &[Socket]) {
+    for (index, socket) in sockets.iter().enumerate() {
+        let split =
+            |port| sockets.iter().any(|other| other.addr == SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        let split = split(socket.addr.port());
+        if let Some(first) = sockets[..index].iter().find(|first| overlap(first.addr, socket.addr, split)) {
+            let message =
+                format!("the address {} is taken by {}, which has {}", socket.addr, first.owner, first.addr);
+            cx.error(&socket.span, message).help(
+                "an address belongs to one listener, once; \"0.0.0.0\" takes every IPv4 address, and \"[::]\" every \
+                 address unless \"0.0.0.0\" is bound as well",
+            );
+        }
+    }
+}
+
+/// Whether two addresses would take the same connections. Port 0 lets the kernel choose a free one each time. `split`
+/// says that `0.0.0.0` is bound on this port, which leaves IPv6 alone to `[::]`.
+fn overlap(a: SocketAddr, b: SocketAddr, split: bool) -> bool {
+    let takes = |wide: IpAddr, narrow: IpAddr| match wide {
+        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+        IpAddr::V6(wide) => wide.is_unspecified() && (narrow.is_ipv6() || !split),
+    };
+    // `[::ffff:10.0.0.1]` is `10.0.0.1`.
+    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    a.port() == b.port() && a.port() != 0 && (ip_a == ip_b || takes(ip_a, ip_b) || takes(ip_b, ip_a))
+}
+
+fn limits(cx: &mut Context<'_>, field: &Field<raw::Limits>) -> Limits {
+    let (raw, _) = section(cx, field);
+    let requests = &raw.requests_per_connection_max;
+    let age = &raw.connection_age_max;
+    Limits {
+        connections_max: cx.number("connections_max", &raw.connections_max, &bounds::CONNECTIONS_MAX),
+        head_bytes_max: cx.size("head_bytes_max", &raw.head_bytes_max, &bounds::HEAD_BYTES_MAX),
+        fields_max: cx.number("fields_max", &raw.fields_max, &bounds::FIELDS_MAX),
+        body_bytes_max: cx
+            .optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max)
+            .unwrap_or(Some(bounds::BODY_BYTES_MAX_DEFAULT)),
+        handshake_timeout: cx.duration(
+            "handshake_timeout",
+            &raw.handshake_timeout,
+            &bounds::HANDSHAKE_TIMEOUT,
+        ),
+        header_timeout: cx.duration("header_timeout", &raw.header_timeout, &bounds::HEADER_TIMEOUT),
+        body_timeout: cx.duration("body_timeout", &raw.body_timeout, &bounds::BODY_TIMEOUT),
+        idle_timeout: cx.duration("idle_timeout", &raw.idle_timeout, &bounds::IDLE_TIMEOUT),
+        requests_per_connection_max: cx.number_or_word(
+            "requests_per_connection_max",
+            requests,
+            "unlimited",
+            &bounds::REQUESTS_PER_CONNECTION_MAX,
+        ),
+        connection_age_max: cx.duration_or_unlimited("connection_age_max", age, &bounds::CONNECTION_AGE_MAX),
+    }
+}
+
+/// The hosts by name, as indices; a name that two hosts have is reported at the second.
+fn host_table(cx: &mut Context<'_>, hosts: &[host::Built]) -> HostTable<usize> {
+    let mut table = HostTable::new();
+    let mut first: BTreeMap<&HostPattern, &Range<usize>> = BTreeMap::new();
+    for (index, host) in hosts.iter().enumerate() {
+        for (name, span) in &host.names {
+            if table.insert(name, index).is_ok() {
+                first.insert(name, span);
+            } else if let Some(first) = first.get(name) {
+                let line = cx.at(first).line;
+                cx.error(
+                    span,
+                    format!("the name \"{name}\" appears twice on this listener, first at line {line}"),
+                )
+                .help("a name belongs to one host of a listener");
+            }
+        }
+    }
+    table
+}
+
+/// The host that answers clients that ask for none, if it may.
+///
+/// A default host must not be laxer than any other host of the listener. Otherwise a client would get in by
+/// leaving out the name of the strict host, and only the comparison of `Host` with SNI would stand between it and that host.
+fn default_host(
+    cx: &mut Context<'_>,
+    name: &Spanned<String>,
+    hosts: &[host::Built],
+    table: &HostTable<usize>,
+) -> Option<usize> {
+    let pattern = match HostPattern::parse(name.get_ref()) {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            cx.error(&name.span(), format!("`default_host`: {error}"));
+            return None;
+        }
+    };
+    let found = match &pattern {
+        HostPattern::Exact(exact) => table.lookup(exact.as_str()).copied(),
+        HostPattern::Wildcard(_) => {
+            hosts.iter().position(|host| host.names.iter().any(|(known, _)| *known == pattern))
+        }
+    };
+    let Some(index) = found else {
+        cx.error(&name.span(), format!("no host of this listener answers to {:?}", name.get_ref()))
+            .help("default_host is one of the names of a [[listener.host]] of this listener");
+        return None;
+    };
+    let default = hosts[index].model.as_ref()?;
+    for other in hosts.iter().filter_map(|host| host.model.as_ref()) {
+        if !default.client_auth.at_least_as_strict_as(&other.client_auth) {
+            let message = format!(
+                "the default host {:?} is laxer than the host at line {}: {}",
+                name.get_ref(),
+                other.at.line,
+                difference(default, other)
+            );
+            cx.error(&name.span(), message).help(
+                "take the strictest host, or leave default_host away to refuse clients that ask for no host or an unknown one, \
+                 or put hosts with other trust on a listener of their own",
+            );
+        }
+    }
+    Some(index)
+}
+
+/// In which way `default` is laxer than `other`.
+fn difference(default: &Host, other: &Host) -> String {
+    let (ours, theirs) = (&default.client_auth, &other.client_auth);
+    if ours.mode() < theirs.mode() {
+        return format!(
+            "client_auth is \"{}\" here and \"{}\" there",
+            ours.mode().as_str(),
+            theirs.mode().as_str()
+        );
+    }
+    match (ours.verification(), theirs.verification()) {
+        (Some(ours), Some(theirs)) if ours.trust != theirs.trust => {
+            format!("its clients are trusted by {:?}, the others by {:?}", ours.trust, theirs.trust)
+        }
+        (Some(ours), Some(theirs)) if ours.intermediates_max > theirs.intermediates_max => {
+            format!(
+                "intermediates_max is {} here and {} there",
+                ours.intermediates_max, theirs.intermediates_max
+            )
+        }
+        _ => "require_eku is false here and true there".to_owned(),
+    }
+}

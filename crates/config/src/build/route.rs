@@ -1,0 +1,213 @@
+//! Routes: what they match, where they go, what they are called.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_spanned::Spanned;
+
+use super::References;
+use super::context::Context;
+use super::host::Defaults;
+use crate::bounds;
+use crate::model::{HostPolicy, Route};
+use crate::path::{PathPattern, Segment};
+use crate::raw::{self, Field};
+use crate::routes::{Method, Methods, Routes};
+
+/// Builds the routes of a host.
+pub(super) fn routes(
+    cx: &mut Context<'_>,
+    field: &Field<Vec<Field<raw::Route>>>,
+    host_policy: Option<&HostPolicy>,
+    references: &mut References,
+    defaults: &Defaults<'_>,
+) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    let mut spans = Vec::new();
+    let mut lines_by_id: BTreeMap<String, u32> = BTreeMap::new();
+    for raw in cx.given(field).into_iter().flat_map(|list| list.get_ref()) {
+        let Some(raw) = cx.given(raw) else { continue };
+        let Some(route) = route(cx, raw, host_policy, references, defaults) else { continue };
+        if let Some(line) = lines_by_id.get(&route.id) {
+            let message = format!("the id {:?} belongs to the route at line {line}", route.id);
+            let (span, help) = match raw.get_ref().id.span() {
+                Some(span) => (span, "give each route of a host an id of its own"),
+                None => (raw.span(), "it was made from the template: give one of the two routes an id"),
+            };
+            cx.error(&span, message).help(help);
+        } else {
+            lines_by_id.insert(route.id.clone(), route.at.line);
+        }
+        spans.push(raw.get_ref().r#match.span().unwrap_or(raw.span()));
+        routes.push(route);
+    }
+    report_conflicts(cx, &routes, &spans);
+    routes
+}
+
+/// Routes that could never be reached.
+fn report_conflicts(cx: &mut Context<'_>, routes: &[Route], spans: &[Range<usize>]) {
+    let entries = routes.iter().map(|route| (route.path.clone(), route.methods.clone(), ()));
+    let conflicts = Routes::build(entries).err().unwrap_or_default();
+    for conflict in conflicts {
+        let first = &routes[conflict.first];
+        let methods = conflict.method.map_or_else(|| "every method".to_owned(), |method| method.to_string());
+        let message = format!(
+            "the route can never be reached: the route {:?} at line {} takes {methods} of \"{}\" already",
+            first.id, first.at.line, first.path
+        );
+        cx.error(&spans[conflict.second], message);
+    }
+}
+
+fn route(
+    cx: &mut Context<'_>,
+    raw: &Spanned<raw::Route>,
+    host_policy: Option<&HostPolicy>,
+    references: &mut References,
+    defaults: &Defaults<'_>,
+) -> Option<Route> {
+    let (span, raw) = (raw.span(), raw.get_ref());
+    let cluster = cx
+        .required("cluster", "cluster = \"NAME\"", &raw.cluster, &span)
+        .and_then(|name| references.cluster.resolve(cx, name));
+    let own_policy = cx.given(&raw.policy).and_then(|name| references.policy.resolve(cx, name));
+    let allow_encoded_slash = cx.value_or(&raw.allow_encoded_slash, false);
+    let labels = labels(cx, &raw.labels);
+    let body_bytes_max = cx.optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max);
+    let timeout = cx.optional_duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT);
+    let given_id = cx.given(&raw.id).and_then(|id| cx.name("a route", id.get_ref(), &id.span()));
+    let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span)?;
+    let methods = methods(cx, &matched.get_ref().methods);
+    let path = cx.required("path", "path = \"/orders/{id}\"", &matched.get_ref().path, &matched.span())?;
+    let path = template(cx, path, allow_encoded_slash)?;
+    let cluster = cluster?;
+    let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
+        (Some(timeout), _) => timeout,
+        (None, Some(cluster)) => cluster.response_timeout,
+        // The cluster exists but is broken, which was reported.
+        (None, None) => bounds::RESPONSE_TIMEOUT.default,
+    };
+    Some(Route {
+        id: given_id.unwrap_or_else(|| derived_id(&path, &methods)),
+        path,
+        methods,
+        cluster,
+        policy: own_policy.map(HostPolicy::Named).or_else(|| host_policy.cloned())?,
+        labels,
+        allow_encoded_slash,
+        body_bytes_max: body_bytes_max.unwrap_or(defaults.body_bytes_max),
+        response_timeout,
+        at: cx.at(&span),
+    })
+}
+
+fn template(cx: &mut Context<'_>, text: &Spanned<String>, allow_encoded_slash: bool) -> Option<PathPattern> {
+    let pattern = match PathPattern::parse(text.get_ref()) {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            let report = cx.error(&text.span(), format!("`path`: {error}"));
+            if let Some(help) = error.help() {
+                report.help(help);
+            }
+            return None;
+        }
+    };
+    if pattern.needs_encoded_slash() && !allow_encoded_slash {
+        cx.error(&text.span(), format!("no request can match \"{pattern}\": paths with %2F are refused"))
+            .help("add allow_encoded_slash = true to the route, if its upstream tells %2F from /");
+    }
+    let colon = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.starts_with(':'));
+    if pattern.segments().iter().any(colon) {
+        cx.warning(&text.span(), format!("\"{pattern}\" matches a segment that begins with ':' as it is"))
+            .help("write {name} for a segment that varies");
+    }
+    Some(pattern)
+}
+
+fn methods(cx: &mut Context<'_>, field: &Field<raw::OneOrMany>) -> Methods {
+    let Some(list) = cx.given(field) else { return Methods::All };
+    let mut methods: Vec<Method> = Vec::new();
+    for item in cx.list("methods", list, bounds::METHODS) {
+        match Method::parse(item.get_ref()) {
+            Ok(method) if methods.contains(&method) => {
+                cx.error(&item.span(), format!("the method {method} appears twice"));
+            }
+            Ok(method) => methods.push(method),
+            Err(error) => {
+                let report = cx.error(&item.span(), format!("`methods`: {error}"));
+                match *item.get_ref() {
+                    "*" | "ANY" | "any" | "ALL" | "all" => report.help("leave methods away to take all"),
+                    text if Method::parse(&text.to_ascii_uppercase()).is_ok() => {
+                        report.help(format!("write \"{}\"", text.to_ascii_uppercase()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    Methods::Only(methods)
+}
+
+fn labels(
+    cx: &mut Context<'_>,
+    field: &Field<BTreeMap<Spanned<String>, Field<String>>>,
+) -> BTreeMap<String, String> {
+    let Some(table) = cx.given(field) else { return BTreeMap::new() };
+    if table.get_ref().len() > bounds::LABELS_MAX {
+        let message = format!(
+            "`labels` has {} entries: up to {} are allowed",
+            table.get_ref().len(),
+            bounds::LABELS_MAX
+        );
+        cx.error(&table.span(), message);
+    }
+    let mut labels = BTreeMap::new();
+    for (key, value) in table.get_ref() {
+        let name = key.get_ref();
+        let word = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let first = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+        if !word || !first || name.len() > bounds::NAME_CHARS_MAX {
+            cx.error(&key.span(), format!("{name:?} is not a name for a label"))
+                .help("write lower-case letters, digits and '_', beginning with a letter");
+        }
+        let Some(value) = cx.given(value) else { continue };
+        let text = value.get_ref();
+        if text.chars().count() > bounds::LABEL_CHARS_MAX || text.chars().any(char::is_control) {
+            let message = format!("the label {name:?} is longer than {} characters", bounds::LABEL_CHARS_MAX);
+            let message = if text.chars().any(char::is_control) {
+                format!("the label {name:?} has control characters")
+            } else {
+                message
+            };
+            cx.error(&value.span(), message);
+        }
+        labels.insert(name.clone(), text.clone());
+    }
+    labels
+}
+
+/// `get-orders-id` for `GET /orders/{id}`; `root` for `/`.
+fn derived_id(path: &PathPattern, methods: &Methods) -> String {
+    let methods = match methods {
+        Methods::All => &[][..],
+        Methods::Only(methods) => methods,
+    };
+    let methods = methods.iter().map(|method| method.as_str().to_ascii_lowercase());
+    let segments = path.segments().iter().filter_map(|segment| match segment {
+        Segment::Literal(text) if text.is_empty() => None,
+        Segment::Literal(text) | Segment::Param(text) | Segment::Rest(text) => Some(text.to_string()),
+    });
+    let mut words: Vec<String> = segments.collect();
+    if words.is_empty() {
+        words.push("root".to_owned());
+    }
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+    let id: String = methods.chain(words).collect::<Vec<_>>().join("-").chars().map(plain).collect();
+    let id: String = id
+        .trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+        .chars()
+        .take(bounds::NAME_CHARS_MAX)
+        .collect();
+    if id.is_empty() { "root".to_owned() } else { id }
+}

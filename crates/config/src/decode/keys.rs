@@ -1,0 +1,234 @@
+//! What to say about keys and values that are not understood: those of later versions, those of other programs, slips.
+//!
+//! A key whose feature does not exist yet is known here by name and refused with that reason. It must never be
+//! ignored: an operator who writes `crl = ...` believes that revocation is checked.
+
+use super::quoted;
+use crate::suggest::nearest;
+
+/// Message and help for a key that is not among the `fields` of its section.
+pub(super) fn unknown(section: &str, key: &str, fields: &[&str]) -> (String, String) {
+    for (note_section, note_key, note) in KEY_NOTES {
+        if *note_section == section && *note_key == key {
+            return note.words(&format!("`{key}` in {section}"), REMOVE_KEY);
+        }
+    }
+    let help = match nearest(key, fields.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            match KEY_NOTES.iter().find(|(_, note_key, note)| *note_key == key && note.belongs_elsewhere()) {
+                Some((_, _, note)) => note.words(key, REMOVE_KEY).1,
+                None => format!("known keys: {}", fields.join(", ")),
+            }
+        }
+    };
+    (format!("unknown key `{key}` in {section}"), help)
+}
+
+/// Message and help for a value of an enumeration that is known, but is none of this version's `variants`.
+pub(super) fn value_note(choice: &str, value: &str, variants: &[&str]) -> Option<(String, String)> {
+    VALUE_NOTES
+        .iter()
+        .find(|(note_choice, note_value, _)| *note_choice == choice && *note_value == value)
+        .map(|(_, _, note)| note.words(&quoted(&[value]), &format!("write one of {}", quoted(variants))))
+}
+
+/// Why a key or value is refused although it is known.
+enum Note {
+    /// Its feature, named here, comes with a later version.
+    Later(&'static str),
+    /// It is written otherwise.
+    Instead(&'static str),
+}
+
+impl Note {
+    fn words(&self, subject: &str, way_out: &str) -> (String, String) {
+        match self {
+            Self::Later(feature) => {
+                (format!("{subject} is not available yet ({feature})"), way_out.to_owned())
+            }
+            Self::Instead(help) => (format!("{subject} is not understood"), (*help).to_owned()),
+        }
+    }
+
+    fn belongs_elsewhere(&self) -> bool {
+        matches!(self, Self::Instead(_))
+    }
+}
+
+use Note::{Instead, Later};
+
+const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never ignored";
+
+/// By section and key.
+const KEY_NOTES: &[(&str, &str, Note)] = &[
+    ("the file", "include", Later("configuration from several files")),
+    ("the file", "fleet", Later("several nodes that share state")),
+    ("the file", "etcd", Later("several nodes that share state")),
+    ("the file", "spiffe", Later("identities from the SPIFFE Workload API")),
+    ("the file", "keys", Later("a shared ring of session ticket keys")),
+    ("the file", "limits", Instead("limits belong to a listener: limits = { ... } in [[listener]]")),
+    ("the file", "listeners", Instead("write [[listener]], one table for each")),
+    ("the file", "clusters", Instead("write [cluster.NAME], one table for each")),
+    ("the file", "policies", Instead("write [policy.NAME], one table for each")),
+    ("the file", "host", Instead("write [[listener.host]] below its [[listener]]")),
+    ("the file", "route", Instead("write [[listener.host.route]] below its [[listener.host]]")),
+    ("the file", "upstream", Instead("write [cluster.NAME], one table for each")),
+    ("the file", "metrics", Instead("write metrics = \"127.0.0.1:9464\" in [admin]")),
+    ("[server]", "seccomp", Later("a process that locks itself")),
+    ("[server]", "landlock", Later("a process that locks itself")),
+    ("[server]", "user", Later("dropping privileges")),
+    ("[server]", "threads", Instead("write workers")),
+    ("[admin]", "socket", Later("the admin sockets")),
+    ("[admin]", "control_socket", Later("the admin sockets")),
+    ("[admin]", "ui", Later("the web view")),
+    ("[admin]", "traces", Later("tracing export")),
+    ("[log]", "decisions", Later("the decision log as a stream of its own")),
+    ("[log]", "format", Later("other log formats than JSON lines")),
+    ("[log]", "otlp", Later("export over OTLP")),
+    ("[trust.NAME]", "crl", Later("certificate revocation lists")),
+    ("[trust.NAME]", "ocsp", Later("OCSP")),
+    ("[trust.NAME]", "revocation", Later("certificate revocation")),
+    ("[trust.NAME]", "deny", Later("the deny list of certificates")),
+    ("[trust.NAME]", "spiffe", Later("trust bundles from the SPIFFE Workload API")),
+    ("[trust.NAME]", "path", Instead("write ca = [\"FILE-OR-DIRECTORY\"]")),
+    (
+        "[trust.NAME]",
+        "system",
+        Instead("client certificates are never verified against the system's roots: name your CA"),
+    ),
+    ("[policy.NAME]", "bundle", Later("policy bundles")),
+    ("[policy.NAME]", "cache", Later("the decision cache")),
+    ("[policy.NAME]", "input", Later("other input shapes than the native one")),
+    ("[policy.NAME]", "shadow", Later("a candidate policy beside the active one")),
+    ("[policy.NAME]", "mode", Later("policies that only observe")),
+    ("[policy.NAME]", "url", Later("external policy engines")),
+    ("[policy.NAME]", "query", Instead("write rule = \"data.PACKAGE.RULE\"")),
+    ("[policy.NAME]", "package", Instead("write rule = \"data.PACKAGE.RULE\"")),
+    ("[cluster.NAME]", "tls", Later("TLS to upstreams")),
+    ("[cluster.NAME]", "proxy_protocol", Later("the PROXY protocol")),
+    ("[cluster.NAME]", "health_check", Later("active health checks")),
+    ("[cluster.NAME]", "retry", Later("configurable retries")),
+    ("[cluster.NAME]", "retries", Later("configurable retries")),
+    ("[cluster.NAME]", "weights", Later("weighted balancing")),
+    ("[cluster.NAME]", "circuit_breaker", Later("circuit breakers")),
+    ("[cluster.NAME]", "outlier_detection", Later("outlier detection")),
+    ("[cluster.NAME]", "discovery", Later("discovery of endpoints by DNS")),
+    ("[cluster.NAME]", "protocol", Later("HTTP/2 to upstreams")),
+    ("[cluster.NAME]", "h2", Later("HTTP/2 to upstreams")),
+    ("[cluster.NAME]", "http2", Later("HTTP/2 to upstreams")),
+    ("[cluster.NAME]", "hash", Later("consistent hashing")),
+    ("[[listener]]", "proxy_protocol", Later("the PROXY protocol")),
+    ("[[listener]]", "resumption", Later("TLS session resumption")),
+    ("[[listener]]", "tickets", Later("TLS session tickets")),
+    ("[[listener]]", "alpn", Later("other protocols than HTTP/1.1")),
+    ("[[listener]]", "http2", Later("HTTP/2")),
+    ("[[listener]]", "h2", Later("HTTP/2")),
+    ("[[listener]]", "tls", Later("other versions than TLS 1.3, and cipher suites of choice")),
+    ("[[listener]]", "rate_limit", Later("rate limits")),
+    ("[[listener]]", "routes", Instead("write [[listener.host.route]] below a [[listener.host]]")),
+    ("[[listener]]", "route", Instead("write [[listener.host.route]] below a [[listener.host]]")),
+    ("[[listener]]", "hosts", Instead("write [[listener.host]], one table for each")),
+    (
+        "[[listener]]",
+        "certificate",
+        Instead("certificates belong to a host: certificate = { ... } in [[listener.host]]"),
+    ),
+    (
+        "[[listener]]",
+        "client_auth",
+        Instead("client authentication belongs to a host: client_auth = { ... } in [[listener.host]]"),
+    ),
+    ("[[listener]]", "policy", Instead("policies belong to a host: policy = \"NAME\" in [[listener.host]]")),
+    ("[[listener.host]]", "tls", Later("other versions than TLS 1.3, and cipher suites of choice")),
+    ("[[listener.host]]", "staple", Later("OCSP staples")),
+    ("[[listener.host]]", "resumption", Later("TLS session resumption")),
+    ("[[listener.host]]", "tickets", Later("TLS session tickets")),
+    ("[[listener.host]]", "alpn", Later("other protocols than HTTP/1.1")),
+    ("[[listener.host]]", "http2", Later("HTTP/2")),
+    ("[[listener.host]]", "h2", Later("HTTP/2")),
+    ("[[listener.host]]", "require", Later("declared levels of protection")),
+    ("[[listener.host]]", "rate_limit", Later("rate limits")),
+    ("[[listener.host]]", "cors", Later("CORS")),
+    ("[[listener.host]]", "trust", Instead("write client_auth = { mode = \"required\", trust = \"NAME\" }")),
+    ("[[listener.host]]", "cert", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
+    ("[[listener.host]]", "key", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
+    (
+        "[[listener.host]]",
+        "cluster",
+        Instead("clusters belong to a route: cluster = \"NAME\" in [[listener.host.route]]"),
+    ),
+    ("[[listener.host]]", "routes", Instead("write [[listener.host.route]], one table for each")),
+    (
+        "[[listener.host]]",
+        "limits",
+        Instead("limits belong to the listener: limits = { ... } in [[listener]]"),
+    ),
+    ("certificate", "passphrase", Later("encrypted private keys")),
+    ("certificate", "staple", Later("OCSP staples")),
+    ("certificate", "pkcs11", Later("keys in hardware")),
+    ("certificate", "cert", Instead("write chain = \"FILE\"")),
+    ("client_auth", "crl", Later("certificate revocation lists")),
+    ("client_auth", "ocsp", Later("OCSP")),
+    ("client_auth", "revocation", Later("certificate revocation")),
+    ("client_auth", "hints", Later("naming the accepted CAs to clients")),
+    ("client_auth", "ca", Instead("write trust = \"NAME\" and name the CA in [trust.NAME]")),
+    ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
+    ("[[listener.host.route]]", "retry", Later("configurable retries")),
+    ("[[listener.host.route]]", "require", Later("declared levels of protection")),
+    ("[[listener.host.route]]", "rewrite", Later("rewriting of paths")),
+    ("[[listener.host.route]]", "redirect", Later("redirects")),
+    ("[[listener.host.route]]", "headers", Later("setting of headers")),
+    ("[[listener.host.route]]", "mirror", Later("mirrored requests")),
+    ("[[listener.host.route]]", "websocket", Later("upgraded connections")),
+    (
+        "[[listener.host.route]]",
+        "danger_no_policy",
+        Instead(
+            "danger_no_policy belongs to the whole host: put a route without policy on a host of its own",
+        ),
+    ),
+    ("[[listener.host.route]]", "path", Instead("write match = { path = \"/...\" }")),
+    ("[[listener.host.route]]", "methods", Instead("write match = { path = \"/...\", methods = [...] }")),
+    ("[[listener.host.route]]", "upstream", Instead("write cluster = \"NAME\"")),
+    ("match", "prefix", Instead("write path = \"/prefix/{rest...}\"")),
+    ("match", "method", Instead("write methods = [\"GET\"]")),
+    ("match", "headers", Later("routing by header")),
+    ("match", "query", Later("routing by query")),
+    ("limits", "rate", Later("rate limits")),
+    ("forward", "client_cert_header", Later("other header names than those of RFC 9440")),
+];
+
+/// By enumeration and value.
+const VALUE_NOTES: &[(&str, &str, Note)] = &[
+    ("client_auth.mode", "observe", Later("certificates that are looked at but not verified")),
+    ("client_auth.mode", "none", Instead("write \"off\"")),
+    ("client_auth.mode", "require", Instead("write \"required\"")),
+    ("policy.engine", "cedar", Later("Cedar")),
+    ("policy.engine", "static", Later("the static matcher")),
+    ("policy.engine", "opa", Later("external policy engines")),
+    ("policy.engine", "ext_authz", Later("external policy engines")),
+    ("policy.engine", "wasm", Later("WebAssembly policies")),
+    ("cluster.balance", "least_request", Later("balancing by load")),
+    ("cluster.balance", "least-request", Later("balancing by load")),
+    ("cluster.balance", "random", Later("random balancing")),
+    ("cluster.balance", "hash", Later("consistent hashing")),
+    ("cluster.balance", "weighted", Later("weighted balancing")),
+    ("cluster.balance", "peak_ewma", Later("balancing by load")),
+    ("log.access", "syslog", Later("logging to syslog")),
+    ("log.access", "journald", Instead("write \"stdout\": under systemd it ends in the journal")),
+    ("log.access", "otlp", Later("export over OTLP")),
+    (
+        "forward.xfcc",
+        "append",
+        Instead(
+            "write \"set\": an element that a client sent cannot be told from a true one, so none is kept",
+        ),
+    ),
+];
+
+/// Sections or enumerations with the keys or values that there is a note about.
+#[cfg(test)]
+pub(super) fn noted() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KEY_NOTES.iter().chain(VALUE_NOTES).map(|(section, key, _)| (*section, *key))
+}

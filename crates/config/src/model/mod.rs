@@ -1,0 +1,219 @@
+//! The configuration that runs: checked, complete, immutable.
+//!
+//! Everything is resolved: defaults are filled in, paths are absolute or relative to the working directory, names that
+//! refer to something do refer to it. A value of these types exists only if the whole file had no error. Items that name
+//! a file or that can fail later keep their [`Location`], so that later errors can point at the line.
+
+mod listener;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::listener::{
+    Bind, Certificate, ClientAuth, ClientAuthMode, ClientVerification, Forward, ForwardMode, Host,
+    HostPolicy, Limits, Listener, Route, XfccMode,
+};
+// Plain choices mean the same in the file and at run time, so they are one type.
+use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
+pub use crate::raw::{Audit, Balance, Engine, IoDriver, Level};
+
+/// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
+#[derive(Debug)]
+pub struct Config {
+    /// The process as a whole.
+    pub server: Server,
+    /// What operators and monitoring reach.
+    pub admin: Admin,
+    /// What is written about requests and about the process.
+    pub log: Log,
+    /// Trust bundles by name.
+    pub trust: BTreeMap<String, Trust>,
+    /// Policies by name.
+    pub policies: BTreeMap<String, Policy>,
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// Listeners in the order of the file; at least one.
+    pub listeners: Vec<Listener>,
+    /// What works, but probably not as meant.
+    pub warnings: Diagnostics,
+    pub(crate) source: Arc<Source>,
+}
+
+impl Config {
+    /// The configuration file, as it was named.
+    pub fn file(&self) -> &Path {
+        self.source.file()
+    }
+
+    /// Every file and directory that the configuration is made of, itself first: what has to be watched for changes.
+    /// A path that is named twice is listed twice, with both places. Files that we write, such as logs, are not listed:
+    /// watching them would reload forever.
+    pub fn files(&self) -> Vec<WatchedPath<'_>> {
+        let mut files = vec![WatchedPath { path: self.file(), kind: FileKind::Configuration, at: None }];
+        for trust in self.trust.values() {
+            files.extend(trust.ca.iter().map(|path| WatchedPath::new(path, FileKind::TrustAnchors)));
+        }
+        for policy in self.policies.values() {
+            files.extend(policy.path.iter().map(|path| WatchedPath::new(path, FileKind::Policy)));
+        }
+        for host in self.listeners.iter().flat_map(|listener| &listener.hosts) {
+            files.push(WatchedPath::new(&host.certificate.chain, FileKind::CertificateChain));
+            files.push(WatchedPath::new(&host.certificate.key, FileKind::PrivateKey));
+        }
+        files
+    }
+
+    /// A problem that was found later at a place of this configuration, with the snippet of that place.
+    pub fn diagnostic(&self, severity: Severity, at: &Location, message: impl Into<String>) -> Diagnostic {
+        self.source.diagnostic(severity, at, message.into())
+    }
+}
+
+/// A path from the configuration.
+#[derive(Clone, Debug)]
+pub struct NamedPath {
+    /// Where the file is: as written if that was absolute, else below the directory of the configuration file.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub at: Location,
+}
+
+/// One entry of [`Config::files`].
+#[derive(Clone, Copy, Debug)]
+pub struct WatchedPath<'c> {
+    /// The file or directory.
+    pub path: &'c Path,
+    /// What it is for.
+    pub kind: FileKind,
+    /// Where it is named; nowhere for the configuration file itself.
+    pub at: Option<&'c Location>,
+}
+
+impl<'c> WatchedPath<'c> {
+    fn new(named: &'c NamedPath, kind: FileKind) -> Self {
+        Self { path: &named.path, kind, at: Some(&named.at) }
+    }
+}
+
+/// What a file of the configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// The configuration file itself.
+    Configuration,
+    /// Our certificate with its intermediates.
+    CertificateChain,
+    /// Our private key.
+    PrivateKey,
+    /// CAs of clients: a file, or a directory with `*.pem`, `*.crt` and `*.cer`.
+    TrustAnchors,
+    /// Policy sources: a file, or a directory with `*.rego`, `*.json` and `*.yaml`.
+    Policy,
+}
+
+/// The process as a whole.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// How many worker threads; none for one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// The kernel interface of the workers.
+    pub io: IoDriver,
+    /// How long connections may go on after the process was told to stop.
+    pub drain_timeout: Duration,
+}
+
+/// What operators and monitoring reach.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The address of the plain HTTP listener for `/metrics`, `/healthz` and `/readyz`.
+    pub metrics: Option<Bind>,
+}
+
+/// What is written about requests and about the process.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Where access records go.
+    pub access: AccessLog,
+    /// What happens when a record finds its queue full.
+    pub audit: Audit,
+    /// The least severe messages about the process to be written.
+    pub level: Level,
+    /// How many access records may wait, per worker.
+    pub queue_records: usize,
+}
+
+/// Where access records go.
+#[derive(Clone, Debug)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// To the end of this file.
+    File(NamedPath),
+}
+
+/// A trust bundle: the CAs that may sign the certificates of clients.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Its name.
+    pub name: String,
+    /// Files and directories with the CA certificates; at least one.
+    pub ca: Vec<NamedPath>,
+    /// Where it is defined.
+    pub at: Location,
+}
+
+/// A policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Its language.
+    pub engine: Engine,
+    /// Files and directories with the sources; at least one.
+    pub path: Vec<NamedPath>,
+    /// The rule that is asked, beginning with `data.`.
+    pub rule: String,
+    /// Where the rule is named, or else the policy.
+    pub rule_at: Location,
+    /// How long one decision may take.
+    pub time_budget: Duration,
+    /// Where it is defined.
+    pub at: Location,
+}
+
+/// A group of equal upstream endpoints.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its endpoints; at least one, each once.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// How long a connection may take to be established.
+    pub connect_timeout: Duration,
+    /// How long an endpoint may take to answer. Routes hold the value that applies to them.
+    pub response_timeout: Duration,
+    /// How long a connection is kept without use.
+    pub idle_timeout: Duration,
+    /// How many unused connections each worker keeps.
+    pub pool_idle_max: usize,
+    /// Where it is defined.
+    pub at: Location,
+}
+
+/// One server of a cluster.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Where it is named.
+    pub at: Location,
+}

@@ -1,0 +1,267 @@
+//! The configuration file as it is written: one type per table, one field per key, in the words of the file.
+//!
+//! This is the reference of the file format: every key says what it does, its unit, default, bounds and an example.
+//! Hides nothing and decides nothing; [`crate::model`] is what runs. Types name themselves the way that messages name
+//! their section, and all of them refuse unknown keys.
+//!
+//! Values that more than one key uses are written like this:
+//! - a *duration* is whole numbers with units `h`, `m`, `s`, `ms`, `us`, largest first: `"10s"`, `"1m30s"`, `"5ms"`;
+//! - a *size* is a whole number with a unit `B`, `KB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` or `TiB`: `"32KiB"`;
+//! - a *name* is 1 to 64 letters, digits, `_`, `-` and `.`, beginning with a letter or digit, since it appears in logs
+//!   and metrics;
+//! - a *path of a file* is absolute, or relative to the directory of the configuration file.
+
+mod listener;
+mod scalar;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+
+pub use self::listener::{
+    Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, Limits, Listener, Match, Route,
+    XfccMode,
+};
+pub(crate) use self::scalar::strings;
+pub use self::scalar::{Count, CountOrWord, DurationText, OneOrMany, SizeText};
+pub use crate::decode::Field;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "the file", default, deny_unknown_fields)]
+pub struct File {
+    /// `[server]`: the process as a whole.
+    ///
+    /// Default: all its defaults.
+    pub server: Field<Server>,
+    /// `[admin]`: what operators and monitoring reach.
+    ///
+    /// Default: all its defaults.
+    pub admin: Field<Admin>,
+    /// `[log]`: what is written about requests and about the process.
+    ///
+    /// Default: all its defaults.
+    pub log: Field<Log>,
+    /// `[trust.NAME]`: named trust bundles, each a set of CAs that may sign client certificates.
+    ///
+    /// Default: none. Example: `[trust.partners]`.
+    pub trust: Field<BTreeMap<Spanned<String>, Field<Trust>>>,
+    /// `[policy.NAME]`: named policies, which decide about requests.
+    ///
+    /// Default: none. Example: `[policy.main]`.
+    pub policy: Field<BTreeMap<Spanned<String>, Field<Policy>>>,
+    /// `[cluster.NAME]`: named groups of equal upstream endpoints.
+    ///
+    /// Default: none. Example: `[cluster.orders]`.
+    pub cluster: Field<BTreeMap<Spanned<String>, Field<Cluster>>>,
+    /// `[[listener]]`: sockets that accept TLS connections from downstream.
+    ///
+    /// Required: at least one.
+    pub listener: Field<Vec<Field<Listener>>>,
+}
+
+/// `[server]`: the process as a whole.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[server]", default, deny_unknown_fields)]
+pub struct Server {
+    /// How many worker threads carry traffic, each with sockets, connections and pools of its own: a number, or
+    /// `"auto"` for one per core that the process may run on.
+    ///
+    /// Default `"auto"`; 1 to 1024. Example: `workers = 4`.
+    pub workers: Field<CountOrWord>,
+    /// The kernel interface of the workers: `"io_uring"`, `"epoll"`, or `"auto"` for io_uring where the kernel allows
+    /// it and epoll elsewhere. With `"io_uring"` the process refuses to start without it.
+    ///
+    /// Default `"auto"`. Example: `io = "epoll"`.
+    pub io: Field<IoDriver>,
+    /// How long connections may go on after the process was told to stop: exchanges under way finish, new ones are
+    /// refused; what is left then is closed.
+    ///
+    /// Default `"30s"`; `"100ms"` to `"1h"`. Example: `drain_timeout = "2m"`.
+    pub drain_timeout: Field<DurationText>,
+}
+
+/// Values of `io` in `[server]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "server.io", rename_all = "snake_case")]
+pub enum IoDriver {
+    /// io_uring where the kernel allows it, epoll elsewhere.
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// `[admin]`: what operators and monitoring reach.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[admin]", default, deny_unknown_fields)]
+pub struct Admin {
+    /// The address of the plain HTTP listener with `/metrics`, `/healthz` and `/readyz`: an IP address and a port. It
+    /// authenticates nobody, so it belongs on a loopback or management address.
+    ///
+    /// Default: no such listener. Example: `metrics = "127.0.0.1:9464"`.
+    pub metrics: Field<String>,
+}
+
+/// `[log]`: what is written about requests and about the process.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[log]", default, deny_unknown_fields)]
+pub struct Log {
+    /// Where access records go, one JSON line per exchange: `"off"`, `"stdout"`, `"stderr"` or a file that is appended
+    /// to.
+    ///
+    /// Default `"stdout"`. Example: `access = { file = "log/access.json" }`.
+    pub access: Field<AccessLog>,
+    /// What happens when a record finds its queue full: `"best_effort"` loses and counts it, `"required"` answers the
+    /// request with 503 instead of serving it without a trace.
+    ///
+    /// Default `"best_effort"`. Example: `audit = "required"`.
+    pub audit: Field<Audit>,
+    /// The least severe messages about the process itself to be written: `"error"`, `"warn"`, `"info"`, `"debug"` or
+    /// `"trace"`.
+    ///
+    /// Default `"info"`. Example: `level = "warn"`.
+    pub level: Field<Level>,
+    /// How many access records may wait to be written, per worker.
+    ///
+    /// Default 8192; 64 to 1048576. Example: `queue_records = 65536`.
+    pub queue_records: Field<Count>,
+}
+
+/// Values of `access` in `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "log.access", rename_all = "snake_case")]
+pub enum AccessLog {
+    /// No access records.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to and created if it is missing.
+    File(Field<String>),
+}
+
+/// Values of `audit` in `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "log.audit", rename_all = "snake_case")]
+pub enum Audit {
+    /// A record that cannot be queued is lost and counted.
+    BestEffort,
+    /// A request whose record cannot be queued is answered with 503.
+    Required,
+}
+
+/// Values of `level` in `[log]`, the most severe first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename = "log.level", rename_all = "snake_case")]
+pub enum Level {
+    /// Someone must act.
+    Error,
+    /// Something is degraded.
+    Warn,
+    /// Life cycle of the process.
+    Info,
+    /// Each connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// The word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `[trust.NAME]`: a trust bundle, the CAs that may sign the certificates of clients.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[trust.NAME]", default, deny_unknown_fields)]
+pub struct Trust {
+    /// Files and directories with PEM certificates of the CAs; in a directory those named `*.pem`, `*.crt` or `*.cer`.
+    /// They are watched, and a change takes effect without a restart. Bundles of public web CAs, such as the system's,
+    /// are refused: whoever can buy a web certificate would be a client.
+    ///
+    /// Required; 1 to 64. Example: `ca = ["trust/partners/"]`.
+    pub ca: Field<OneOrMany>,
+}
+
+/// `[policy.NAME]`: a policy, which decides whether a request is allowed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[policy.NAME]", default, deny_unknown_fields)]
+pub struct Policy {
+    /// The language of the policy. `"rego"` is the only value yet.
+    ///
+    /// Default `"rego"`. Example: `engine = "rego"`.
+    pub engine: Field<Engine>,
+    /// Files and directories with the sources: `*.rego` modules, and `*.json` and `*.yaml` documents for `data`. They
+    /// are watched, and a change takes effect with the next request, also on connections that are open.
+    ///
+    /// Required; 1 to 64. Example: `path = ["policies/"]`.
+    pub path: Field<OneOrMany>,
+    /// The rule that is asked: a boolean, or an object with `allowed` and more. Undefined means denied.
+    ///
+    /// Default `"data.ringward.authz.decision"`. Example: `rule = "data.partners.allow"`.
+    pub rule: Field<String>,
+    /// How long one decision may take; after that the request is answered with 500. A worker does nothing else
+    /// meanwhile, so the worst delay of every connection of that worker grows with it.
+    ///
+    /// Default `"5ms"`; `"100us"` to `"1s"`. Example: `time_budget = "20ms"`.
+    pub time_budget: Field<DurationText>,
+}
+
+/// Values of `engine` in `[policy.NAME]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "policy.engine", rename_all = "snake_case")]
+pub enum Engine {
+    /// Rego.
+    Rego,
+}
+
+/// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to in plain HTTP/1.1.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
+pub struct Cluster {
+    /// The addresses of the servers: IP address and port each. Names are refused, since nothing resolves them yet.
+    ///
+    /// Required; 1 to 1024. Example: `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
+    pub endpoints: Field<OneOrMany>,
+    /// How an endpoint is chosen. `"round_robin"` is the only value yet.
+    ///
+    /// Default `"round_robin"`. Example: `balance = "round_robin"`.
+    pub balance: Field<Balance>,
+    /// How long a connection to an endpoint may take to be established.
+    ///
+    /// Default `"2s"`; `"1ms"` to `"1m"`. Example: `connect_timeout = "500ms"`.
+    pub connect_timeout: Field<DurationText>,
+    /// How long an endpoint may take from the end of the request to the head of its response, and between two pieces of
+    /// its body. A route may set its own.
+    ///
+    /// Default `"30s"`; `"1ms"` to `"1h"`. Example: `response_timeout = "5s"`.
+    pub response_timeout: Field<DurationText>,
+    /// How long a connection to an endpoint is kept without use. Keep it below the endpoint's own limit.
+    ///
+    /// Default `"60s"`; `"10ms"` to `"1h"`. Example: `idle_timeout = "4s"`.
+    pub idle_timeout: Field<DurationText>,
+    /// How many unused connections to this cluster each worker keeps; 0 keeps none.
+    ///
+    /// Default 256; 0 to 65536. Example: `pool_idle_max = 32`.
+    pub pool_idle_max: Field<Count>,
+}
+
+/// Values of `balance` in `[cluster.NAME]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "cluster.balance", rename_all = "snake_case")]
+pub enum Balance {
+    /// One after the other, per worker.
+    RoundRobin,
+}

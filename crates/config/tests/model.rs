@@ -1,0 +1,425 @@
+//! What good files mean: the sample, the defaults, values at their bounds.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ringward_config::{
+    AccessLog, Audit, Balance, ClientAuth, ClientAuthMode, Config, Engine, FileKind, ForwardMode, HostPolicy,
+    IoDriver, Level, Lookup, Methods, Severity, XfccMode, load, parse,
+};
+
+const MINIMAL: &str = r#"
+[trust.partners]
+ca = "ca.pem"
+[policy.main]
+path = "policies"
+[cluster.c]
+endpoints = "127.0.0.1:80"
+[[listener]]
+name = "edge"
+bind = "127.0.0.1:0"
+[[listener.host]]
+names = "a.test"
+certificate = { chain = "a.pem", key = "a.key" }
+client_auth = { mode = "required", trust = "partners" }
+policy = "main"
+[[listener.host.route]]
+match = { path = "/orders/{id}" }
+cluster = "c"
+"#;
+
+fn good(source: &str) -> Config {
+    match parse(source, Path::new("/etc/ringward/ringward.toml")) {
+        Ok(config) => config,
+        Err(found) => panic!("{found}"),
+    }
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// [`MINIMAL`] with one line put in place of another.
+fn with(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    MINIMAL.replacen(from, to, 1)
+}
+
+#[test]
+fn the_sample_is_good_and_complete() {
+    let config = good(include_str!("sample.toml"));
+    assert!(config.warnings.is_empty(), "{}", config.warnings);
+    assert_eq!(config.listeners.len(), 2);
+    let edge = &config.listeners[0];
+    assert_eq!((edge.name.as_str(), edge.default_host), ("edge", Some(0)));
+    let host = &edge.hosts[0];
+    assert_eq!(host.names[1].to_string(), "*.api.example.com");
+    let verification = host.client_auth.verification().unwrap();
+    assert_eq!(verification.extensions[0].as_str(), "1.3.6.1.4.1.57264.1.8");
+    let ids: Vec<_> = host.routes.iter().map(|route| route.id.as_str()).collect();
+    assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest"]);
+    assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
+    assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
+    assert_eq!(host.routes[1].response_timeout, seconds(300));
+    assert_eq!(host.routes[2].policy, HostPolicy::Named("reports".into()));
+    let table = edge.host_table();
+    assert_eq!(table.lookup("V1.api.example.com."), Some(&0));
+    assert_eq!(table.lookup("staff.example.com"), None);
+    match host.route_table().find("GET", "/reports/2026/q1") {
+        Lookup::Found { route, pattern, params } => {
+            let params: Vec<_> = params.iter(pattern, "/reports/2026/q1").collect();
+            assert_eq!((*route, params), (2, vec![("rest", "2026/q1")]));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The sample says that it shows every default; so it may differ from a file without those keys in nothing but
+/// what has no default.
+#[test]
+fn the_sample_shows_the_defaults() {
+    let sample = good(include_str!("sample.toml"));
+    let minimal = good(MINIMAL);
+    assert_eq!(sample.listeners[0].limits, minimal.listeners[0].limits);
+    assert_eq!(sample.listeners[0].hosts[0].forward, minimal.listeners[0].hosts[0].forward);
+    assert_eq!(sample.listeners[0].backlog, minimal.listeners[0].backlog);
+    let same = |config: &Config, policy: &str, cluster: &str| {
+        let mut text = String::new();
+        let (server, log) = (&config.server, &config.log);
+        write!(text, "{server:?} {:?} {:?} {}", log.audit, log.level, log.queue_records).unwrap();
+        let policy = &config.policies[policy];
+        write!(text, "{:?} {} {:?}", policy.engine, policy.rule, policy.time_budget).unwrap();
+        let cluster = &config.clusters[cluster];
+        write!(text, "{:?} {:?} {:?}", cluster.balance, cluster.connect_timeout, cluster.response_timeout)
+            .unwrap();
+        write!(text, "{:?} {}", cluster.idle_timeout, cluster.pool_idle_max).unwrap();
+        text
+    };
+    assert_eq!(same(&sample, "main", "orders"), same(&minimal, "main", "c"));
+}
+
+#[test]
+fn defaults() {
+    let config = good(MINIMAL);
+    assert!(config.warnings.is_empty(), "{}", config.warnings);
+    assert_eq!((config.server.workers, config.server.io), (None, IoDriver::Auto));
+    assert_eq!(config.server.drain_timeout, seconds(30));
+    assert!(config.admin.metrics.is_none());
+    assert!(matches!(config.log.access, AccessLog::Stdout));
+    assert_eq!(
+        (config.log.audit, config.log.level, config.log.queue_records),
+        (Audit::BestEffort, Level::Info, 8192)
+    );
+    let policy = &config.policies["main"];
+    assert_eq!((policy.engine, policy.rule.as_str()), (Engine::Rego, "data.ringward.authz.decision"));
+    assert_eq!(policy.time_budget, Duration::from_millis(5));
+    let cluster = &config.clusters["c"];
+    assert_eq!((cluster.balance, cluster.pool_idle_max), (Balance::RoundRobin, 256));
+    assert_eq!((cluster.connect_timeout, cluster.response_timeout), (seconds(2), seconds(30)));
+    assert_eq!(cluster.idle_timeout, seconds(60));
+    let listener = &config.listeners[0];
+    assert_eq!((listener.backlog, listener.default_host), (4096, None));
+    let limits = &listener.limits;
+    assert_eq!((limits.connections_max, limits.head_bytes_max, limits.fields_max), (20_000, 32 << 10, 100));
+    assert_eq!(limits.body_bytes_max, Some(10 << 20));
+    assert_eq!((limits.handshake_timeout, limits.header_timeout), (seconds(10), seconds(10)));
+    assert_eq!((limits.body_timeout, limits.idle_timeout), (seconds(30), seconds(60)));
+    assert_eq!((limits.requests_per_connection_max, limits.connection_age_max), (None, None));
+    let host = &listener.hosts[0];
+    assert!(!host.danger_allow_expired_certificate);
+    assert!(matches!(&host.client_auth, ClientAuth::Required(_)));
+    let verification = host.client_auth.verification().unwrap();
+    assert_eq!((verification.intermediates_max, verification.require_eku), (4, true));
+    assert!(verification.extensions.is_empty());
+    let forward = &host.forward;
+    assert_eq!((forward.client_cert, forward.client_cert_chain, forward.xfcc), (true, false, XfccMode::Off));
+    assert_eq!((forward.x_forwarded, forward.forwarded), (ForwardMode::Set, ForwardMode::Off));
+    assert_eq!(forward.via.as_deref(), Some("ringward"));
+    let route = &host.routes[0];
+    assert_eq!((route.id.as_str(), &route.methods), ("orders-id", &Methods::All));
+    assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named("main".into())));
+    assert!(!route.allow_encoded_slash && route.labels.is_empty());
+    assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
+}
+
+/// The other side of each bound is in `bad/bounds.toml`.
+#[test]
+fn values_at_their_bounds() {
+    for lines in [
+        "[server]\nworkers = 1\ndrain_timeout = \"100ms\"",
+        "[server]\nworkers = 1024\ndrain_timeout = \"1h\"",
+        "[log]\nqueue_records = 64",
+        "[log]\nqueue_records = 1048576",
+    ] {
+        good(&format!("{lines}{MINIMAL}"));
+    }
+    for line in [
+        "time_budget = \"100us\"",
+        "time_budget = \"1s\"",
+        &format!("rule = \"data.{}\"", "r".repeat(251)),
+        &format!("path = {:?}", vec!["p"; 64]),
+    ] {
+        let from = if line.starts_with("path") { "path = \"policies\"" } else { "[policy.main]" };
+        let to = if line.starts_with("path") { line.to_owned() } else { format!("[policy.main]\n{line}") };
+        good(&with(from, &to));
+    }
+    for line in [
+        "connect_timeout = \"1ms\"\nresponse_timeout = \"1ms\"\nidle_timeout = \"10ms\"\npool_idle_max = 0",
+        "connect_timeout = \"1m\"\nresponse_timeout = \"1h\"\nidle_timeout = \"1h\"\npool_idle_max = 65536",
+    ] {
+        good(&with("[cluster.c]", &format!("[cluster.c]\n{line}")));
+    }
+    for limits in [
+        "connections_max = 1, head_bytes_max = \"1KiB\", fields_max = 1, body_bytes_max = \"0B\"",
+        "connections_max = 10000000, head_bytes_max = \"1MiB\", fields_max = 1000, body_bytes_max = \"unlimited\"",
+        "handshake_timeout = \"100ms\", header_timeout = \"100ms\", body_timeout = \"100ms\", idle_timeout = \"100ms\"",
+        "handshake_timeout = \"5m\", header_timeout = \"5m\", body_timeout = \"1h\", idle_timeout = \"24h\"",
+        "requests_per_connection_max = 1, connection_age_max = \"1s\"",
+        "requests_per_connection_max = \"unlimited\", connection_age_max = \"720h\"",
+    ] {
+        good(&with("[[listener.host]]", &format!("limits = {{ {limits} }}\n[[listener.host]]")));
+    }
+    for backlog in ["1", "65535"] {
+        good(&with("[[listener.host]]", &format!("backlog = {backlog}\n[[listener.host]]")));
+    }
+    for count in ["0", "4"] {
+        good(&with("trust = \"partners\"", &format!("trust = \"partners\", intermediates_max = {count}")));
+    }
+    for via in ["", "a", &"v".repeat(64)] {
+        good(&with("policy = \"main\"", &format!("policy = \"main\"\nforward = {{ via = \"{via}\" }}")));
+    }
+    let labels: String = (0..32).map(|n| format!("l{n} = \"{}\", ", "ü".repeat(256))).collect();
+    good(&with(
+        "cluster = \"c\"",
+        &format!("cluster = \"c\"\nlabels = {{ {} }}", labels.trim_end_matches(", ")),
+    ));
+    good(&with("name = \"edge\"", &format!("name = \"{}\"", "n".repeat(64))));
+}
+
+#[test]
+fn lists_and_names_beyond_their_bounds_are_refused() {
+    let labels: String = (0..33).map(|n| format!("l{n} = \"\", ")).collect();
+    let names: Vec<String> = (0..1001).map(|n| format!("h{n}.test")).collect();
+    let endpoints: Vec<String> = (0..1025).map(|n| format!("10.0.{}.{}:80", n / 256, n % 256)).collect();
+    for (from, to, expected) in [
+        ("name = \"edge\"", format!("name = \"{}\"", "n".repeat(65)), "is not a name for a listener"),
+        (
+            "names = \"a.test\"",
+            format!("names = {names:?}"),
+            "`names` has 1001 entries: from 1 to 1000 are allowed",
+        ),
+        (
+            "endpoints = \"127.0.0.1:80\"",
+            format!("endpoints = {endpoints:?}"),
+            "`endpoints` has 1025 entries",
+        ),
+        ("ca = \"ca.pem\"", format!("ca = {:?}", vec!["p"; 65]), "`ca` has 65 entries"),
+        (
+            "cluster = \"c\"",
+            format!("cluster = \"c\"\nlabels = {{ {} }}", labels.trim_end_matches(", ")),
+            "`labels` has 33 entries",
+        ),
+        (
+            "cluster = \"c\"",
+            format!("cluster = \"c\"\nlabels = {{ a = \"{}\" }}", "x".repeat(257)),
+            "the label \"a\" is longer than 256 characters",
+        ),
+        (
+            "policy = \"main\"",
+            format!("policy = \"main\"\nforward = {{ via = \"{}\" }}", "v".repeat(65)),
+            "is not a pseudonym",
+        ),
+    ] {
+        let found = parse(&with(from, &to), Path::new("r.toml")).unwrap_err();
+        assert!(found.iter().any(|diagnostic| diagnostic.message.contains(expected)), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn values_are_taken_as_written() {
+    let config = good(&with("[[listener.host]]", "limits = { body_bytes_max = \"1GB\" }\n[[listener.host]]"));
+    assert_eq!(config.listeners[0].hosts[0].routes[0].body_bytes_max, Some(1_000_000_000));
+    let config = good(&with("cluster = \"c\"", "cluster = \"c\"\nbody_bytes_max = \"unlimited\""));
+    assert_eq!(config.listeners[0].hosts[0].routes[0].body_bytes_max, None);
+    let config = good(&with("[cluster.c]", "[cluster.c]\nresponse_timeout = \"7s\""));
+    assert_eq!(config.listeners[0].hosts[0].routes[0].response_timeout, seconds(7));
+    let config = good(&format!("[log]\naccess = \"off\"\n[server]\nworkers = 3\nio = \"epoll\"{MINIMAL}"));
+    assert!(matches!(config.log.access, AccessLog::Off));
+    assert_eq!(config.server.workers.unwrap().get(), 3);
+    assert_eq!(config.server.io, IoDriver::Epoll);
+    let config = good(&with("policy = \"main\"", "policy = \"main\"\nforward = { via = \"\" }"));
+    assert_eq!(config.listeners[0].hosts[0].forward.via, None);
+}
+
+/// Each warning on its own, in a file that is good otherwise.
+#[test]
+fn warnings() {
+    let off = "client_auth = { mode = \"off\" }\npolicy = \"main\"\nforward = { client_cert = true }";
+    for (source, expected) in [
+        (format!("{MINIMAL}[trust.old]\nca = \"old.pem\""), "the trust bundle \"old\" is not used"),
+        (format!("{MINIMAL}[policy.old]\npath = \"old\""), "the policy \"old\" is not used"),
+        (format!("{MINIMAL}[cluster.old]\nendpoints = \"10.0.0.1:80\""), "the cluster \"old\" is not used"),
+        (
+            with("path = \"/orders/{id}\"", "path = \"/:id\""),
+            "\"/:id\" matches a segment that begins with ':' as it is",
+        ),
+        (
+            with("policy = \"main\"", "policy = \"main\"\ndanger_allow_expired_certificate = true"),
+            "a certificate of ours is served even after it has expired",
+        ),
+        (
+            with("[[listener.host.route]]\nmatch", "danger_no_policy = true\n[[listener.host.route]]\nmatch")
+                .replace("policy = \"main\"\n", "")
+                .replace("cluster = \"c\"", "cluster = \"c\"\npolicy = \"main\""),
+            "no policy decides about requests of this host, except on routes that name one",
+        ),
+        (
+            with("[trust.partners]\nca = \"ca.pem\"\n", "").replace(
+                "client_auth = { mode = \"required\", trust = \"partners\" }\npolicy = \"main\"",
+                off,
+            ),
+            "`client_cert` has no effect: this host asks for no client certificate",
+        ),
+    ] {
+        let config = good(&source);
+        let messages: Vec<_> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        assert_eq!(messages, [expected], "{source}");
+        assert!(
+            config.warnings.iter().all(|warning| warning.severity == Severity::Warning && warning.line > 0)
+        );
+    }
+}
+
+/// Every pair of hosts, with the first as default host: it passes only if it is not laxer.
+#[test]
+fn which_host_may_be_the_default() {
+    let kinds = [
+        ("off", "mode = \"off\""),
+        ("optional", "mode = \"optional\", trust = \"partners\""),
+        ("required", "mode = \"required\", trust = \"partners\""),
+        ("staff", "mode = \"required\", trust = \"staff\""),
+        ("short", "mode = \"required\", trust = \"partners\", intermediates_max = 1"),
+        ("no-eku", "mode = \"required\", trust = \"partners\", require_eku = false"),
+    ];
+    let allowed = [
+        "off off",
+        "optional off",
+        "optional optional",
+        "required off",
+        "required optional",
+        "required required",
+        "required no-eku",
+        "staff off",
+        "staff staff",
+        "short off",
+        "short optional",
+        "short required",
+        "short short",
+        "short no-eku",
+        "no-eku off",
+        "no-eku no-eku",
+    ];
+    for (default, default_auth) in kinds {
+        for (other, other_auth) in kinds {
+            let host = |name: &str, auth: &str| {
+                format!(
+                    "[[listener.host]]\nnames = \"{name}.test\"\ncertificate = {{ chain = \"a\", key = \"b\" }}\n\
+                     client_auth = {{ {auth} }}\npolicy = \"main\"\n"
+                )
+            };
+            let source = format!(
+                "[trust.partners]\nca = \"p\"\n[trust.staff]\nca = \"s\"\n[policy.main]\npath = \"p\"\n\
+                 [[listener]]\nname = \"l\"\nbind = \"127.0.0.1:0\"\ndefault_host = \"default.test\"\n{}{}",
+                host("default", default_auth),
+                host("other", other_auth)
+            );
+            let passes = parse(&source, Path::new("r.toml")).is_ok();
+            // An `optional` default host lets in everybody whom an `off` host lets in, and no fewer checks are made.
+            let expected = allowed.contains(&format!("{default} {other}").as_str());
+            assert_eq!(passes, expected, "{default} as default beside {other}");
+        }
+    }
+}
+
+#[test]
+fn strictness_is_ordered() {
+    assert!(
+        ClientAuthMode::Off < ClientAuthMode::Optional && ClientAuthMode::Optional < ClientAuthMode::Required
+    );
+}
+
+#[test]
+fn every_file_is_listed_with_its_kind_and_place() {
+    let config = good(include_str!("sample.toml"));
+    let files: Vec<(String, FileKind, u32)> = config
+        .files()
+        .iter()
+        .map(|file| (file.path.display().to_string(), file.kind, file.at.map_or(0, |at| at.line)))
+        .collect();
+    let directory = "/etc/ringward";
+    let expected: Vec<(String, FileKind)> = [
+        ("ringward.toml", FileKind::Configuration),
+        ("trust/partners/", FileKind::TrustAnchors),
+        ("trust/staff.pem", FileKind::TrustAnchors),
+        ("policies/", FileKind::Policy),
+        ("policies/reports.rego", FileKind::Policy),
+        ("tls/api.pem", FileKind::CertificateChain),
+        ("tls/api.key", FileKind::PrivateKey),
+        ("tls/staff.pem", FileKind::CertificateChain),
+        ("tls/staff.key", FileKind::PrivateKey),
+    ]
+    .map(|(path, kind)| (format!("{directory}/{path}"), kind))
+    .to_vec();
+    assert_eq!(files.iter().map(|(path, kind, _)| (path.clone(), *kind)).collect::<Vec<_>>(), expected);
+    let source = include_str!("sample.toml");
+    for (path, _, line) in &files[1..] {
+        let line = source.lines().nth(*line as usize - 1).unwrap();
+        assert!(line.contains(path.strip_prefix("/etc/ringward/").unwrap()), "{path} is named in {line}");
+    }
+    assert!(
+        matches!(&config.log.access, AccessLog::File(file) if file.path == Path::new("/etc/ringward/log/access.json"))
+    );
+}
+
+#[test]
+fn absolute_paths_stay_and_relative_ones_begin_at_the_file() {
+    let source = with("ca = \"ca.pem\"", "ca = [\"/srv/ca.pem\", \"../ca\"]");
+    let config = parse(&source, Path::new("conf/ringward.toml")).unwrap();
+    let paths: Vec<PathBuf> = config.trust["partners"].ca.iter().map(|ca| ca.path.clone()).collect();
+    assert_eq!(paths, [Path::new("/srv/ca.pem"), Path::new("conf/../ca")]);
+    let config = parse(MINIMAL, Path::new("ringward.toml")).unwrap();
+    assert_eq!(config.trust["partners"].ca[0].path, Path::new("ca.pem"));
+}
+
+#[test]
+fn later_problems_point_into_the_file() {
+    let config = good(MINIMAL);
+    let at = &config.listeners[0].hosts[0].certificate.key.at;
+    let shown =
+        config.diagnostic(Severity::Error, at, "the key does not match").with_help("renew both").to_string();
+    assert_eq!(
+        shown,
+        "/etc/ringward/ringward.toml:13:40: error: the key does not match\n   |\n\
+         13 | certificate = { chain = \"a.pem\", key = \"a.key\" }\n   |                                        ^^^^^^^\n   \
+         = help: renew both"
+    );
+}
+
+#[test]
+fn files_are_loaded_from_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ringward.toml");
+    let message = |path: &Path| load(path).unwrap_err().iter().next().unwrap().message.clone();
+    assert!(message(&path).starts_with("cannot be opened: "));
+    std::fs::write(&path, MINIMAL).unwrap();
+    assert_eq!(load(&path).unwrap().trust["partners"].ca[0].path, directory.path().join("ca.pem"));
+    std::fs::write(&path, b"[server]\nworkers = \"\xff\"\n").unwrap();
+    let found = load(&path).unwrap_err();
+    let first = found.iter().next().unwrap();
+    assert_eq!((first.line, first.column, first.message.as_str()), (2, 12, "not valid UTF-8 from here on"));
+    std::fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap();
+    assert_eq!(message(&path), "is larger than 16 MiB");
+    assert!(message(directory.path()).starts_with("cannot be read: "));
+}

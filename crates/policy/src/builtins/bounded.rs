@@ -1,0 +1,355 @@
+//! Bounds on builtins that a client could make expensive.
+//!
+//! The time budget is cooperative: nothing looks at the clock while one builtin runs. `numbers.range(1, n)` with an `n`
+//! from a header would hold its worker for seconds, or end the process when the allocation fails. Such builtins check
+//! the size of what they are asked for and then call regorus' own. `count` is corrected on the way: regorus counts
+//! UTF-16 units of a string.
+
+use std::sync::Arc;
+
+use regorus::Value;
+use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
+
+use crate::builtins::{CallError, Function, integer, text};
+
+/// Most elements of an array that a builtin may make from numbers or addresses.
+pub(crate) const ELEMENTS_MAX: u64 = 10_000;
+
+/// Most bytes of a text that a builtin may make; heads of requests are far smaller.
+pub(crate) const RESULT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most bytes of a text that is read as a number, and the largest exponent in it.
+const NUMBER_BYTES_MAX: usize = 64;
+const EXPONENT_MAX: u32 = 308;
+
+/// Most bits of a shift.
+const SHIFT_MAX: i64 = 1024;
+
+/// Most bytes of JSON that a builtin reads.
+const JSON_BYTES_MAX: usize = 256 * 1024;
+
+/// Checks the arguments; may already give the result.
+type Check = fn(&[Value]) -> Result<Option<Value>, CallError>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("bits.lsh", shift),
+    ("concat", concat),
+    ("count", count),
+    ("json.is_valid", json),
+    ("json.unmarshal", json),
+    ("net.cidr_expand", cidr_expand),
+    ("numbers.range", range),
+    ("numbers.range_step", range_step),
+    ("replace", replace),
+    ("sprintf", sprintf),
+    ("strings.replace_n", replace_n),
+    ("to_number", number),
+    ("units.parse", number),
+    ("units.parse_bytes", number),
+];
+
+pub(crate) fn functions() -> Vec<Function> {
+    let function = |&(name, check): &(&'static str, Check)| -> Function {
+        let original = Original::of(name);
+        (name, Box::new(move |args| match check(&args) {
+            Ok(None) => original.call(&args),
+            Ok(Some(result)) => Ok(result),
+            Err(error) => Err(error.into()),
+        }))
+    };
+    CHECKS.iter().map(function).collect()
+}
+
+/// regorus' own builtin, which wants to know where the call stands; the interpreter adds the real place.
+#[derive(Clone)]
+struct Original {
+    name: &'static str,
+    span: Arc<Span>,
+    params: Arc<[Ref<Expr>]>,
+}
+
+impl Original {
+    fn of(name: &'static str) -> Self {
+        let source = Source::from_contents(String::new(), name.to_owned()).expect("a name is within all limits");
+        let span = Span { source, line: 1, col: 1, start: 0, end: 0 };
+        let (_, arity) = BUILTINS.get(name).expect("only builtins of regorus are wrapped");
+        let param = || Ref::new(Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 });
+        let params = (0..*arity).map(|_| param()).collect();
+        Self { name, span: Arc::new(span), params }
+    }
+
+    fn call<E: From<CallError>>(&self, args: &[Value]) -> Result<Value, E> {
+        let (function, _) = BUILTINS.get(self.name).expect("looked up before");
+        function(&self.span, &self.params, args, true).map_err(|error| {
+            // The place is that of the stand-in; the message is behind it.
+            let message = error.to_string();
+            let message = message.rsplit_once("error: ").map_or(message.as_str(), |(_, message)| message);
+            CallError::new(message).into()
+        })
+    }
+}
+
+fn too_large(name: &str, what: &str) -> CallError {
+    CallError(format!("`{name}` would give {what}"))
+}
+
+fn elements(name: &str, elements: u64) -> Result<Option<Value>, CallError> {
+    if elements > ELEMENTS_MAX {
+        return Err(too_large(name, &format!("{elements} elements, more than {ELEMENTS_MAX}")));
+    }
+    Ok(None)
+}
+
+fn bytes(name: &str, bytes: usize) -> Result<Option<Value>, CallError> {
+    if bytes > RESULT_BYTES_MAX {
+        return Err(too_large(name, &format!("{bytes} bytes, more than {RESULT_BYTES_MAX}")));
+    }
+    Ok(None)
+}
+
+fn range(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "numbers.range";
+    let distance = integer(name, args, 0)?.abs_diff(integer(name, args, 1)?);
+    elements(name, distance.saturating_add(1))
+}
+
+fn range_step(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "numbers.range_step";
+    let distance = integer(name, args, 0)?.abs_diff(integer(name, args, 1)?);
+    match u64::try_from(integer(name, args, 2)?) {
+        Ok(step @ 1..) => elements(name, (distance / step).saturating_add(1)),
+        _ => Err(CallError(format!("`{name}` expects a positive step"))),
+    }
+}
+
+fn shift(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let shift = integer("bits.lsh", args, 1)?;
+    if !(0..=SHIFT_MAX).contains(&shift) {
+        return Err(CallError(format!("`bits.lsh` expects a shift from 0 to {SHIFT_MAX}, not {shift}")));
+    }
+    Ok(None)
+}
+
+fn cidr_expand(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "net.cidr_expand";
+    let cidr = text(name, args, 0)?;
+    let (address, length) = cidr.split_once('/').unwrap_or((cidr, "0"));
+    let bits = if address.contains(':') { 128 } else { 32 };
+    let length: u32 = length.parse().unwrap_or(0);
+    elements(name, 1_u64.checked_shl(bits - length.min(bits)).unwrap_or(u64::MAX))
+}
+
+fn number(args: &[Value]) -> Result<Option<Value>, CallError> {
+    if let Value::String(text) = &args[0] {
+        if text.len() > NUMBER_BYTES_MAX {
+            return Err(CallError(format!("number has {} digits, more than {NUMBER_BYTES_MAX}", text.len())));
+        }
+        exponents(text)?;
+    }
+    Ok(None)
+}
+
+fn json(args: &[Value]) -> Result<Option<Value>, CallError> {
+    if let Value::String(text) = &args[0] {
+        if text.len() > JSON_BYTES_MAX {
+            return Err(CallError(format!("JSON has {} bytes, more than {JSON_BYTES_MAX}", text.len())));
+        }
+        // Outside of strings: every other part between quotation marks that are not escaped.
+        let unescaped = text.replace("\\\\", "").replace("\\\"", "");
+        unescaped.split('"').step_by(2).try_for_each(exponents)?;
+    }
+    Ok(None)
+}
+
+/// Refuses `1e999999999`, whose digits would be written out.
+fn exponents(text: &str) -> Result<(), CallError> {
+    let bytes = text.as_bytes();
+    for (at, _) in bytes.windows(2).enumerate().filter(|(_, pair)| pair[0].is_ascii_digit() && pair[1] | 0x20 == b'e') {
+        let exponent = &text[at + 2..];
+        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        let digits = exponent.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'_').count();
+        if digits > 0 && exponent[..digits].parse::<u32>().map_or(true, |exponent| exponent > EXPONENT_MAX) {
+            return Err(CallError(format!("number has an exponent above {EXPONENT_MAX}")));
+        }
+    }
+    Ok(())
+}
+
+fn replace(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "replace";
+    let (value, old, new) = (text(name, args, 0)?, text(name, args, 1)?, text(name, args, 2)?);
+    let times = if old.is_empty() { value.len() + 1 } else { value.len() / old.len() };
+    bytes(name, value.len().saturating_add(times.saturating_mul(new.len())))
+}
+
+/// Our own: in one pass, as OPA does it. regorus replaces what it has put in before.
+fn replace_n(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "strings.replace_n";
+    let Value::Object(patterns) = &args[0] else {
+        return Err(CallError(format!("`{name}` expects an object as argument 1")));
+    };
+    let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(patterns.len());
+    for pattern in patterns.iter() {
+        match pattern {
+            (Value::String(old), Value::String(new)) => pairs.push((old, new)),
+            _ => return Err(CallError(format!("`{name}` expects an object of strings"))),
+        }
+    }
+    let value = text(name, args, 1)?;
+    let longest = pairs.iter().map(|(_, new)| new.len()).max().unwrap_or(0).max(1);
+    bytes(name, (value.len() + 1).saturating_mul(longest))?;
+    let mut replaced = String::with_capacity(value.len());
+    let mut rest: &str = value;
+    loop {
+        let found = pairs.iter().find(|(old, _)| rest.starts_with(old));
+        if let Some((old, new)) = found {
+            replaced.push_str(new);
+            rest = &rest[old.len()..];
+            if !old.is_empty() {
+                if rest.is_empty() && !pairs.iter().any(|(old, _)| old.is_empty()) {
+                    break;
+                }
+                continue;
+            }
+        }
+        let Some(character) = rest.chars().next() else { break };
+        replaced.push(character);
+        rest = &rest[character.len_utf8()..];
+    }
+    Ok(Some(Value::from(replaced)))
+}
+
+fn concat(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let name = "concat";
+    let delimiter = text(name, args, 0)?;
+    let length = |item: &Value| match item {
+        Value::String(item) => item.len().saturating_add(delimiter.len()),
+        _ => 0,
+    };
+    let sum = |total: usize, length: usize| total.saturating_add(length);
+    match &args[1] {
+        Value::Array(items) => bytes(name, items.iter().map(length).fold(0, sum)),
+        Value::Set(items) => bytes(name, items.iter().map(length).fold(0, sum)),
+        _ => Ok(None),
+    }
+}
+
+/// Widths are written out, and digits other than ASCII make the original panic.
+fn sprintf(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let format = text("sprintf", args, 0)?;
+    for directive in format.split('%').skip(1) {
+        let width = directive.chars().skip_while(|c| *c == '.').take_while(|c| c.is_numeric());
+        let (digits, ascii) = width.fold((0, true), |(digits, ascii), c| (digits + 1, ascii && c.is_ascii()));
+        if digits > 3 || !ascii {
+            return Err(CallError::new("`sprintf` expects widths of up to three digits"));
+        }
+    }
+    Ok(None)
+}
+
+/// Our own for strings: characters, as in OPA.
+fn count(args: &[Value]) -> Result<Option<Value>, CallError> {
+    match &args[0] {
+        Value::String(text) => Ok(Some(Value::from(text.chars().count()))),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls as a policy would, with arguments in JSON.
+    fn call(name: &str, args: &str) -> Result<Value, String> {
+        let Value::Array(args) = Value::from_json_str(args).unwrap() else { panic!("{args}") };
+        let args = args.to_vec();
+        let (_, check) = CHECKS.iter().find(|(checked, _)| *checked == name).unwrap();
+        match check(&args).map_err(|error| error.to_string())? {
+            Some(result) => Ok(result),
+            None => Original::of(CHECKS.iter().find(|(checked, _)| *checked == name).unwrap().0)
+                .call::<CallError>(&args)
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    fn gives(name: &str, args: &str, expected: &str) {
+        assert_eq!(call(name, args), Ok(Value::from_json_str(expected).unwrap()), "{name} {args}");
+    }
+
+    fn fails(name: &str, args: &str, message: &str) {
+        let error = call(name, args).expect_err(name);
+        assert!(error.contains(message) && !error.contains("-->"), "{error}");
+    }
+
+    #[test]
+    fn arrays_are_bounded() {
+        gives("numbers.range", "[1, 3]", "[1, 2, 3]");
+        gives("numbers.range", "[3, 1]", "[3, 2, 1]");
+        assert!(call("numbers.range", "[1, 10000]").is_ok());
+        fails("numbers.range", "[1, 10001]", "10001 elements, more than 10000");
+        fails("numbers.range", "[-9223372036854775808, 9223372036854775807]", "more than 10000");
+        fails("numbers.range", "[1, 1e30]", "expects an integer");
+        fails("numbers.range", "[1, \"x\"]", "expects an integer");
+        gives("numbers.range_step", "[1, 9, 4]", "[1, 5, 9]");
+        fails("numbers.range_step", "[1, 100000, 2]", "more than 10000");
+        fails("numbers.range_step", "[1, 100000, 0]", "positive step");
+        gives("net.cidr_expand", "[\"192.0.2.0/30\"]", r#"["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3"]"#);
+        assert!(call("net.cidr_expand", "[\"10.0.0.0/19\"]").is_ok());
+        fails("net.cidr_expand", "[\"10.0.0.0/18\"]", "more than 10000");
+        fails("net.cidr_expand", "[\"0.0.0.0/0\"]", "more than 10000");
+        fails("net.cidr_expand", "[\"2001:db8::/32\"]", "more than 10000");
+        fails("net.cidr_expand", "[\"::ffff:10.0.0.0/8\"]", "more than 10000");
+    }
+
+    #[test]
+    fn numbers_are_bounded() {
+        gives("to_number", "[\"12.5\"]", "12.5");
+        gives("to_number", "[\"1e3\"]", "1000");
+        fails("to_number", "[\"1e999999999\"]", "exponent above 308");
+        fails("to_number", "[\"1E+999999999999999999\"]", "exponent above 308");
+        fails("to_number", &format!("[\"{}\"]", "9".repeat(65)), "more than 64");
+        fails("units.parse", "[\"1e2000000000G\"]", "exponent above 308");
+        fails("units.parse_bytes", "[\"1e1_000_000GB\"]", "exponent above 308");
+        gives("json.unmarshal", "[\"{\\\"a\\\": 1e2}\"]", "{\"a\": 100.0}");
+        fails("json.unmarshal", "[\"[1e2000000000]\"]", "exponent above 308");
+        fails("json.is_valid", "[\"[1E-2000000000]\"]", "exponent above 308");
+        gives("json.is_valid", "[\"{\\\"1e9999\\\"\"]", "false");
+        gives("bits.lsh", "[1, 4]", "16");
+        assert!(call("bits.lsh", "[1, 1024]").is_ok());
+        fails("bits.lsh", "[1, 1025]", "shift from 0 to 1024");
+        fails("bits.lsh", "[1, -1]", "shift from 0 to 1024");
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        gives("replace", r#"["a.b", ".", "-"]"#, "\"a-b\"");
+        let (many, long) = ("a".repeat(30_000), "b".repeat(30_000));
+        fails("replace", &format!("[\"{many}\", \"a\", \"{long}\"]"), "more than 1048576");
+        fails("replace", &format!("[\"{many}\", \"\", \"{long}\"]"), "more than 1048576");
+        fails("strings.replace_n", &format!("[{{\"a\": \"{long}\"}}, \"{many}\"]"), "more than 1048576");
+        gives("concat", r#"[",", ["a", "b"]]"#, "\"a,b\"");
+        let items = vec!["\"x\""; 100].join(",");
+        fails("concat", &format!("[\"{long}\", [{items}]]"), "more than 1048576");
+        fails("concat", "[\",\", [1]]", "string");
+        gives("sprintf", r#"["%d-%s %03d%%", [1, "a", 7]]"#, "\"1-a 007%\"");
+        fails("sprintf", r#"["%1000000000d", [1]]"#, "three digits");
+        fails("sprintf", r#"["%.99999999f", [1]]"#, "three digits");
+        fails("sprintf", "[\"%²d\", [1]]", "three digits");
+    }
+
+    #[test]
+    fn replacements_are_made_in_one_pass() {
+        gives("strings.replace_n", r#"[{"a": "b", "b": "c"}, "ab"]"#, "\"bc\"");
+        gives("strings.replace_n", r#"[{"<": "&lt;", ">": "&gt;"}, "This is <b>H>M</b>!"]"#, "\"This is &lt;b&gt;H&gt;M&lt;/b&gt;!\"");
+        gives("strings.replace_n", r#"[{}, "é"]"#, "\"é\"");
+        gives("strings.replace_n", r#"[{"": "-"}, "aé"]"#, "\"-a-é-\"");
+    }
+
+    #[test]
+    fn count_counts_characters() {
+        gives("count", "[\"é😀\"]", "2");
+        gives("count", "[[1, 2, 3]]", "3");
+        gives("count", "[{\"a\": 1}]", "1");
+        fails("count", "[1]", "requires");
+    }
+}

@@ -1,0 +1,134 @@
+//! Mistakes of authors that the interpreter does not notice and that can let someone in.
+
+use crate::ast::{Expr, Literal, LiteralStmt, Reference, Visit, place, walk_expr, walk_statement};
+use crate::check::rules::Rules;
+use crate::input::schema::{self, Lookup};
+use crate::problem::Problem;
+
+/// Looks for them in all modules but tests.
+pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
+    for (index, names) in rules.modules.iter().enumerate().filter(|(_, names)| !names.test) {
+        for import in &names.module.imports {
+            if let Expr::Var { span, .. } = import.refr.as_ref() {
+                if span.text() == "input" && import.r#as.is_none() {
+                    problems.push(Problem::error(&place(span), "import of `input` is redundant").help("remove it"));
+                }
+            }
+            input_path(rules, index, &import.refr, problems);
+        }
+    }
+    for definition in rules.definitions.iter().filter(|definition| !rules.modules[definition.module].test) {
+        Lints { rules, module: definition.module, problems }.rule(definition.rule);
+    }
+}
+
+struct Lints<'a, 'p> {
+    rules: &'a Rules<'a>,
+    module: usize,
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Visit for Lints<'_, '_> {
+    fn statement(&mut self, statement: &LiteralStmt) {
+        if let Literal::NotExpr { expr, .. } = &statement.literal {
+            self.negation(expr);
+        }
+        walk_statement(self, statement);
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+                input_path(self.rules, self.module, expr, self.problems);
+                match Reference::of(expr) {
+                    Some(reference) => reference.indices.iter().for_each(|index| self.expr(index)),
+                    None => walk_expr(self, expr),
+                }
+            }
+            Expr::Call { params, .. } => params.iter().for_each(|param| self.expr(param)),
+            _ => walk_expr(self, expr),
+        }
+    }
+}
+
+impl Lints<'_, '_> {
+    /// `not f(input.request.headers["x"])` holds in regorus when the header is missing; in OPA it does not.
+    /// `not ref` and `not ref == x` hold in both.
+    fn negation(&mut self, negated: &Expr) {
+        use regorus::unstable::BoolOp;
+        if let Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } | Expr::BoolExpr { op: BoolOp::Eq, .. } = negated {
+            return;
+        }
+        let mut optional = Optional { rules: self.rules, module: self.module, found: None };
+        optional.expr(negated);
+        if let Some(name) = optional.found {
+            let message = format!("negation holds when `{name}` is missing");
+            let help = "read it with `object.get(..., \"\")` first, or test that it is there; OPA would not let this hold";
+            self.problems.push(Problem::warning(&place(negated.span()), message).help(help));
+        }
+    }
+}
+
+/// Finds a read of an entry that requests may lack.
+struct Optional<'a> {
+    rules: &'a Rules<'a>,
+    module: usize,
+    found: Option<String>,
+}
+
+impl Visit for Optional<'_> {
+    fn expr(&mut self, expr: &Expr) {
+        // `object.get` takes care of what is missing.
+        if let Expr::Call { fcn, .. } = expr {
+            if Reference::of(fcn).is_some_and(|reference| reference.dotted() == "object.get") {
+                return;
+            }
+        }
+        if let Some((reference, names)) = input_names(self.rules, self.module, expr) {
+            if schema::look_up(&names) == Lookup::Entry {
+                self.found.get_or_insert_with(|| reference.dotted());
+            }
+        }
+        walk_expr(self, expr);
+    }
+}
+
+/// The reference and its names behind `input`, if it is one into the input.
+fn input_names<'e>(rules: &Rules<'_>, module: usize, expr: &'e Expr) -> Option<(Reference<'e>, Vec<String>)> {
+    let reference = Reference::of(expr)?;
+    let mut names: Vec<String> = Vec::new();
+    if reference.root != "input" {
+        let target = rules.import(module, reference.root)?;
+        if target.first()?.as_ref() != "input" {
+            return None;
+        }
+        names.extend(target[1..].iter().map(ToString::to_string));
+    }
+    names.extend(reference.names.iter().map(ToString::to_string));
+    // An index that is computed still selects an entry.
+    if !reference.complete {
+        names.push("*".to_owned());
+    }
+    Some((reference, names))
+}
+
+/// A name that the input never has is undefined for every request: its rule never holds, its negation always does.
+fn input_path(rules: &Rules<'_>, module: usize, expr: &Expr, problems: &mut Vec<Problem>) {
+    let Some((_, names)) = input_names(rules, module, expr) else { return };
+    if let Lookup::Unknown { parent, name } = schema::look_up(&names) {
+        let at = place(expr.span());
+        let path = if parent.is_empty() { format!("input.{name}") } else { format!("input.{parent}.{name}") };
+        let problem = Problem::error(&at, format!("`{path}` is not part of the input"));
+        problems.push(match super::nearest(&name, schema::names_below(&parent)) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => {
+                let known: Vec<&str> = schema::names_below(&parent).collect();
+                if known.is_empty() {
+                    problem.help(format!("`input.{parent}` has no fields"))
+                } else {
+                    problem.help(format!("known are: {}", known.join(", ")))
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! Static checks of parsed modules, before anything is evaluated.
+//!
+//! Each submodule looks at one thing and reports all it finds. A policy that passes cannot make the interpreter
+//! recurse, call what does not exist or reach outside; whether it decides well is for its tests.
+
+pub(crate) mod calls;
+pub(crate) mod cycles;
+pub(crate) mod entry;
+pub(crate) mod lints;
+pub(crate) mod rules;
+pub(crate) mod shape;
+
+use std::collections::BTreeSet;
+
+use regorus::Value;
+
+use crate::check::rules::Rules;
+use crate::problem::{Problem, Severity};
+
+/// Runs all checks. Returns the impure builtins that the policy calls.
+pub(crate) fn check(rules: &Rules<'_>, deciding: &str, data: &Value, problems: &mut Vec<Problem>) -> BTreeSet<&'static str> {
+    shape::check(rules, problems);
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        // Deeper walks rely on the shape.
+        return BTreeSet::new();
+    }
+    let impure = calls::check(rules, problems);
+    cycles::check(rules, problems);
+    entry::check(rules, deciding, problems);
+    entry::check_data(rules, data, problems);
+    lints::check(rules, problems);
+    impure
+}
+
+/// The candidate that `name` is likely a misspelling of.
+pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let near = candidates.map(|candidate| (distance(name, candidate), candidate)).min()?;
+    // A third of the letters may differ.
+    (near.0 > 0 && near.0 * 3 <= name.len().max(3)).then_some(near.1)
+}
+
+/// Edit distance in bytes, a transposition counting as one (restricted Damerau-Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j - 1] + same).min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests;

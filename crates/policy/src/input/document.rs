@@ -1,0 +1,388 @@
+//! Builds the input document of one request.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use regorus::Value;
+use ringward_identity::headers::is_stripped_inbound;
+
+use crate::input::subject::Subject;
+use crate::input::values::text;
+use crate::input::view::{RequestView, RouteView};
+use crate::reads::Reads;
+
+/// Version of the input's shape; policies find it in `input.version`.
+const VERSION: u64 = 1;
+
+/// Builds documents; owned by one worker. Keys and frequent texts are allocated once, here.
+pub(crate) struct Builder {
+    keys: Keys,
+    parts: Parts,
+    known: Known,
+    /// Fields of the request at hand; kept for its capacity.
+    fields: Vec<(Value, Value)>,
+}
+
+/// Which parts a policy can read. What is not read is left out, which no policy can notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    headers: bool,
+    headers_all: bool,
+    host: bool,
+    id: bool,
+    protocol: bool,
+    query: bool,
+    raw_path: bool,
+    scheme: bool,
+    segments: bool,
+    route: bool,
+    time: bool,
+}
+
+impl Parts {
+    pub(crate) fn of(reads: &Reads) -> Self {
+        let request = |name| reads.may_read(&["request", name]);
+        Self {
+            headers: request("headers"),
+            headers_all: request("headers_all"),
+            host: request("host"),
+            id: request("id"),
+            protocol: request("protocol"),
+            query: request("query"),
+            raw_path: request("raw_path"),
+            scheme: request("scheme"),
+            segments: request("segments"),
+            route: reads.may_read(&["route"]),
+            time: reads.may_read(&["time"]),
+        }
+    }
+
+    /// Everything: the whole documented input.
+    pub(crate) const ALL: Self = Self {
+        headers: true,
+        headers_all: true,
+        host: true,
+        id: true,
+        protocol: true,
+        query: true,
+        raw_path: true,
+        scheme: true,
+        segments: true,
+        route: true,
+        time: true,
+    };
+}
+
+impl Builder {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { keys: Keys::new(), parts, known: Known::new(), fields: Vec::new() }
+    }
+
+    /// The document of a request.
+    pub(crate) fn build(&mut self, subject: &Subject, view: &RequestView<'_>) -> Value {
+        let request = self.request(view);
+        let keys = &self.keys;
+        let mut fields = Vec::with_capacity(6);
+        fields.push((keys.client.clone(), subject.client.clone()));
+        fields.push((keys.connection.clone(), subject.connection.clone()));
+        fields.push((keys.request.clone(), request));
+        if self.parts.route {
+            fields.push((keys.route.clone(), self.route(&view.route)));
+        }
+        if self.parts.time {
+            fields.push((keys.time.clone(), from_fields(vec![(keys.unix_s.clone(), Value::from(view.now_unix))])));
+        }
+        fields.push((keys.version.clone(), keys.version_value.clone()));
+        from_fields(fields)
+    }
+
+    fn request(&mut self, view: &RequestView<'_>) -> Value {
+        let (headers, headers_all) = self.headers(view);
+        let (keys, parts, known) = (&self.keys, &self.parts, &self.known);
+        let mut fields = Vec::with_capacity(11);
+        let mut add = |wanted: bool, key: &Value, value: &dyn Fn() -> Value| {
+            if wanted {
+                fields.push((key.clone(), value()));
+            }
+        };
+        // In order of the keys, which saves the sort.
+        add(parts.headers, &keys.headers, &|| headers.clone());
+        add(parts.headers_all, &keys.headers_all, &|| headers_all.clone());
+        add(parts.host, &keys.host, &|| text(view.host));
+        add(parts.id, &keys.id, &|| text(view.id));
+        add(true, &keys.method, &|| known.word(view.method));
+        add(true, &keys.path, &|| text(view.path));
+        add(parts.protocol, &keys.protocol, &|| known.word(view.protocol));
+        add(parts.query, &keys.query, &|| self.query(view.query));
+        add(parts.raw_path, &keys.raw_path, &|| text(view.raw_path));
+        add(parts.scheme, &keys.scheme, &|| known.word(view.scheme));
+        add(parts.segments, &keys.segments, &|| segments(view.path));
+        from_fields(fields)
+    }
+
+    /// `headers` and `headers_all`. Undefined where not wanted.
+    fn headers(&mut self, view: &RequestView<'_>) -> (Value, Value) {
+        if !self.parts.headers && !self.parts.headers_all {
+            return (Value::Undefined, Value::Undefined);
+        }
+        let (fields, known) = (&mut self.fields, &self.known);
+        fields.clear();
+        view.headers.for_each(&mut |name, value| {
+            // They are removed before anything goes upstream; a policy must not believe them either.
+            if !is_stripped_inbound(name.as_bytes()) {
+                fields.push((known.header(name), text(value)));
+            }
+        });
+        // Stable: values of one name stay in the order received.
+        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut joined = Vec::with_capacity(if self.parts.headers { fields.len() } else { 0 });
+        let mut lists = Vec::with_capacity(if self.parts.headers_all { fields.len() } else { 0 });
+        for group in fields.chunk_by(|(a, _), (b, _)| a == b) {
+            let name = &group[0].0;
+            if self.parts.headers {
+                joined.push((name.clone(), join(name, group)));
+            }
+            if self.parts.headers_all {
+                lists.push((name.clone(), Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>())));
+            }
+        }
+        fields.clear();
+        (from_fields(joined), from_fields(lists))
+    }
+
+    /// `name=value` pairs, decoded as forms are; a name without `=` has the empty value.
+    fn query(&self, query: Option<&str>) -> Value {
+        let Some(query) = query.filter(|query| !query.is_empty()) else { return self.keys.empty.clone() };
+        let mut values: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            values.entry(text(&decode(name, true))).or_default().push(text(&decode(value, true)));
+        }
+        Value::from(values.into_iter().map(|(name, values)| (name, Value::from(values))).collect::<BTreeMap<_, _>>())
+    }
+
+    fn route(&self, route: &RouteView<'_>) -> Value {
+        let keys = &self.keys;
+        let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
+            let fields: Vec<_> = pairs.map(|(name, value)| (text(name), text(value))).collect();
+            if fields.is_empty() { keys.empty.clone() } else { from_fields(fields) }
+        };
+        from_fields(vec![
+            (keys.id.clone(), text(route.id)),
+            (keys.labels.clone(), pairs(&mut route.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))),
+            (keys.params.clone(), pairs(&mut route.params.iter().copied())),
+            (keys.template.clone(), text(route.template)),
+            (keys.upstream.clone(), text(route.upstream)),
+        ])
+    }
+}
+
+/// An object. Fields are best given in order of their keys; of equal keys the last stays.
+fn from_fields(fields: Vec<(Value, Value)>) -> Value {
+    Value::from(fields.into_iter().collect::<BTreeMap<_, _>>())
+}
+
+/// The values of one field as one (RFC 9110 §5.2: joined by a comma; `cookie` by a semicolon, RFC 6265 §4.2.1).
+fn join(name: &Value, group: &[(Value, Value)]) -> Value {
+    if let [(_, value)] = group {
+        return value.clone();
+    }
+    let is_cookie = matches!(name, Value::String(name) if name.as_ref() == "cookie");
+    let separator = if is_cookie { "; " } else { ", " };
+    let mut joined = String::new();
+    for (index, (_, value)) in group.iter().enumerate() {
+        if index > 0 {
+            joined.push_str(separator);
+        }
+        if let Value::String(value) = value {
+            joined.push_str(value);
+        }
+    }
+    Value::String(joined.into())
+}
+
+/// The path's segments, each decoded after the split, so that an encoded slash never separates. `/` has none.
+fn segments(path: &str) -> Value {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Value::new_array();
+    }
+    Value::from(path.split('/').map(|segment| text(&decode(segment, false))).collect::<Vec<_>>())
+}
+
+/// Percent-decodes. What is no valid escape stays as it is; what is no UTF-8 afterwards is replaced by U+FFFD.
+fn decode(encoded: &str, form: bool) -> Cow<'_, str> {
+    if !encoded.bytes().any(|byte| byte == b'%' || (form && byte == b'+')) {
+        return Cow::Borrowed(encoded);
+    }
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        bytes = rest;
+        match (*first, rest) {
+            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                decoded.push(hex(*high) << 4 | hex(*low));
+                bytes = rest;
+            }
+            (b'+', _) if form => decoded.push(b' '),
+            (byte, _) => decoded.push(byte),
+        }
+    }
+    match String::from_utf8(decoded) {
+        Ok(decoded) => Cow::Owned(decoded),
+        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// The fixed keys of a document.
+struct Keys {
+    client: Value,
+    connection: Value,
+    headers: Value,
+    headers_all: Value,
+    host: Value,
+    id: Value,
+    labels: Value,
+    method: Value,
+    params: Value,
+    path: Value,
+    protocol: Value,
+    query: Value,
+    raw_path: Value,
+    request: Value,
+    route: Value,
+    scheme: Value,
+    segments: Value,
+    template: Value,
+    time: Value,
+    unix_s: Value,
+    upstream: Value,
+    version: Value,
+    version_value: Value,
+    empty: Value,
+}
+
+impl Keys {
+    fn new() -> Self {
+        Self {
+            client: text("client"),
+            connection: text("connection"),
+            headers: text("headers"),
+            headers_all: text("headers_all"),
+            host: text("host"),
+            id: text("id"),
+            labels: text("labels"),
+            method: text("method"),
+            params: text("params"),
+            path: text("path"),
+            protocol: text("protocol"),
+            query: text("query"),
+            raw_path: text("raw_path"),
+            request: text("request"),
+            route: text("route"),
+            scheme: text("scheme"),
+            segments: text("segments"),
+            template: text("template"),
+            time: text("time"),
+            unix_s: text("unix_s"),
+            upstream: text("upstream"),
+            version: text("version"),
+            version_value: Value::from(VERSION),
+            empty: Value::new_object(),
+        }
+    }
+}
+
+/// Texts that most requests share. Filled at the start and never from requests, so that no client can grow it.
+struct Known {
+    words: Vec<Value>,
+    headers: HashMap<&'static str, Value>,
+}
+
+impl Known {
+    fn new() -> Self {
+        Self {
+            words: WORDS.iter().map(|word| text(word)).collect(),
+            headers: HEADERS.iter().map(|name| (*name, text(name))).collect(),
+        }
+    }
+
+    /// A method, scheme or protocol.
+    fn word(&self, word: &str) -> Value {
+        let known = self.words.iter().find(|known| matches!(known, Value::String(known) if known.as_ref() == word));
+        known.map_or_else(|| text(word), Value::clone)
+    }
+
+    fn header(&self, name: &str) -> Value {
+        self.headers.get(name).map_or_else(|| text(name), Value::clone)
+    }
+}
+
+const WORDS: &[&str] = &[
+    "GET", "https", "HTTP/1.1", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "http", "HTTP/2", "HTTP/1.0",
+];
+
+/// Field names of ordinary requests.
+const HEADERS: &[&str] = &[
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "dnt",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "te",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+    "x-requested-with",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The input document: what is known of a client, its connection and one request, as the values of the evaluator.
+//!
+//! Built directly, never through JSON, and always fully populated: what is not there is an empty string, list or object
+//! or zero, so that a policy's `not` cannot hold because a field is missing. Only the entries of `headers`,
+//! `headers_all`, `query`, `params`, `labels` and `extensions` come and go.
+
+pub(crate) mod document;
+pub(crate) mod sample;
+pub(crate) mod schema;
+pub(crate) mod subject;
+mod values;
+pub(crate) mod view;

@@ -1,0 +1,146 @@
+//! The part of the input that stays the same for a whole connection: client and connection.
+//!
+//! The only file that knows [`PeerIdentity`].
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use regorus::Value;
+use ringward_identity::PeerIdentity;
+
+use crate::input::values::{list, object, text};
+use crate::input::view::ConnectionView;
+
+/// Who asks, and over which connection, as values of the evaluator.
+///
+/// Built once per connection, cloned by reference count. It does not depend on a policy: it stays valid when policies
+/// change, and one subject serves all policies that the connection's requests meet.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub(crate) client: Value,
+    pub(crate) connection: Value,
+}
+
+impl Subject {
+    /// The subject of a connection whose client was identified as `peer`, or was not identified at all.
+    pub fn new(peer: Option<&PeerIdentity>, connection: &ConnectionView<'_>) -> Self {
+        Self::from_claims(&peer.map(Claims::of).unwrap_or_default(), connection)
+    }
+
+    pub(crate) fn from_claims(claims: &Claims<'_>, connection: &ConnectionView<'_>) -> Self {
+        Self { client: claims.value(), connection: connection_value(connection) }
+    }
+}
+
+/// What policies see of a verified certificate chain; the default is a client without one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claims<'a> {
+    pub(crate) verified: bool,
+    pub(crate) name: &'a str,
+    pub(crate) spiffe_id: &'a str,
+    pub(crate) trust_domain: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) issuer: &'a str,
+    pub(crate) common_names: Cow<'a, [String]>,
+    pub(crate) organizations: Cow<'a, [String]>,
+    pub(crate) organizational_units: Cow<'a, [String]>,
+    pub(crate) organization_identifiers: Cow<'a, [String]>,
+    pub(crate) uris: Cow<'a, [String]>,
+    pub(crate) dns: Cow<'a, [String]>,
+    pub(crate) emails: Cow<'a, [String]>,
+    pub(crate) ips: Cow<'a, [IpAddr]>,
+    pub(crate) serial: &'a str,
+    pub(crate) fingerprint_sha256: &'a str,
+    pub(crate) not_before_unix: i64,
+    pub(crate) not_after_unix: i64,
+    pub(crate) chain_depth: usize,
+    pub(crate) extended_key_usages: Cow<'a, [String]>,
+    pub(crate) policy_oids: Cow<'a, [String]>,
+    /// Dotted OID and text of each selected extension; the text is empty if it is no string.
+    pub(crate) extensions: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(peer: &'a PeerIdentity) -> Self {
+        Self {
+            verified: true,
+            name: peer.name(),
+            spiffe_id: peer.spiffe_id().map_or("", |id| id.as_str()),
+            trust_domain: peer.spiffe_id().map_or("", |id| id.trust_domain()),
+            subject: peer.subject(),
+            issuer: peer.issuer(),
+            common_names: peer.common_names().into(),
+            organizations: peer.organizations().into(),
+            organizational_units: peer.organizational_units().into(),
+            organization_identifiers: peer.organization_identifiers().into(),
+            uris: peer.san_uris().into(),
+            dns: peer.san_dns().into(),
+            emails: peer.san_emails().into(),
+            ips: peer.san_ips().into(),
+            serial: peer.serial(),
+            fingerprint_sha256: peer.fingerprint_hex(),
+            not_before_unix: peer.not_before_unix(),
+            not_after_unix: peer.not_after_unix(),
+            chain_depth: peer.chain_depth(),
+            extended_key_usages: peer.extended_key_usages().into(),
+            policy_oids: peer.policy_oids().into(),
+            extensions: peer.extensions().iter().map(|e| (e.oid(), e.utf8().unwrap_or(""))).collect(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        let texts = |texts: &[String]| list(texts.iter().map(|item| text(item)));
+        // A name that must be the only one of its kind: with several, which of them is meant is the policy's question.
+        let common_name = match self.common_names.as_ref() {
+            [only] => only.as_str(),
+            _ => "",
+        };
+        object([
+            ("chain_depth", Value::from(self.chain_depth)),
+            ("extended_key_usages", texts(&self.extended_key_usages)),
+            ("extensions", object(self.extensions.iter().map(|(oid, value)| (*oid, text(value))))),
+            ("fingerprint_sha256", text(self.fingerprint_sha256)),
+            ("issuer", object([("dn", text(self.issuer))])),
+            ("name", text(self.name)),
+            ("not_after_unix", Value::from(self.not_after_unix)),
+            ("not_before_unix", Value::from(self.not_before_unix)),
+            ("policy_oids", texts(&self.policy_oids)),
+            (
+                "san",
+                object([
+                    ("dns", texts(&self.dns)),
+                    ("email", texts(&self.emails)),
+                    ("ip", list(self.ips.iter().map(|ip| text(&ip.to_string())))),
+                    ("uri", texts(&self.uris)),
+                ]),
+            ),
+            ("serial", text(self.serial)),
+            ("spiffe_id", text(self.spiffe_id)),
+            (
+                "subject",
+                object([
+                    ("common_name", text(common_name)),
+                    ("common_names", texts(&self.common_names)),
+                    ("dn", text(self.subject)),
+                    ("organization_identifiers", texts(&self.organization_identifiers)),
+                    ("organizational_units", texts(&self.organizational_units)),
+                    ("organizations", texts(&self.organizations)),
+                ]),
+            ),
+            ("trust_domain", text(self.trust_domain)),
+            ("verified", Value::Bool(self.verified)),
+        ])
+    }
+}
+
+fn connection_value(connection: &ConnectionView<'_>) -> Value {
+    object([
+        ("alpn", text(connection.alpn)),
+        ("cipher", text(connection.cipher)),
+        ("local_port", Value::from(u32::from(connection.local_port))),
+        ("remote_addr", text(&connection.remote.ip().to_canonical().to_string())),
+        ("remote_port", Value::from(u32::from(connection.remote.port()))),
+        ("sni", text(connection.sni)),
+        ("tls_version", text(connection.tls_version)),
+    ])
+}

@@ -1,0 +1,167 @@
+//! Which parts of the input a policy can read, from its text alone.
+//!
+//! Sound in one direction: a part that is not reported is read by no evaluation, so it need not be built, and later
+//! need not be part of a cache key. Whatever is not understood counts as a read of everything. Rego has no way to
+//! reach the input but a reference that begins with `input` or with an import of it, and no evaluation of text.
+
+use std::collections::BTreeSet;
+
+use crate::ast::{Expr, Reference, Visit, walk_expr};
+use crate::check::rules::Rules;
+
+/// A set of input paths; each stands for all that is below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    paths: BTreeSet<Vec<String>>,
+}
+
+impl Reads {
+    /// What the modules that are loaded for requests can read.
+    pub(crate) fn of(rules: &Rules<'_>) -> Self {
+        let mut reads = Self::default();
+        for names in rules.modules.iter().filter(|names| !names.test) {
+            // An import is no read yet, but every use of its name is: counting it here keeps the walk simple.
+            for import in &names.module.imports {
+                reads.reference(&import.refr);
+            }
+        }
+        for definition in rules.definitions.iter().filter(|definition| !rules.modules[definition.module].test) {
+            reads.rule(definition.rule);
+        }
+        reads
+    }
+
+    /// Whether anything at, above or below the path can be read.
+    pub(crate) fn may_read(&self, path: &[&str]) -> bool {
+        self.paths.iter().any(|read| read.iter().zip(path).all(|(read, name)| read == name))
+    }
+
+    /// The paths in dotted form, without those that another covers; `*` for the whole input.
+    pub(crate) fn dotted(&self) -> Vec<String> {
+        let covered = |path: &Vec<String>| self.paths.iter().any(|other| other != path && path.starts_with(other));
+        let paths = self.paths.iter().filter(|path| !covered(path));
+        paths.map(|path| if path.is_empty() { "*".to_owned() } else { path.join(".") }).collect()
+    }
+
+    /// Records a reference if it is one into the input; its indices are the caller's.
+    fn reference(&mut self, expr: &Expr) -> Option<()> {
+        let reference = Reference::of(expr)?;
+        if reference.root == "input" {
+            self.paths.insert(reference.names.iter().map(ToString::to_string).collect());
+        }
+        Some(())
+    }
+}
+
+impl Visit for Reads {
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+                // What stands in brackets is read on its own, also when the reference itself is understood.
+                match Reference::of(expr) {
+                    Some(reference) => {
+                        let indices = reference.indices;
+                        let _ = self.reference(expr);
+                        indices.into_iter().for_each(|index| self.expr(index));
+                    }
+                    None => walk_expr(self, expr),
+                }
+            }
+            _ => walk_expr(self, expr),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use regorus::Engine;
+
+    use super::*;
+
+    fn reads_of(modules: &[&str]) -> Reads {
+        let mut engine = Engine::new();
+        for (index, text) in modules.iter().enumerate() {
+            engine.add_policy(format!("{index}.rego"), (*text).to_owned()).unwrap();
+        }
+        Reads::of(&Rules::collect(engine.get_modules().iter().map(|module| (module, false))))
+    }
+
+    #[test]
+    fn literal_paths_are_recorded() {
+        let reads = reads_of(&["package p\nallow if {\n input.request.path == \"/x\"\n input[\"client\"].spiffe_id == `y`\n}"]);
+        assert_eq!(reads.dotted(), ["client.spiffe_id", "request.path"]);
+        assert!(reads.may_read(&["request", "path"]) && reads.may_read(&["request"]) && reads.may_read(&[]));
+        assert!(!reads.may_read(&["request", "headers"]) && !reads.may_read(&["time"]));
+    }
+
+    /// Each form reads the headers, in a way that has to be found.
+    #[test]
+    fn every_way_to_the_headers_is_found() {
+        for body in [
+            "input.request.headers.cookie == \"x\"",
+            "input.request[\"headers\"][\"cookie\"] == \"x\"",
+            "input.request[`headers`].cookie == \"x\"",
+            "input[\"request\"].headers[_] == \"x\"",
+            "some name; input.request[name].cookie == \"x\"",
+            "some part; input[part].headers.cookie == \"x\"",
+            "some value in input.request.headers; value == \"x\"",
+            "every value in input.request.headers { value == \"x\" }",
+            "x := input; x.request.headers.cookie == \"x\"",
+            "x := input.request; x.headers.cookie == \"x\"",
+            "[x, _] := [input, 1]; x.request.headers.cookie == \"x\"",
+            "x := {\"a\": input}; x.a.request.headers.cookie == \"x\"",
+            "count([h | some h in input.request.headers]) == 1",
+            "count({h | h := input.request[_]}) == 1",
+            "count({k: v | some k, v in input.request}) == 1",
+            "walk(input, [[\"request\", \"headers\", \"cookie\"], \"x\"])",
+            "object.get(input, [\"request\", \"headers\", \"cookie\"], \"\") == \"x\"",
+            "json.filter(input, [\"request/headers\"]) == {}",
+            "f(input)",
+            "f(input.request)",
+            "data.other.table[input.request.headers.cookie]",
+            "data.other[input.request.headers.cookie].x == 1",
+            "concat(\"\", [input.request.headers.cookie])[0] == \"x\"",
+            "[1, 2][input.request.headers.cookie]",
+            "input.request.path == \"/\" with input.request.method as input.request.headers.cookie",
+            "g with input as input",
+            "not input.request.headers.cookie",
+            "input.request.method in input.request.headers",
+            "\"x\" in input.request.headers",
+            "-1 < count(input.request.headers)",
+            "sprintf(\"%v\", [input]) == \"x\"",
+        ] {
+            let module = format!("package p\nf(x) if x.request\ng := 1\nallow if {{ {body} }}");
+            assert!(reads_of(&[&module]).may_read(&["request", "headers"]), "{body}");
+        }
+        for module in [
+            "package p\nimport input.request\nallow if request.headers.cookie == \"x\"",
+            "package p\nimport input.request as r\nallow if r.headers.cookie == \"x\"",
+            "package p\nimport input as i\nallow if i.request.headers.cookie == \"x\"",
+            "package p\nimport input[\"request\"].headers as h\nallow if h.cookie == \"x\"",
+            "package p\nallow := input.request.headers.cookie",
+            "package p\nallow := false if false else := input.request.headers.cookie",
+            "package p\nr[input.request.headers.cookie] := 1 if true",
+            "package p\nr contains input.request.headers.cookie if true",
+            "package p\nr[input.request.headers.cookie].x := 1 if true",
+            "package p\nf(input.request.headers.cookie) := 1",
+            "package p\ndefault x := {h | h := input.request.headers}",
+        ] {
+            assert!(reads_of(&[module]).may_read(&["request", "headers"]), "{module}");
+        }
+        assert!(reads_of(&["package p\nx := 1", "package q\nx := input"]).may_read(&["request", "headers"]));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_read_is_none() {
+        for body in [
+            "data.input.request.headers == 1",
+            "x := {\"input\": {\"request\": 1}}; x.input.request == 1",
+            "\"input.request.headers\" == input.request.path",
+            "g with input.request.headers as {}",
+            "# input.request.headers\ntrue",
+        ] {
+            let module = format!("package p\ng := 1\nallow if {{ {body} }}");
+            assert!(!reads_of(&[&module]).may_read(&["request", "headers"]), "{body}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The sources of one policy, exactly as read, with the digest that names them.
+//!
+//! Everything else works on these bytes and on nothing else, so what a child process checked is what a worker runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// One file of a policy set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Name shown in errors; its ending decides what the file is.
+    pub path: String,
+    /// The file's content.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Source {
+    /// A source from its path and content.
+    pub fn new(path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self { path: path.into(), bytes: bytes.into() }
+    }
+
+    /// What the ending of the path says the file is; `None` if it is nothing that a policy set may hold.
+    pub fn kind(&self) -> Option<SourceKind> {
+        SourceKind::of(&self.path)
+    }
+}
+
+/// What a source holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `*.rego`: rules that requests are decided by.
+    Policy,
+    /// `*_test.rego`: checked like the rest and run by the tests, never loaded for requests.
+    PolicyTest,
+    /// `*.json`: a data document.
+    Json,
+    /// `*.yaml` or `*.yml`: a data document.
+    Yaml,
+}
+
+impl SourceKind {
+    /// The kind of a file of this name.
+    pub fn of(path: &str) -> Option<Self> {
+        let (stem, ending) = path.rsplit_once('.')?;
+        match ending {
+            "rego" if stem.ends_with("_test") => Some(Self::PolicyTest),
+            "rego" => Some(Self::Policy),
+            "json" => Some(Self::Json),
+            "yaml" | "yml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+}
+
+/// Bounds of one policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest evaluation of one request; afterwards the decision is an error. Cooperative: see `builtins::bounded`.
+    pub time_budget: Duration,
+    /// Most files in a set.
+    pub files_max: usize,
+    /// Most bytes in one `.rego` file. regorus itself refuses more than 1 MiB, 20,000 lines or 1,024 columns.
+    pub policy_bytes_max: usize,
+    /// Most bytes in one data document.
+    pub data_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time_budget: Duration::from_millis(5),
+            files_max: 256,
+            policy_bytes_max: 256 * 1024,
+            data_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// A whole policy: its sources, the rule that decides, its bounds and the digest over all of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicySet {
+    sources: Vec<Source>,
+    rule: String,
+    limits: Limits,
+    digest: [u8; 32],
+}
+
+impl PolicySet {
+    /// A set of these sources, decided by `rule` (such as `data.ringward.authz.decision`).
+    ///
+    /// Sources are put in order of their paths, so that the same files give the same digest however they were listed.
+    pub fn new(mut sources: Vec<Source>, rule: impl Into<String>, limits: Limits) -> Self {
+        sources.sort_by(|a, b| a.path.cmp(&b.path));
+        let rule = rule.into();
+        let digest = digest(&sources, &rule, &limits);
+        Self { sources, rule, limits, digest }
+    }
+
+    /// The sources in order of their paths.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Path of the deciding rule.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// SHA-256 over paths, contents, rule and bounds.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+/// Every variable-length part is preceded by its length, so that no two sets share an encoding.
+fn digest(sources: &[Source], rule: &str, limits: &Limits) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(rule.as_bytes());
+    part(&limits.time_budget.as_nanos().to_be_bytes());
+    for bound in [limits.files_max, limits.policy_bytes_max, limits.data_bytes_max] {
+        part(&(bound as u64).to_be_bytes());
+    }
+    for source in sources {
+        part(source.path.as_bytes());
+        part(&source.bytes);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(sources: &[(&str, &str)], rule: &str) -> PolicySet {
+        let sources = sources.iter().map(|(path, text)| Source::new(*path, text.as_bytes())).collect();
+        PolicySet::new(sources, rule, Limits::default())
+    }
+
+    #[test]
+    fn the_digest_follows_content_and_not_order() {
+        let one = set(&[("a.rego", "x"), ("b.rego", "y")], "data.r");
+        assert_eq!(one.digest(), set(&[("b.rego", "y"), ("a.rego", "x")], "data.r").digest());
+        for other in [
+            set(&[("a.rego", "x"), ("b.rego", "z")], "data.r"),
+            set(&[("a.rego", "xb.rego"), ("", "y")], "data.r"),
+            set(&[("a.rego", "x"), ("c.rego", "y")], "data.r"),
+            set(&[("a.rego", "x"), ("b.rego", "y")], "data.s"),
+            set(&[("a.rego", "x")], "data.r"),
+        ] {
+            assert_ne!(one.digest(), other.digest());
+        }
+        let limits = Limits { time_budget: Duration::from_millis(6), ..Limits::default() };
+        assert_ne!(one.digest(), PolicySet::new(one.sources().to_vec(), "data.r", limits).digest());
+    }
+
+    #[test]
+    fn the_ending_decides_the_kind() {
+        assert_eq!(SourceKind::of("d/authz.rego"), Some(SourceKind::Policy));
+        assert_eq!(SourceKind::of("d/authz_test.rego"), Some(SourceKind::PolicyTest));
+        assert_eq!(SourceKind::of("d.json"), Some(SourceKind::Json));
+        assert_eq!(SourceKind::of("d.yml"), Some(SourceKind::Yaml));
+        for other in ["README.md", "rego", "a.rego.bak", "a.REGO", ""] {
+            assert_eq!(SourceKind::of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! One evaluation on an invented request, where a policy that hangs or crashes harms nobody.
+
+use std::time::{Duration, Instant};
+
+use crate::decision::DecisionError;
+use crate::engine::PolicyWorker;
+use crate::input::sample;
+use crate::problem::{Place, Problem};
+use crate::rego::RegoPolicy;
+use crate::set::PolicySet;
+
+/// Runs the policy once. That it denies means nothing, and neither does an error that other values might not cause.
+pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Problem>) {
+    let at = Place::default();
+    let mut worker = policy.rego_worker();
+    let started = Instant::now();
+    let outcome = worker.decide(&sample::subject(), &sample::request());
+    let took = started.elapsed();
+    let budget = set.limits().time_budget;
+    match outcome {
+        Ok(_) => {}
+        Err(DecisionError::TimeBudget) => {
+            let message = format!("evaluating an invented request took longer than the time budget of {budget:?}");
+            let help = "look tables up by key instead of iterating over them, or raise `time_budget`";
+            problems.push(Problem::warning(&at, message).help(help));
+        }
+        Err(error @ (DecisionError::Panic | DecisionError::WrongType(_) | DecisionError::InvalidResult(_))) => {
+            problems.push(Problem::error(&at, format!("tried on an invented request: {error}")));
+        }
+        Err(error @ DecisionError::Evaluation(_)) => {
+            let message = format!("tried on an invented request: {error}");
+            problems.push(Problem::warning(&at, message).help("requests that end so are answered with 500"));
+        }
+    }
+    if took > budget + OVERRUN_MAX {
+        let message = format!("evaluating an invented request took {took:?}, which the time budget could not stop");
+        problems.push(Problem::error(&at, message).help("find the builtin that is given too much to do"));
+    }
+}
+
+/// By how much an evaluation may exceed its budget on a slow machine before a builtin must be at fault.
+const OVERRUN_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,340 @@
+//! The client's side of a connection: TLS records to plaintext and back, on buffers that are held only while bytes move.
+//!
+//! Knows nothing of HTTP. Reading and writing are separate borrows ([`Downstream::split`]), so that a response can be sent
+//! while the request's body still arrives; they share the TLS session, and records leave in the order in which they were made.
+
+use std::{cell::RefCell, io, mem, rc::Rc};
+
+use ringward_tls::{ServerSession, SessionError};
+
+use crate::io::{BufferPool, Deadline, LARGE, ReadHalf, SMALL, Shut, Stream, WriteHalf};
+
+/// A TLS connection to a client.
+pub(crate) struct Downstream {
+    // Declared before the stream: the entry in the table of deadlines must end before the descriptor is closed.
+    pub(crate) deadline: Rc<Deadline>,
+    stream: Stream,
+    tls: RefCell<Tls>,
+    input: Input,
+    buffers: Rc<BufferPool>,
+}
+
+struct Tls {
+    session: ServerSession,
+    /// Records that were made and not yet sent.
+    outgoing: Vec<u8>,
+}
+
+/// What arrived.
+#[derive(Default)]
+struct Input {
+    /// Records that are not processed yet; the last may be incomplete.
+    raw: Vec<u8>,
+    /// Plaintext; the first `taken` bytes are used up.
+    plain: Vec<u8>,
+    taken: usize,
+}
+
+/// Nothing more can be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The client closed, or its deadline fired, which [`Deadline::fired`] tells.
+    #[error("closed")]
+    Closed,
+    /// The socket failed.
+    #[error("{0}")]
+    Io(io::Error),
+    /// A record was not acceptable; the alert waits to be flushed.
+    #[error("{0}")]
+    Tls(#[from] SessionError),
+}
+
+impl Downstream {
+    /// A connection whose ClientHello (and whatever came with it) is in `raw`.
+    pub(crate) fn new(
+        stream: Stream,
+        deadline: Rc<Deadline>,
+        session: ServerSession,
+        raw: Vec<u8>,
+        buffers: Rc<BufferPool>,
+    ) -> Downstream {
+        let input = Input { raw, ..Input::default() };
+        Downstream { deadline, stream, tls: RefCell::new(Tls { session, outgoing: Vec::new() }), input, buffers }
+    }
+
+    /// Runs the handshake to its end.
+    ///
+    /// # Errors
+    /// As [`Downstream::fill`]; the alert, if any, has been sent.
+    pub(crate) async fn handshake(&mut self) -> Result<(), ReadError> {
+        loop {
+            let processed = self.reader().process();
+            // The alert of a failed handshake, or our flight.
+            let flushed = self.flush().await;
+            processed?;
+            flushed.map_err(ReadError::Io)?;
+            if !self.tls.borrow().session.is_handshaking() {
+                return Ok(());
+            }
+            self.reader().read(SMALL).await?;
+        }
+    }
+
+    /// The port that the client connected to; 0 if it cannot be told any more.
+    pub(crate) fn local_port(&mut self) -> u16 {
+        self.stream.local_port()
+    }
+
+    /// The session, for what was negotiated and who the peer is.
+    pub(crate) fn with_session<T>(&self, look: impl FnOnce(&ServerSession) -> T) -> T {
+        look(&self.tls.borrow().session)
+    }
+
+    /// Plaintext that is there.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.input.buffered()
+    }
+
+    /// Uses up the first `n` bytes of [`Downstream::buffered`].
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.input.consume(n);
+    }
+
+    /// Waits until there is more plaintext than before.
+    ///
+    /// # Errors
+    /// At the end of the stream, and when nothing more can come.
+    pub(crate) async fn fill(&mut self) -> Result<(), ReadError> {
+        loop {
+            let progressed = self.reader().process();
+            // A key update to answer, or an alert.
+            let flushed = self.flush().await;
+            if progressed? {
+                return Ok(());
+            }
+            flushed.map_err(ReadError::Io)?;
+            self.reader().read(SMALL).await?;
+        }
+    }
+
+    /// Waits for the first byte of something, holding no buffer.
+    pub(crate) async fn park(&mut self) {
+        self.release();
+        if self.input.raw.is_empty() {
+            self.stream.readable().await;
+        }
+    }
+
+    /// Gives unused buffers back.
+    pub(crate) fn release(&mut self) {
+        let Input { raw, plain, .. } = &mut self.input;
+        for buffer in [raw, plain] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                self.buffers.put(mem::take(buffer));
+            }
+        }
+    }
+
+    /// Encrypts and sends.
+    pub(crate) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
+        self.split().1.send(plain).await
+    }
+
+    /// The two directions.
+    pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let Downstream { stream, tls, input, buffers, .. } = self;
+        (
+            Reader { half: &mut stream.read, tls, input, buffers },
+            Writer { half: &mut stream.write, tls, buffers },
+        )
+    }
+
+    /// Says goodbye and ends the stream towards the client.
+    pub(crate) async fn close(&mut self) {
+        self.deadline.set(CLOSE_MILLIS, Shut::Both);
+        {
+            let mut tls = self.tls.borrow_mut();
+            let Tls { session, outgoing } = &mut *tls;
+            session.close_notify(outgoing);
+        }
+        // The client may be gone, which is as good.
+        let _ = self.flush().await;
+        self.stream.write.shutdown().await;
+    }
+
+    /// After [`Downstream::close`]: takes what the client still sends, unread, for a short while. Closing a socket with unread
+    /// bytes in its queue resets the connection, and the reset can overtake the response that says why.
+    pub(crate) async fn linger(&mut self) {
+        self.deadline.set(LINGER_MILLIS, Shut::Both);
+        self.input.raw.clear();
+        self.input.plain.clear();
+        self.release();
+        loop {
+            let (result, buffer) = self.stream.read.read(self.buffers.small(), usize::MAX).await;
+            self.buffers.put(buffer);
+            if !matches!(result, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    fn reader(&mut self) -> Reader<'_> {
+        self.split().0
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.split().1.flush().await
+    }
+}
+
+impl Input {
+    fn buffered(&self) -> &[u8] {
+        &self.plain[self.taken..]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.taken += n;
+        debug_assert!(self.taken <= self.plain.len());
+        if self.taken == self.plain.len() {
+            self.plain.clear();
+            self.taken = 0;
+        }
+    }
+}
+
+/// The receiving direction.
+pub(crate) struct Reader<'a> {
+    half: &'a mut ReadHalf,
+    tls: &'a RefCell<Tls>,
+    input: &'a mut Input,
+    buffers: &'a BufferPool,
+}
+
+impl Reader<'_> {
+    /// As [`Downstream::buffered`].
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.input.buffered()
+    }
+
+    /// As [`Downstream::consume`].
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.input.consume(n);
+    }
+
+    /// All buffered plaintext as a buffer of its own, if there is none beyond `max` bytes; without copying it when possible.
+    pub(crate) fn take_buffer(&mut self, max: usize) -> Vec<u8> {
+        let available = self.buffered().len();
+        if self.input.taken == 0 && available <= max {
+            return mem::take(&mut self.input.plain);
+        }
+        let mut taken = self.buffers.large();
+        let n = available.min(max);
+        taken.extend_from_slice(&self.buffered()[..n]);
+        self.consume(n);
+        taken
+    }
+
+    /// As [`Downstream::fill`], in large steps. What has to be sent meanwhile (the answer to a key update, an alert) leaves
+    /// with the next [`Writer::send`].
+    pub(crate) async fn fill(&mut self) -> Result<(), ReadError> {
+        while !self.process()? {
+            self.read(LARGE).await?;
+        }
+        Ok(())
+    }
+
+    /// Processes the records that are there; whether that gave plaintext.
+    fn process(&mut self) -> Result<bool, ReadError> {
+        let Input { raw, plain, .. } = &mut *self.input;
+        if raw.is_empty() {
+            return Ok(false);
+        }
+        if plain.capacity() == 0 {
+            *plain = if raw.len() > SMALL { self.buffers.large() } else { self.buffers.small() };
+        }
+        let before = plain.len();
+        let mut tls = self.tls.borrow_mut();
+        let Tls { session, outgoing } = &mut *tls;
+        let progress = session.process(raw, plain, outgoing)?;
+        if progress.consumed == raw.len() {
+            raw.clear();
+        } else {
+            raw.drain(..progress.consumed);
+        }
+        match plain.len() > before {
+            true => Ok(true),
+            false if progress.peer_closed => Err(ReadError::Closed),
+            false => Ok(false),
+        }
+    }
+
+    /// Reads more records into a buffer of at least `capacity` bytes.
+    async fn read(&mut self, capacity: usize) -> Result<(), ReadError> {
+        let raw = self.with_room(capacity)?;
+        let (result, raw) = self.half.read(raw, usize::MAX).await;
+        self.input.raw = raw;
+        match result {
+            Ok(0) => Err(ReadError::Closed),
+            Ok(_) => Ok(()),
+            Err(e) => Err(ReadError::Io(e)),
+        }
+    }
+
+    /// The raw buffer, with what it holds and room for more.
+    fn with_room(&mut self, capacity: usize) -> Result<Vec<u8>, ReadError> {
+        let raw = mem::take(&mut self.input.raw);
+        let full = raw.capacity() - raw.len() < ROOM_MIN;
+        if raw.capacity() >= capacity && !full {
+            return Ok(raw);
+        }
+        if full && raw.capacity() >= LARGE {
+            // The session refuses what does not fit, so this is a fault of ours, which ends this connection only.
+            return Err(ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too large")));
+        }
+        let mut larger = if capacity > SMALL || full && raw.capacity() > 0 { self.buffers.large() } else { self.buffers.small() };
+        larger.extend_from_slice(&raw);
+        self.buffers.put(raw);
+        Ok(larger)
+    }
+}
+
+/// The sending direction.
+pub(crate) struct Writer<'a> {
+    half: &'a mut WriteHalf,
+    tls: &'a RefCell<Tls>,
+    buffers: &'a BufferPool,
+}
+
+impl Writer<'_> {
+    /// Encrypts and sends.
+    pub(crate) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
+        {
+            let mut tls = self.tls.borrow_mut();
+            let Tls { session, outgoing } = &mut *tls;
+            if outgoing.capacity() == 0 {
+                *outgoing = if plain.len() > SMALL - RECORD_OVERHEAD { self.buffers.large() } else { self.buffers.small() };
+            }
+            session.encrypt(plain, outgoing).map_err(io::Error::other)?;
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let outgoing = mem::take(&mut self.tls.borrow_mut().outgoing);
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        let (result, outgoing) = self.half.write_all(outgoing).await;
+        self.buffers.put(outgoing);
+        result
+    }
+}
+
+/// Below this much room a read is not worth its system call.
+const ROOM_MIN: usize = 1024;
+/// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).
+const RECORD_OVERHEAD: usize = 5 + 1 + 16;
+/// How long the goodbye may take.
+const CLOSE_MILLIS: u64 = 1000;
+/// How long a client may go on sending after its connection was ended.
+const LINGER_MILLIS: u64 = 2000;

@@ -1,0 +1,178 @@
+//! What Ringward changes in heads on their way: identity, provenance, and what the policy asked for.
+//!
+//! The order is part of the security: fields that look like identity headers are dropped from what the client sent on every
+//! route, then what the policy sets is written, and what only Ringward may say comes last and replaces all else.
+
+use std::{cell::OnceCell, net::SocketAddr, sync::Arc};
+
+use ringward_config::{Forward, ForwardMode, XfccMode};
+use ringward_http::{ChunkedDecoder, RequestHead, ResponseHead, write};
+use ringward_identity::{PeerIdentity, headers};
+use ringward_policy::Decision;
+use smallvec::SmallVec;
+
+use crate::snapshot::Host;
+
+/// The changes of one exchange.
+pub(crate) struct Edits<'a> {
+    forward: &'a Forward,
+    client: &'a Client,
+    decision: Option<&'a Decision>,
+    date: &'a [u8; 29],
+}
+
+/// Who sends the requests of a connection.
+pub(crate) struct Client {
+    /// `None` without a certificate.
+    pub(crate) peer: Option<Arc<PeerIdentity>>,
+    /// The address without port.
+    ip: Box<str>,
+    /// What `x-forwarded-client-cert` says; made when it is first sent.
+    xfcc: OnceCell<Box<str>>,
+}
+
+impl Client {
+    pub(crate) fn new(peer: Option<Arc<PeerIdentity>>, addr: SocketAddr) -> Client {
+        Client { peer, ip: addr.ip().to_canonical().to_string().into(), xfcc: OnceCell::new() }
+    }
+}
+
+/// What was promised to the client.
+pub(crate) use write::ResponseFraming;
+
+type Set<'a> = SmallVec<[(&'a str, &'a [u8]); 6]>;
+
+impl<'a> Edits<'a> {
+    /// `date` as the `Date` field has it.
+    pub(crate) fn new(
+        host: &'a Host,
+        client: &'a Client,
+        decision: Option<&'a Decision>,
+        date: &'a [u8; 29],
+    ) -> Edits<'a> {
+        Edits { forward: &host.forward, client, decision, date }
+    }
+
+    /// Writes the request's head for the upstream.
+    ///
+    /// # Errors
+    /// When a field that the policy set cannot be written; nothing is written then.
+    pub(crate) fn request_head(&self, out: &mut Vec<u8>, head: &RequestHead) -> Result<(), write::WriteError> {
+        let mut set: Set<'_> = SmallVec::new();
+        if let Some(decision) = self.decision {
+            set.extend(decision.request_headers_to_set.iter().map(|(name, value)| (&**name, value.as_bytes())));
+        }
+        if let Some(peer) = &self.client.peer {
+            if self.forward.client_cert {
+                set.push((headers::CLIENT_CERT, peer.client_cert().as_bytes()));
+            }
+            if self.forward.client_cert_chain
+                && let Some(chain) = peer.client_cert_chain()
+            {
+                set.push((headers::CLIENT_CERT_CHAIN, chain.as_bytes()));
+            }
+            if self.forward.xfcc == XfccMode::Set {
+                let xfcc = self.client.xfcc.get_or_init(|| peer.xfcc(None).into());
+                set.push((headers::X_FORWARDED_CLIENT_CERT, xfcc.as_bytes()));
+            }
+        }
+        write::request_head(
+            out,
+            head,
+            &write::RequestEdits {
+                drop_field: &|name| self.drops(name),
+                set: &set,
+                via: self.forward.via.as_deref(),
+                forwarded: write::Forwarded {
+                    x_forwarded: mode(self.forward.x_forwarded),
+                    forwarded: mode(self.forward.forwarded),
+                    client_ip: &self.client.ip,
+                    proto: "https",
+                    host: head.authority(),
+                },
+                framing: head.body(),
+                expect_continue: false,
+            },
+        )
+    }
+
+    /// Writes the head of an interim response for the client.
+    pub(crate) fn interim_head(&self, out: &mut Vec<u8>, head: &RequestHead, response: &ResponseHead) {
+        // Nothing is set, so nothing can be refused.
+        let _ = self.response(out, head, response, true, &[]);
+    }
+
+    /// Writes the head of the final response for the client, and says how its body has to follow.
+    ///
+    /// # Errors
+    /// When a field that the policy added cannot be written; nothing is written then.
+    pub(crate) fn response_head(
+        &self,
+        out: &mut Vec<u8>,
+        head: &RequestHead,
+        response: &ResponseHead,
+        keep_alive: bool,
+    ) -> Result<ResponseFraming, write::WriteError> {
+        let mut add: Set<'_> = SmallVec::new();
+        if let Some(decision) = self.decision {
+            add.extend(decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())));
+        }
+        self.response(out, head, response, keep_alive, &add)
+    }
+
+    fn response(
+        &self,
+        out: &mut Vec<u8>,
+        head: &RequestHead,
+        response: &ResponseHead,
+        keep_alive: bool,
+        add: &[(&str, &[u8])],
+    ) -> Result<ResponseFraming, write::WriteError> {
+        let edits = write::ResponseEdits {
+            version: head.version(),
+            keep_alive,
+            via: None,
+            date: Some(self.date),
+            drop_field: &|_| false,
+            set: &[],
+            add,
+        };
+        write::response_head(out, response, &edits)
+    }
+
+    /// Writes the end of a chunked body.
+    pub(crate) fn last_chunk(&self, out: &mut Vec<u8>, decoder: &ChunkedDecoder) {
+        write::last_chunk(out, decoder.trailers());
+    }
+
+    fn drops(&self, name: &[u8]) -> bool {
+        headers::is_stripped_inbound(name)
+            || self.forward.x_forwarded == ForwardMode::Off && starts_as(name, b"x-forwarded-")
+            || self.forward.forwarded == ForwardMode::Off && name.eq_ignore_ascii_case(b"forwarded")
+            || self.decision.is_some_and(|decision| {
+                decision.request_headers_to_remove.iter().any(|removed| name.eq_ignore_ascii_case(removed.as_bytes()))
+            })
+    }
+}
+
+/// Identity look-alikes that a request carries, for the metric.
+pub(crate) fn lookalikes(head: &RequestHead) -> u64 {
+    head.fields().filter(|field| headers::is_stripped_inbound(field.name.as_bytes())).count() as u64
+}
+
+/// Whether a name begins with `prefix` (in lower case), read as CGI-like upstreams do: any case, `_` for `-`.
+fn starts_as(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len()
+        && name.iter().zip(prefix).all(|(byte, wanted)| {
+            let byte = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+            byte == *wanted
+        })
+}
+
+fn mode(mode: ForwardMode) -> write::ForwardMode {
+    match mode {
+        ForwardMode::Off => write::ForwardMode::Off,
+        ForwardMode::Set => write::ForwardMode::Set,
+        ForwardMode::Append => write::ForwardMode::Append,
+    }
+}

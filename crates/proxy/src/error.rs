@@ -1,0 +1,207 @@
+//! Why an exchange ended without the upstream's whole answer.
+//!
+//! Every variant knows its [`Side`], its stable short flag for logs and metrics, and what the client is told; the table that
+//! turns it into a response is in [`crate::respond`].
+
+use std::{io, time::Duration};
+
+use ringward_http::{ChunkError, RequestError, ResponseError, write::WriteError};
+use ringward_policy::DecisionError;
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Downstream,
+    Upstream,
+    Internal,
+}
+
+/// An exchange that did not end as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    // Downstream: the request.
+    #[error("{0}")]
+    Head(#[from] RequestError),
+    #[error("the request head did not arrive within {0:?}")]
+    HeadTimeout(Duration),
+    #[error("host {host} has another client-authentication policy than {admitted_as}, for which this connection was made")]
+    Misdirected { host: String, admitted_as: std::sync::Arc<str> },
+    #[error("this client is not trusted any more: {0}")]
+    TrustWithdrawn(String),
+    #[error("no virtual host is named {0}")]
+    UnknownHost(String),
+    #[error("no route matches")]
+    NoRoute,
+    #[error("the route does not take this method")]
+    MethodNotAllowed { allow: String },
+    #[error("the path has an encoded slash, which the route does not allow")]
+    EncodedSlash,
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge { limit: u64 },
+    #[error("the body made no progress for {0:?}")]
+    BodyTimeout(Duration),
+    #[error("the chunked body is malformed: {0}")]
+    Chunk(#[from] ChunkError),
+    #[error("the client went away")]
+    ClientGone,
+    #[error("the client took no bytes of the response for {0:?}")]
+    ClientStalled(Duration),
+
+    // The decision.
+    #[error("denied by policy")]
+    Denied(Box<ringward_policy::Decision>),
+    #[error("the policy could not decide: {0}")]
+    Policy(DecisionError),
+    #[error("the access record could not be queued, and audit is \"required\"")]
+    AuditOverflow,
+    #[error("the policy's answer cannot be carried out: {0}")]
+    Unwritable(#[from] WriteError),
+    #[error("the configuration changed {0} times while the request waited")]
+    Unsettled(u32),
+
+    // Upstream.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect { addr: std::net::SocketAddr, source: io::Error },
+    #[error("the upstream broke off: {0}")]
+    UpstreamReset(io::Error),
+    #[error("the upstream closed before a response")]
+    UpstreamClosed,
+    #[error("the upstream sent nothing for {0:?}")]
+    UpstreamTimeout(Duration),
+    #[error("{0}")]
+    UpstreamHead(#[from] ResponseError),
+    #[error("the upstream sent interim responses without end")]
+    TooManyInterim,
+    #[error("the upstream's chunked body is malformed: {0}")]
+    UpstreamChunk(ChunkError),
+    #[error("the upstream closed {missing} bytes before the end of its body")]
+    UpstreamTruncated { missing: u64 },
+}
+
+impl ProxyError {
+    /// Who is to blame.
+    pub(crate) fn side(&self) -> Side {
+        use ProxyError::*;
+        match self {
+            Head(_) | HeadTimeout(_) | Misdirected { .. } | TrustWithdrawn(_) | UnknownHost(_) | NoRoute | MethodNotAllowed { .. }
+            | EncodedSlash | BodyTooLarge { .. } | BodyTimeout(_) | Chunk(_) | ClientGone | ClientStalled(_) | Denied(_) => {
+                Side::Downstream
+            }
+            Policy(_) | Unwritable(_) | AuditOverflow | Unsettled(_) => Side::Internal,
+            Connect { .. } | UpstreamReset(_) | UpstreamClosed | UpstreamTimeout(_) | UpstreamHead(_) | TooManyInterim
+            | UpstreamChunk(_) | UpstreamTruncated { .. } => Side::Upstream,
+        }
+    }
+
+    /// The stable short name for logs and metrics.
+    pub(crate) fn flag(&self) -> &'static str {
+        use ProxyError::*;
+        match self {
+            Head(e) => e.flag(),
+            HeadTimeout(_) => "request_head_timeout",
+            Misdirected { .. } => "misdirected",
+            TrustWithdrawn(_) => "trust_withdrawn",
+            UnknownHost(_) => "unknown_host",
+            NoRoute => "no_route",
+            MethodNotAllowed { .. } => "method_not_allowed",
+            EncodedSlash => "encoded_slash",
+            BodyTooLarge { .. } => "request_body_too_large",
+            BodyTimeout(_) => "request_body_timeout",
+            Chunk(_) => "request_body_malformed",
+            ClientGone => "client_gone",
+            ClientStalled(_) => "client_stalled",
+            Denied(decision) if decision.undefined => "policy_undefined",
+            Denied(_) => "policy_denied",
+            Policy(_) | Unwritable(_) => "policy_error",
+            AuditOverflow => "audit_overflow",
+            Unsettled(_) => "unsettled",
+            Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
+            Connect { .. } => "upstream_connect",
+            UpstreamReset(_) => "upstream_reset",
+            UpstreamClosed => "upstream_closed",
+            UpstreamTimeout(_) => "upstream_timeout",
+            UpstreamHead(_) | TooManyInterim => "upstream_head_malformed",
+            UpstreamChunk(_) => "upstream_body_malformed",
+            UpstreamTruncated { .. } => "upstream_truncated",
+        }
+    }
+}
+
+/// Every flag that a request can end with: the closed set of the metric's label.
+pub const FLAGS: &[&str] = &[
+    // Requests that cannot be read; the words are those of `ringward_http`.
+    "bad_connection_option",
+    "bad_content_length",
+    "bad_field_name",
+    "bad_field_value",
+    "bad_host",
+    "bad_method",
+    "bad_request_line",
+    "bad_target",
+    "bad_transfer_encoding",
+    "bare_lf",
+    "connect_unsupported",
+    "empty_line",
+    "encoding_on_http10",
+    "expectation_failed",
+    "head_too_large",
+    "host_mismatch",
+    "length_and_encoding",
+    "line_folding",
+    "method_too_long",
+    "missing_host",
+    "path_above_root",
+    "path_bad_escape",
+    "path_disguised_dot_segment",
+    "path_empty_segment",
+    "path_forbidden_byte",
+    "path_forbidden_escape",
+    "path_not_absolute",
+    "path_not_utf8",
+    "protected_connection_option",
+    "repeated_content_length",
+    "repeated_host",
+    "request_line_too_long",
+    "too_many_connection_options",
+    "too_many_fields",
+    "unsupported_transfer_encoding",
+    "unsupported_version",
+    // All others.
+    "audit_overflow",
+    "client_gone",
+    "client_stalled",
+    "encoded_slash",
+    "method_not_allowed",
+    "misdirected",
+    "no_route",
+    "policy_denied",
+    "policy_error",
+    "policy_undefined",
+    "request_body_malformed",
+    "request_body_timeout",
+    "request_body_too_large",
+    "request_head_timeout",
+    "trust_withdrawn",
+    "unknown_host",
+    "unsettled",
+    "upstream_body_malformed",
+    "upstream_closed",
+    "upstream_connect",
+    "upstream_connect_timeout",
+    "upstream_head_malformed",
+    "upstream_reset",
+    "upstream_timeout",
+    "upstream_truncated",
+];
+
+/// Those of [`FLAGS`] that say why an exchange with an upstream failed.
+pub const UPSTREAM_FLAGS: &[&str] = &[
+    "upstream_body_malformed",
+    "upstream_closed",
+    "upstream_connect",
+    "upstream_connect_timeout",
+    "upstream_head_malformed",
+    "upstream_reset",
+    "upstream_timeout",
+    "upstream_truncated",
+];

@@ -1,0 +1,238 @@
+//! One request: route → authorize → upstream → relay → respond, and its record.
+//!
+//! Policy and trust are asked for every request, on the snapshot in force. They are asked again when that changed while the
+//! request waited for a connection, so that nothing reaches an upstream on a decision that is not current.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use ringward_http::{BodyFraming, RequestHead};
+use ringward_policy::Decision;
+use ringward_telemetry::{ClusterId, CloseReason, PolicyId, PolicyOutcome, RouteId};
+
+use crate::{
+    authorize,
+    connection::{Connection, Next},
+    edits::Edits,
+    error::{ProxyError, Side},
+    record,
+    relay::{self, Plan, Progress, Relayed},
+    respond,
+    route::{self, Target},
+    snapshot::Listener,
+    upstream::{Cluster, millis},
+    io::Shut,
+    worker::View,
+};
+
+/// What is known of an exchange, for its record.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) generation: u64,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) policy: Option<PolicyId>,
+    pub(crate) outcome: Option<PolicyOutcome>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) policy_time: Duration,
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) attempts: u8,
+    pub(crate) connect_time: Duration,
+    pub(crate) sent_at: Option<Instant>,
+}
+
+/// A request that got no response from an upstream, or not all of it.
+struct Unserved {
+    error: ProxyError,
+    /// The client may still be sending its body.
+    request_unread: bool,
+}
+
+/// Serves one request whose head has arrived.
+pub(crate) async fn run(connection: &mut Connection, head: &RequestHead) -> Next {
+    let started = Instant::now();
+    connection.standing.count_request();
+    let (mut facts, progress) = (Facts::default(), Progress::default());
+    let worker = connection.worker.clone();
+    let audit_required = worker.view().snapshot.audit_required;
+    // Taken before anything can reach an upstream, and held until the record is written into it.
+    let permit = audit_required.then(|| worker.records.reserve());
+    let served = match permit {
+        Some(None) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: head.body() != BodyFraming::None }),
+        _ => serve(connection, head, &mut facts, &progress).await,
+    };
+    let (next, error) = match served {
+        Ok(relayed) => (after(&relayed), None),
+        Err(Unserved { error, request_unread }) => {
+            (answer(connection, head, &progress, &error, request_unread).await, Some(error))
+        }
+    };
+    record::access(connection, head, &facts, &progress, error.as_ref(), started, permit.flatten());
+    next
+}
+
+/// Answers a head that could not be read, and ends the connection.
+pub(crate) async fn refuse(connection: &mut Connection, error: ProxyError) -> Next {
+    let started = Instant::now();
+    let (facts, progress) = (Facts::default(), Progress::default());
+    // What was read of the head is not trusted to be described.
+    let head = RequestHead::new();
+    let next = answer(connection, &head, &progress, &error, true).await;
+    record::access(connection, &head, &facts, &progress, Some(&error), started, None);
+    next
+}
+
+/// Decides and relays, again if the snapshot changes in between.
+async fn serve(
+    connection: &mut Connection,
+    head: &RequestHead,
+    facts: &mut Facts,
+    progress: &Progress,
+) -> Result<Relayed, Unserved> {
+    let unread = head.body() != BodyFraming::None;
+    let refused = |error| Unserved { error, request_unread: unread };
+    let worker = connection.worker.clone();
+    for _ in 0..SETTLE_MAX {
+        let view = worker.view();
+        facts.generation = view.generation();
+        let (listener, admitted_as) = connection.standing.gate(&view, &connection.downstream).map_err(refused)?;
+        let target = route::select(listener, admitted_as, head).map_err(refused)?;
+        facts.route = Some(target.route.id);
+        authorize::decide(&view, connection, head, &target, facts).map_err(refused)?;
+        within_limit(head, target.route.body_bytes_max).map_err(refused)?;
+        facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
+        if let Some(relayed) = forward(connection, head, &view, listener, &target, facts, progress).await? {
+            return Ok(relayed);
+        }
+    }
+    Err(refused(ProxyError::Unsettled(SETTLE_MAX)))
+}
+
+fn within_limit(head: &RequestHead, limit: u64) -> Result<(), ProxyError> {
+    match head.body() {
+        BodyFraming::Length(length) if length > limit => Err(ProxyError::BodyTooLarge { limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent.
+async fn forward(
+    connection: &mut Connection,
+    head: &RequestHead,
+    view: &View,
+    listener: &Listener,
+    target: &Target<'_>,
+    facts: &mut Facts,
+    progress: &Progress,
+) -> Result<Option<Relayed>, Unserved> {
+    let worker = connection.worker.clone();
+    let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
+    let unread = head.body() != BodyFraming::None;
+    // RFC 9110 §9.2.2: only such a request may be sent twice. Any other one gets a kept connection only after a look at it.
+    let repeatable = head.is_idempotent() && !unread;
+    let mut fresh = false;
+    loop {
+        let started = Instant::now();
+        let mut up = cluster
+            .connect(&worker, fresh, !repeatable)
+            .await
+            .map_err(|error| Unserved { error, request_unread: unread })?;
+        facts.connect_time = if up.reused { Duration::ZERO } else { started.elapsed() };
+        facts.upstream = Some(up.addr);
+        if !worker.is_current(view) {
+            cluster.keep(up);
+            return Ok(None);
+        }
+        facts.attempts = facts.attempts.saturating_add(1);
+        facts.sent_at = Some(started + facts.connect_time);
+        worker.shard.upstream_request(cluster.id, up.reused);
+
+        let date = worker.clock.date();
+        let standing = &connection.standing;
+        let plan = Plan {
+            head,
+            edits: &Edits::new(target.host, &connection.client, facts.decision.as_ref(), &date),
+            head_limits: &listener.limits.head,
+            body_bytes_max: target.route.body_bytes_max,
+            body_timeout: listener.limits.body_timeout,
+            response_timeout: target.route.response_timeout,
+            close: &|| !head.keep_alive() || standing.outlived().is_some(),
+            buffers: &worker.buffers,
+            progress,
+        };
+        let mut response = worker.heads.response();
+        response.clear();
+        let relayed = relay::exchange(&plan, &mut connection.downstream, &mut up, &mut response).await;
+        worker.heads.put_response(response);
+        match relayed {
+            Ok(relayed) => {
+                if relayed.upstream_reusable {
+                    cluster.keep(up);
+                }
+                return Ok(Some(relayed));
+            }
+            Err(failure) if failure.unanswered && up.reused && repeatable && failure.error.side() == Side::Upstream => {
+                worker.shard.upstream_retry(cluster.id);
+                fresh = true;
+            }
+            Err(failure) => {
+                if failure.error.side() == Side::Upstream {
+                    worker.shard.upstream_error(cluster.id, failure.error.flag());
+                }
+                return Err(Unserved { error: failure.error, request_unread: failure.request_unread });
+            }
+        }
+    }
+}
+
+/// What follows a response that was relayed whole.
+fn after(relayed: &Relayed) -> Next {
+    match relayed {
+        Relayed { downstream_reusable: true, .. } => Next::Request,
+        Relayed { request_unread: true, .. } => Next::Linger(CloseReason::Exchange),
+        _ => Next::Close(CloseReason::Peer),
+    }
+}
+
+/// Tells the client, if it can still be told.
+async fn answer(
+    connection: &mut Connection,
+    head: &RequestHead,
+    progress: &Progress,
+    error: &ProxyError,
+    request_unread: bool,
+) -> Next {
+    let answer = respond::answer(error);
+    if progress.status.get() != 0 {
+        // A part of the upstream's response is on its way. Its end must not look like the end of the body.
+        return Next::Cut(CloseReason::Exchange);
+    }
+    if answer.status == 0 {
+        return respond::silent_end(error);
+    }
+    let outlived = connection.standing.outlived();
+    let close = answer.close || request_unread || !head.keep_alive() || outlived.is_some();
+    let mut out = connection.worker.buffers.small();
+    respond::write(&mut out, error, answer, &connection.worker.clock.date(), close, head.is_head());
+    progress.status.set(answer.status);
+    connection.downstream.deadline.set(millis(ANSWER_TIMEOUT), Shut::Both);
+    let sent = connection.downstream.send(&out).await;
+    connection.downstream.deadline.clear();
+    connection.worker.buffers.put(out);
+    let reason = respond::close_reason(error).or(outlived).unwrap_or(CloseReason::Peer);
+    match sent {
+        Err(_) => Next::Cut(CloseReason::Io),
+        Ok(()) if request_unread || answer.close => Next::Linger(reason),
+        Ok(()) if close => Next::Close(reason),
+        Ok(()) => Next::Request,
+    }
+}
+
+/// How often a request is decided again because the snapshot changed before it could be sent. Reloads are seconds apart, so
+/// more than one is rare, and more than these is a fault.
+const SETTLE_MAX: u32 = 8;
+/// How long a client may take to take our own small answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

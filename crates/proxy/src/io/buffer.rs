@@ -1,0 +1,86 @@
+//! Buffers that are lent to operations in flight, reused within one worker.
+//!
+//! A connection owns buffers only while bytes move; an idle one owns none. Buffers are handed out last-in-first-out, so that
+//! the next request works on memory that is still in the cache.
+
+use std::cell::RefCell;
+
+/// Capacity of a buffer for heads and small bodies, in bytes.
+pub(crate) const SMALL: usize = 8 * 1024;
+
+/// Capacity of a buffer for bodies, in bytes: [`BULK`] and what TLS adds to it fit, and so does the largest handshake message.
+pub(crate) const LARGE: usize = ringward_tls::HANDSHAKE_BYTES_MAX;
+
+/// Bytes of a body that move at a time: four whole TLS records of 16 KiB (RFC 8446 §5.1).
+pub(crate) const BULK: usize = 4 * ringward_tls::PLAINTEXT_RECORD_BYTES_MAX;
+
+/// Free buffers of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    small: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    /// An empty buffer of at least [`SMALL`] bytes.
+    pub(crate) fn small(&self) -> Vec<u8> {
+        self.small.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL))
+    }
+
+    /// An empty buffer of at least [`LARGE`] bytes.
+    pub(crate) fn large(&self) -> Vec<u8> {
+        self.large.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LARGE))
+    }
+
+    /// Takes a buffer back, or frees it when enough are kept. What it held is forgotten, not wiped.
+    pub(crate) fn put(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let (shelf, kept) = match buffer.capacity() {
+            LARGE..=LARGE_KEPT_MAX => (&self.large, LARGE_KEPT),
+            SMALL..=SMALL_KEPT_MAX => (&self.small, SMALL_KEPT),
+            _ => return, // never grown to a useful size, or grown by an unusual peer
+        };
+        let mut shelf = shelf.borrow_mut();
+        if shelf.len() < kept {
+            shelf.push(buffer);
+        }
+    }
+}
+
+/// Buffers kept by one worker: 1 MiB of small ones and about 2 MiB of large ones.
+const SMALL_KEPT: usize = 128;
+const LARGE_KEPT: usize = 32;
+/// A buffer that had to grow beyond these goes back to the allocator.
+const SMALL_KEPT_MAX: usize = 2 * SMALL;
+const LARGE_KEPT_MAX: usize = 4 * LARGE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_returned_buffer_is_lent_again_empty() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.small();
+        buffer.extend_from_slice(b"secret");
+        let address = buffer.as_ptr();
+        pool.put(buffer);
+        let again = pool.small();
+        assert!(again.is_empty());
+        assert_eq!(again.as_ptr(), address);
+    }
+
+    #[test]
+    fn the_number_of_kept_buffers_is_bounded() {
+        let pool = BufferPool::default();
+        for _ in 0..SMALL_KEPT + 10 {
+            pool.put(Vec::with_capacity(SMALL));
+        }
+        for _ in 0..LARGE_KEPT + 10 {
+            pool.put(Vec::with_capacity(LARGE));
+        }
+        pool.put(Vec::with_capacity(LARGE_KEPT_MAX + 1));
+        assert_eq!(pool.small.borrow().len(), SMALL_KEPT);
+        assert_eq!(pool.large.borrow().len(), LARGE_KEPT);
+    }
+}

@@ -1,0 +1,208 @@
+//! Bounds every wait on a socket, at the price of one store per wait.
+//!
+//! A [`Deadline`] is a socket's entry in its worker's table. Setting or clearing the time is a store; a sweep over the table, a
+//! few times per second, shuts down the sockets whose time has come. That completes the operation in flight (a read with 0
+//! bytes, a write with an error), and its owner asks [`Deadline::fired`] why. Compared with a timer per read this costs no
+//! timer operation per request and cannot lose a completion (see the rules in [`super`]).
+//!
+//! Resolution is the sweep's interval: deadlines fire up to that much late, never early.
+
+use std::{
+    cell::{Cell, RefCell},
+    os::fd::RawFd,
+    rc::Rc,
+};
+
+use slab::Slab;
+
+use super::sys::{self, Shut};
+
+/// The table of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: RefCell<Slab<Rc<Entry>>>,
+    /// Milliseconds since the worker started, as of the last sweep.
+    now: Cell<u64>,
+}
+
+impl Deadlines {
+    /// Milliseconds since the worker started; as coarse as the sweep.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Enters a socket. The entry ends when the result is dropped, which must be before the socket is closed.
+    pub(crate) fn register(self: &Rc<Self>, fd: RawFd) -> Deadline {
+        let entry = Rc::new(Entry {
+            fd,
+            at: Cell::new(NEVER),
+            how: Cell::new(Shut::Both),
+            fired: Cell::new(false),
+            serves: Cell::new(None),
+        });
+        let key = self.entries.borrow_mut().insert(entry.clone());
+        Deadline { entry, key, table: self.clone() }
+    }
+
+    /// Advances the clock and fires what is due.
+    pub(crate) fn sweep(&self, now: u64) {
+        self.now.set(now);
+        for (_, entry) in self.entries.borrow().iter() {
+            if entry.at.get() <= now {
+                entry.fire();
+            }
+        }
+    }
+
+    /// Shuts down the sockets that serve a peer which has hung up ([`Deadline::serve`]). One system call for each that
+    /// serves, so it runs less often than [`Deadlines::sweep`].
+    pub(crate) fn sweep_abandoned(&self) {
+        for (_, entry) in self.entries.borrow().iter() {
+            if entry.serves.get().is_some_and(sys::hung_up) {
+                entry.serves.set(None);
+                sys::shutdown(entry.fd, Shut::Both);
+            }
+        }
+    }
+}
+
+/// One socket's bound on its waits.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    entry: Rc<Entry>,
+    key: usize,
+    table: Rc<Deadlines>,
+}
+
+impl Deadline {
+    /// The operations from now on must end within `millis`, else the socket is shut down as `how` says.
+    pub(crate) fn set(&self, millis: u64, how: Shut) {
+        // One interval is added by the sweep's own coarseness: `now` may be that old.
+        self.entry.at.set(self.table.now.get().saturating_add(millis).saturating_add(1));
+        self.entry.how.set(how);
+    }
+
+    /// No bound until [`Deadline::set`].
+    pub(crate) fn clear(&self) {
+        self.entry.at.set(NEVER);
+    }
+
+    /// Whether the time came; stays true.
+    pub(crate) fn fired(&self) -> bool {
+        self.entry.fired.get()
+    }
+
+    /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down,
+    /// so that nobody waits for an answer that nobody wants. `other` must outlive the setting.
+    pub(crate) fn serve(&self, other: Option<&Deadline>) {
+        self.entry.serves.set(other.map(|deadline| deadline.entry.fd));
+    }
+
+    /// Whether the peer has hung up, at the price of a system call.
+    pub(crate) fn hung_up(&self) -> bool {
+        sys::hung_up(self.entry.fd)
+    }
+
+    /// Ends the wait now, as if its time had come, but without [`Deadline::fired`].
+    pub(crate) fn cut(&self, how: Shut) {
+        sys::shutdown(self.entry.fd, how);
+    }
+
+    /// What waits in the receive queue, at the price of a system call.
+    pub(crate) fn pending(&self) -> sys::Pending {
+        sys::pending(self.entry.fd)
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.table.entries.borrow_mut().remove(self.key);
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    fd: RawFd,
+    at: Cell<u64>,
+    how: Cell<Shut>,
+    fired: Cell<bool>,
+    serves: Cell<Option<RawFd>>,
+}
+
+impl Entry {
+    fn fire(&self) {
+        self.at.set(NEVER);
+        self.fired.set(true);
+        sys::shutdown(self.fd, self.how.get());
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        net::{TcpListener, TcpStream},
+        os::fd::AsRawFd,
+    };
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (ours, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_due_deadline_ends_the_read_and_says_so() {
+        let (mut ours, _theirs) = pair();
+        let table = Rc::new(Deadlines::default());
+        let deadline = table.register(ours.as_raw_fd());
+        deadline.set(100, Shut::Read);
+        table.sweep(100);
+        assert!(!deadline.fired());
+        table.sweep(101);
+        assert!(deadline.fired());
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_cleared_deadline_never_fires() {
+        let (ours, _theirs) = pair();
+        let table = Rc::new(Deadlines::default());
+        let deadline = table.register(ours.as_raw_fd());
+        deadline.set(1, Shut::Both);
+        deadline.clear();
+        table.sweep(u64::MAX - 1);
+        assert!(!deadline.fired());
+    }
+
+    #[test]
+    fn the_entry_ends_with_its_handle() {
+        let (ours, _theirs) = pair();
+        let table = Rc::new(Deadlines::default());
+        let deadline = table.register(ours.as_raw_fd());
+        assert_eq!(table.entries.borrow().len(), 1);
+        drop(deadline);
+        assert_eq!(table.entries.borrow().len(), 0);
+    }
+
+    #[test]
+    fn a_socket_is_shut_down_when_the_peer_that_it_serves_hangs_up() {
+        let (downstream, client) = pair();
+        let (mut upstream, _server) = pair();
+        let table = Rc::new(Deadlines::default());
+        let served = table.register(downstream.as_raw_fd());
+        let serving = table.register(upstream.as_raw_fd());
+        serving.serve(Some(&served));
+        table.sweep_abandoned();
+        assert_eq!(serving.pending(), sys::Pending::Nothing);
+        drop(client);
+        assert!(served.hung_up());
+        table.sweep_abandoned();
+        assert!(!serving.fired());
+        assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+    }
+}

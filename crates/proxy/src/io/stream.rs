@@ -1,0 +1,122 @@
+//! TCP sockets on owned buffers.
+//!
+//! Both halves can have an operation in flight at once, which is what a full-duplex relay needs.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd, RawFd},
+    time::Duration,
+};
+
+use monoio::{
+    buf::SliceMut,
+    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{sys, within};
+
+/// A connected TCP socket.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) read: ReadHalf,
+    pub(crate) write: WriteHalf,
+    fd: RawFd,
+}
+
+impl Stream {
+    /// Connects, at most `limit` long.
+    pub(crate) async fn connect(addr: SocketAddr, limit: Duration) -> io::Result<Stream> {
+        // The socket is given up when time runs out, so dropping the operation loses nothing.
+        within(limit, TcpStream::connect_addr(addr)).await.ok_or(io::ErrorKind::TimedOut)?.map(Stream::new)
+    }
+
+    fn new(tcp: TcpStream) -> Stream {
+        // Heads and small bodies leave in one write each; waiting for more would only add latency.
+        let _ = tcp.set_nodelay(true);
+        let fd = tcp.as_raw_fd();
+        let (read, write) = tcp.into_split();
+        Stream { read: ReadHalf(read), write: WriteHalf(write), fd }
+    }
+
+    /// Waits until there is something to read, holding no buffer. The end of the stream and errors count as something.
+    pub(crate) async fn readable(&mut self) {
+        // An error shows itself in the read that follows.
+        let _ = sys::whole(&mut self.read.0, &mut self.write.0).readable(false).await;
+    }
+
+    /// The port of our side; 0 if it cannot be told.
+    pub(crate) fn local_port(&mut self) -> u16 {
+        sys::whole(&mut self.read.0, &mut self.write.0).local_addr().map_or(0, |addr| addr.port())
+    }
+
+    /// For [`super::Deadlines::register`].
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
+    }
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub(crate) struct ReadHalf(OwnedReadHalf<TcpStream>);
+
+impl ReadHalf {
+    /// Appends what arrives to `buffer`, as far as its capacity and until it has `max` bytes. `Ok(0)` is the end of the stream.
+    pub(crate) async fn read(&mut self, buffer: Vec<u8>, max: usize) -> (io::Result<usize>, Vec<u8>) {
+        let (begin, end) = (buffer.len(), buffer.capacity().min(max));
+        debug_assert!(begin < end, "a read needs room, else it looks like the end of the stream");
+        let (result, slice) = self.0.read(SliceMut::new(buffer, begin, end)).await;
+        (result, slice.into_inner())
+    }
+}
+
+/// The sending side. Dropping it ends the stream towards the peer.
+#[derive(Debug)]
+pub(crate) struct WriteHalf(OwnedWriteHalf<TcpStream>);
+
+impl WriteHalf {
+    /// Sends all of `buffer`.
+    pub(crate) async fn write_all(&mut self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let (result, buffer) = self.0.write_all(buffer).await;
+        (result.map(drop), buffer)
+    }
+
+    /// Ends the stream towards the peer (FIN); reading goes on.
+    pub(crate) async fn shutdown(&mut self) {
+        // The peer may be gone already, which is as good.
+        let _ = self.0.shutdown().await;
+    }
+}
+
+/// A listening socket of this worker.
+#[derive(Debug)]
+pub(crate) struct Acceptor(TcpListener);
+
+impl Acceptor {
+    /// Takes over a listening socket. It must be non-blocking, else the epoll driver would block the worker.
+    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Acceptor> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Acceptor)
+    }
+
+    /// The next connection. Must not be dropped while it waits, except to end the listener: monoio 0.2.4 leaks the descriptor
+    /// of a connection that was accepted meanwhile.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (tcp, peer) = self.0.accept().await?;
+        Ok((Stream::new(tcp), peer))
+    }
+
+    /// A connection that waits in the queue already.
+    pub(crate) fn accept_waiting(&self) -> Option<(Stream, SocketAddr)> {
+        let (tcp, peer) = sys::accept_waiting(self.0.as_raw_fd())?;
+        // Only an exhausted process cannot take over a socket that it has accepted.
+        Some((Stream::new(TcpStream::from_std(tcp).ok()?), peer))
+    }
+
+    /// Makes the accept in flight, and all later ones, fail: the way to end an accept loop without dropping its operation.
+    /// Connections still in the queue are reset.
+    pub(crate) fn close(&self) {
+        sys::shutdown(self.0.as_raw_fd(), sys::Shut::Both);
+    }
+}

@@ -1,0 +1,111 @@
+//! Accepts connections and gives each a task.
+//!
+//! Knows nothing of TLS or HTTP. A failing accept (no descriptors left) backs off, so that it cannot spin.
+
+use std::{cell::Cell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use ringward_telemetry::CloseReason;
+
+use crate::{
+    connection,
+    io::{self, Acceptor, Stream},
+    worker::{Worker, contained},
+};
+
+/// A listener of this worker, to close it with.
+pub(crate) struct Handle {
+    listener: Rc<Listener>,
+}
+
+/// What the connections of one configured listener share on this worker.
+pub(crate) struct Listener {
+    pub(crate) name: Arc<str>,
+    sockets: Vec<Acceptor>,
+    open: Cell<usize>,
+    closed: Cell<bool>,
+}
+
+/// Starts to accept on the sockets of each listener.
+pub(crate) fn open(worker: &Rc<Worker>, listeners: Vec<(String, Vec<std::net::TcpListener>)>) -> Vec<Handle> {
+    listeners.into_iter().map(|(name, sockets)| Handle::open(worker, &name, sockets)).collect()
+}
+
+impl Handle {
+    fn open(worker: &Rc<Worker>, name: &str, sockets: Vec<std::net::TcpListener>) -> Handle {
+        let take_over = |socket| match Acceptor::new(socket) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::error!(listener = name, %error, "cannot take over a listening socket");
+                None
+            }
+        };
+        let listener = Rc::new(Listener {
+            name: name.into(),
+            sockets: sockets.into_iter().filter_map(take_over).collect(),
+            open: Cell::new(0),
+            closed: Cell::new(false),
+        });
+        for socket in 0..listener.sockets.len() {
+            io::spawn(accept_loop(worker.clone(), listener.clone(), socket));
+        }
+        Handle { listener }
+    }
+
+    /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed.
+    pub(crate) fn close(self, worker: &Rc<Worker>) {
+        self.listener.closed.set(true);
+        for socket in &self.listener.sockets {
+            while let Some((stream, peer)) = socket.accept_waiting() {
+                admit(worker, &self.listener, stream, peer);
+            }
+            socket.close();
+        }
+    }
+}
+
+async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: usize) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match listener.sockets[socket].accept().await {
+            Ok((stream, peer)) => {
+                pause = PAUSE_MIN;
+                admit(&worker, &listener, stream, peer);
+            }
+            Err(_) if listener.closed.get() => return,
+            // The client was faster than we.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+            Err(error) => {
+                if pause == PAUSE_MIN {
+                    tracing::warn!(listener = &*listener.name, %error, "cannot accept, waiting (raise LimitNOFILE if it is out of descriptors)");
+                }
+                io::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: SocketAddr) {
+    let view = worker.view();
+    let Some(config) = view.snapshot.listener(&listener.name) else { return };
+    worker.shard.connection_accepted(config.id);
+    if listener.open.get() >= worker.share(config.limits.connections_max) {
+        worker.shard.connection_closed(config.id, CloseReason::ConnectionLimit);
+        return;
+    }
+    listener.open.set(listener.open.get() + 1);
+    let (id, worker, listener) = (config.id, worker.clone(), listener.clone());
+    io::spawn(async move {
+        let serving = connection::serve(worker.clone(), listener.name.clone(), stream, peer);
+        let reason = contained(serving).await.unwrap_or_else(|()| {
+            worker.shard.panic_caught();
+            CloseReason::Panic
+        });
+        worker.shard.connection_closed(id, reason);
+        listener.open.set(listener.open.get() - 1);
+    });
+}
+
+/// First and longest pause after a failed accept.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,191 @@
+//! Counts and records what happened: one record per exchange, one per failed handshake.
+//!
+//! Runs on the worker, so it only fills compact records; texts are made by the log writer.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ringward_http::RequestHead;
+use ringward_identity::PeerIdentity;
+use ringward_telemetry::{ConnectionFacts, Excerpt, HandshakeRecord, PeerFacts, Permit, TextField};
+use ringward_tls::HandshakeFailure;
+
+use crate::{
+    authorize,
+    connection::Connection,
+    edits,
+    error::ProxyError,
+    exchange::Facts,
+    handshake::Attempt,
+    relay::Progress,
+    request_id::RequestId,
+    snapshot::Listener,
+    worker::{View, Worker},
+};
+
+/// What all records of a connection share.
+pub(crate) fn connection(
+    worker: &Worker,
+    listener: &Listener,
+    id: u64,
+    peer_addr: SocketAddr,
+    peer: Option<&PeerIdentity>,
+    server_name: Option<&str>,
+) -> ConnectionFacts {
+    let mut facts = ConnectionFacts::new(id, worker.shard.worker(), listener.id, peer_addr);
+    facts.server_name = server_name.map(Excerpt::from);
+    facts.peer = peer.map(|peer| PeerFacts {
+        name: peer.name().into(),
+        fingerprint: peer.fingerprint_hex().into(),
+        issuer: peer.issuer().into(),
+        serial: peer.serial().into(),
+        not_after_unix: peer.not_after_unix(),
+    });
+    facts
+}
+
+/// Records a failed handshake.
+#[expect(clippy::too_many_arguments, reason = "all of it is what a refused client is explained with")]
+pub(crate) fn handshake(
+    worker: &Worker,
+    view: &View,
+    listener: &Listener,
+    peer: SocketAddr,
+    connection_id: u64,
+    attempt: &Attempt,
+    failure: &HandshakeFailure,
+    duration: Duration,
+) {
+    let presented = failure.presented.as_ref();
+    let record = HandshakeRecord {
+        time_unix_ns: nanos_since_epoch(),
+        connection_id,
+        worker: worker.shard.worker(),
+        listener: listener.id,
+        downstream: peer,
+        server_name: attempt.server_name.as_deref().map(Excerpt::from),
+        reason: failure.reason.as_str(),
+        detail: Some(failure.message.as_str().into()),
+        presented_subject: presented.map(|chain| chain.subject.as_str().into()),
+        presented_fingerprint: presented.map(|chain| hex(&chain.fingerprint_sha256).into()),
+        duration_ns: nanos(duration),
+        generation: view.generation(),
+    };
+    if worker.records.push_handshake(Box::new(record)).is_err() {
+        worker.shard.log_record_dropped();
+    }
+}
+
+/// Counts and records an exchange. With a permit the record cannot be lost.
+pub(crate) fn access(
+    connection: &Connection,
+    head: &RequestHead,
+    facts: &Facts,
+    progress: &Progress,
+    error: Option<&ProxyError>,
+    started: Instant,
+    permit: Option<Permit<'_>>,
+) {
+    let worker = &connection.worker;
+    let view = worker.view();
+    let duration = started.elapsed();
+    let status = progress.status.get();
+    count(connection, head, facts, progress, error, duration);
+    if !view.snapshot.access_log && permit.is_none() {
+        return;
+    }
+    let started_unix_ns = nanos_since_epoch().saturating_sub(nanos(duration));
+    let mut record = worker.records.blank(&connection.facts, started_unix_ns);
+    record.protocol = authorize::protocol(head);
+    record.route = facts.route;
+    record.policy = facts.policy;
+    record.decision = facts.outcome;
+    record.cluster = facts.cluster;
+    record.upstream = facts.upstream;
+    record.attempts = facts.attempts;
+    record.status = status;
+    record.flag = error.map(ProxyError::flag);
+    record.generation = facts.generation;
+    record.policy_ns = nanos(facts.policy_time);
+    record.upstream_connect_ns = nanos(facts.connect_time);
+    record.upstream_first_byte_ns = first_byte(facts, progress).map_or(0, nanos);
+    record.duration_ns = nanos(duration);
+    record.received_bytes = progress.received.get();
+    record.sent_bytes = progress.sent.get();
+    record.set(TextField::RequestId, RequestId::new(connection.facts.id, connection.standing.requests()).as_str());
+    record.set(TextField::Method, head.method());
+    record.set(TextField::Host, head.host());
+    record.set(TextField::Path, head.path());
+    let decision = match error {
+        Some(ProxyError::Denied(decision)) => Some(&**decision),
+        _ => facts.decision.as_ref(),
+    };
+    if let Some(rule) = decision.and_then(|decision| decision.rule.as_deref()) {
+        record.set(TextField::Rule, rule);
+    }
+    match (decision.and_then(|decision| decision.reason.as_deref()), error) {
+        (Some(reason), _) => record.set(TextField::Reason, reason),
+        (None, Some(ProxyError::Denied(_)) | None) => {}
+        (None, Some(error)) => record.set(TextField::Reason, error.to_string()),
+    }
+    match permit {
+        Some(permit) => permit.send(record),
+        None if worker.records.push(record).is_err() => worker.shard.access_record_dropped(),
+        None => {}
+    }
+}
+
+fn count(
+    connection: &Connection,
+    head: &RequestHead,
+    facts: &Facts,
+    progress: &Progress,
+    error: Option<&ProxyError>,
+    duration: Duration,
+) {
+    let shard = &connection.worker.shard;
+    let listener = connection.facts.listener;
+    let view = connection.worker.view();
+    let unmatched = || Some(view.snapshot.listener(&connection.standing.admission().listener)?.unmatched);
+    if let Some(route) = facts.route.or_else(unmatched) {
+        shard.request_finished(route, progress.status.get(), nanos(duration));
+    }
+    if let (Some(cluster), Some(first_byte)) = (facts.cluster, first_byte(facts, progress)) {
+        shard.upstream_response(cluster, nanos(first_byte));
+    }
+    let stripped = edits::lookalikes(head);
+    if stripped > 0 {
+        shard.identity_headers_stripped(listener, stripped);
+    }
+    shard.downstream_bytes(listener, progress.received.get(), progress.sent.get());
+    if let Some(error) = error {
+        shard.response_generated(listener, error.flag());
+        if matches!(error, ProxyError::Misdirected { .. } | ProxyError::UnknownHost(_)) {
+            shard.request_misdirected(listener);
+        }
+    }
+}
+
+/// From sending the request upstream to the head of the response.
+fn first_byte(facts: &Facts, progress: &Progress) -> Option<Duration> {
+    Some(progress.answered.get()?.saturating_duration_since(facts.sent_at?))
+}
+
+/// Whole nanoseconds.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn nanos_since_epoch() -> u64 {
+    nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

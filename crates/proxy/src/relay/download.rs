@@ -1,0 +1,284 @@
+//! The response, from the upstream to the client.
+
+use std::{mem, time::Instant};
+
+use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead, Version, write};
+
+use super::{Plan, client_failure};
+use crate::{
+    downstream::Writer,
+    error::ProxyError,
+    io::{BULK, Deadline, LARGE, ReadHalf, SMALL, Shut},
+    upstream::{self, millis},
+};
+
+/// A response on its way.
+pub(super) struct Download<'a> {
+    plan: &'a Plan<'a>,
+    up: &'a Deadline,
+    client: &'a Deadline,
+    /// What has arrived and is not used up, from `taken` on.
+    buffer: Vec<u8>,
+    taken: usize,
+    untouched: bool,
+}
+
+/// How a response left its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) downstream_reusable: bool,
+    pub(super) upstream_reusable: bool,
+}
+
+impl<'a> Download<'a> {
+    pub(super) fn new(plan: &'a Plan<'a>, up: &'a Deadline, client: &'a Deadline) -> Download<'a> {
+        Download { plan, up, client, buffer: plan.buffers.small(), taken: 0, untouched: true }
+    }
+
+    /// Whether no byte has arrived.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    /// Reads the head of the final response into `head`, passing interim ones on.
+    pub(super) async fn head(
+        &mut self,
+        up: &mut ReadHalf,
+        writer: &mut Writer<'_>,
+        head: &mut ResponseHead,
+    ) -> Result<(), ProxyError> {
+        let kind = if self.plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
+        let mut interim = 0;
+        loop {
+            if self.taken < self.buffer.len()
+                && let Some(length) = head.parse(&self.buffer[self.taken..], kind, self.plan.head_limits)?
+            {
+                self.consume(length);
+                if !head.is_interim() {
+                    self.plan.progress.answered.set(Some(Instant::now()));
+                    return Ok(());
+                }
+                interim += 1;
+                if interim > INTERIM_MAX {
+                    return Err(ProxyError::TooManyInterim);
+                }
+                self.pass_interim(writer, head).await?;
+                continue;
+            }
+            self.read(up).await?;
+        }
+    }
+
+    /// RFC 9110 §15.2: a proxy passes 1xx on, except 100, which it has asked for itself, and to a client that knows none.
+    async fn pass_interim(&mut self, writer: &mut Writer<'_>, head: &ResponseHead) -> Result<(), ProxyError> {
+        if head.status() == 100 || self.plan.head.version() < Version::Http11 {
+            return Ok(());
+        }
+        let mut out = self.plan.buffers.small();
+        self.plan.edits.interim_head(&mut out, self.plan.head, head);
+        let sent = self.send(writer, &out).await;
+        self.plan.buffers.put(out);
+        sent
+    }
+
+    /// Passes the final response on. `close` makes it the connection's last.
+    pub(super) async fn body(
+        &mut self,
+        up: &mut ReadHalf,
+        writer: &mut Writer<'_>,
+        head: &ResponseHead,
+        close: bool,
+    ) -> Result<End, ProxyError> {
+        let mut out = self.plan.buffers.small();
+        let framed = self.plan.edits.response_head(&mut out, self.plan.head, head, !close)?;
+        let rechunk = framed.body == BodyFraming::Chunked;
+        self.plan.progress.status.set(head.status());
+        let complete = match head.body() {
+            BodyFraming::None => self.finish(writer, &mut out).await.map(|()| true),
+            BodyFraming::Length(length) => self.length(up, writer, &mut out, length).await.map(|()| true),
+            BodyFraming::Chunked => self.chunked(up, writer, &mut out, rechunk).await.map(|()| true),
+            BodyFraming::UntilClose => self.until_close(up, writer, &mut out, rechunk).await.map(|()| false),
+        };
+        self.plan.buffers.put(out);
+        self.client.clear();
+        self.up.clear();
+        let surplus = self.taken < self.buffer.len();
+        Ok(End {
+            downstream_reusable: framed.keep_alive,
+            // Bytes after the response belong to no request.
+            upstream_reusable: complete? && head.keep_alive() && !surplus,
+        })
+    }
+
+    async fn length(
+        &mut self,
+        up: &mut ReadHalf,
+        writer: &mut Writer<'_>,
+        out: &mut Vec<u8>,
+        length: u64,
+    ) -> Result<(), ProxyError> {
+        let mut left = length;
+        // What came with the head leaves with the head.
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len() - self.taken);
+        out.extend_from_slice(&self.buffer[self.taken..self.taken + n]);
+        self.consume(n);
+        self.count(n);
+        left -= n as u64;
+        self.finish(writer, out).await?;
+        if left > SMALL as u64 {
+            self.enlarge();
+        }
+        while left > 0 {
+            match self.read(up).await {
+                Err(ProxyError::UpstreamClosed) => return Err(ProxyError::UpstreamTruncated { missing: left }),
+                read => read?,
+            }
+            let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let buffer = mem::take(&mut self.buffer);
+            let sent = self.send(writer, &buffer[..n]).await;
+            self.buffer = buffer;
+            sent?;
+            self.consume(n);
+            self.count(n);
+            left -= n as u64;
+        }
+        Ok(())
+    }
+
+    async fn chunked(
+        &mut self,
+        up: &mut ReadHalf,
+        writer: &mut Writer<'_>,
+        out: &mut Vec<u8>,
+        rechunk: bool,
+    ) -> Result<(), ProxyError> {
+        let mut decoder = ChunkedDecoder::new(|_| false);
+        loop {
+            while self.taken < self.buffer.len() {
+                match decoder.decode(&self.buffer[self.taken..]).map_err(ProxyError::UpstreamChunk)? {
+                    Decoded::Data { skip, data } => {
+                        let piece = &self.buffer[self.taken + skip..self.taken + skip + data];
+                        if rechunk {
+                            write::chunk(out, piece);
+                        } else {
+                            out.extend_from_slice(piece);
+                        }
+                        self.consume(skip + data);
+                        self.count(data);
+                    }
+                    Decoded::NeedMore { consumed } => self.consume(consumed),
+                    Decoded::Done { consumed } => {
+                        self.consume(consumed);
+                        if rechunk {
+                            self.plan.edits.last_chunk(out, &decoder);
+                        }
+                        return self.finish(writer, out).await;
+                    }
+                }
+            }
+            self.finish(writer, out).await?;
+            self.read_body(up).await?;
+        }
+    }
+
+    async fn until_close(
+        &mut self,
+        up: &mut ReadHalf,
+        writer: &mut Writer<'_>,
+        out: &mut Vec<u8>,
+        rechunk: bool,
+    ) -> Result<(), ProxyError> {
+        loop {
+            let piece = &self.buffer[self.taken..];
+            let n = piece.len();
+            match rechunk {
+                true if n > 0 => write::chunk(out, piece),
+                true => {}
+                false => out.extend_from_slice(piece),
+            }
+            self.consume(n);
+            self.count(n);
+            self.finish(writer, out).await?;
+            match self.read_body(up).await {
+                Err(ProxyError::UpstreamClosed) => break,
+                read => read?,
+            }
+        }
+        if rechunk {
+            write::last_chunk(out, std::iter::empty());
+        }
+        self.finish(writer, out).await
+    }
+
+    /// Sends what is in `out`.
+    async fn finish(&mut self, writer: &mut Writer<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let sent = self.send(writer, out).await;
+        out.clear();
+        sent
+    }
+
+    async fn send(&mut self, writer: &mut Writer<'_>, plain: &[u8]) -> Result<(), ProxyError> {
+        self.up.clear();
+        self.client.set(millis(self.plan.body_timeout), Shut::Both);
+        writer.send(plain).await.map_err(|_| client_failure(self.client, self.plan.body_timeout))
+    }
+
+    async fn read_body(&mut self, up: &mut ReadHalf) -> Result<(), ProxyError> {
+        if self.buffer.is_empty() {
+            self.enlarge();
+        }
+        self.read(up).await
+    }
+
+    /// Reads more behind what is there. [`ProxyError::UpstreamClosed`] at the end of the stream.
+    async fn read(&mut self, up: &mut ReadHalf) -> Result<(), ProxyError> {
+        if self.buffer.len() == self.buffer.capacity() {
+            // Only a head grows its buffer, and the parser refuses one beyond its limit.
+            self.buffer.reserve(SMALL);
+        }
+        self.up.set(millis(self.plan.response_timeout), Shut::Both);
+        let (read, buffer) = up.read(mem::take(&mut self.buffer), BULK.max(self.plan.head_limits.head_bytes_max)).await;
+        self.buffer = buffer;
+        match read {
+            Ok(0) => Err(upstream::failure(self.up, None, self.plan.response_timeout)),
+            Ok(_) => {
+                self.untouched = false;
+                Ok(())
+            }
+            Err(error) => Err(upstream::failure(self.up, Some(error), self.plan.response_timeout)),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.taken += n;
+        if self.taken == self.buffer.len() {
+            self.buffer.clear();
+            self.taken = 0;
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        let sent = &self.plan.progress.sent;
+        sent.set(sent.get() + bytes as u64);
+    }
+
+    /// Exchanges an empty small buffer for a large one.
+    fn enlarge(&mut self) {
+        if self.buffer.capacity() < LARGE {
+            self.plan.buffers.put(mem::replace(&mut self.buffer, self.plan.buffers.large()));
+        }
+    }
+}
+
+impl Drop for Download<'_> {
+    fn drop(&mut self) {
+        self.plan.buffers.put(mem::take(&mut self.buffer));
+    }
+}
+
+/// Interim responses accepted before the final one. Real servers send one or two; without a bound an upstream could keep an
+/// exchange going for ever.
+const INTERIM_MAX: u32 = 16;

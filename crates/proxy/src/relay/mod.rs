@@ -1,0 +1,223 @@
+//! One exchange on an upstream connection: the request goes up, the response comes down.
+//!
+//! Bodies stream and are never held whole: each direction reads again only after what it read has been sent, so the slower
+//! side sets the pace. Both directions run at once, because an upstream may answer while the request still arrives. Heads are
+//! written anew from their parsed parts.
+
+mod download;
+mod upload;
+
+use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
+
+use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead, write::CONTINUE};
+
+use crate::{
+    downstream::Downstream,
+    edits::Edits,
+    error::{ProxyError, Side},
+    io::{BufferPool, Deadline, Shut},
+    upstream::{self, millis},
+};
+
+/// What an exchange is to do, and where it counts.
+pub(crate) struct Plan<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) edits: &'a Edits<'a>,
+    pub(crate) head_limits: &'a HeadLimits,
+    pub(crate) body_bytes_max: u64,
+    /// A client that makes no progress with a body for this long ends the exchange.
+    pub(crate) body_timeout: Duration,
+    /// An upstream that makes no progress for this long ends the exchange.
+    pub(crate) response_timeout: Duration,
+    /// This is the connection's last exchange; asked when the response's head is written.
+    pub(crate) close: &'a dyn Fn() -> bool,
+    pub(crate) buffers: &'a BufferPool,
+    pub(crate) progress: &'a Progress,
+}
+
+/// How far an exchange has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Status of the response that the client gets; 0 until its head is on its way.
+    pub(crate) status: Cell<u16>,
+    /// Bytes of the request's body that have arrived.
+    pub(crate) received: Cell<u64>,
+    /// Bytes of the response's body that have been sent.
+    pub(crate) sent: Cell<u64>,
+    /// When the head of the upstream's response arrived.
+    pub(crate) answered: Cell<Option<std::time::Instant>>,
+}
+
+/// How the connections are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Relayed {
+    /// The client was told that its connection stays open.
+    pub(crate) downstream_reusable: bool,
+    /// The client may still be sending its body.
+    pub(crate) request_unread: bool,
+    pub(crate) upstream_reusable: bool,
+}
+
+/// An exchange that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: ProxyError,
+    /// No byte of a response has arrived, and the request had no body: what a kept connection looks like that died unnoticed.
+    pub(crate) unanswered: bool,
+    /// The client may still be sending its body.
+    pub(crate) request_unread: bool,
+}
+
+/// Runs the exchange. After a failure the upstream connection cannot be used again; whether the client can still be told is in
+/// [`Progress::status`].
+pub(crate) async fn exchange(
+    plan: &Plan<'_>,
+    down: &mut Downstream,
+    up: &mut upstream::Connection,
+    response: &mut ResponseHead,
+) -> Result<Relayed, Failure> {
+    let mut out = plan.buffers.small();
+    if let Err(error) = plan.edits.request_head(&mut out, plan.head) {
+        plan.buffers.put(out);
+        let request_unread = plan.head.body() != BodyFraming::None;
+        return Err(Failure { error: error.into(), unanswered: false, request_unread });
+    }
+    let body = plan.head.body();
+    let complete = match body {
+        BodyFraming::None => true,
+        BodyFraming::Length(length) => take_small_body(plan, down, &mut out, length),
+        _ => false,
+    };
+    if complete {
+        without_body(plan, down, up, response, out).await.map_err(|(error, unanswered)| Failure {
+            error,
+            unanswered: unanswered && body == BodyFraming::None,
+            request_unread: false,
+        })
+    } else {
+        // Boxed, so that the many connections that never carry such a request need not have room for it.
+        Box::pin(with_body(plan, down, up, response, out)).await
+    }
+}
+
+/// A small body that is there already leaves with the head.
+fn take_small_body(plan: &Plan<'_>, down: &mut Downstream, out: &mut Vec<u8>, length: u64) -> bool {
+    let Some(body) = usize::try_from(length).ok().and_then(|length| down.buffered().get(..length)) else { return false };
+    if body.len() > WITH_HEAD_MAX {
+        return false;
+    }
+    out.extend_from_slice(body);
+    down.consume(usize::try_from(length).expect("the body is in memory"));
+    plan.progress.received.set(length);
+    true
+}
+
+/// The request is in `out`, complete. The error comes with whether nothing of a response has arrived.
+async fn without_body(
+    plan: &Plan<'_>,
+    down: &mut Downstream,
+    up: &mut upstream::Connection,
+    response: &mut ResponseHead,
+    out: Vec<u8>,
+) -> Result<Relayed, (ProxyError, bool)> {
+    up.deadline.set(millis(plan.response_timeout), Shut::Both);
+    let (sent, out) = up.stream.write.write_all(out).await;
+    plan.buffers.put(out);
+    if let Err(error) = sent {
+        return Err((upstream::failure(&up.deadline, Some(error), plan.response_timeout), true));
+    }
+    let client = down.deadline.clone();
+    // Nothing is in flight on the client's socket while we wait, so nobody else would notice that it has gone.
+    up.deadline.serve(Some(&client));
+    let mut download = download::Download::new(plan, &up.deadline, &client);
+    let (_, mut writer) = down.split();
+    let head = download.head(&mut up.stream.read, &mut writer, response).await;
+    up.deadline.serve(None);
+    if let Err(error) = head {
+        let gone = error.side() == Side::Upstream && !up.deadline.fired() && client.hung_up();
+        return Err((if gone { ProxyError::ClientGone } else { error }, download.is_untouched()));
+    }
+    let end = download.body(&mut up.stream.read, &mut writer, response, (plan.close)()).await.map_err(|e| (e, false))?;
+    Ok(Relayed {
+        downstream_reusable: end.downstream_reusable,
+        request_unread: false,
+        upstream_reusable: end.upstream_reusable,
+    })
+}
+
+/// The head of the request is in `out`; its body streams.
+async fn with_body(
+    plan: &Plan<'_>,
+    down: &mut Downstream,
+    up: &mut upstream::Connection,
+    response: &mut ResponseHead,
+    out: Vec<u8>,
+) -> Result<Relayed, Failure> {
+    let client = down.deadline.clone();
+    let (mut reader, mut writer) = down.split();
+    let unread = |error| Failure { error, unanswered: false, request_unread: true };
+    up.deadline.set(millis(plan.response_timeout), Shut::Both);
+    let (sent, out) = up.stream.write.write_all(out).await;
+    plan.buffers.put(out);
+    if let Err(error) = sent {
+        return Err(unread(upstream::failure(&up.deadline, Some(error), plan.response_timeout)));
+    }
+    if plan.head.expects_continue() && reader.buffered().is_empty() {
+        // RFC 9110 §10.1.1: the client waits for this. Policy and limits have had their say, the upstream is connected.
+        client.set(millis(plan.body_timeout), Shut::Both);
+        writer.send(CONTINUE).await.map_err(|_| unread(ProxyError::ClientGone))?;
+    }
+
+    let mut upload = pin!(upload::run(plan, &mut reader, &mut up.stream.write, &up.deadline, &client));
+    let mut uploaded = None;
+    let mut download = download::Download::new(plan, &up.deadline, &client);
+    {
+        let head = pin!(download.head(&mut up.stream.read, &mut writer, response));
+        beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
+    }
+    // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
+    // to be read to find the next one.
+    let early = !matches!(uploaded, Some(Ok(())));
+    let end = {
+        let body = pin!(download.body(&mut up.stream.read, &mut writer, response, early || (plan.close)()));
+        beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
+    };
+    let request_unread = !matches!(uploaded, Some(Ok(())));
+    Ok(Relayed {
+        downstream_reusable: end.downstream_reusable && !early,
+        request_unread,
+        upstream_reusable: end.upstream_reusable && !request_unread,
+    })
+}
+
+/// Runs `main` to its end, and `upload` beside it as long as that lasts. An upload that fails on the client's side ends both;
+/// one that fails on the upstream's side does not, because the upstream may have answered before it closed.
+async fn beside<T>(
+    mut upload: std::pin::Pin<&mut impl Future<Output = Result<(), ProxyError>>>,
+    uploaded: &mut Option<Result<(), ProxyError>>,
+    mut main: std::pin::Pin<&mut impl Future<Output = Result<T, ProxyError>>>,
+) -> Result<T, ProxyError> {
+    std::future::poll_fn(|cx| {
+        if uploaded.is_none()
+            && let Poll::Ready(result) = upload.as_mut().poll(cx)
+        {
+            match result {
+                Err(error) if error.side() == Side::Downstream => {
+                    *uploaded = Some(Ok(()));
+                    return Poll::Ready(Err(error));
+                }
+                result => *uploaded = Some(result),
+            }
+        }
+        main.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// The client took nothing, or is gone.
+fn client_failure(deadline: &Deadline, limit: Duration) -> ProxyError {
+    if deadline.fired() { ProxyError::ClientStalled(limit) } else { ProxyError::ClientGone }
+}
+
+/// Largest body that is copied behind its head; a copy of this size is cheaper than a second write.
+const WITH_HEAD_MAX: usize = 16 * 1024;

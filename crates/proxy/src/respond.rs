@@ -1,0 +1,109 @@
+//! Our own answers: which error gives which status, and what the client is told.
+//!
+//! Clients learn little: a status and its standard phrase. Operators learn all, from the access record's flag and error.
+
+use ringward_http::write;
+
+use ringward_telemetry::CloseReason;
+use smallvec::SmallVec;
+
+use crate::{connection::Next, error::ProxyError};
+
+/// Whether and how the client is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// HTTP status; 0 when no answer is possible.
+    pub(crate) status: u16,
+    /// The connection cannot be used afterwards: its framing is in doubt, or the request's body is unread.
+    pub(crate) close: bool,
+}
+
+/// The table.
+pub(crate) fn answer(error: &ProxyError) -> Answer {
+    use ProxyError::*;
+    let (status, close) = match error {
+        Head(e) => (e.status(), true),
+        HeadTimeout(_) | BodyTimeout(_) => (408, true),
+        Misdirected { .. } | UnknownHost(_) => (421, false),
+        NoRoute => (404, false),
+        MethodNotAllowed { .. } => (405, false),
+        EncodedSlash => (400, false),
+        BodyTooLarge { .. } => (413, true),
+        Chunk(_) => (400, true),
+        Denied(decision) => (decision.status.unwrap_or(403), false),
+        Policy(_) | Unwritable(_) => (500, false),
+        AuditOverflow | Unsettled(_) => (503, false),
+        Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
+        Connect { .. } => (502, false),
+        UpstreamTimeout(_) => (504, false),
+        UpstreamReset(_) | UpstreamClosed | UpstreamHead(_) | TooManyInterim | UpstreamChunk(_) | UpstreamTruncated { .. } => (502, false),
+        ClientGone | ClientStalled(_) | TrustWithdrawn(_) => (0, true),
+    };
+    Answer { status, close }
+}
+
+/// How the connection ends for an error that has no answer.
+pub(crate) fn silent_end(error: &ProxyError) -> Next {
+    match error {
+        ProxyError::TrustWithdrawn(_) => Next::Close(CloseReason::TrustChanged),
+        ProxyError::ClientStalled(_) => Next::Cut(CloseReason::BodyTimeout),
+        _ => Next::Cut(CloseReason::Peer),
+    }
+}
+
+/// Why the connection ends after the answer, if the error says so.
+pub(crate) fn close_reason(error: &ProxyError) -> Option<CloseReason> {
+    match error {
+        ProxyError::Head(_) | ProxyError::Chunk(_) => Some(CloseReason::BadRequest),
+        ProxyError::HeadTimeout(_) => Some(CloseReason::HeaderTimeout),
+        ProxyError::BodyTimeout(_) => Some(CloseReason::BodyTimeout),
+        ProxyError::BodyTooLarge { .. } => Some(CloseReason::Exchange),
+        _ => None,
+    }
+}
+
+/// Appends the answer to `out`. `date` is what the `Date` field has.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    error: &ProxyError,
+    answer: Answer,
+    date: &[u8],
+    close: bool,
+    head_only: bool,
+) {
+    let mut fields: SmallVec<[(&str, &[u8]); 4]> = SmallVec::new();
+    fields.push(("date", date));
+    let mut body = phrase(answer.status);
+    match error {
+        ProxyError::Denied(decision) => {
+            fields.extend(decision.headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
+            body = decision.body.as_deref().unwrap_or(body);
+        }
+        ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),
+        _ => {}
+    }
+    write::simple_response(out, answer.status, &fields, body.as_bytes(), close, head_only);
+}
+
+/// The body of our own answers.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "bad request\n",
+        403 => "forbidden\n",
+        404 => "not found\n",
+        405 => "method not allowed\n",
+        408 => "request timeout\n",
+        413 => "content too large\n",
+        414 => "uri too long\n",
+        417 => "expectation failed\n",
+        421 => "misdirected request\n",
+        431 => "request header fields too large\n",
+        500 => "internal server error\n",
+        501 => "not implemented\n",
+        502 => "bad gateway\n",
+        503 => "service unavailable\n",
+        504 => "gateway timeout\n",
+        505 => "http version not supported\n",
+        _ => "",
+    }
+}

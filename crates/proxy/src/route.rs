@@ -1,0 +1,46 @@
+//! Which virtual host and route a request is for, and whether its connection may ask for them.
+
+use ringward_config::{Lookup, Params, PathPattern};
+use ringward_http::RequestHead;
+
+use crate::{
+    error::ProxyError,
+    snapshot::{Host, Listener, Route},
+};
+
+/// What a request asks for.
+pub(crate) struct Target<'v> {
+    pub(crate) host: &'v Host,
+    pub(crate) route: &'v Route,
+    pub(crate) pattern: &'v PathPattern,
+    pub(crate) params: Params,
+}
+
+/// Finds the target of a request on a connection whose client is admitted by the rules of host `admitted_as`.
+///
+/// # Errors
+/// 421 for a host that this connection may not ask for, 404, 405, and 400 for a path that only another route would take.
+pub(crate) fn select<'v>(
+    listener: &'v Listener,
+    admitted_as: usize,
+    head: &RequestHead,
+) -> Result<Target<'v>, ProxyError> {
+    let Some(host) = listener.host_for_request(head.host()) else {
+        return Err(ProxyError::UnknownHost(head.host().to_owned()));
+    };
+    // The client was checked by the rules of the host that the ClientHello named. Another host's request may be answered on
+    // this connection exactly if that host has the very same rules (RFC 9110 §7.4; CVE-2025-23048, CVE-2026-48491).
+    let admitted_as = &listener.hosts[admitted_as];
+    if host.tls.policy_digest() != admitted_as.tls.policy_digest() {
+        let admitted_as = admitted_as.name.clone();
+        return Err(ProxyError::Misdirected { host: head.host().to_owned(), admitted_as });
+    }
+    match host.routes.find(head.method(), head.path()) {
+        Lookup::Found { route, .. } if head.has_encoded_slash() && !route.allow_encoded_slash => {
+            Err(ProxyError::EncodedSlash)
+        }
+        Lookup::Found { route, pattern, params } => Ok(Target { host, route, pattern, params }),
+        Lookup::MethodNotAllowed { allow } => Err(ProxyError::MethodNotAllowed { allow: allow.to_owned() }),
+        Lookup::NotFound => Err(ProxyError::NoRoute),
+    }
+}

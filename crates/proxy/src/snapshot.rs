@@ -1,0 +1,314 @@
+//! One immutable generation of everything that a worker needs.
+//!
+//! Built and checked by the control plane from a configuration and the loaded materials, published whole, and dropped on the
+//! control thread. Indexes between its parts (routes to clusters, routes to policies) are resolved once, here.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use ringward_config::{self as config, HostTable, Location, Routes};
+use ringward_http::HeadLimits;
+use ringward_identity::IdentityOptions;
+use ringward_policy::CompiledPolicy;
+use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId};
+use ringward_tls::{
+    ClientAuthMode, Credential, HostTls, HostTlsOptions, TlsBuildError, TrustBundle,
+};
+
+/// What the control plane has loaded for a configuration.
+#[derive(Default)]
+pub struct Materials {
+    /// Certificates with keys, by listener name and index of the host in the listener.
+    pub credentials: HashMap<(String, usize), Arc<Credential>>,
+    /// Trust bundles by name.
+    pub trust: HashMap<String, Arc<TrustBundle>>,
+    /// Policies by name.
+    pub policies: HashMap<String, Arc<dyn CompiledPolicy>>,
+}
+
+/// A snapshot that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Something that the configuration names was not loaded: a fault of the caller.
+    #[error("{what} was not loaded")]
+    Missing {
+        /// What.
+        what: String,
+    },
+    /// rustls does not accept the combination.
+    #[error("{host}: {source}")]
+    Tls {
+        /// The virtual host.
+        host: Arc<str>,
+        /// Why.
+        source: TlsBuildError,
+        /// Where the host is defined.
+        at: Location,
+    },
+    /// The host that answers unknown names would let in clients that another host refuses.
+    #[error("default_host {default} is laxer than {host}, so that absent or unknown server names would get around the latter")]
+    LaxDefault {
+        /// The default host.
+        default: Arc<str>,
+        /// The stricter host.
+        host: Arc<str>,
+        /// Where the listener is defined.
+        at: Location,
+    },
+}
+
+/// One generation.
+pub struct Snapshot {
+    generation: u64,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) clusters: Vec<Cluster>,
+    pub(crate) policies: Vec<Policy>,
+    /// A request whose access record cannot be queued is not served.
+    pub(crate) audit_required: bool,
+    /// Access records are written.
+    pub(crate) access_log: bool,
+}
+
+/// A configured listener.
+pub(crate) struct Listener {
+    pub(crate) index: usize,
+    pub(crate) id: ListenerId,
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) hosts: Vec<Host>,
+    names: HostTable<usize>,
+    default_host: Option<usize>,
+    /// Where requests are counted that match no route.
+    pub(crate) unmatched: RouteId,
+}
+
+/// What downstream connections may use.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    pub(crate) head: HeadLimits,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) requests_per_connection_max: Option<u64>,
+    pub(crate) connection_age_max: Option<Duration>,
+}
+
+/// A virtual host.
+pub(crate) struct Host {
+    /// Its first name.
+    pub(crate) name: Arc<str>,
+    pub(crate) tls: HostTls,
+    pub(crate) forward: config::Forward,
+    pub(crate) routes: Routes<Route>,
+}
+
+/// Where the requests of a path go.
+pub(crate) struct Route {
+    pub(crate) id: RouteId,
+    pub(crate) name: Arc<str>,
+    pub(crate) template: Box<str>,
+    pub(crate) labels: Vec<(String, String)>,
+    /// Index of the cluster in [`Snapshot::clusters`].
+    pub(crate) cluster: usize,
+    pub(crate) cluster_name: Box<str>,
+    /// Index of the policy in [`Snapshot::policies`]; `None` if the configuration says `danger_no_policy`.
+    pub(crate) policy: Option<usize>,
+    pub(crate) allow_encoded_slash: bool,
+    pub(crate) body_bytes_max: u64,
+    pub(crate) response_timeout: Duration,
+}
+
+/// A group of equal endpoints.
+pub(crate) struct Cluster {
+    pub(crate) id: ClusterId,
+    pub(crate) endpoints: Vec<SocketAddr>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) pool_idle_max: usize,
+}
+
+/// A compiled policy.
+pub(crate) struct Policy {
+    pub(crate) id: PolicyId,
+    pub(crate) compiled: Arc<dyn CompiledPolicy>,
+}
+
+impl Snapshot {
+    /// Puts a checked configuration and its materials together. `generation` must be greater than that of every earlier
+    /// snapshot of this process.
+    ///
+    /// # Errors
+    /// All reasons why the snapshot would not be safe or complete.
+    pub fn build(
+        config: &config::Config,
+        materials: &Materials,
+        generation: u64,
+        registry: &Registry,
+    ) -> Result<Snapshot, Vec<SnapshotError>> {
+        let builder = Builder { config, materials, registry };
+        let policies: Vec<_> = config.policies.values().map(|policy| builder.policy(policy)).collect();
+        let listeners: Vec<_> =
+            config.listeners.iter().enumerate().map(|(index, listener)| builder.listener(index, listener)).collect();
+        let mut errors = Vec::new();
+        let policies = policies.into_iter().filter_map(|policy| policy.map_err(|e| errors.push(e)).ok()).collect();
+        let listeners = listeners.into_iter().filter_map(|listener| listener.map_err(|e| errors.extend(e)).ok()).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Snapshot {
+            generation,
+            listeners,
+            clusters: config.clusters.values().map(|cluster| builder.cluster(cluster)).collect(),
+            policies,
+            audit_required: config.log.audit == config::Audit::Required,
+            access_log: !matches!(config.log.access, config::AccessLog::Off),
+        })
+    }
+
+    /// Counts the snapshots of this process.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| &*listener.name == name)
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    /// The virtual host that does the handshake: the named one, else the default, else nobody.
+    pub(crate) fn host_index(&self, server_name: Option<&str>) -> Option<usize> {
+        server_name.and_then(|name| self.names.lookup(name).copied()).or(self.default_host)
+    }
+
+    /// The virtual host that a request asks for: the named one, else the default, else nobody. The same table as for server
+    /// names, so that both are always read alike.
+    pub(crate) fn host_for_request(&self, name: &str) -> Option<&Host> {
+        self.names.lookup(name).copied().or(self.default_host).map(|index| &self.hosts[index])
+    }
+}
+
+struct Builder<'a> {
+    config: &'a config::Config,
+    materials: &'a Materials,
+    registry: &'a Registry,
+}
+
+impl Builder<'_> {
+    fn policy(&self, policy: &config::Policy) -> Result<Policy, SnapshotError> {
+        let compiled = self.materials.policies.get(&policy.name).cloned();
+        let compiled = compiled.ok_or_else(|| SnapshotError::Missing { what: format!("policy {}", policy.name) })?;
+        Ok(Policy { id: self.registry.policy(&policy.name), compiled })
+    }
+
+    fn cluster(&self, cluster: &config::Cluster) -> Cluster {
+        let config::Balance::RoundRobin = cluster.balance;
+        Cluster {
+            id: self.registry.cluster(&cluster.name),
+            endpoints: cluster.endpoints.iter().map(|endpoint| endpoint.addr).collect(),
+            connect_timeout: cluster.connect_timeout,
+            idle_timeout: cluster.idle_timeout,
+            pool_idle_max: cluster.pool_idle_max,
+        }
+    }
+
+    fn listener(&self, index: usize, listener: &config::Listener) -> Result<Listener, Vec<SnapshotError>> {
+        let id = self.registry.listener(&listener.name);
+        let mut errors = Vec::new();
+        let hosts = listener.hosts.iter().enumerate().map(|(index, host)| self.host(listener, id, index, host));
+        let hosts: Vec<Host> = hosts.filter_map(|host| host.map_err(|e| errors.push(e)).ok()).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        // The configuration has compared names of trust bundles; here their content is compared.
+        if let Some(default) = listener.default_host.map(|index| &hosts[index]) {
+            for host in hosts.iter().filter(|host| !default.tls.is_at_least_as_strict_as(&host.tls)) {
+                let (default, host) = (default.name.clone(), host.name.clone());
+                errors.push(SnapshotError::LaxDefault { default, host, at: listener.at.clone() });
+            }
+            if !errors.is_empty() {
+                return Err(errors);
+            }
+        }
+        let limits = &listener.limits;
+        Ok(Listener {
+            index,
+            id,
+            name: listener.name.as_str().into(),
+            limits: Limits {
+                connections_max: limits.connections_max,
+                head: HeadLimits { head_bytes_max: limits.head_bytes_max, fields_max: limits.fields_max },
+                handshake_timeout: limits.handshake_timeout,
+                header_timeout: limits.header_timeout,
+                body_timeout: limits.body_timeout,
+                idle_timeout: limits.idle_timeout,
+                requests_per_connection_max: limits.requests_per_connection_max,
+                connection_age_max: limits.connection_age_max,
+            },
+            hosts,
+            names: listener.host_table(),
+            default_host: listener.default_host,
+            unmatched: self.registry.unmatched(id),
+        })
+    }
+
+    fn host(
+        &self,
+        listener: &config::Listener,
+        listener_id: ListenerId,
+        index: usize,
+        host: &config::Host,
+    ) -> Result<Host, SnapshotError> {
+        let name: Arc<str> = host.names[0].to_string().into();
+        let missing = |what: String| SnapshotError::Missing { what };
+        let credential = self.materials.credentials.get(&(listener.name.clone(), index)).cloned();
+        let credential = credential.ok_or_else(|| missing(format!("the certificate of {name}")))?;
+        let mut options = HostTlsOptions::new(match host.client_auth.mode() {
+            config::ClientAuthMode::Off => ClientAuthMode::Off,
+            config::ClientAuthMode::Optional => ClientAuthMode::Optional,
+            config::ClientAuthMode::Required => ClientAuthMode::Required,
+        });
+        let mut trust = None;
+        if let Some(verification) = host.client_auth.verification() {
+            options.intermediates_max = verification.intermediates_max;
+            options.require_eku = verification.require_eku;
+            options.identity =
+                IdentityOptions { extensions: verification.extensions.clone(), ..IdentityOptions::default() };
+            let bundle = self.materials.trust.get(&verification.trust).cloned();
+            trust = Some(bundle.ok_or_else(|| missing(format!("trust bundle {}", verification.trust)))?);
+        }
+        let tls = HostTls::build(&options, credential, trust)
+            .map_err(|source| SnapshotError::Tls { host: name.clone(), source, at: host.at.clone() })?;
+        let routes = host.routes.iter().map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, route)));
+        let routes = Routes::build(routes).expect("no route is unreachable in a checked configuration");
+        Ok(Host { name, tls, forward: host.forward.clone(), routes })
+    }
+
+    fn route(&self, listener: ListenerId, route: &config::Route) -> Route {
+        let position = |found: Option<usize>| found.expect("names that refer to something do (config)");
+        Route {
+            id: self.registry.route(listener, &route.id),
+            name: route.id.as_str().into(),
+            template: route.path.as_str().into(),
+            labels: route.labels.clone().into_iter().collect(),
+            cluster: position(self.config.clusters.keys().position(|name| *name == route.cluster)),
+            cluster_name: route.cluster.as_str().into(),
+            policy: route.policy.name().map(|name| position(self.config.policies.keys().position(|key| key == name))),
+            allow_encoded_slash: route.allow_encoded_slash,
+            body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
+            response_timeout: route.response_timeout,
+        }
+    }
+}

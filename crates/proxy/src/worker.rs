@@ -1,0 +1,267 @@
+//! One worker: everything that a core owns, and the beat that keeps it current.
+//!
+//! Nothing in here is shared with other workers but [`Control`], of which the request path reads one word (the generation).
+
+use std::{
+    cell::{Cell, RefCell},
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use ringward_http::{RequestHead, ResponseHead};
+use ringward_policy::PolicyWorker;
+use ringward_telemetry::{RecordSender, Shard};
+use ringward_tls::{MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
+
+use crate::{
+    clock::Clock,
+    control::{Control, Phase},
+    io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
+    listener,
+    live::Live,
+    snapshot::{Host, Snapshot},
+    upstream::{Cluster, Pools},
+};
+
+/// What a worker thread is started with.
+#[derive(Debug)]
+pub struct WorkerOptions {
+    /// Number of this worker, from 0.
+    pub index: usize,
+    /// How many there are; limits per node are divided by it.
+    pub workers: usize,
+    /// CPU to pin the thread to.
+    pub cpu: Option<usize>,
+    /// Which driver to use.
+    pub driver: DriverMode,
+    /// This worker's counters.
+    pub shard: Shard,
+    /// This worker's queue of log records.
+    pub records: RecordSender,
+    /// Listening sockets of this worker by listener name.
+    pub listeners: Vec<(String, Vec<std::net::TcpListener>)>,
+    /// Told once which driver runs.
+    pub started: mpsc::Sender<Driver>,
+}
+
+/// Runs a worker on this thread until it was stopped or has drained.
+///
+/// # Errors
+/// When no runtime of the asked kind can be built.
+pub fn run_worker(control: Arc<Control>, options: WorkerOptions) -> Result<(), RuntimeError> {
+    if let Some(cpu) = options.cpu
+        && let Err(error) = io::pin_to_cpu(cpu)
+    {
+        tracing::warn!(worker = options.index, cpu, %error, "cannot pin the worker to its cpu, it will wander");
+    }
+    io::run_on_this_thread(options.driver, |driver| {
+        // The main thread may have given up waiting, which is its business.
+        let _ = options.started.send(driver);
+        run(control, options)
+    })
+}
+
+/// The state of one worker.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) workers: usize,
+    pub(crate) control: Arc<Control>,
+    pub(crate) shard: Shard,
+    pub(crate) records: RecordSender,
+    pub(crate) buffers: Rc<BufferPool>,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) live: Live,
+    pub(crate) heads: Heads,
+    pub(crate) clock: Clock,
+    view: RefCell<Rc<View>>,
+    pools: RefCell<Pools>,
+    /// Client chains that were verified lately.
+    memo: PathMemo,
+    connections: Cell<u64>,
+}
+
+/// A snapshot as this worker uses it.
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The TLS side of each virtual host, by the snapshot's listener and host index.
+    pub(crate) hosts: Vec<Vec<WorkerTls>>,
+    /// Evaluators, by the snapshot's policy index.
+    pub(crate) policies: Vec<RefCell<Box<dyn PolicyWorker>>>,
+    /// By the snapshot's cluster index.
+    pub(crate) clusters: Vec<Rc<Cluster>>,
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>, worker: usize, pools: &mut Pools, memo: &PathMemo) -> View {
+        let hosts = snapshot.listeners.iter().map(|listener| {
+            let view = |host: &Host| host.tls.worker_view(memo).expect("the same was built for the snapshot");
+            listener.hosts.iter().map(view).collect()
+        });
+        let hosts = hosts.collect();
+        let policies = snapshot.policies.iter().map(|policy| RefCell::new(policy.compiled.worker())).collect();
+        let clusters = snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
+        View { snapshot, hosts, policies, clusters }
+    }
+
+    /// The configuration generation that this is.
+    pub(crate) fn generation(&self) -> u64 {
+        self.snapshot.generation()
+    }
+}
+
+impl Worker {
+    /// The snapshot in force. One atomic load when nothing changed.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let view = self.view.borrow();
+        if view.generation() == self.control.generation() {
+            return view.clone();
+        }
+        drop(view);
+        self.refresh()
+    }
+
+    /// Whether `view` is still the snapshot in force.
+    pub(crate) fn is_current(&self, view: &View) -> bool {
+        view.generation() == self.control.generation()
+    }
+
+    #[cold]
+    fn refresh(&self) -> Rc<View> {
+        let snapshot = self.control.snapshot();
+        let mut pools = self.pools.borrow_mut();
+        let view = Rc::new(View::new(snapshot, self.index, &mut pools, &self.memo));
+        // Endpoints that are in no cluster any more: their idle connections are closed, those in use end with their exchange.
+        let kept = |addr: &_| view.snapshot.clusters.iter().any(|cluster| cluster.endpoints.contains(addr));
+        pools.retain(|addr, _| kept(addr));
+        *self.view.borrow_mut() = view.clone();
+        view
+    }
+
+    /// A number for the next connection, unique in this process.
+    pub(crate) fn connection_id(&self) -> u64 {
+        self.connections.set(self.connections.get() + 1);
+        (self.index as u64) << CONNECTION_BITS | self.connections.get()
+    }
+
+    /// This worker's share of a limit that is per node.
+    pub(crate) fn share(&self, limit: usize) -> usize {
+        limit.div_ceil(self.workers)
+    }
+
+    /// Whether new requests should be the last on their connections.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.control.phase() != Phase::Running
+    }
+}
+
+/// Parsed heads, lent to exchanges. Boxed: an exchange's state, which every connection has room for, holds but a pointer.
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "a head is lent and returned as the box that it is")]
+pub(crate) struct Heads {
+    requests: RefCell<Vec<Box<RequestHead>>>,
+    responses: RefCell<Vec<Box<ResponseHead>>>,
+}
+
+impl Heads {
+    pub(crate) fn request(&self) -> Box<RequestHead> {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn response(&self) -> Box<ResponseHead> {
+        self.responses.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_request(&self, head: Box<RequestHead>) {
+        let mut heads = self.requests.borrow_mut();
+        if heads.len() < HEADS_KEPT {
+            heads.push(head);
+        }
+    }
+
+    pub(crate) fn put_response(&self, head: Box<ResponseHead>) {
+        let mut heads = self.responses.borrow_mut();
+        if heads.len() < HEADS_KEPT {
+            heads.push(head);
+        }
+    }
+}
+
+async fn run(control: Arc<Control>, options: WorkerOptions) {
+    let mut pools = Pools::new();
+    let memo = PathMemo::new(MEMO_ENTRIES_DEFAULT);
+    let view = View::new(control.snapshot(), options.index, &mut pools, &memo);
+    let worker = Rc::new(Worker {
+        index: options.index,
+        workers: options.workers.max(1),
+        control,
+        shard: options.shard,
+        records: options.records,
+        buffers: Rc::default(),
+        deadlines: Rc::default(),
+        live: Live::default(),
+        heads: Heads::default(),
+        clock: Clock::new(),
+        view: RefCell::new(Rc::new(view)),
+        pools: RefCell::new(pools),
+        memo,
+        connections: Cell::new(0),
+    });
+    let listeners = listener::open(&worker, options.listeners);
+    beat(&worker, listeners).await;
+}
+
+/// Sweeps deadlines, adopts snapshots, and ends the worker when it is told to.
+async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
+    let start = Instant::now();
+    let mut listeners = Some(listeners);
+    for turn in 0_u64.. {
+        io::sleep(INTERVAL).await;
+        let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        worker.deadlines.sweep(now);
+        if turn % ABANDONED_EVERY == 0 {
+            worker.deadlines.sweep_abandoned();
+            worker.pools.borrow().values().for_each(|pool| pool.prune());
+        }
+        let view = worker.view();
+        worker.clock.tick();
+        worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
+        worker.live.sweep(&view, now, worker.is_draining());
+        match worker.control.phase() {
+            Phase::Running => {}
+            Phase::Draining => {
+                for listener in listeners.take().into_iter().flatten() {
+                    listener.close(worker);
+                }
+                if worker.live.is_empty() {
+                    return;
+                }
+            }
+            Phase::Stopped => return,
+        }
+    }
+}
+
+/// Runs `task`; a panic ends it alone.
+pub(crate) async fn contained<T>(task: impl Future<Output = T>) -> Result<T, ()> {
+    let mut task = std::pin::pin!(task);
+    std::future::poll_fn(|cx| {
+        // What the task owned is dropped with it; what it shares is made of cells that are consistent between statements.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => std::task::Poll::Ready(Err(())),
+        }
+    })
+    .await
+}
+
+/// How often deadlines are checked and changes are noticed without traffic: fine enough for timeouts of a second, and 20
+/// wake-ups per second cost nothing.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Every how many beats the clients of waiting exchanges are checked (a system call each).
+const ABANDONED_EVERY: u64 = 10;
+/// Bits of a connection's number below the worker's.
+const CONNECTION_BITS: u32 = 48;
+/// Parsed heads kept by one worker; each has a buffer for the largest head that it held.
+const HEADS_KEPT: usize = 256;

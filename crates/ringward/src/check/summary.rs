@@ -1,0 +1,185 @@
+//! What a configuration does, in a few lines or as JSON.
+
+use std::fmt;
+
+use ringward_config::{Config, Host, HostPolicy, Listener, Methods, Route};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::load::{Loaded, LoadedPolicy};
+
+/// A checked configuration, for people and scripts.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    file: String,
+    listeners: Vec<ListenerSummary>,
+    trust: Vec<TrustSummary>,
+    policies: Vec<PolicySummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerSummary {
+    name: String,
+    bind: Vec<String>,
+    default_host: Option<String>,
+    hosts: Vec<HostSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostSummary {
+    names: Vec<String>,
+    certificate: String,
+    not_after_unix: i64,
+    client_auth: &'static str,
+    trust: Option<String>,
+    routes: Vec<RouteSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteSummary {
+    id: String,
+    path: String,
+    /// Empty for all.
+    methods: Vec<String>,
+    cluster: String,
+    /// `None` if nobody decides.
+    policy: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrustSummary {
+    name: String,
+    cas: usize,
+    /// Of the CA that expires first.
+    not_after_unix: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicySummary {
+    name: String,
+    rule: String,
+    digest: String,
+    packages: Vec<String>,
+    reads: Vec<String>,
+    impure: Vec<String>,
+    tests_passed: usize,
+}
+
+impl Summary {
+    /// Of what was loaded.
+    pub(super) fn of(loaded: &Loaded) -> Summary {
+        let config: &Config = &loaded.config;
+        let listeners = config.listeners.iter().map(|listener| listener_summary(loaded, listener)).collect();
+        let trust = config.trust.keys().filter_map(|name| {
+            let bundle = loaded.materials.trust.get(name)?;
+            let not_after_unix = bundle.anchors().iter().map(|anchor| anchor.not_after_unix).min();
+            Some(TrustSummary { name: name.clone(), cas: bundle.anchors().len(), not_after_unix })
+        });
+        let policies = config.policies.values().filter_map(|policy| {
+            let LoadedPolicy { digest, report, .. } = loaded.policies.get(&policy.name)?;
+            Some(PolicySummary {
+                name: policy.name.clone(),
+                rule: policy.rule.clone(),
+                digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+                packages: report.packages.clone(),
+                reads: report.reads.clone(),
+                impure: report.impure.clone(),
+                tests_passed: report.tests.passed(),
+            })
+        });
+        Summary {
+            file: config.file().display().to_string(),
+            listeners,
+            trust: trust.collect(),
+            policies: policies.collect(),
+        }
+    }
+}
+
+fn listener_summary(loaded: &Loaded, listener: &Listener) -> ListenerSummary {
+    let host = |(index, host): (usize, &Host)| {
+        let credential = loaded.materials.credentials.get(&(listener.name.clone(), index))?;
+        Some(HostSummary {
+            names: host.names.iter().map(ToString::to_string).collect(),
+            certificate: credential.subject().to_owned(),
+            not_after_unix: credential.not_after_unix(),
+            client_auth: host.client_auth.mode().as_str(),
+            trust: host.client_auth.verification().map(|verification| verification.trust.clone()),
+            routes: host.routes.iter().map(route_summary).collect(),
+        })
+    };
+    ListenerSummary {
+        name: listener.name.clone(),
+        bind: listener.bind.iter().map(|bind| bind.addr.to_string()).collect(),
+        default_host: listener.default_host.map(|index| listener.hosts[index].names[0].to_string()),
+        hosts: listener.hosts.iter().enumerate().filter_map(host).collect(),
+    }
+}
+
+fn route_summary(route: &Route) -> RouteSummary {
+    RouteSummary {
+        id: route.id.clone(),
+        path: route.path.as_str().to_owned(),
+        methods: match &route.methods {
+            Methods::All => Vec::new(),
+            Methods::Only(methods) => methods.iter().map(ToString::to_string).collect(),
+        },
+        cluster: route.cluster.clone(),
+        policy: match &route.policy {
+            HostPolicy::Named(name) => Some(name.clone()),
+            HostPolicy::DangerNone => None,
+        },
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: good", self.file)?;
+        for listener in &self.listeners {
+            writeln!(f, "\nlistener {} on {}", listener.name, listener.bind.join(", "))?;
+            let default = listener.default_host.as_deref().unwrap_or("nobody: such handshakes are refused");
+            writeln!(f, "  unknown server names are answered by {default}")?;
+            for host in &listener.hosts {
+                write!(f, "{host}")?;
+            }
+        }
+        writeln!(f)?;
+        for TrustSummary { name, cas, not_after_unix } in &self.trust {
+            let until = not_after_unix.map_or_else(String::new, |seconds| format!(", the first until {}", date(seconds)));
+            writeln!(f, "trust {name}: {cas} CA{}{until}", plural(*cas))?;
+        }
+        for PolicySummary { name, rule, digest, tests_passed, reads, .. } in &self.policies {
+            let tests = plural(*tests_passed);
+            writeln!(f, "policy {name}: {rule}, {tests_passed} test{tests} passed, digest {digest}")?;
+            writeln!(f, "  reads input.{}", reads.join(", input."))?;
+        }
+        write!(f, "no errors")
+    }
+}
+
+impl fmt::Display for HostSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  host {}", self.names.join(", "))?;
+        writeln!(f, "    certificate  {} until {}", self.certificate, date(self.not_after_unix))?;
+        let trust = self.trust.as_ref().map_or_else(String::new, |name| format!(", issued by trust {name}"));
+        writeln!(f, "    clients      certificate {}{trust}", self.client_auth)?;
+        if self.routes.is_empty() {
+            writeln!(f, "    no routes: every request is answered with 404")?;
+        }
+        for RouteSummary { id, path, methods, cluster, policy } in &self.routes {
+            let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
+            let policy = policy.as_deref().map_or("NO POLICY".to_owned(), |name| format!("policy {name}"));
+            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policy}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A moment as a date, which is enough to see what expires.
+fn date(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| "ever".to_owned(), |time| time.date().to_string())
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

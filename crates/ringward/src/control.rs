@@ -1,0 +1,199 @@
+//! The control plane: one thread that listens to signals, files, the workers and the admin listener, and never blocks.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringward_proxy::{Control, Phase};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::admin::Admin;
+use crate::failure::Failure;
+use crate::reload::{Attempt, Reloader};
+use crate::watch::Watch;
+use crate::workers::{Ended, Workers};
+
+/// Everything that the control thread looks after.
+pub(crate) struct ControlPlane {
+    pub(crate) control: Arc<Control>,
+    pub(crate) workers: Workers,
+    pub(crate) reloader: Reloader,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) watch: Watch,
+    /// Told to stop by this process itself.
+    pub(crate) stop: Arc<Notify>,
+}
+
+/// The reload under way.
+struct Reload {
+    attempt: JoinHandle<Attempt>,
+    /// Someone asked for it and wants to hear of it in any case.
+    insist: bool,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+impl ControlPlane {
+    /// Runs until all workers have ended.
+    ///
+    /// # Errors
+    /// If a worker died and cannot be started again.
+    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        let mut signals = Signals::new()?;
+        let mut admin = tokio::spawn(serve_admin(self.admin.take()));
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reload: Option<Reload> = None;
+        let mut reload_again = false;
+        // When to lose patience with what still runs: first with connections, then with workers.
+        let mut deadline: Option<Instant> = None;
+        while self.workers.running() > 0 {
+            let running = self.control.phase() == Phase::Running;
+            tokio::select! {
+                ended = self.workers.ended() => self.worker_ended(ended)?,
+                asked = signals.next() => match (asked, &mut reload) {
+                    (Asked::Stop, _) => deadline = Some(self.stop_further()),
+                    (Asked::Reload, _) if !running => {}
+                    (Asked::Reload, Some(reload)) => (reload.insist, reload_again) = (true, true),
+                    (Asked::Reload, None) => reload = Some(self.start_reload(true)),
+                },
+                () = self.stop.notified(), if running => deadline = Some(self.stop_further()),
+                () = at(deadline) => match self.control.phase() {
+                    Phase::Stopped => return Err(Failure::Runtime("workers do not end".to_owned())),
+                    Phase::Running | Phase::Draining => {
+                        tracing::warn!("connections are cut: they did not end within the drain timeout");
+                        deadline = Some(self.stop_now());
+                    }
+                },
+                _ = self.watch.changed(), if running && reload.is_none() => reload = Some(self.start_reload(false)),
+                (attempt, insist) = finished(&mut reload) => {
+                    reload = None;
+                    self.finish_reload(attempt, insist);
+                    if std::mem::take(&mut reload_again) {
+                        reload = Some(self.start_reload(true));
+                    }
+                }
+                _ = housekeeping.tick() => {
+                    self.control.retire();
+                }
+                _ = &mut admin => return Err(Failure::Runtime("the admin listener failed".to_owned())),
+            }
+        }
+        admin.abort();
+        Ok(())
+    }
+
+    /// The first time lets connections end, the second time cuts them.
+    fn stop_further(&mut self) -> Instant {
+        if self.control.phase() != Phase::Running {
+            tracing::info!("stopping now");
+            return self.stop_now();
+        }
+        let timeout = self.reloader.config().server.drain_timeout;
+        tracing::info!(timeout_seconds = timeout.as_secs_f64(), "draining");
+        self.control.advance(Phase::Draining);
+        self.workers.release_sockets();
+        Instant::now() + timeout
+    }
+
+    fn stop_now(&mut self) -> Instant {
+        self.control.advance(Phase::Stopped);
+        self.workers.release_sockets();
+        Instant::now() + WORKERS_END_TIMEOUT
+    }
+
+    fn worker_ended(&mut self, Ended { worker, outcome }: Ended) -> Result<(), Failure> {
+        let reason = match outcome {
+            Ok(()) if self.control.phase() != Phase::Running => return Ok(()),
+            Ok(()) => "ended by itself".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(worker, reason, "worker died, its connections are lost");
+        if self.control.phase() != Phase::Running {
+            return Ok(());
+        }
+        self.workers.restart(worker).map_err(|error| {
+            self.control.advance(Phase::Stopped);
+            Failure::Runtime(format!("worker {worker} cannot be started again: {error}"))
+        })?;
+        tracing::warn!(worker, "worker started again");
+        Ok(())
+    }
+
+    fn start_reload(&self, insist: bool) -> Reload {
+        let job = self.reloader.job();
+        Reload { attempt: tokio::task::spawn_blocking(|| job.run()), insist }
+    }
+
+    fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) {
+        let Some(attempt) = attempt else { return };
+        if let Some(watched) = &attempt.watched {
+            self.watch.set(watched);
+        }
+        // A new snapshot would only delay the end.
+        if self.control.phase() == Phase::Running {
+            self.reloader.finish(attempt, insist);
+        }
+    }
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            reload: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.reload.recv() => Asked::Reload,
+        }
+    }
+}
+
+async fn serve_admin(admin: Option<Admin>) -> Infallible {
+    match admin {
+        Some(admin) => admin.serve().await,
+        None => pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// Waits for the reload under way; for ever if there is none.
+async fn finished(reload: &mut Option<Reload>) -> (Option<Attempt>, bool) {
+    let Some(Reload { attempt, insist }) = reload else { return pending().await };
+    let attempt = attempt.await.inspect_err(|error| tracing::error!(%error, "reload failed by a panic")).ok();
+    (attempt, *insist)
+}
+
+/// How soon a replaced snapshot is freed after the last worker has left it.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// A worker looks at its orders 20 times per second.
+const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,124 @@
+//! Policies: sources to a compiled policy, by way of the child process that checks them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use ringward_config::{Config, Diagnostic, Engine, FileKind, Policy, Severity};
+use ringward_policy::{CompiledPolicy, Limits, PolicyErrors, PolicySet, Problem, Source};
+
+use super::Report;
+use super::files::Files;
+use crate::policy_child::{self, Bounds, CHECK_STACK_BYTES, ChildError};
+
+/// A policy that was checked and compiled.
+#[derive(Clone)]
+pub(crate) struct LoadedPolicy {
+    /// What workers evaluate.
+    pub(crate) compiled: Arc<dyn CompiledPolicy>,
+    /// SHA-256 of its sources, rule and bounds.
+    pub(crate) digest: [u8; 32],
+    /// What the check found out.
+    pub(crate) report: Arc<ringward_policy::Report>,
+}
+
+/// Loads all policies of a configuration. Those whose digest is that of the `previous` one of their name are kept.
+pub(super) fn load(
+    config: &Config,
+    files: &Files,
+    previous: &HashMap<String, LoadedPolicy>,
+    report: &mut Report<'_>,
+) -> HashMap<String, LoadedPolicy> {
+    let mut loaded = HashMap::new();
+    for policy in config.policies.values() {
+        let Some(set) = policy_set(policy, files, report) else { continue };
+        let kept = previous.get(&policy.name).filter(|kept| kept.digest == *set.digest());
+        let fresh = match kept {
+            Some(kept) => Some(kept.clone()),
+            None => check_and_compile(policy, &set, report),
+        };
+        if let Some(fresh) = fresh {
+            loaded.insert(policy.name.clone(), fresh);
+        }
+    }
+    loaded
+}
+
+fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>) -> Option<PolicySet> {
+    let Engine::Rego = policy.engine;
+    let mut sources = Vec::new();
+    let mut complete = true;
+    for named in &policy.path {
+        for entry in files.entries(&named.path, FileKind::Policy) {
+            match &entry.content {
+                Ok(content) => sources.push(Source::new(entry.path.display().to_string(), content.clone())),
+                Err(error) => {
+                    report.file(&named.at, error);
+                    complete = false;
+                }
+            }
+        }
+    }
+    let limits = Limits { time_budget: policy.time_budget, ..Limits::default() };
+    complete.then(|| PolicySet::new(sources, policy.rule.clone(), limits))
+}
+
+fn check_and_compile(policy: &Policy, set: &PolicySet, report: &mut Report<'_>) -> Option<LoadedPolicy> {
+    let checked = match policy_child::check(set, &Bounds::default()) {
+        Ok(checked) => checked,
+        Err(ChildError::Refused(errors)) => {
+            errors.problems().iter().for_each(|problem| report.problem(policy, problem));
+            return None;
+        }
+        Err(error) => {
+            let at = policy.path.first().map_or(&policy.at, |named| &named.at);
+            report.error(at, format!("policy `{}`: {error}", policy.name), error.help().map(str::to_owned));
+            return None;
+        }
+    };
+    checked.warnings.iter().for_each(|problem| report.problem(policy, problem));
+    match compile(set) {
+        Ok(compiled) => Some(LoadedPolicy { compiled, digest: *set.digest(), report: Arc::new(checked) }),
+        Err(errors) => {
+            errors.problems().iter().for_each(|problem| report.problem(policy, problem));
+            None
+        }
+    }
+}
+
+/// On a thread with at least the stack that was enough for the child.
+fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors> {
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .name("policy-compile".to_owned())
+            .stack_size(2 * CHECK_STACK_BYTES)
+            .spawn_scoped(scope, || ringward_policy::compile(set))
+            .expect("a process that could just start a process can start a thread")
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+impl Report<'_> {
+    /// A finding in a policy, at its place there if it has one.
+    fn problem(&mut self, policy: &Policy, problem: &Problem) {
+        let severity = match problem.severity {
+            ringward_policy::Severity::Error => Severity::Error,
+            ringward_policy::Severity::Warning => Severity::Warning,
+        };
+        if problem.file.is_empty() {
+            self.push(severity, &policy.rule_at, problem.message.clone(), problem.help.clone());
+            return;
+        }
+        self.found.push(Diagnostic {
+            severity,
+            file: Arc::from(Path::new(&problem.file)),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+            snippet: None,
+        });
+    }
+}

@@ -1,0 +1,226 @@
+//! Puts a process together: load, sockets, workers, admin listener, control plane. `run` and `demo` both do it here.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringward_config::{Config, Diagnostics, IoDriver, Location, Severity};
+use ringward_proxy::{Control, Driver, DriverMode, Phase};
+use ringward_telemetry::{
+    BuildInfo, ClosedSets, ControlMetrics, Exporter, Limits, LogStats, LogThread, RecordSender, Registry,
+};
+use ringward_tls::HandshakeReason;
+use tokio::sync::Notify;
+
+use crate::admin::Admin;
+use crate::control::ControlPlane;
+use crate::failure::Failure;
+use crate::health::Health;
+use crate::load::{self, Loaded};
+use crate::reload::{self, Reloader};
+use crate::sockets::{self, ListenError, Opened, Wanted};
+use crate::watch::Watch;
+use crate::workers::{self, Workers};
+use crate::{logs, version};
+
+/// A process that serves, and waits to be looked after by [`Server::serve`].
+pub(crate) struct Server {
+    control: Arc<Control>,
+    workers: Workers,
+    reloader: Reloader,
+    registry: Registry,
+    metrics: Arc<ControlMetrics>,
+    log: LogThread,
+    log_stats: Arc<LogStats>,
+    admin: Option<TcpListener>,
+    watched: Vec<PathBuf>,
+    stop: Arc<Notify>,
+    /// What was taken.
+    pub(crate) outline: Outline,
+}
+
+/// What a started process has taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Outline {
+    /// Addresses by listener name, with the ports that were taken.
+    pub(crate) listeners: Vec<(String, SocketAddr)>,
+    /// Address of the admin listener.
+    pub(crate) admin: Option<SocketAddr>,
+    /// How many workers.
+    pub(crate) workers: usize,
+    /// What they run on.
+    pub(crate) driver: Driver,
+}
+
+impl Server {
+    /// Loads the configuration and starts everything.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration or the files that it names, a port in use, or no workers.
+    pub(crate) fn start(path: &Path) -> Result<Server, Failure> {
+        let gathered = load::gather(path).map_err(Failure::Configuration)?;
+        let watched = gathered.watched();
+        let loaded = gathered.build(&Default::default()).map_err(Failure::Configuration)?;
+        logs::init(loaded.config.log.level);
+        let registry = Registry::new(words(), Limits::default());
+        let snapshot = reload::snapshot(&loaded, FIRST_GENERATION, &registry).map_err(Failure::Configuration)?;
+        let workers = workers::count(loaded.config.server.workers);
+        let (admin, opened) = open_sockets(&loaded.config, workers).map_err(Failure::Configuration)?;
+        let log_stats = Arc::new(LogStats::default());
+        let (queues, log) = start_log(&loaded, workers, &registry, &log_stats)?;
+
+        let control = Control::new(snapshot);
+        let driver = driver_mode(loaded.config.server.io);
+        let mut outline = Outline {
+            listeners: opened.iter().map(|(name, opened)| (name.clone(), opened.address)).collect(),
+            admin: admin.as_ref().map(|admin| admin.address),
+            workers,
+            driver: Driver::Epoll,
+        };
+        let sockets = per_worker(opened, workers);
+        let started = Workers::start(control.clone(), registry.clone(), driver, sockets, queues);
+        let (workers, driver) = started.map_err(|error| {
+            control.advance(Phase::Stopped);
+            Failure::Runtime(error.to_string())
+        })?;
+        outline.driver = driver;
+        let metrics = Arc::new(ControlMetrics::default());
+        let reloader = Reloader::new(path, control.clone(), registry.clone(), metrics.clone(), loaded);
+        let admin = admin.and_then(|mut admin| admin.sockets.pop());
+        let stop = Arc::new(Notify::new());
+        let server =
+            Server { control, workers, reloader, registry, metrics, log, log_stats, admin, watched, stop, outline };
+        server.announce();
+        Ok(server)
+    }
+
+    /// Ends [`Server::serve`] when notified, as a signal would.
+    pub(crate) fn stop_handle(&self) -> Arc<Notify> {
+        self.stop.clone()
+    }
+
+    /// Serves until the process is told to stop and all workers have ended.
+    ///
+    /// # Errors
+    /// If something broke that cannot be repaired.
+    pub(crate) fn serve(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control plane: {error}")))?;
+        let build = BuildInfo { version: version::VERSION, revision: version::REVISION };
+        let exporter = Arc::new(Exporter::new(self.registry, self.metrics, self.log_stats, build));
+        let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
+        let result = runtime.block_on(async {
+            let admin = self.admin.map(|socket| Admin::new(socket, exporter, health)).transpose();
+            let admin = admin.map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
+            let mut watch = Watch::new();
+            watch.set(&self.watched);
+            let plane = ControlPlane {
+                control: self.control,
+                workers: self.workers,
+                reloader: self.reloader,
+                admin,
+                watch,
+                stop: self.stop,
+            };
+            plane.run().await
+        });
+        // A reload under way is of no use any more.
+        runtime.shutdown_background();
+        if !self.log.stop(LOG_GRACE) {
+            tracing::warn!("access records were lost: their output did not take them in time");
+        }
+        tracing::info!("stopped");
+        result
+    }
+
+    fn announce(&self) {
+        let Outline { listeners, admin, workers, driver } = &self.outline;
+        for (listener, address) in listeners {
+            tracing::info!(listener, %address, "listening");
+        }
+        if let Some(address) = admin {
+            tracing::info!(%address, "admin listening");
+        }
+        tracing::info!(version = version::VERSION, workers, driver = driver.as_str(), "ready");
+    }
+}
+
+/// The words of closed sets that other crates own.
+fn words() -> ClosedSets {
+    // Once per process, and needed until its end.
+    let handshake_reasons = HandshakeReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().leak();
+    ClosedSets {
+        handshake_reasons,
+        response_flags: ringward_proxy::FLAGS,
+        upstream_errors: ringward_proxy::FLAGS,
+    }
+}
+
+/// Opens all listening sockets; all that cannot be opened are reported together.
+fn open_sockets(
+    config: &Config,
+    workers: usize,
+) -> Result<(Option<Opened>, Vec<(String, Opened)>), Diagnostics> {
+    let mut problems = Diagnostics::new();
+    let all: Vec<SocketAddr> =
+        config.listeners.iter().flat_map(|listener| &listener.bind).map(|bind| bind.addr).collect();
+    let mut failed = |error: &ListenError, at: &Location| {
+        let diagnostic = config.diagnostic(Severity::Error, at, error.to_string());
+        problems.push(diagnostic.with_help(error.help()));
+    };
+    let admin = config.admin.metrics.as_ref().and_then(|bind| {
+        let wanted = Wanted { address: bind.addr, backlog: ADMIN_BACKLOG };
+        sockets::open(wanted, 1, &all).inspect_err(|error| failed(error, &bind.at)).ok()
+    });
+    let mut opened = Vec::new();
+    for listener in &config.listeners {
+        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+        for bind in &listener.bind {
+            match sockets::open(Wanted { address: bind.addr, backlog }, workers, &all) {
+                Ok(sockets) => opened.push((listener.name.clone(), sockets)),
+                Err(error) => failed(&error, &bind.at),
+            }
+        }
+    }
+    if problems.is_empty() { Ok((admin, opened)) } else { Err(problems) }
+}
+
+/// From sockets by address to sockets by worker.
+fn per_worker(opened: Vec<(String, Opened)>, workers: usize) -> Vec<Vec<(String, Vec<TcpListener>)>> {
+    let mut all: Vec<Vec<(String, Vec<TcpListener>)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (name, Opened { sockets, .. }) in opened {
+        for (worker, socket) in all.iter_mut().zip(sockets) {
+            match worker.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sockets)) => sockets.push(socket),
+                None => worker.push((name.clone(), vec![socket])),
+            }
+        }
+    }
+    all
+}
+
+fn start_log(
+    loaded: &Loaded,
+    workers: usize,
+    registry: &Registry,
+    stats: &Arc<LogStats>,
+) -> Result<(Vec<RecordSender>, LogThread), Failure> {
+    let output = logs::open_access(&loaded.config.log.access).map_err(|error| Failure::Usage(error.to_string()))?;
+    let (senders, receivers) = workers::queues(workers, loaded.config.log.queue_records);
+    let log = logs::start_writer(output, receivers, registry.clone(), stats.clone());
+    Ok((senders, log.map_err(|error| Failure::Runtime(format!("cannot start the log writer: {error}")))?))
+}
+
+fn driver_mode(driver: IoDriver) -> DriverMode {
+    match driver {
+        IoDriver::Auto => DriverMode::Auto,
+        IoDriver::IoUring => DriverMode::IoUring,
+        IoDriver::Epoll => DriverMode::Epoll,
+    }
+}
+
+const FIRST_GENERATION: u64 = 1;
+const ADMIN_BACKLOG: i32 = 64;
+/// Time for the last access records when the process ends.
+const LOG_GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,132 @@
+//! Listening sockets: one per worker and address, so that the kernel spreads connections and no accept queue is shared.
+//!
+//! Opened by the main thread before any worker starts, so that a port in use is an error of the start and not of a
+//! worker. Never accepts anything.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Address and port; port 0 takes a free one.
+    pub(crate) address: SocketAddr,
+    /// Connections that may wait to be accepted, per socket.
+    pub(crate) backlog: i32,
+}
+
+/// The sockets of one address.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The address with the port that was taken.
+    pub(crate) address: SocketAddr,
+    /// One per worker.
+    pub(crate) sockets: Vec<TcpListener>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub(crate) struct ListenError {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// What the kernel said.
+    pub(crate) source: io::Error,
+}
+
+impl ListenError {
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => "another process has this port: end it (`ss -ltnp` names it), or change the port",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need a permission: `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the systemd unit, \
+                 `setcap cap_net_bind_service=+ep` on the binary, or a port above"
+            }
+            io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address (`ip address` lists them)",
+            _ => "check the address and the limits of the process (`ulimit -n`)",
+        }
+    }
+}
+
+/// Opens `workers` sockets on `wanted`. `all` are all addresses of the configuration: `[::]` takes IPv4 too unless
+/// `0.0.0.0` with the same port is among them.
+///
+/// # Errors
+/// If the address is taken, also by a socket with SO_REUSEPORT, or not ours to take.
+pub(crate) fn open(wanted: Wanted, workers: usize, all: &[SocketAddr]) -> Result<Opened, ListenError> {
+    let failed = |source| ListenError { address: wanted.address, source };
+    let ipv4_elsewhere = all.contains(&SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.address.port()));
+    let dual_stack = wanted.address.ip() == Ipv6Addr::UNSPECIFIED && !ipv4_elsewhere;
+    // With SO_REUSEPORT alone a second process of the same user would quietly take its share of the connections, which is
+    // what someone gets who starts twice. So the port has to be free for a socket without it first.
+    let probe = bind(wanted.address, dual_stack, false).map_err(failed)?;
+    let address = probe.local_addr().map_err(failed)?.as_socket().unwrap_or(wanted.address);
+    drop(probe);
+    let sockets: Result<Vec<TcpListener>, io::Error> = (0..workers)
+        .map(|_| {
+            let socket = bind(address, dual_stack, true)?;
+            socket.listen(wanted.backlog)?;
+            Ok(TcpListener::from(socket))
+        })
+        .collect();
+    Ok(Opened { address, sockets: sockets.map_err(failed)? })
+}
+
+fn bind(address: SocketAddr, dual_stack: bool, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of the last run may still be in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn any(ip: IpAddr) -> Wanted {
+        Wanted { address: SocketAddr::new(ip, 0), backlog: 16 }
+    }
+
+    #[test]
+    fn each_worker_has_its_own_socket_on_one_port() {
+        let opened = open(any(Ipv4Addr::LOCALHOST.into()), 3, &[]).unwrap();
+        assert_eq!(opened.sockets.len(), 3);
+        assert!(opened.sockets.iter().all(|socket| socket.local_addr().unwrap() == opened.address));
+    }
+
+    #[test]
+    fn a_port_of_a_running_instance_is_taken() {
+        let first = open(any(Ipv4Addr::LOCALHOST.into()), 1, &[]).unwrap();
+        let error = open(Wanted { address: first.address, backlog: 16 }, 1, &[]).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&first.address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_explained() {
+        let error = open(any(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))), 1, &[]).unwrap_err();
+        assert!(error.help().contains("no interface"), "{error}");
+    }
+
+    #[test]
+    fn the_unspecified_ipv6_address_takes_ipv4_unless_that_is_asked_for_separately() {
+        let Ok(both) = open(any(Ipv6Addr::UNSPECIFIED.into()), 1, &[]) else { return };
+        TcpStream::connect((Ipv4Addr::LOCALHOST, both.address.port())).unwrap();
+
+        let v4 = open(any(Ipv4Addr::UNSPECIFIED.into()), 1, &[]).unwrap();
+        let v6 = Wanted { address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.address.port()), backlog: 16 };
+        assert!(open(v6, 1, &[]).is_err(), "dual stack, and IPv4 is taken");
+        open(v6, 1, &[v4.address, v6.address]).unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! Closed sets: every label value and log word that does not come from the configuration.
+//!
+//! What belongs to this crate or to all is an enum. What other crates name (handshake reasons, response flags,
+//! upstream errors) is handed over once as a list of words in [`ClosedSets`], so that this crate depends on none of
+//! them. A word outside its set counts as `other`: it is never dropped, and it never makes a new series.
+
+/// Declares a fieldless enum together with its stable words, in one table.
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every member, in the order of their indexes.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// The stable word for labels and logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// Why a downstream connection ended.
+    CloseReason {
+        /// The peer closed it, or `Connection: close` was asked for and honoured.
+        Peer => "peer",
+        /// The TLS handshake failed; the handshake counters say why.
+        HandshakeFailed => "handshake_failed",
+        /// No request arrived within the idle timeout.
+        IdleTimeout => "idle_timeout",
+        /// A request head was not complete in time.
+        HeaderTimeout => "header_timeout",
+        /// A request body stalled, or the client did not read its response.
+        BodyTimeout => "body_timeout",
+        /// The request was malformed or ambiguous, so the framing can no longer be trusted.
+        BadRequest => "bad_request",
+        /// A response had to be cut short, or a request body was left unread.
+        Exchange => "exchange",
+        /// The connection limit of the listener was reached; closed right after accept.
+        ConnectionLimit => "connection_limit",
+        /// The connection served as many requests as it may.
+        RequestLimit => "request_limit",
+        /// The connection reached its greatest age.
+        AgeLimit => "age_limit",
+        /// The peer's certificate reached its notAfter.
+        CertificateExpired => "certificate_expired",
+        /// The trust bundle that admitted the peer was changed.
+        TrustChanged => "trust_changed",
+        /// The listener or virtual host is no longer configured.
+        Removed => "removed",
+        /// The process is draining.
+        Drain => "drain",
+        /// Reading or writing the socket failed.
+        Io => "io",
+        /// TLS failed after the handshake (bad record, alert).
+        Tls => "tls",
+        /// The task that served the connection panicked.
+        Panic => "panic",
+    }
+}
+
+closed_set! {
+    /// Class of the status that the downstream got.
+    StatusClass {
+        /// 1xx as a final status: 101 (Switching Protocols).
+        Informational => "1xx",
+        /// 2xx.
+        Success => "2xx",
+        /// 3xx.
+        Redirection => "3xx",
+        /// 4xx.
+        ClientError => "4xx",
+        /// 5xx, and anything above that an upstream made up.
+        ServerError => "5xx",
+        /// The exchange ended before a status was sent, as when the client vanished.
+        None => "none",
+    }
+}
+
+impl StatusClass {
+    /// The class of `status`; 0 stands for "no response was sent".
+    pub const fn of(status: u16) -> StatusClass {
+        match status {
+            0..=99 => StatusClass::None,
+            100..=199 => StatusClass::Informational,
+            200..=299 => StatusClass::Success,
+            300..=399 => StatusClass::Redirection,
+            400..=499 => StatusClass::ClientError,
+            _ => StatusClass::ServerError,
+        }
+    }
+}
+
+closed_set! {
+    /// How a policy evaluation ended. Only `Allowed` lets a request through.
+    PolicyOutcome {
+        /// The policy allowed the request.
+        Allowed => "allowed",
+        /// The policy denied it.
+        Denied => "denied",
+        /// The rule had no value for this input.
+        Undefined => "undefined",
+        /// Evaluation failed.
+        Error => "error",
+        /// The result was neither a boolean nor an object.
+        WrongType => "wrong_type",
+        /// The time budget was used up.
+        Limit => "limit",
+        /// The result was an object with members that cannot be honoured.
+        InvalidResult => "invalid_result",
+        /// The evaluator panicked and was rebuilt.
+        Panic => "panic",
+    }
+}
+
+closed_set! {
+    /// How a reload ended.
+    ReloadOutcome {
+        /// A new snapshot is in force.
+        Applied => "applied",
+        /// Nothing had changed.
+        Unchanged => "unchanged",
+        /// The new state was refused; the running snapshot stays.
+        Failed => "failed",
+    }
+}
+
+closed_set! {
+    /// Severity of a log line.
+    Level {
+        /// Someone must act. Never a peer's fault.
+        Error => "error",
+        /// Degraded, working.
+        Warn => "warn",
+        /// Lifecycle, and one line per exchange or failed handshake.
+        Info => "info",
+        /// Per connection.
+        Debug => "debug",
+    }
+}
+
+/// The words of sets that other crates own, in any order and without duplicates.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClosedSets {
+    /// Why a handshake failed.
+    pub handshake_reasons: &'static [&'static str],
+    /// Why Ringward answered a request itself.
+    pub response_flags: &'static [&'static str],
+    /// Why an exchange with an upstream failed.
+    pub upstream_errors: &'static [&'static str],
+}
+
+/// The words of one set with `other` in front, looked up by text.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(Box<[&'static str]>);
+
+impl Words {
+    pub(crate) fn new(words: &'static [&'static str]) -> Words {
+        let mut all = vec![OTHER];
+        for word in words {
+            // A duplicate would render one series twice, for which Prometheus refuses the whole scrape.
+            if !all.contains(word) {
+                all.push(word);
+            }
+        }
+        Words(all.into())
+    }
+
+    /// All words, `other` included, in the order of their indexes.
+    pub(crate) fn all(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// Index of `word`, or that of `other`. A linear scan: the sets are short, and most words differ in length.
+    #[inline]
+    pub(crate) fn index(&self, word: &str) -> usize {
+        self.0.iter().position(|known| *known == word).unwrap_or(OTHER_INDEX)
+    }
+}
+
+/// The word for whatever lies outside a closed set or above the ceiling of a family.
+pub const OTHER: &str = "other";
+const OTHER_INDEX: usize = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_outside_its_set_counts_as_other() {
+        let words = Words::new(&["expired", "malformed"]);
+        assert_eq!(words.index("malformed"), 2);
+        assert_eq!(words.index("made up by a peer"), OTHER_INDEX);
+        assert_eq!(words.all(), ["other", "expired", "malformed"]);
+    }
+
+    #[test]
+    fn duplicates_and_the_reserved_word_are_listed_once() {
+        let words = Words::new(&["expired", "other", "expired", "malformed"]);
+        assert_eq!(words.all(), ["other", "expired", "malformed"]);
+        assert_eq!(words.index("other"), OTHER_INDEX);
+        assert_eq!(words.index("malformed"), 2);
+    }
+
+    #[test]
+    fn words_are_stable_lower_case_and_unique() {
+        let words: Vec<&str> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        for (position, word) in words.iter().enumerate() {
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
+            assert!(!words[..position].contains(word), "{word} occurs twice");
+        }
+    }
+
+    #[test]
+    fn status_classes_cover_every_status() {
+        for (status, class) in [
+            (0, "none"),
+            (99, "none"),
+            (100, "1xx"),
+            (101, "1xx"),
+            (200, "2xx"),
+            (304, "3xx"),
+            (499, "4xx"),
+            (500, "5xx"),
+            (599, "5xx"),
+            (999, "5xx"),
+        ] {
+            assert_eq!(StatusClass::of(status).as_str(), class, "{status}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The scrape: folds all shards and renders one page in the Prometheus text format.
+//!
+//! Counters and gauges go through a `metrics` recorder of `metrics-exporter-prometheus` that lives for one scrape, so
+//! that nothing stale outlives what it described; it is never the process-global recorder. Histograms are rendered in
+//! `exposition.rs`, which says why. A scrape reads the workers' cells and never makes a worker wait.
+
+mod exposition;
+mod fold;
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use metrics::{Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use crate::closed::ReloadOutcome;
+use crate::control::ControlMetrics;
+use crate::histogram::Folded;
+use crate::metrics::{self as catalogue, CATALOGUE, Kind, Metric};
+use crate::process::{self, ProcessFigures};
+use crate::registry::Registry;
+use crate::writer::LogStats;
+
+/// What is running.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInfo {
+    /// Version of the release.
+    pub version: &'static str,
+    /// Revision of the source, or "unknown".
+    pub revision: &'static str,
+}
+
+/// Renders the metrics of one process.
+#[derive(Debug)]
+pub struct Exporter {
+    registry: Registry,
+    control: Arc<ControlMetrics>,
+    log: Arc<LogStats>,
+    build: BuildInfo,
+    started_unix: f64,
+}
+
+impl Exporter {
+    /// An exporter of everything that `registry`'s shards, the control plane and the log count.
+    pub fn new(
+        registry: Registry,
+        control: Arc<ControlMetrics>,
+        log: Arc<LogStats>,
+        build: BuildInfo,
+    ) -> Exporter {
+        Exporter { registry, control, log, build, started_unix: process::started_unix() }
+    }
+
+    /// The page for `GET /metrics`, to be served as [`CONTENT_TYPE`].
+    pub fn render(&self) -> String {
+        let now_unix = UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64());
+        self.render_at(now_unix, ProcessFigures::read())
+    }
+
+    fn render_at(&self, now_unix: f64, figures: ProcessFigures) -> String {
+        let mut page = Page::new();
+        fold::shards(&self.registry, &mut page);
+        self.control(&mut page, now_unix);
+        self.log(&mut page);
+        self.process(&mut page, figures);
+        page.gauge(&catalogue::METRICS_SERIES_MAX, &[], self.registry.layout().series_max() as f64);
+        page.finish()
+    }
+
+    fn control(&self, page: &mut Page, now_unix: f64) {
+        let state = self.control.state();
+        for outcome in ReloadOutcome::ALL {
+            page.counter(&catalogue::RELOADS_FINISHED, &[outcome.as_str()], state.reloads[*outcome as usize]);
+        }
+        page.gauge(&catalogue::CONFIG_GENERATION, &[], state.generation as f64);
+        if let Some(success) = state.reload_success_unix {
+            page.gauge(&catalogue::RELOAD_SUCCESS, &[], success);
+        }
+        if let Some(published) = state.snapshot_unix {
+            page.gauge(&catalogue::SNAPSHOT_AGE, &[], (now_unix - published).max(0.0));
+        }
+        for (host, not_after) in &state.certificates {
+            page.gauge(&catalogue::CERTIFICATE_NOT_AFTER, &[host], *not_after as f64);
+        }
+        for (bundle, not_after) in &state.trust {
+            page.gauge(&catalogue::TRUST_NOT_AFTER, &[bundle], *not_after as f64);
+        }
+    }
+
+    fn log(&self, page: &mut Page) {
+        page.counter(&catalogue::ACCESS_RECORDS_WRITTEN, &[], self.log.access_records_written());
+        page.counter(&catalogue::LOG_LINES_SUPPRESSED, &[], self.log.lines_suppressed());
+        page.counter(&catalogue::LOG_WRITE_ERRORS, &[], self.log.write_errors());
+    }
+
+    fn process(&self, page: &mut Page, figures: ProcessFigures) {
+        page.gauge(&catalogue::BUILD_INFO, &[self.build.version, self.build.revision], 1.0);
+        page.gauge(&catalogue::PROCESS_START, &[], self.started_unix);
+        if let Some(bytes) = figures.resident_bytes {
+            page.gauge(&catalogue::PROCESS_MEMORY, &[], bytes as f64);
+        }
+        if let Some(fds) = figures.open_fds {
+            page.gauge(&catalogue::PROCESS_FDS, &[], fds as f64);
+        }
+        if let Some(seconds) = figures.cpu_seconds {
+            page.fractional_counter(&catalogue::PROCESS_CPU, seconds);
+        }
+    }
+}
+
+/// One scrape in the making.
+struct Page {
+    recorder: PrometheusRecorder,
+    histograms: Vec<(&'static Metric, Vec<HistogramSeries>)>,
+    fractional: Vec<(&'static Metric, f64)>,
+    series: usize,
+}
+
+impl Page {
+    fn new() -> Page {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for metric in CATALOGUE {
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(metric.name.into(), None, metric.help.into()),
+                Kind::Gauge => recorder.describe_gauge(metric.name.into(), None, metric.help.into()),
+                Kind::Histogram(_) => {}
+            }
+        }
+        Page { recorder, histograms: Vec::new(), fractional: Vec::new(), series: 0 }
+    }
+
+    fn counter(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
+        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+        self.series += 1;
+        self.recorder.register_counter(&key(metric, labels), &METADATA).absolute(value);
+    }
+
+    fn gauge(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
+        debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
+        self.series += 1;
+        self.recorder.register_gauge(&key(metric, labels), &METADATA).set(value);
+    }
+
+    /// A counter without labels whose unit is not whole, which the recorder cannot hold.
+    fn fractional_counter(&mut self, metric: &'static Metric, value: f64) {
+        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+        self.series += 1;
+        self.fractional.push((metric, value));
+    }
+
+    fn histogram(&mut self, metric: &'static Metric, labels: &[&str], folded: Folded) {
+        debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
+        self.series += folded.series();
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let series = HistogramSeries { labels, folded };
+        match self.histograms.iter_mut().find(|(known, _)| known.name == metric.name) {
+            Some((_, all)) => all.push(series),
+            None => self.histograms.push((metric, vec![series])),
+        }
+    }
+
+    fn finish(mut self) -> String {
+        self.gauge(&catalogue::METRICS_SERIES, &[], (self.series + 1) as f64);
+        let mut text = self.recorder.handle().render();
+        for (metric, value) in &self.fractional {
+            exposition::counter(&mut text, metric, *value);
+        }
+        for (metric, series) in &self.histograms {
+            exposition::histogram(&mut text, metric, series);
+        }
+        text
+    }
+}
+
+/// One histogram of a family, with the values of its labels.
+struct HistogramSeries {
+    labels: Vec<String>,
+    folded: Folded,
+}
+
+fn key(metric: &Metric, labels: &[&str]) -> Key {
+    debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
+    let labels: Vec<Label> = metric
+        .labels
+        .iter()
+        .zip(labels)
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+        .collect();
+    Key::from_parts(metric.name, labels)
+}
+
+/// Content type of the page that [`Exporter::render`] makes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+static METADATA: Metadata<'static> = Metadata::new("ringward", Level::INFO, None);
+
+#[cfg(test)]
+mod tests;

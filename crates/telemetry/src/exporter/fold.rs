@@ -1,0 +1,161 @@
+//! Sums the shards into series.
+//!
+//! Every registered name has all its series from the start, at zero, so that the first failure of a kind already shows
+//! as an increase. Only `other` appears when it is needed.
+
+use std::sync::Arc;
+
+use super::Page;
+use crate::cells::{Block, Blocks};
+use crate::closed::{CloseReason, PolicyOutcome, StatusClass};
+use crate::histogram::{Folded, Histogram};
+use crate::layout::{cluster, listener, policy, route, worker};
+use crate::metrics as catalogue;
+use crate::registry::{ListenerId, Names, Registry};
+use crate::shard::Cells;
+
+/// Adds the series of all shards to the page.
+pub(super) fn shards(registry: &Registry, page: &mut Page) {
+    let shards = registry.shards();
+    let names = registry.names();
+    for (id, name) in names.listeners.with_series() {
+        if let Some(sum) = Sum::of(&shards, |cells| &cells.listeners, id) {
+            listener_series(registry, page, name, &sum);
+        }
+    }
+    for (id, (ListenerId(listener), name)) in names.routes.with_series() {
+        if let Some(sum) = Sum::of(&shards, |cells| &cells.routes, id) {
+            route_series(page, names.listeners.name(*listener), name, &sum);
+        }
+    }
+    for (id, name) in names.policies.with_series() {
+        if let Some(sum) = Sum::of(&shards, |cells| &cells.policies, id) {
+            policy_series(page, name, &sum);
+        }
+    }
+    for (id, name) in names.clusters.with_series() {
+        if let Some(sum) = Sum::of(&shards, |cells| &cells.clusters, id) {
+            cluster_series(registry, page, name, &sum);
+        }
+    }
+    overflow_series(page, &names);
+    worker_series(page, &shards);
+}
+
+fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
+    let closed: Vec<u64> =
+        CloseReason::ALL.iter().map(|reason| sum.cell(listener::CLOSED + *reason as usize)).collect();
+    // Read after what was closed, so that a connection accepted meanwhile cannot make the difference negative.
+    let accepted = sum.cell(listener::ACCEPTED);
+    page.counter(&catalogue::CONNECTIONS_ACCEPTED, &[name], accepted);
+    let active = accepted.saturating_sub(closed.iter().sum());
+    page.gauge(&catalogue::CONNECTIONS_ACTIVE, &[name], active as f64);
+    for (reason, count) in CloseReason::ALL.iter().zip(closed) {
+        page.counter(&catalogue::CONNECTIONS_CLOSED, &[name, reason.as_str()], count);
+    }
+
+    let completed = sum.cell(listener::HANDSHAKES);
+    page.counter(&catalogue::HANDSHAKES_FINISHED, &[name, "completed", "none"], completed);
+    let layout = registry.layout();
+    for (index, reason) in layout.handshake_reasons.all().iter().enumerate() {
+        let failed = sum.cell(listener::FAILED + index);
+        page.counter(&catalogue::HANDSHAKES_FINISHED, &[name, "failed", reason], failed);
+    }
+    page.histogram(&catalogue::HANDSHAKE_DURATION, &[name], sum.histogram(&listener::HANDSHAKE));
+
+    for (index, flag) in layout.response_flags.all().iter().enumerate() {
+        let responses = sum.cell(layout.response_flag(index));
+        page.counter(&catalogue::RESPONSES_GENERATED, &[name, flag], responses);
+    }
+    page.counter(&catalogue::REQUESTS_MISDIRECTED, &[name], sum.cell(listener::MISDIRECTED));
+    page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
+    page.counter(&catalogue::DOWNSTREAM_RECEIVED, &[name], sum.cell(listener::RECEIVED_BYTES));
+    page.counter(&catalogue::DOWNSTREAM_SENT, &[name], sum.cell(listener::SENT_BYTES));
+}
+
+fn route_series(page: &mut Page, listener: &str, name: &str, sum: &Sum<'_>) {
+    for class in StatusClass::ALL {
+        let requests = sum.cell(route::CLASS + *class as usize);
+        page.counter(&catalogue::REQUESTS_FINISHED, &[listener, name, class.as_str()], requests);
+    }
+    page.histogram(&catalogue::REQUEST_DURATION, &[listener, name], sum.histogram(&route::DURATION));
+}
+
+fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
+    for outcome in PolicyOutcome::ALL {
+        let decisions = sum.cell(policy::OUTCOME + *outcome as usize);
+        page.counter(&catalogue::POLICY_DECISIONS, &[name, outcome.as_str()], decisions);
+    }
+    page.histogram(&catalogue::POLICY_DURATION, &[name], sum.histogram(&policy::DURATION));
+}
+
+fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
+    page.counter(&catalogue::UPSTREAM_REQUESTS, &[name], sum.cell(cluster::REQUESTS));
+    page.counter(&catalogue::UPSTREAM_RETRIES, &[name], sum.cell(cluster::RETRIES));
+    page.counter(&catalogue::UPSTREAM_OPENED, &[name], sum.cell(cluster::OPENED));
+    page.counter(&catalogue::UPSTREAM_REUSED, &[name], sum.cell(cluster::REUSED));
+    for (index, reason) in registry.layout().upstream_errors.all().iter().enumerate() {
+        page.counter(&catalogue::UPSTREAM_ERRORS, &[name, reason], sum.cell(cluster::ERRORS + index));
+    }
+    page.histogram(&catalogue::UPSTREAM_DURATION, &[name], sum.histogram(&cluster::DURATION));
+}
+
+fn overflow_series(page: &mut Page, names: &Names) {
+    for (family, overflowed) in [
+        ("listener", names.listeners.overflowed()),
+        ("route", names.routes.overflowed()),
+        ("policy", names.policies.overflowed()),
+        ("cluster", names.clusters.overflowed()),
+    ] {
+        page.counter(&catalogue::METRICS_OVERFLOWED, &[family], overflowed);
+    }
+}
+
+/// A worker that was started again has several shards: counters are summed, gauges are those of the latest.
+fn worker_series(page: &mut Page, shards: &[Arc<Cells>]) {
+    let mut workers: Vec<u16> = shards.iter().map(|cells| cells.worker).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    for number in workers {
+        let own: Vec<&Block> =
+            shards.iter().filter(|cells| cells.worker == number).map(|cells| &cells.own).collect();
+        let sum = |cell| own.iter().map(|block| block.value(cell)).sum();
+        let latest = |cell| own.last().map_or(0, |block| block.value(cell));
+        let label: &[&str] = &[&number.to_string()];
+        page.counter(&catalogue::WORKER_PANICS, label, sum(worker::PANICS));
+        page.counter(&catalogue::ACCESS_RECORDS_DROPPED, label, sum(worker::ACCESS_DROPPED));
+        page.counter(&catalogue::LOG_RECORDS_DROPPED, label, sum(worker::LOG_DROPPED));
+        let heartbeat_unix_ms = latest(worker::HEARTBEAT_UNIX_MS);
+        if heartbeat_unix_ms > 0 {
+            page.gauge(&catalogue::WORKER_HEARTBEAT, label, heartbeat_unix_ms as f64 / 1_000.0);
+            page.gauge(&catalogue::WORKER_GENERATION, label, latest(worker::GENERATION) as f64);
+        }
+    }
+}
+
+/// The blocks of one entity in all shards that have counted it.
+struct Sum<'a>(Vec<&'a Block>);
+
+impl<'a> Sum<'a> {
+    /// `None` for `other` as long as nothing was counted there.
+    fn of(
+        shards: &'a [Arc<Cells>],
+        family: impl Fn(&'a Cells) -> &'a Blocks,
+        entity: u32,
+    ) -> Option<Sum<'a>> {
+        let blocks: Vec<&Block> = shards.iter().filter_map(|cells| family(cells).existing(entity)).collect();
+        if entity == 0 && blocks.is_empty() { None } else { Some(Sum(blocks)) }
+    }
+
+    fn cell(&self, cell: usize) -> u64 {
+        self.0.iter().map(|block| block.value(cell)).sum()
+    }
+
+    fn histogram(&self, histogram: &Histogram) -> Folded {
+        let mut folded = histogram.empty();
+        for block in &self.0 {
+            histogram.fold(block, &mut folded);
+        }
+        folded
+    }
+}

@@ -1,0 +1,124 @@
+//! Where each counter of an entity lies in its block of cells.
+//!
+//! Fixed counters come first, closed sets after them (the member's index is the offset), so that counting is one
+//! addition of constants; only the sets that other crates own have a length known at start.
+
+use crate::closed::{CloseReason, ClosedSets, PolicyOutcome, StatusClass, Words};
+use crate::histogram::Histogram;
+use crate::metrics::{
+    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, UPSTREAM_DURATION,
+};
+use crate::registry::Limits;
+
+/// The layout of all shards of a process.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) handshake_reasons: Words,
+    pub(crate) response_flags: Words,
+    pub(crate) upstream_errors: Words,
+    pub(crate) limits: Limits,
+}
+
+impl Layout {
+    pub(crate) fn new(sets: ClosedSets, limits: Limits) -> Layout {
+        Layout {
+            handshake_reasons: Words::new(sets.handshake_reasons),
+            response_flags: Words::new(sets.response_flags),
+            upstream_errors: Words::new(sets.upstream_errors),
+            limits,
+        }
+    }
+
+    /// First of the cells of own responses, in a listener's block.
+    pub(crate) fn response_flag(&self, flag: usize) -> usize {
+        listener::FAILED + self.handshake_reasons.all().len() + flag
+    }
+
+    pub(crate) fn listener_cells(&self) -> usize {
+        self.response_flag(self.response_flags.all().len())
+    }
+
+    pub(crate) fn cluster_cells(&self) -> usize {
+        cluster::ERRORS + self.upstream_errors.all().len()
+    }
+
+    /// Most series that the dynamic families can make, `other` included.
+    pub(crate) fn series_max(&self) -> usize {
+        // Each cell is one series: the remainder of a histogram's sum is none, but its count is. A listener has the
+        // gauge of open connections besides.
+        let entities = [
+            (self.limits.listeners_max, self.listener_cells() + 1),
+            (self.limits.routes_max, route::CELLS),
+            (self.limits.policies_max, policy::CELLS),
+            (self.limits.clusters_max, self.cluster_cells()),
+        ];
+        entities.into_iter().map(|(most, series)| (most + 1) * series).sum()
+    }
+}
+
+/// Cells of a listener. Failed handshakes and own responses follow [`FAILED`](listener::FAILED).
+pub(crate) mod listener {
+    use super::*;
+
+    pub(crate) const ACCEPTED: usize = 0;
+    pub(crate) const RECEIVED_BYTES: usize = 1;
+    pub(crate) const SENT_BYTES: usize = 2;
+    pub(crate) const STRIPPED: usize = 3;
+    pub(crate) const MISDIRECTED: usize = 4;
+    pub(crate) const HANDSHAKES: usize = 5;
+    pub(crate) const CLOSED: usize = 6;
+    const HANDSHAKE_FIRST: usize = CLOSED + CloseReason::ALL.len();
+    pub(crate) const HANDSHAKE: Histogram = Histogram::new(bounds(&HANDSHAKE_DURATION), HANDSHAKE_FIRST);
+    pub(crate) const FAILED: usize = HANDSHAKE_FIRST + Histogram::cells(bounds(&HANDSHAKE_DURATION));
+}
+
+/// Cells of a route.
+pub(crate) mod route {
+    use super::*;
+
+    pub(crate) const CLASS: usize = 0;
+    const DURATION_FIRST: usize = CLASS + StatusClass::ALL.len();
+    pub(crate) const DURATION: Histogram = Histogram::new(bounds(&REQUEST_DURATION), DURATION_FIRST);
+    pub(crate) const CELLS: usize = DURATION_FIRST + Histogram::cells(bounds(&REQUEST_DURATION));
+}
+
+/// Cells of a policy.
+pub(crate) mod policy {
+    use super::*;
+
+    pub(crate) const OUTCOME: usize = 0;
+    const DURATION_FIRST: usize = OUTCOME + PolicyOutcome::ALL.len();
+    pub(crate) const DURATION: Histogram = Histogram::new(bounds(&POLICY_DURATION), DURATION_FIRST);
+    pub(crate) const CELLS: usize = DURATION_FIRST + Histogram::cells(bounds(&POLICY_DURATION));
+}
+
+/// Cells of a cluster. Errors by reason follow [`ERRORS`](cluster::ERRORS).
+pub(crate) mod cluster {
+    use super::*;
+
+    pub(crate) const REQUESTS: usize = 0;
+    pub(crate) const RETRIES: usize = 1;
+    pub(crate) const OPENED: usize = 2;
+    pub(crate) const REUSED: usize = 3;
+    const DURATION_FIRST: usize = 4;
+    pub(crate) const DURATION: Histogram = Histogram::new(bounds(&UPSTREAM_DURATION), DURATION_FIRST);
+    pub(crate) const ERRORS: usize = DURATION_FIRST + Histogram::cells(bounds(&UPSTREAM_DURATION));
+}
+
+/// Cells of the worker itself.
+pub(crate) mod worker {
+    pub(crate) const HEARTBEAT_UNIX_MS: usize = 0;
+    pub(crate) const GENERATION: usize = 1;
+    pub(crate) const PANICS: usize = 2;
+    pub(crate) const ACCESS_DROPPED: usize = 3;
+    pub(crate) const LOG_DROPPED: usize = 4;
+    pub(crate) const CELLS: usize = 5;
+}
+
+/// The bucket bounds of a histogram of the catalogue.
+const fn bounds(metric: &Metric) -> &'static [u64] {
+    match metric.kind {
+        Kind::Histogram(bounds) => bounds,
+        Kind::Counter | Kind::Gauge => panic!("not a histogram"),
+    }
+}

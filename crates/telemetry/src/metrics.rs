@@ -1,0 +1,266 @@
+//! The metric catalogue: every series that Ringward exports is declared here, once, with its name, kind, help and labels.
+//!
+//! Names follow `ringward_<noun>_<what>_<unit>[_total]` in base units. Label values come from the configuration or from
+//! a closed set (`closed.rs`), never from a peer: no path, subject alternative name or error text becomes a label. A
+//! name, once released, keeps its meaning.
+
+/// What a series is, as in its `# TYPE` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets with these upper bounds in nanoseconds, a sum in seconds and a count.
+    Histogram(&'static [u64]),
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Full name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Kind,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// The `# HELP` text.
+    pub help: &'static str,
+}
+
+/// Declares the metrics as constants and lists them in [`CATALOGUE`], so that none can be left out.
+macro_rules! catalogue {
+    ($($constant:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: $kind, labels: &[$($label),*], help: $help };
+        )+
+
+        /// Every metric, in the order of declaration.
+        pub const CATALOGUE: &[Metric] = &[$($constant,)+];
+    };
+}
+
+catalogue! {
+    CONNECTIONS_ACCEPTED = Kind::Counter, "ringward_connections_accepted_total", ["listener"],
+        "Downstream connections accepted.";
+    CONNECTIONS_ACTIVE = Kind::Gauge, "ringward_connections_active", ["listener"],
+        "Downstream connections open now.";
+    CONNECTIONS_CLOSED = Kind::Counter, "ringward_connections_closed_total", ["listener", "reason"],
+        "Downstream connections closed, by reason.";
+    HANDSHAKES_FINISHED = Kind::Counter, "ringward_handshakes_finished_total", ["listener", "outcome", "reason"],
+        "TLS handshakes finished; reason is none for completed ones.";
+    HANDSHAKE_DURATION = Kind::Histogram(HANDSHAKE_BOUNDS), "ringward_handshake_duration_seconds", ["listener"],
+        "Time from accept to the end of a completed TLS handshake.";
+    REQUESTS_FINISHED = Kind::Counter, "ringward_requests_finished_total", ["listener", "route", "status_class"],
+        "Requests finished, by class of the status sent; none if the exchange ended before any.";
+    REQUEST_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_request_duration_seconds", ["listener", "route"],
+        "Time from the first byte of a request to the last byte of its response.";
+    REQUESTS_MISDIRECTED = Kind::Counter, "ringward_requests_misdirected_total", ["listener"],
+        "Requests answered 421 because their host is protected differently than the server name of the handshake.";
+    RESPONSES_GENERATED = Kind::Counter, "ringward_responses_generated_total", ["listener", "flag"],
+        "Responses made by Ringward itself instead of an upstream, by flag.";
+    IDENTITY_HEADERS_STRIPPED = Kind::Counter, "ringward_identity_headers_stripped_total", ["listener"],
+        "Inbound header fields removed because they look like those that carry the verified identity.";
+    DOWNSTREAM_RECEIVED = Kind::Counter, "ringward_downstream_received_bytes_total", ["listener"],
+        "Bytes received from clients, TLS included.";
+    DOWNSTREAM_SENT = Kind::Counter, "ringward_downstream_sent_bytes_total", ["listener"],
+        "Bytes sent to clients, TLS included.";
+    POLICY_DECISIONS = Kind::Counter, "ringward_policy_decisions_total", ["policy", "outcome"],
+        "Policy evaluations, by outcome; only allowed lets a request through.";
+    POLICY_DURATION = Kind::Histogram(POLICY_BOUNDS), "ringward_policy_evaluation_duration_seconds", ["policy"],
+        "Time that one policy evaluation took, input included.";
+    UPSTREAM_REQUESTS = Kind::Counter, "ringward_upstream_requests_total", ["cluster"],
+        "Requests sent to upstreams, retries included.";
+    UPSTREAM_ERRORS = Kind::Counter, "ringward_upstream_errors_total", ["cluster", "reason"],
+        "Exchanges with upstreams that failed, by reason.";
+    UPSTREAM_RETRIES = Kind::Counter, "ringward_upstream_retries_total", ["cluster"],
+        "Requests sent again after a pooled upstream connection turned out to be stale.";
+    UPSTREAM_OPENED = Kind::Counter, "ringward_upstream_connections_opened_total", ["cluster"],
+        "Upstream connections opened.";
+    UPSTREAM_REUSED = Kind::Counter, "ringward_upstream_connections_reused_total", ["cluster"],
+        "Requests that took a pooled upstream connection.";
+    UPSTREAM_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_upstream_response_duration_seconds", ["cluster"],
+        "Time from sending a request upstream to the head of its final response.";
+    WORKER_HEARTBEAT = Kind::Gauge, "ringward_worker_heartbeat_timestamp_seconds", ["worker"],
+        "When the worker last showed that its event loop turns.";
+    WORKER_GENERATION = Kind::Gauge, "ringward_worker_snapshot_generation", ["worker"],
+        "Snapshot generation in use by the worker.";
+    WORKER_PANICS = Kind::Counter, "ringward_worker_panics_total", ["worker"],
+        "Panics caught; each closed one connection.";
+    ACCESS_RECORDS_WRITTEN = Kind::Counter, "ringward_access_records_written_total", [],
+        "Access records written to the log.";
+    ACCESS_RECORDS_DROPPED = Kind::Counter, "ringward_access_records_dropped_total", ["worker"],
+        "Access records lost because the queue to the log was full.";
+    LOG_RECORDS_DROPPED = Kind::Counter, "ringward_log_records_dropped_total", ["worker"],
+        "Records of failed handshakes and other events lost because their share of the queue was full.";
+    LOG_LINES_SUPPRESSED = Kind::Counter, "ringward_log_lines_suppressed_total", [],
+        "Lines of failed handshakes left out by the rate limit.";
+    LOG_WRITE_ERRORS = Kind::Counter, "ringward_log_write_errors_total", [],
+        "Failed attempts to write the log; the lines are kept and written later.";
+    RELOADS_FINISHED = Kind::Counter, "ringward_reloads_finished_total", ["outcome"],
+        "Reloads, by outcome; a failed one leaves the running snapshot in force.";
+    RELOAD_SUCCESS = Kind::Gauge, "ringward_reload_success_timestamp_seconds", [],
+        "When a reload last succeeded, or the process started to serve.";
+    CONFIG_GENERATION = Kind::Gauge, "ringward_config_generation", [],
+        "Generation of the snapshot published last.";
+    SNAPSHOT_AGE = Kind::Gauge, "ringward_snapshot_age_seconds", [],
+        "Time since the snapshot in force was published.";
+    CERTIFICATE_NOT_AFTER = Kind::Gauge, "ringward_certificate_not_after_timestamp_seconds", ["host"],
+        "When the certificate presented for the virtual host expires.";
+    TRUST_NOT_AFTER = Kind::Gauge, "ringward_trust_not_after_timestamp_seconds", ["bundle"],
+        "When the first certificate authority of the trust bundle expires.";
+    BUILD_INFO = Kind::Gauge, "ringward_build_info", ["version", "revision"],
+        "Always 1; the labels say what is running.";
+    PROCESS_START = Kind::Gauge, "ringward_process_start_timestamp_seconds", [],
+        "When the process started.";
+    PROCESS_CPU = Kind::Counter, "ringward_process_cpu_seconds_total", [],
+        "User and system time that the process has used.";
+    PROCESS_MEMORY = Kind::Gauge, "ringward_process_resident_memory_bytes", [],
+        "Resident memory.";
+    PROCESS_FDS = Kind::Gauge, "ringward_process_open_fds", [],
+        "Open file descriptors.";
+    METRICS_SERIES = Kind::Gauge, "ringward_metrics_series_active", [],
+        "Series in this scrape, counting each histogram as its samples.";
+    METRICS_SERIES_MAX = Kind::Gauge, "ringward_metrics_series_max", [],
+        "Most series that listeners, routes, policies and clusters can make together.";
+    METRICS_OVERFLOWED = Kind::Counter, "ringward_metrics_labels_overflowed_total", ["family"],
+        "Names above the ceiling of their family, which share the series labelled other.";
+}
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+/// 150 ms is the usual goal for the 95th percentile of full handshakes.
+const HANDSHAKE_BOUNDS: &[u64] = &[
+    500 * US,
+    MS,
+    2_500 * US,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    150 * MS,
+    250 * MS,
+    500 * MS,
+    S,
+    2_500 * MS,
+    5 * S,
+    10 * S,
+];
+
+const REQUEST_BOUNDS: &[u64] = &[
+    100 * US,
+    250 * US,
+    500 * US,
+    MS,
+    2_500 * US,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    S,
+    2_500 * MS,
+    5 * S,
+    10 * S,
+    30 * S,
+];
+
+const POLICY_BOUNDS: &[u64] = &[
+    2 * US,
+    5 * US,
+    10 * US,
+    20 * US,
+    50 * US,
+    100 * US,
+    200 * US,
+    500 * US,
+    MS,
+    2 * MS,
+    5 * MS,
+    10 * MS,
+    50 * MS,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn names_obey_the_scheme() {
+        let scheme = Regex::new("^ringward_[a-z]+(_[a-z]+)+$").unwrap();
+        let mut seen = HashSet::new();
+        for metric in CATALOGUE {
+            assert!(scheme.is_match(metric.name), "{}", metric.name);
+            assert!(seen.insert(metric.name), "{} is declared twice", metric.name);
+            let total = metric.name.ends_with("_total");
+            match metric.kind {
+                Kind::Counter => assert!(total, "{}: a counter ends in _total", metric.name),
+                Kind::Gauge => assert!(!total, "{}: only a counter ends in _total", metric.name),
+                Kind::Histogram(_) => assert!(metric.name.ends_with("_duration_seconds"), "{}", metric.name),
+            }
+            for unit in ["_ms", "_us", "_millis", "_kb", "_percent"] {
+                assert!(!metric.name.contains(unit), "{}: base units only", metric.name);
+            }
+            for reserved in ["_bucket", "_sum", "_count"] {
+                assert!(
+                    !metric.name.ends_with(reserved),
+                    "{}: {reserved} belongs to histograms",
+                    metric.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_few_and_never_name_what_a_peer_controls() {
+        let bounded = [
+            "listener",
+            "route",
+            "policy",
+            "cluster",
+            "host",
+            "bundle",
+            "worker",
+            "reason",
+            "outcome",
+            "flag",
+            "status_class",
+            "family",
+            "version",
+            "revision",
+        ];
+        for metric in CATALOGUE {
+            assert!(metric.labels.len() <= 3, "{}", metric.name);
+            for label in metric.labels {
+                assert!(bounded.contains(label), "{}: label {label} is not known to be bounded", metric.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_has_help_on_one_line() {
+        for metric in CATALOGUE {
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\']), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        for metric in CATALOGUE {
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(!bounds.is_empty() && bounds.is_sorted_by(|a, b| a < b), "{}", metric.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! What happened, as workers hand it to the log: compact, unformatted, bounded in size.
+//!
+//! An access record owns one buffer for all its texts, and the log writer sends used records back to their worker, so
+//! that in the steady state a record costs no allocation. Texts that a peer chose are cut to the limits in here
+//! before they are kept. Bodies, queries, keys and tokens have no place in a record.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use crate::closed::{Level, PolicyOutcome};
+use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
+
+/// One entry of the queue to the log.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Access(Box<AccessRecord>),
+    Handshake(Box<HandshakeRecord>),
+    Event(Box<EventRecord>),
+}
+
+/// What all exchanges of a connection have in common. Made once per connection.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    /// Unique within the process, better within the fleet; written as 16 hexadecimal digits.
+    pub id: u64,
+    /// The worker that serves the connection.
+    pub worker: u16,
+    /// Where it was accepted.
+    pub listener: ListenerId,
+    /// The client's address.
+    pub downstream: SocketAddr,
+    /// Server name of the ClientHello.
+    pub server_name: Option<Excerpt>,
+    /// The verified peer, if the client showed a certificate.
+    pub peer: Option<PeerFacts>,
+    /// These facts as JSON members, written once by the log writer and reused for every exchange.
+    pub(crate) rendered: OnceLock<Box<[u8]>>,
+}
+
+impl ConnectionFacts {
+    /// Facts of a connection without peer and server name; the caller adds those.
+    pub fn new(id: u64, worker: u16, listener: ListenerId, downstream: SocketAddr) -> ConnectionFacts {
+        ConnectionFacts {
+            id,
+            worker,
+            listener,
+            downstream,
+            server_name: None,
+            peer: None,
+            rendered: OnceLock::new(),
+        }
+    }
+}
+
+/// A verified peer, for the log.
+#[derive(Clone, Debug)]
+pub struct PeerFacts {
+    /// Display identity.
+    pub name: Excerpt,
+    /// SHA-256 of the leaf, in hexadecimal.
+    pub fingerprint: Excerpt,
+    /// Issuer of the leaf.
+    pub issuer: Excerpt,
+    /// Serial number of the leaf, in hexadecimal.
+    pub serial: Excerpt,
+    /// notAfter of the leaf, seconds since the Unix epoch.
+    pub not_after_unix: i64,
+}
+
+/// One exchange. Durations are in nanoseconds; 0 means that the step was not taken.
+#[derive(Debug)]
+pub struct AccessRecord {
+    /// When the first byte of the request arrived, in nanoseconds since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Protocol of the request, as `HTTP/1.1`.
+    pub protocol: &'static str,
+    /// The route taken, or that for unmatched requests.
+    pub route: Option<RouteId>,
+    /// The policy asked.
+    pub policy: Option<PolicyId>,
+    /// What it said.
+    pub decision: Option<PolicyOutcome>,
+    /// The cluster chosen.
+    pub cluster: Option<ClusterId>,
+    /// The endpoint asked last.
+    pub upstream: Option<SocketAddr>,
+    /// How often the request was sent upstream.
+    pub attempts: u8,
+    /// Status sent to the client; 0 if none was.
+    pub status: u16,
+    /// Why Ringward answered itself or cut the exchange short.
+    pub flag: Option<&'static str>,
+    /// Generation of the snapshot that decided.
+    pub generation: u64,
+    /// Policy evaluation.
+    pub policy_ns: u64,
+    /// Connecting upstream.
+    pub upstream_connect_ns: u64,
+    /// From sending the request upstream to the head of its final response.
+    pub upstream_first_byte_ns: u64,
+    /// From the first byte of the request to the last of the response.
+    pub duration_ns: u64,
+    /// Body bytes received from the client.
+    pub received_bytes: u64,
+    /// Body bytes sent to the client.
+    pub sent_bytes: u64,
+    pub(crate) connection: Option<Arc<ConnectionFacts>>,
+    text: Vec<u8>,
+    spans: [Span; TextField::ALL_LEN],
+}
+
+impl AccessRecord {
+    /// An empty record of an exchange on `connection`. [`RecordSender::blank`](crate::RecordSender::blank) reuses
+    /// records instead.
+    pub fn new(connection: Arc<ConnectionFacts>, started_unix_ns: u64) -> AccessRecord {
+        let text = Vec::with_capacity(USUAL_TEXT_BYTES);
+        AccessRecord { started_unix_ns, connection: Some(connection), ..AccessRecord::empty(text) }
+    }
+
+    /// Sets one of the texts, cut to [`TextField::bytes_max`]. A text may be set once; later calls change nothing.
+    pub fn set(&mut self, field: TextField, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        let span = &mut self.spans[field as usize];
+        if span.set {
+            return;
+        }
+        let kept = value.len().min(field.bytes_max());
+        *span = Span { start: self.text.len() as u16, len: kept as u16, set: true, cut: kept < value.len() };
+        self.text.extend_from_slice(&value[..kept]);
+    }
+
+    /// One of the texts, if it was set; true if it was cut.
+    pub(crate) fn text(&self, field: TextField) -> Option<(&[u8], bool)> {
+        let span = self.spans[field as usize];
+        let start = usize::from(span.start);
+        span.set.then(|| (&self.text[start..start + usize::from(span.len)], span.cut))
+    }
+
+    /// Makes the record empty and keeps its buffer, unless an unusual request made that large.
+    pub(crate) fn clear(&mut self) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        if text.capacity() > KEPT_TEXT_BYTES_MAX {
+            text = Vec::new();
+        }
+        *self = AccessRecord::empty(text);
+    }
+
+    pub(crate) fn begin(&mut self, connection: Arc<ConnectionFacts>, started_unix_ns: u64) {
+        self.connection = Some(connection);
+        self.started_unix_ns = started_unix_ns;
+    }
+
+    fn empty(text: Vec<u8>) -> AccessRecord {
+        AccessRecord {
+            started_unix_ns: 0,
+            protocol: "HTTP/1.1",
+            route: None,
+            policy: None,
+            decision: None,
+            cluster: None,
+            upstream: None,
+            attempts: 0,
+            status: 0,
+            flag: None,
+            generation: 0,
+            policy_ns: 0,
+            upstream_connect_ns: 0,
+            upstream_first_byte_ns: 0,
+            duration_ns: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            connection: None,
+            text,
+            spans: [Span::default(); TextField::ALL_LEN],
+        }
+    }
+}
+
+/// The texts of an [`AccessRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextField {
+    /// Request id.
+    RequestId,
+    /// Method.
+    Method,
+    /// Host, without port.
+    Host,
+    /// Normalised path, without query: queries carry tokens.
+    Path,
+    /// The rule that decided.
+    Rule,
+    /// The reason that the policy gave.
+    Reason,
+}
+
+impl TextField {
+    const ALL_LEN: usize = 6;
+
+    /// Longest text kept, in bytes.
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            TextField::RequestId => 128,
+            TextField::Method => 32,
+            TextField::Host => 255,
+            TextField::Path => 2_048,
+            TextField::Rule => 256,
+            TextField::Reason => 512,
+        }
+    }
+}
+
+/// One failed handshake.
+#[derive(Debug)]
+pub struct HandshakeRecord {
+    /// When it failed, in nanoseconds since the Unix epoch.
+    pub time_unix_ns: u64,
+    /// Id of the connection, as in [`ConnectionFacts`].
+    pub connection_id: u64,
+    /// The worker.
+    pub worker: u16,
+    /// Where it was accepted.
+    pub listener: ListenerId,
+    /// The client's address.
+    pub downstream: SocketAddr,
+    /// Server name of the ClientHello.
+    pub server_name: Option<Excerpt>,
+    /// Why, from the closed set.
+    pub reason: &'static str,
+    /// What the reason leaves open, for the operator only.
+    pub detail: Option<Excerpt>,
+    /// Subject of the presented leaf. Not verified: whoever sent it may have made it up.
+    pub presented_subject: Option<Excerpt>,
+    /// SHA-256 of the presented leaf, in hexadecimal.
+    pub presented_fingerprint: Option<Excerpt>,
+    /// From accept to the failure.
+    pub duration_ns: u64,
+    /// Generation of the snapshot that decided.
+    pub generation: u64,
+}
+
+/// A line that is neither an exchange nor a handshake: lifecycle, security.
+#[derive(Debug)]
+pub struct EventRecord {
+    /// When, in nanoseconds since the Unix epoch.
+    pub time_unix_ns: u64,
+    /// Severity.
+    pub level: Level,
+    /// Constant message; what varies goes into the fields.
+    pub message: &'static str,
+    /// Further members of the line, with names that the line does not have already.
+    pub fields: Vec<(&'static str, Excerpt)>,
+}
+
+/// A text of at most [`Excerpt::BYTES_MAX`] bytes, cut at a character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    /// Longest text kept.
+    pub const BYTES_MAX: usize = 512;
+
+    /// The text kept.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Excerpt {
+    fn from(text: &str) -> Excerpt {
+        Excerpt(text[..text.floor_char_boundary(Excerpt::BYTES_MAX)].into())
+    }
+}
+
+impl From<String> for Excerpt {
+    fn from(text: String) -> Excerpt {
+        if text.len() <= Excerpt::BYTES_MAX { Excerpt(text.into()) } else { text.as_str().into() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u16,
+    len: u16,
+    set: bool,
+    cut: bool,
+}
+
+/// Room for the texts of most exchanges.
+const USUAL_TEXT_BYTES: usize = 192;
+const KEPT_TEXT_BYTES_MAX: usize = 1_024;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    pub(crate) fn connection(id: u64) -> Arc<ConnectionFacts> {
+        let downstream = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 40_001));
+        Arc::new(ConnectionFacts::new(id, 3, ListenerId(0), downstream))
+    }
+
+    const ALL: [TextField; TextField::ALL_LEN] = [
+        TextField::RequestId,
+        TextField::Method,
+        TextField::Host,
+        TextField::Path,
+        TextField::Rule,
+        TextField::Reason,
+    ];
+
+    #[test]
+    fn texts_are_cut_at_their_limits_and_say_so() {
+        for field in ALL {
+            for (len, cut) in [(0, false), (field.bytes_max(), false), (field.bytes_max() + 1, true)] {
+                let mut record = AccessRecord::new(connection(1), 0);
+                record.set(field, vec![b'x'; len]);
+                let (text, was_cut) = record.text(field).unwrap();
+                assert_eq!((text.len(), was_cut), (len.min(field.bytes_max()), cut), "{field:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_texts_at_their_limits_fit() {
+        let mut record = AccessRecord::new(connection(1), 0);
+        for (position, field) in ALL.into_iter().enumerate() {
+            record.set(field, vec![b'a' + position as u8; 100_000]);
+        }
+        for (position, field) in ALL.into_iter().enumerate() {
+            let (text, _) = record.text(field).unwrap();
+            assert!(
+                text.len() == field.bytes_max() && text.iter().all(|byte| *byte == b'a' + position as u8)
+            );
+        }
+    }
+
+    #[test]
+    fn setting_a_text_again_cannot_grow_the_record() {
+        let mut record = AccessRecord::new(connection(1), 0);
+        record.set(TextField::Path, "/first");
+        record.set(TextField::Path, "/second");
+        assert_eq!(record.text(TextField::Path), Some((&b"/first"[..], false)));
+        assert_eq!(record.text.len(), "/first".len());
+    }
+
+    #[test]
+    fn a_cleared_record_keeps_nothing_but_a_small_buffer() {
+        let facts = connection(1);
+        let mut record = AccessRecord::new(Arc::clone(&facts), 5);
+        record.status = 200;
+        record.set(TextField::Path, "/secret");
+        record.clear();
+        assert_eq!(Arc::strong_count(&facts), 1, "the connection is let go");
+        assert_eq!((record.text(TextField::Path), record.status), (None, 0));
+        assert!(record.text.is_empty() && record.text.capacity() > 0);
+        record.set(TextField::Path, vec![b'/'; KEPT_TEXT_BYTES_MAX + 1]);
+        record.clear();
+        assert_eq!(record.text.capacity(), 0);
+    }
+
+    #[test]
+    fn excerpts_are_cut_at_a_character() {
+        let at_limit = "x".repeat(Excerpt::BYTES_MAX);
+        assert_eq!(Excerpt::from(at_limit.as_str()).as_str(), at_limit);
+        let above = format!("{}é", "x".repeat(Excerpt::BYTES_MAX - 1));
+        assert_eq!(Excerpt::from(above.as_str()).as_str().len(), Excerpt::BYTES_MAX - 1);
+        assert_eq!(Excerpt::from(above).as_str().len(), Excerpt::BYTES_MAX - 1);
+    }
+}

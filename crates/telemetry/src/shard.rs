@@ -1,0 +1,202 @@
+//! The counters of one worker.
+//!
+//! [`Shard`] is the worker's end: it can neither be cloned nor shared between threads, which makes its worker the only
+//! writer of its [`Cells`]. The scrape reads them at any time. Counting never locks and never touches a cache line
+//! that another worker writes; it allocates once per entity.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::cells::{Block, Blocks};
+use crate::closed::{CloseReason, PolicyOutcome, StatusClass};
+use crate::layout::{Layout, cluster, listener, policy, route, worker};
+use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
+
+/// What one worker counts. Made by [`Registry::shard`](crate::Registry::shard), moved to the worker's thread and kept there.
+///
+/// Durations are in nanoseconds. Words of closed sets that were not registered count as `other`.
+///
+/// It cannot be shared between threads:
+/// ```compile_fail,E0277
+/// # let registry = ringward_telemetry::Registry::new(Default::default(), Default::default());
+/// let shard = registry.shard(0);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| shard.panic_caught());
+/// });
+/// ```
+#[derive(Debug)]
+pub struct Shard {
+    cells: Arc<Cells>,
+    /// Not `Sync`: two threads that count through one shard would lose counts.
+    single_writer: PhantomData<Cell<()>>,
+}
+
+impl Shard {
+    pub(crate) fn new(cells: Arc<Cells>) -> Shard {
+        Shard { cells, single_writer: PhantomData }
+    }
+
+    /// The worker that this shard belongs to.
+    pub fn worker(&self) -> u16 {
+        self.cells.worker
+    }
+
+    /// A connection was accepted.
+    #[inline]
+    pub fn connection_accepted(&self, id: ListenerId) {
+        self.listener(id).add(listener::ACCEPTED, 1);
+    }
+
+    /// An accepted connection ended. To be called once for each accepted one, or the open ones are counted wrong.
+    #[inline]
+    pub fn connection_closed(&self, id: ListenerId, reason: CloseReason) {
+        self.listener(id).add(listener::CLOSED + reason as usize, 1);
+    }
+
+    /// A handshake was completed.
+    #[inline]
+    pub fn handshake_completed(&self, id: ListenerId, duration_ns: u64) {
+        let block = self.listener(id);
+        block.add(listener::HANDSHAKES, 1);
+        listener::HANDSHAKE.record(block, duration_ns);
+    }
+
+    /// A handshake failed for one of [`ClosedSets::handshake_reasons`](crate::ClosedSets::handshake_reasons).
+    pub fn handshake_failed(&self, id: ListenerId, reason: &str) {
+        let reason = self.cells.layout.handshake_reasons.index(reason);
+        self.listener(id).add(listener::FAILED + reason, 1);
+    }
+
+    /// Bytes moved on downstream sockets since the last call.
+    #[inline]
+    pub fn downstream_bytes(&self, id: ListenerId, received: u64, sent: u64) {
+        let block = self.listener(id);
+        block.add(listener::RECEIVED_BYTES, received);
+        block.add(listener::SENT_BYTES, sent);
+    }
+
+    /// Inbound fields that look like identity headers were removed from a request.
+    #[inline]
+    pub fn identity_headers_stripped(&self, id: ListenerId, fields: u64) {
+        self.listener(id).add(listener::STRIPPED, fields);
+    }
+
+    /// A request was answered with 421 (Misdirected Request).
+    pub fn request_misdirected(&self, id: ListenerId) {
+        self.listener(id).add(listener::MISDIRECTED, 1);
+    }
+
+    /// Ringward answered by itself, for one of [`ClosedSets::response_flags`](crate::ClosedSets::response_flags).
+    pub fn response_generated(&self, id: ListenerId, flag: &str) {
+        let flag = self.cells.layout.response_flags.index(flag);
+        self.listener(id).add(self.cells.layout.response_flag(flag), 1);
+    }
+
+    /// A request ended with `status`, or 0 if none was sent.
+    #[inline]
+    pub fn request_finished(&self, id: RouteId, status: u16, duration_ns: u64) {
+        let block = self.cells.routes.entity(id.0);
+        block.add(route::CLASS + StatusClass::of(status) as usize, 1);
+        route::DURATION.record(block, duration_ns);
+    }
+
+    /// A policy was asked.
+    #[inline]
+    pub fn policy_decided(&self, id: PolicyId, outcome: PolicyOutcome, duration_ns: u64) {
+        let block = self.cells.policies.entity(id.0);
+        block.add(policy::OUTCOME + outcome as usize, 1);
+        policy::DURATION.record(block, duration_ns);
+    }
+
+    /// A request goes upstream, on a pooled connection or a new one.
+    #[inline]
+    pub fn upstream_request(&self, id: ClusterId, reused: bool) {
+        let block = self.cluster(id);
+        block.add(cluster::REQUESTS, 1);
+        if reused {
+            block.add(cluster::REUSED, 1);
+        }
+    }
+
+    /// A connection to an upstream was opened.
+    pub fn upstream_connection_opened(&self, id: ClusterId) {
+        self.cluster(id).add(cluster::OPENED, 1);
+    }
+
+    /// The head of an upstream's final response arrived.
+    #[inline]
+    pub fn upstream_response(&self, id: ClusterId, duration_ns: u64) {
+        cluster::DURATION.record(self.cluster(id), duration_ns);
+    }
+
+    /// A request is sent once more.
+    pub fn upstream_retry(&self, id: ClusterId) {
+        self.cluster(id).add(cluster::RETRIES, 1);
+    }
+
+    /// An exchange with an upstream failed for one of [`ClosedSets::upstream_errors`](crate::ClosedSets::upstream_errors).
+    pub fn upstream_error(&self, id: ClusterId, reason: &str) {
+        let reason = self.cells.layout.upstream_errors.index(reason);
+        self.cluster(id).add(cluster::ERRORS + reason, 1);
+    }
+
+    /// A panic was caught.
+    pub fn panic_caught(&self) {
+        self.cells.own.add(worker::PANICS, 1);
+    }
+
+    /// An access record was lost.
+    pub fn access_record_dropped(&self) {
+        self.cells.own.add(worker::ACCESS_DROPPED, 1);
+    }
+
+    /// A record of a failed handshake or of an event was lost.
+    pub fn log_record_dropped(&self) {
+        self.cells.own.add(worker::LOG_DROPPED, 1);
+    }
+
+    /// The event loop turns, serving the snapshot of this generation.
+    pub fn heartbeat(&self, now_unix_ms: u64, generation: u64) {
+        self.cells.own.set(worker::HEARTBEAT_UNIX_MS, now_unix_ms);
+        self.cells.own.set(worker::GENERATION, generation);
+    }
+
+    #[inline]
+    fn listener(&self, id: ListenerId) -> &Block {
+        self.cells.listeners.entity(id.0)
+    }
+
+    #[inline]
+    fn cluster(&self, id: ClusterId) -> &Block {
+        self.cells.clusters.entity(id.0)
+    }
+}
+
+/// The cells of one shard, as the scrape sees them.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    pub(crate) worker: u16,
+    pub(crate) own: Block,
+    pub(crate) listeners: Blocks,
+    pub(crate) routes: Blocks,
+    pub(crate) policies: Blocks,
+    pub(crate) clusters: Blocks,
+    layout: Arc<Layout>,
+}
+
+impl Cells {
+    pub(crate) fn new(worker: u16, layout: Arc<Layout>) -> Cells {
+        let limits = layout.limits;
+        // One more than the ceiling: entity 0 is `other`.
+        Cells {
+            worker,
+            own: Block::new(worker::CELLS),
+            listeners: Blocks::new(limits.listeners_max + 1, layout.listener_cells()),
+            routes: Blocks::new(limits.routes_max + 1, route::CELLS),
+            policies: Blocks::new(limits.policies_max + 1, policy::CELLS),
+            clusters: Blocks::new(limits.clusters_max + 1, layout.cluster_cells()),
+            layout,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads a ClientHello far enough to choose a virtual host.
+//!
+//! Hides rustls' `Acceptor`. It copies what it needs and changes nothing: the caller keeps every byte it
+//! received and replays them into a [`ServerSession`](crate::ServerSession), as the acceptor only leads to a
+//! type that costs twice the memory per connection.
+
+use std::io::Read;
+
+use rustls::server::Acceptor;
+
+use crate::failure::{HandshakeFailure, HandshakeReason, fatal_alert};
+
+/// Most bytes read while waiting for a whole ClientHello, which is as far as rustls would go. Post-quantum
+/// key shares and many extensions come to some 2 KiB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024 - 1;
+
+/// What of a ClientHello decides about the virtual host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The host name of the `server_name` extension in lower case, a trailing dot kept. `None` if there is
+    /// none, or if it is an IP address, which RFC 6066 §3 does not allow there.
+    pub server_name: Option<String>,
+    /// The offered application protocols in the client's order; empty without the extension.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Collects the bytes of a ClientHello. Use one per connection, and drop it when it has answered.
+pub struct HelloReader {
+    acceptor: Box<Acceptor>,
+    /// The first bytes, kept until they tell TLS from HTTP.
+    start: Vec<u8>,
+    bytes_read: usize,
+}
+
+impl HelloReader {
+    /// Waits for a ClientHello of at most [`CLIENT_HELLO_BYTES_MAX`] bytes.
+    pub fn new() -> Self {
+        Self { acceptor: Box::new(Acceptor::default()), start: Vec::new(), bytes_read: 0 }
+    }
+
+    /// Takes the bytes that arrived since the last call. `None` means that more are needed.
+    ///
+    /// # Errors
+    ///
+    /// A failure with the alert to send, if there is one. The connection is then to be closed.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<ClientHello>, Box<HandshakeFailure>> {
+        if self.start.len() < START_BYTES {
+            let missing = START_BYTES - self.start.len();
+            self.start.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+        }
+        match Protocol::guess(&self.start) {
+            Protocol::Tls => self.feed_tls(bytes),
+            Protocol::Undecided => Ok(None),
+            Protocol::Http => {
+                let message = "the client speaks plain HTTP; have it use https";
+                Err(Box::new(HandshakeFailure::new(HandshakeReason::PlainHttp, message)))
+            }
+            Protocol::Neither => Err(malformed("the first bytes are neither TLS nor HTTP")),
+        }
+    }
+
+    fn feed_tls(&mut self, mut bytes: &[u8]) -> Result<Option<ClientHello>, Box<HandshakeFailure>> {
+        while !bytes.is_empty() {
+            let room = CLIENT_HELLO_BYTES_MAX - self.bytes_read;
+            let taken = match self.acceptor.read_tls(&mut bytes.take(room as u64)) {
+                Ok(0) | Err(_) => {
+                    return Err(malformed(&format!(
+                        "the ClientHello is larger than {CLIENT_HELLO_BYTES_MAX} bytes"
+                    )));
+                }
+                Ok(taken) => taken,
+            };
+            bytes = &bytes[taken..];
+            self.bytes_read += taken;
+            match self.acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let hello = accepted.client_hello();
+                    return Ok(Some(ClientHello {
+                        server_name: hello.server_name().map(str::to_owned),
+                        alpn: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
+                    }));
+                }
+                Err((error, mut pending)) => {
+                    let mut failure = HandshakeFailure::from_rustls(&error);
+                    // Writing to a Vec does not fail.
+                    let _ = pending.write_all(&mut failure.alert);
+                    return Err(Box::new(failure));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Default for HelloReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for HelloReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HelloReader").field("bytes_read", &self.bytes_read).finish_non_exhaustive()
+    }
+}
+
+/// What the first bytes of a connection look like.
+#[derive(Debug, PartialEq, Eq)]
+enum Protocol {
+    Tls,
+    Http,
+    /// Could still become an HTTP method.
+    Undecided,
+    Neither,
+}
+
+impl Protocol {
+    /// No TLS record begins with a letter (RFC 8446 §5.1: the content types are 20 to 24), and every request
+    /// line does.
+    fn guess(start: &[u8]) -> Self {
+        if !start.first().is_some_and(u8::is_ascii_uppercase) {
+            return Self::Tls;
+        }
+        if METHODS.iter().any(|method| start.starts_with(method)) {
+            Self::Http
+        } else if METHODS.iter().any(|method| method.starts_with(start)) {
+            Self::Undecided
+        } else {
+            Self::Neither
+        }
+    }
+}
+
+fn malformed(message: &str) -> Box<HandshakeFailure> {
+    Box::new(HandshakeFailure {
+        alert: fatal_alert(ALERT_UNEXPECTED_MESSAGE),
+        ..HandshakeFailure::new(HandshakeReason::Malformed, message)
+    })
+}
+
+/// The registered methods that clients use, and the preface of HTTP/2 (RFC 9113 §3.4).
+const METHODS: &[&[u8]] = &[
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI ",
+];
+/// Length of the longest of [`METHODS`].
+const START_BYTES: usize = 8;
+/// RFC 8446 §6: `unexpected_message`.
+const ALERT_UNEXPECTED_MESSAGE: u8 = 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use rcgen::{CustomExtension, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints};
+
+use super::*;
+use crate::testing::{Ca, DAY, NOW, at, date, pem};
+
+fn source(name: &str, parts: &[Vec<u8>]) -> (PathBuf, Vec<u8>) {
+    (PathBuf::from(name), parts.concat())
+}
+
+fn build(sources: &[(PathBuf, Vec<u8>)]) -> (TrustBundle, Vec<Quarantined>) {
+    TrustBundle::from_pem("partners", sources, at(NOW)).unwrap()
+}
+
+#[test]
+fn anchors_are_listed_with_what_an_operator_needs() {
+    let root = Ca::root("Root");
+    let (bundle, quarantined) = build(&[source("a.pem", &[root.pem()])]);
+    assert!(quarantined.is_empty() && bundle.warnings().is_empty());
+    assert_eq!(&**bundle.name(), "partners");
+    let [anchor] = bundle.anchors() else { panic!("one anchor expected") };
+    assert_eq!(anchor.subject, "CN=Root");
+    assert_eq!(anchor.fingerprint_sha256, sha256(&root.der()));
+    assert_eq!(anchor.not_after_unix, (NOW + 3650 * DAY) as i64);
+    assert_eq!(anchor.file, Path::new("a.pem"));
+}
+
+#[test]
+fn one_unfit_certificate_is_quarantined_and_the_rest_serves() {
+    let good = Ca::root("Good");
+    let expired = Ca::root_with("Expired", |p| p.not_after = date(NOW - 1));
+    let not_ca = Ca::root_with("Client", |p| p.is_ca = IsCa::ExplicitNoCa);
+    let no_signing = Ca::root_with("No signing", |p| p.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
+    let garbage = pem("CERTIFICATE", b"not a certificate");
+    let broken_base64 = b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n".to_vec();
+    let (bundle, quarantined) = build(&[
+        source("mixed.pem", &[expired.pem(), garbage, good.pem(), not_ca.pem()]),
+        source("other.pem", &[broken_base64, no_signing.pem()]),
+        source("readme.txt", &[b"nothing here".to_vec()]),
+    ]);
+    assert_eq!(bundle.anchors().len(), 1);
+    let found: Vec<_> = quarantined
+        .iter()
+        .map(|q| (q.file.to_str().unwrap(), q.position, std::mem::discriminant(&q.reason)))
+        .collect();
+    let kind = |reason| std::mem::discriminant(&reason);
+    let unparsable = kind(QuarantineReason::Unparsable(String::new()));
+    assert_eq!(
+        found,
+        [
+            ("mixed.pem", 1, kind(QuarantineReason::Expired { not_after_unix: 0 })),
+            ("mixed.pem", 2, unparsable),
+            ("mixed.pem", 4, kind(QuarantineReason::NotCa)),
+            ("other.pem", 1, unparsable),
+            ("other.pem", 2, kind(QuarantineReason::MayNotSign)),
+            ("readme.txt", 0, kind(QuarantineReason::NoCertificate)),
+        ]
+    );
+    assert!(
+        quarantined[0].to_string().starts_with("mixed.pem: certificate 1 (`CN=Expired`) expired on 2027-")
+    );
+}
+
+#[test]
+fn a_ca_without_key_usage_is_not_restricted() {
+    let (bundle, _) = build(&[source("a.pem", &[Ca::root_with("Old", |p| p.key_usages.clear()).pem()])]);
+    assert_eq!(bundle.anchors().len(), 1);
+}
+
+#[test]
+fn an_unreadable_decisive_extension_is_not_taken_for_an_absent_one() {
+    let odd = Ca::root_with("Odd", |p| {
+        p.key_usages.clear();
+        p.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![0x30, 0x00]));
+    });
+    let error = TrustBundle::from_pem("partners", &[source("a.pem", &[odd.pem()])], at(NOW)).unwrap_err();
+    assert_eq!(error, TrustError::Empty { name: "partners".to_owned(), quarantined: 1 });
+}
+
+#[test]
+fn an_empty_bundle_is_an_error() {
+    let expired = Ca::root_with("Expired", |p| p.not_after = date(NOW - 1));
+    for sources in [vec![], vec![source("a.pem", &[])], vec![source("a.pem", &[expired.pem()])]] {
+        let error = TrustBundle::from_pem("partners", &sources, at(NOW)).unwrap_err();
+        assert!(matches!(error, TrustError::Empty { .. }), "{error}");
+    }
+}
+
+#[test]
+fn expiry_counts_from_the_second_after() {
+    let root = Ca::root_with("Root", |p| p.not_after = date(NOW));
+    let sources = [source("a.pem", &[root.pem()])];
+    assert!(TrustBundle::from_pem("partners", &sources, at(NOW)).is_ok());
+    assert!(TrustBundle::from_pem("partners", &sources, at(NOW + 1)).is_err());
+}
+
+#[test]
+fn der_files_are_read_too() {
+    let root = Ca::root("Root");
+    let (bundle, quarantined) = build(&[(PathBuf::from("root.cer"), root.der().to_vec())]);
+    assert_eq!((bundle.anchors().len(), quarantined.len()), (1, 0));
+}
+
+#[test]
+fn digest_depends_on_the_anchors_and_on_nothing_else() {
+    let (a, b) = (Ca::root("A"), Ca::root("B"));
+    let (both, _) = build(&[source("1.pem", &[a.pem(), b.pem()])]);
+    let (reordered, _) = build(&[source("x.pem", &[b.pem()]), source("y.pem", &[a.pem(), b.pem()])]);
+    assert_eq!(both.digest(), reordered.digest());
+    assert_eq!(reordered.anchors().len(), 2, "the same certificate twice is one anchor");
+    let digest = |parts: &[Vec<u8>]| *build(&[source("a.pem", parts)]).0.digest();
+    let key = || KeyPair::from_pem(&a.0.key().serialize_pem()).unwrap();
+    let renewed = Ca::root_with_key("A", key(), |p| p.not_after = date(NOW + 9999 * DAY));
+    assert_eq!(digest(&[a.pem()]), digest(&[renewed.pem()]), "validity is not part of it");
+    assert_eq!(digest(&[a.pem()]), digest(&[a.pem(), renewed.pem()]));
+    let constrained = Ca::root_with_key("A", key(), |p| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("example.com".to_owned())];
+        p.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+    });
+    let renamed = Ca::root_with_key("A2", key(), |_| {});
+    let rekeyed = Ca::root("A");
+    for other in [&b, &constrained, &renamed, &rekeyed] {
+        assert_ne!(digest(&[a.pem()]), digest(&[other.pem()]));
+    }
+    assert_ne!(digest(&[a.pem()]), digest(&[a.pem(), b.pem()]));
+}
+
+#[test]
+fn subset_is_by_anchor() {
+    let (a, b) = (Ca::root("A"), Ca::root("B"));
+    let (one, _) = build(&[source("a.pem", &[a.pem()])]);
+    let (two, _) = build(&[source("a.pem", &[a.pem(), b.pem()])]);
+    assert!(one.is_subset_of(&two) && one.is_subset_of(&one));
+    assert!(!two.is_subset_of(&one));
+}
+
+#[test]
+fn anchors_of_one_subject_are_limited() {
+    let cas: Vec<_> = (0..=ANCHORS_PER_SUBJECT_MAX).map(|_| Ca::root("Same").pem()).collect();
+    let with = |count: usize| TrustBundle::from_pem("partners", &[source("a.pem", &cas[..count])], at(NOW));
+    assert!(with(ANCHORS_PER_SUBJECT_WARN - 1).unwrap().0.warnings().is_empty());
+    let subject = "CN=Same".to_owned();
+    for count in [ANCHORS_PER_SUBJECT_WARN, ANCHORS_PER_SUBJECT_MAX] {
+        let (bundle, _) = with(count).unwrap();
+        assert_eq!(bundle.warnings(), [TrustWarning::SharedSubject { subject: subject.clone(), count }]);
+    }
+    let count = ANCHORS_PER_SUBJECT_MAX + 1;
+    assert_eq!(
+        with(count).unwrap_err(),
+        TrustError::SharedSubject { name: "partners".to_owned(), subject, count }
+    );
+}
+
+#[test]
+fn anchors_that_will_surprise_are_pointed_out() {
+    let later = Ca::root_with("Later", |p| p.not_before = date(NOW + DAY));
+    let constrained = Ca::root_with("Constrained", |p| {
+        let permitted_subtrees = vec![GeneralSubtree::Rfc822Name("example.com".to_owned())];
+        p.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+    });
+    let (bundle, _) = build(&[source("a.pem", &[later.pem(), constrained.pem()])]);
+    let mut warnings: Vec<_> = bundle.warnings().iter().map(ToString::to_string).collect();
+    warnings.sort();
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].starts_with("`CN=Constrained` constrains URI"), "{warnings:?}");
+    assert!(warnings[1].starts_with("`CN=Later` is not valid before"), "{warnings:?}");
+}
+
+#[test]
+fn noise_is_quarantined_and_never_panics() {
+    let mut noise = crate::testing::Noise(7);
+    let root = Ca::root("Root");
+    for _ in 0..2000 {
+        let mut der = root.der().to_vec();
+        let position = noise.below(der.len());
+        der[position] ^= 1 << noise.below(8);
+        let _ =
+            TrustBundle::from_pem("partners", &[(PathBuf::from("a.pem"), pem("CERTIFICATE", &der))], at(NOW));
+        let length = noise.below(300);
+        let bytes = noise.bytes(length);
+        let _ = TrustBundle::from_pem("partners", &[(PathBuf::from("a.der"), bytes)], at(NOW));
+    }
+}
