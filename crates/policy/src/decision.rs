@@ -217,13 +217,19 @@ fn header_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
     if is_identity_lookalike(name.as_bytes()) {
         return Err(invalid(&format!("`{field}` names header `{name}`, which only ringward may write")));
     }
-    if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    if RESERVED.iter().any(|reserved| is_lookalike(name, reserved)) {
         return Err(invalid(&format!("`{field}` names header `{name}`, which belongs to the connection")));
     }
-    if FORWARDED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    if FORWARDED.iter().any(|reserved| is_lookalike(name, reserved)) {
         return Err(invalid(&format!("`{field}` names header `{name}`, which is set by configuration (`forward`)")));
     }
     Ok(Arc::clone(name))
+}
+
+/// Equal in any case and with `_` for `-`, which many servers do not tell apart.
+fn is_lookalike(name: &str, reserved: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == reserved.len() && name.bytes().zip(reserved.bytes()).all(|(byte, wanted)| fold(byte) == wanted)
 }
 
 fn header_value(field: &str, name: &str, value: &Value) -> Result<Arc<str>, DecisionError> {

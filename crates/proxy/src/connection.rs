@@ -102,7 +102,8 @@ impl Connection {
         }
         let mut head = self.worker.heads.request();
         let next = match self.read_head(&mut head, &limits).await {
-            Ok(()) => exchange::run(self, &head).await,
+            // Boxed: its state is much larger than what an idle connection should have to keep.
+            Ok(()) => Box::pin(exchange::run(self, &head)).await,
             Err(next) => next,
         };
         self.worker.heads.put_request(head);
@@ -130,7 +131,7 @@ impl Connection {
                     return Ok(());
                 }
                 Ok(None) => {}
-                Err(error) => return Err(exchange::refuse(self, error.into()).await),
+                Err(error) => return Err(Box::pin(exchange::refuse(self, error.into())).await),
             }
             if !waits {
                 self.downstream.deadline.set(millis(limits.header_timeout), Shut::Read);
@@ -139,7 +140,8 @@ impl Connection {
             match self.downstream.fill().await {
                 Ok(()) => {}
                 Err(ReadError::Closed) if self.downstream.deadline.fired() => {
-                    return Err(exchange::refuse(self, ProxyError::HeadTimeout(limits.header_timeout)).await);
+                    let error = ProxyError::HeadTimeout(limits.header_timeout);
+                    return Err(Box::pin(exchange::refuse(self, error)).await);
                 }
                 Err(error) => return Err(self.ended(&error)),
             }
@@ -172,12 +174,10 @@ mod tests {
         size_of::<F>()
     }
 
-    fn sz2<'a, F>(_: impl Fn(&'a mut Connection) -> F) -> usize { size_of::<F>() }
     /// Every connection has room for the whole of its state, idle or not.
     #[test]
     fn a_connection_takes_little_memory_of_its_own() {
         let size = size_of_future(serve);
-        eprintln!("serve {size} connection {} next {} head {}", size_of::<Connection>(), sz2(Connection::next), 0);
-        assert!(size <= 4096, "{size} bytes");
+        assert!(size <= 1536, "{size} bytes");
     }
 }

@@ -9,7 +9,7 @@ use ringward_telemetry::CloseReason;
 use crate::{
     connection,
     io::{self, Acceptor, Stream},
-    worker::{Worker, contained},
+    worker::{Contained, Panicked, Worker},
 };
 
 /// A listener of this worker, to close it with.
@@ -95,9 +95,9 @@ fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: Soc
     }
     listener.open.set(listener.open.get() + 1);
     let (id, worker, listener) = (config.id, worker.clone(), listener.clone());
+    let serving = Contained::new(connection::serve(worker.clone(), listener.name.clone(), stream, peer));
     io::spawn(async move {
-        let serving = connection::serve(worker.clone(), listener.name.clone(), stream, peer);
-        let reason = contained(serving).await.unwrap_or_else(|()| {
+        let reason = serving.await.unwrap_or_else(|Panicked| {
             worker.shard.panic_caught();
             CloseReason::Panic
         });

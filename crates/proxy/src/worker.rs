@@ -5,8 +5,10 @@
 use std::{
     cell::{Cell, RefCell},
     panic::AssertUnwindSafe,
+    pin::Pin,
     rc::Rc,
     sync::{Arc, mpsc},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -243,18 +245,30 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
     }
 }
 
-/// Runs `task`; a panic ends it alone.
-pub(crate) async fn contained<T>(task: impl Future<Output = T>) -> Result<T, ()> {
-    let mut task = std::pin::pin!(task);
-    std::future::poll_fn(|cx| {
-        // What the task owned is dropped with it; what it shares is made of cells that are consistent between statements.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => std::task::Poll::Ready(Err(())),
-        }
-    })
-    .await
+/// A task whose panic ends it alone, as `Err`.
+pub(crate) struct Contained<F>(Pin<Box<F>>);
+
+impl<F> Contained<F> {
+    /// Boxed, because a future that is passed on by value takes its room twice.
+    pub(crate) fn new(task: F) -> Contained<F> {
+        Contained(Box::pin(task))
+    }
 }
+
+impl<F: Future> Future for Contained<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // What the task owned is dropped with it; what it shares is made of cells that are consistent between statements.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}
+
+/// A contained task panicked. The panic hook has reported it.
+pub(crate) struct Panicked;
 
 /// How often deadlines are checked and changes are noticed without traffic: fine enough for timeouts of a second, and 20
 /// wake-ups per second cost nothing.

@@ -59,7 +59,8 @@ impl ControlPlane {
         let mut admin = tokio::spawn(serve_admin(self.admin.take()));
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reload: Option<Reload> = None;
+        // What changed between the first reading and the begin of the watch was not noticed.
+        let mut reload = Some(self.start_reload(false));
         let mut reload_again = false;
         // When to lose patience with what still runs: first with connections, then with workers.
         let mut deadline: Option<Instant> = None;

@@ -186,7 +186,7 @@ fn configuration(port: u16, upstream: SocketAddr) -> String {
 metrics = "127.0.0.1:0"
 
 [log]
-level = "warn"
+level = "error"
 access = {{ file = "access.json" }}
 
 [trust.partners]

@@ -105,7 +105,7 @@ impl Reloader {
                 ReloadOutcome::Applied
             }
             Err(problems) => {
-                let text = problems.to_string();
+                let text = brief(&problems);
                 if insist || self.failure.as_ref() != Some(&text) {
                     tracing::error!(
                         generation = self.control.generation(),
@@ -123,7 +123,7 @@ impl Reloader {
     fn adopt(&mut self, loaded: Loaded) {
         self.metrics.snapshot_published(self.control.generation(), now_unix());
         self.metrics.expiries_changed(loaded.certificate_expiries(), loaded.trust_expiries());
-        let warnings: HashSet<String> = loaded.warnings.iter().map(Diagnostic::to_string).collect();
+        let warnings: HashSet<String> = loaded.warnings.iter().map(brief_one).collect();
         for warning in warnings.difference(&self.warnings) {
             tracing::warn!(problem = warning, "the configuration deserves a look");
         }
@@ -192,6 +192,20 @@ fn refuse_what_needs_a_restart(running: &Config, next: &Config) -> Result<(), Di
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+/// All problems in one line of a log; `ringward check` shows them in full.
+fn brief(problems: &Diagnostics) -> String {
+    let mut text: Vec<String> = problems.iter().take(PROBLEMS_LOGGED).map(brief_one).collect();
+    if let Some(more @ 1..) = problems.len().checked_sub(PROBLEMS_LOGGED) {
+        text.push(format!("{more} more"));
+    }
+    text.join("; ")
+}
+
+fn brief_one(problem: &Diagnostic) -> String {
+    let Diagnostic { severity, file, line, column, message, .. } = problem;
+    format!("{}:{line}:{column}: {severity}: {message}", file.display())
+}
+
 fn access_target(config: &Config) -> (&'static str, Option<&Path>) {
     match &config.log.access {
         AccessLog::Off => ("off", None),
@@ -215,3 +229,6 @@ fn sockets(config: &Config) -> HashSet<(&str, std::net::SocketAddr, u32)> {
 fn now_unix() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
+
+/// Problems shown in one line of the log.
+const PROBLEMS_LOGGED: usize = 20;

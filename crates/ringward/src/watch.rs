@@ -4,10 +4,11 @@
 //! and reports nothing more. So the watches are on directories: of every file, and of every symbolic link on the way to
 //! it. What changed is not asked: whoever is woken reads everything again and compares.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -20,9 +21,24 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub(crate) struct Watch {
     /// Absent if the kernel refuses (inotify instances are limited per user); then only the poll is left.
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    /// Shared with the thread that the events come from.
+    interests: Arc<Mutex<Interests>>,
     events: mpsc::Receiver<()>,
+    /// When quiet after an event, and when at the latest, the owner is woken.
+    due: Option<(Instant, Instant)>,
     poll: tokio::time::Interval,
+}
+
+/// What matters in each watched directory. Others may write there too, such as our own access log.
+type Interests = BTreeMap<PathBuf, Interest>;
+
+/// What matters in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Interest {
+    /// Whatever happens, since its files are taken as they come.
+    All,
+    /// These entries.
+    Names(BTreeSet<OsString>),
 }
 
 /// Why [`Watch::changed`] returned.
@@ -37,10 +53,13 @@ pub(crate) enum Wake {
 impl Watch {
     /// Watches nothing yet. To be called within a runtime.
     pub(crate) fn new() -> Watch {
+        let interests = Arc::new(Mutex::new(Interests::new()));
         // One place is enough: an event that finds it taken is covered by the wake-up that is already due.
         let (sender, events) = mpsc::channel(1);
+        let relevant = interests.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| is_change(event.kind)) {
+            // An error may be a queue that overflowed, so that events are missing.
+            if event.map_or(true, |event| concerns(&event, &relevant.lock().unwrap_or_else(PoisonError::into_inner))) {
                 let _ = sender.try_send(());
             }
         });
@@ -51,44 +70,72 @@ impl Watch {
             .ok();
         let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Watch { watcher, watched: BTreeSet::new(), events, poll }
+        Watch { watcher, interests, events, due: None, poll }
     }
 
     /// Watches what concerns `paths`, and nothing else any more.
     pub(crate) fn set(&mut self, paths: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
-        let wanted: BTreeSet<PathBuf> = paths.iter().flat_map(|path| directories(path)).collect();
-        for directory in self.watched.difference(&wanted) {
+        let mut wanted = Interests::new();
+        paths.iter().for_each(|path| add_interests(path, &mut wanted));
+        let before = self.interests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for directory in before.keys().filter(|directory| !wanted.contains_key(*directory)) {
             // It may be gone, and its watch with it.
             let _ = watcher.unwatch(directory);
         }
         // Those watched already are watched again: a directory that was replaced by another of its name has lost its watch.
-        let watched = wanted.into_iter().filter(|directory| {
-            watcher
-                .watch(directory, RecursiveMode::NonRecursive)
-                .inspect_err(|error| {
-                    tracing::warn!(directory = %directory.display(), %error, "directory cannot be watched, it is only polled");
-                })
-                .is_ok()
-        });
-        self.watched = watched.collect();
+        for directory in wanted.keys() {
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                let directory = directory.display();
+                tracing::warn!(%directory, %error, "directory cannot be watched, it is only polled");
+            }
+        }
+        *self.interests.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
     /// Waits until something may have changed and has been quiet for a moment: whoever renews a certificate writes two
-    /// files. A directory in which something happens all the time is looked at once in a while nevertheless.
+    /// files. Where something happens all the time, the wait ends nevertheless. Loses nothing if it is dropped before its end.
     pub(crate) async fn changed(&mut self) -> Wake {
-        tokio::select! {
-            _ = self.poll.tick() => return Wake::Poll,
-            Some(()) = self.events.recv() => {}
-        }
-        let deadline = Instant::now() + DEBOUNCE_MAX;
-        while let Ok(Some(())) = tokio::time::timeout_at(deadline.min(Instant::now() + DEBOUNCE), self.events.recv()).await {
-            if Instant::now() >= deadline {
-                break;
+        loop {
+            match self.due {
+                None => {
+                    tokio::select! {
+                        _ = self.poll.tick() => return Wake::Poll,
+                        Some(()) = self.events.recv() => {
+                            let now = Instant::now();
+                            self.due = Some((now + DEBOUNCE, now + DEBOUNCE_MAX));
+                        }
+                    }
+                }
+                Some((quiet, latest)) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(quiet.min(latest)) => {
+                            self.due = None;
+                            return Wake::Event;
+                        }
+                        Some(()) = self.events.recv() => self.due = Some((Instant::now() + DEBOUNCE, latest)),
+                    }
+                }
             }
         }
-        Wake::Event
     }
+}
+
+/// Whether an event is a change of something that matters.
+fn concerns(event: &notify::Event, interests: &Interests) -> bool {
+    let matters = |path: &PathBuf| {
+        // Of the directory itself, as when it is removed.
+        if interests.contains_key(path) {
+            return true;
+        }
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return true };
+        match interests.get(directory) {
+            Some(Interest::All) => true,
+            Some(Interest::Names(names)) => names.contains(name),
+            None => false,
+        }
+    };
+    is_change(event.kind) && (event.paths.is_empty() || event.paths.iter().any(matters))
 }
 
 /// Reading is no change. Our own reading would wake us for ever.
@@ -99,10 +146,9 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// The directories in which something happens when what `path` names changes: that of every symbolic link on the
-/// way, that of the file itself, and `path` if it is a directory.
-fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+/// Adds where something happens when what `path` names changes: every symbolic link on the way, the file itself, and all
+/// that `path` holds if it is a directory.
+fn add_interests(path: &Path, interests: &mut Interests) {
     let mut rest: Vec<OsString> = reversed(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let mut here = PathBuf::from("/");
     let mut links = 0;
@@ -115,7 +161,7 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
         match fs::read_link(&entry) {
             Ok(target) if links < LINKS_MAX => {
                 links += 1;
-                found.insert(here.clone());
+                add_name(interests, &here, name);
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
@@ -124,17 +170,26 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
             _ => {
                 // Missing, a file or a directory. What is missing is noticed when it appears in here.
                 if rest.is_empty() || !entry.exists() {
-                    found.insert(here.clone());
+                    add_name(interests, &here, name);
                 }
                 here = entry;
             }
         }
-        if rest.is_empty() && here.is_dir() {
-            found.insert(here.clone());
-        }
     }
-    found.retain(|directory| directory.is_dir());
-    found
+    if here.is_dir() {
+        interests.insert(here, Interest::All);
+    }
+}
+
+fn add_name(interests: &mut Interests, directory: &Path, name: OsString) {
+    // What lies below something missing or below a file cannot be watched.
+    if !directory.is_dir() {
+        return;
+    }
+    let interest = interests.entry(directory.to_owned()).or_insert_with(|| Interest::Names(BTreeSet::new()));
+    if let Interest::Names(names) = interest {
+        names.insert(name);
+    }
 }
 
 fn reversed(path: &Path) -> Vec<OsString> {
@@ -174,24 +229,67 @@ mod tests {
         (dir, root)
     }
 
+    fn interests(path: &Path) -> Vec<(PathBuf, String)> {
+        let mut found = Interests::new();
+        add_interests(path, &mut found);
+        let text = |interest: Interest| match interest {
+            Interest::All => "*".to_owned(),
+            Interest::Names(names) => names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(" "),
+        };
+        found.into_iter().map(|(directory, interest)| (directory, text(interest))).collect()
+    }
+
     #[test]
-    fn every_directory_on_the_way_is_watched() {
+    fn everything_on_the_way_is_watched() {
         let (_dir, root) = secret_volume();
-        assert_eq!(directories(&root.join("tls.pem")), BTreeSet::from([root.clone(), root.join("..first")]));
-        assert_eq!(directories(&root.join("..first")), BTreeSet::from([root.clone(), root.join("..first")]));
-        symlink(&root, root.join("..first/up")).unwrap();
-        let far = directories(&root.join("..first/up/tls.pem"));
-        assert_eq!(far, BTreeSet::from([root.clone(), root.join("..first")]));
+        let first = root.join("..first");
+        let all = |text: &str| vec![(root.clone(), "..data tls.pem".to_owned()), (first.clone(), text.to_owned())];
+        assert_eq!(interests(&root.join("tls.pem")), all("tls.pem"));
+        let directory = vec![(root.clone(), "..first".to_owned()), (first.clone(), "*".to_owned())];
+        assert_eq!(interests(&first), directory);
+        symlink(&root, first.join("up")).unwrap();
+        assert_eq!(interests(&first.join("up/tls.pem")), all("tls.pem up"));
     }
 
     #[test]
     fn what_is_missing_is_waited_for_and_loops_end() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        assert_eq!(directories(&root.join("no/such/file")), BTreeSet::from([root.clone()]));
+        assert_eq!(interests(&root.join("no/such/file")), [(root.clone(), "no".to_owned())]);
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        assert_eq!(directories(&root.join("a")), BTreeSet::from([root]));
+        assert_eq!(interests(&root.join("a")), [(root, "a b".to_owned())]);
+    }
+
+    #[test]
+    fn neighbours_do_not_matter() {
+        let (_dir, root) = secret_volume();
+        let mut known = Interests::new();
+        add_interests(&root.join("tls.pem"), &mut known);
+        let event = |path: PathBuf| notify::Event::new(EventKind::Any).add_path(path);
+        assert!(concerns(&event(root.join("tls.pem")), &known));
+        assert!(concerns(&event(root.join("..data")), &known));
+        assert!(concerns(&event(root.clone()), &known));
+        assert!(!concerns(&event(root.join("access.json")), &known));
+        add_interests(&root, &mut known);
+        assert!(concerns(&event(root.join("new.pem")), &known));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.rego");
+        fs::write(&path, "0").unwrap();
+        let mut watch = Watch::new();
+        watch.set(std::slice::from_ref(&path));
+        fs::write(&path, "1").unwrap();
+        // Given up again and again within the wait for quiet, as by a loop that has other things to do.
+        let give_up = DEBOUNCE / 10;
+        let mut attempts = 0;
+        while tokio::time::timeout(give_up, watch.changed()).await.is_err() {
+            attempts += 1;
+            assert!(attempts < 1000, "the change was lost");
+        }
     }
 
     #[test]

@@ -4,14 +4,12 @@
 //! received and replays them into a [`ServerSession`](crate::ServerSession), as the acceptor only leads to a
 //! type that costs twice the memory per connection.
 
-use std::io::Read;
-
 use rustls::server::Acceptor;
 
 use crate::failure::{HandshakeFailure, HandshakeReason, fatal_alert};
 
-/// Most bytes read while waiting for a whole ClientHello, which is as far as rustls would go. Post-quantum
-/// key shares and many extensions come to some 2 KiB.
+/// Most bytes that a ClientHello and its records may take. rustls enforces it by the size of its buffer.
+/// Post-quantum key shares and many extensions come to some 2 KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024 - 1;
 
 /// What of a ClientHello decides about the virtual host.
@@ -29,13 +27,12 @@ pub struct HelloReader {
     acceptor: Box<Acceptor>,
     /// The first bytes, kept until they tell TLS from HTTP.
     start: Vec<u8>,
-    bytes_read: usize,
 }
 
 impl HelloReader {
     /// Waits for a ClientHello of at most [`CLIENT_HELLO_BYTES_MAX`] bytes.
     pub fn new() -> Self {
-        Self { acceptor: Box::new(Acceptor::default()), start: Vec::new(), bytes_read: 0 }
+        Self { acceptor: Box::new(Acceptor::default()), start: Vec::new() }
     }
 
     /// Takes the bytes that arrived since the last call. `None` means that more are needed.
@@ -61,17 +58,11 @@ impl HelloReader {
 
     fn feed_tls(&mut self, mut bytes: &[u8]) -> Result<Option<ClientHello>, Box<HandshakeFailure>> {
         while !bytes.is_empty() {
-            let room = CLIENT_HELLO_BYTES_MAX - self.bytes_read;
-            let taken = match self.acceptor.read_tls(&mut bytes.take(room as u64)) {
-                Ok(0) | Err(_) => {
-                    return Err(malformed(&format!(
-                        "the ClientHello is larger than {CLIENT_HELLO_BYTES_MAX} bytes"
-                    )));
-                }
-                Ok(taken) => taken,
-            };
-            bytes = &bytes[taken..];
-            self.bytes_read += taken;
+            // Advances `bytes`. The acceptor refuses more than it is willing to keep.
+            if !matches!(self.acceptor.read_tls(&mut bytes), Ok(1..)) {
+                let message = format!("the ClientHello does not end within {CLIENT_HELLO_BYTES_MAX} bytes");
+                return Err(malformed(&message));
+            }
             match self.acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
@@ -101,7 +92,7 @@ impl Default for HelloReader {
 
 impl std::fmt::Debug for HelloReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HelloReader").field("bytes_read", &self.bytes_read).finish_non_exhaustive()
+        f.debug_struct("HelloReader").finish_non_exhaustive()
     }
 }
 

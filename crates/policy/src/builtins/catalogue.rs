@@ -145,7 +145,6 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     pure("urlquery.encode_object", 1),
     pure("uuid.parse", 1),
     impure("uuid.rfc4122", 1),
-    pure("walk", 1),
 ];
 
 const REFUSED: &[(&str, &str)] = &[
@@ -165,6 +164,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("crypto.*", "not available yet; claims of the client certificate are in `input.client`"),
     ("io.jwt.*", "not available yet"),
     ("net.cidr_*", "not available yet; use `net.cidr_contains`"),
+    ("walk", "not available; name the fields, or iterate over one level with `some key, value in`"),
     ("graph.*", "not available"),
     ("graphql.*", "not available"),
     ("providers.*", "not available"),

@@ -16,7 +16,7 @@ const PATTERN_BYTES_MAX: usize = 4096;
 
 /// Largest compiled pattern in bytes. Bounds the time to compile what a request may bring along; addresses, host names,
 /// UUIDs and the like take a tenth.
-const COMPILED_BYTES_MAX: usize = 100 * 1024;
+const COMPILED_BYTES_MAX: usize = 256 * 1024;
 
 /// Deepest nesting of groups.
 const NESTING_MAX: u32 = 50;
@@ -131,6 +131,14 @@ fn compile(pattern: &str) -> Result<Regex, CallError> {
         })
 }
 
+/// What stands before, as far as a repetition behind it is concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Item {
+    Repetition,
+    LazyRepetition,
+    Other,
+}
+
 /// From Go's syntax to that of the `regex` crate. What neither understands passes through and is refused there.
 struct Translation<'p> {
     rest: &'p str,
@@ -140,14 +148,35 @@ struct Translation<'p> {
 impl<'p> Translation<'p> {
     fn of(pattern: &'p str) -> Result<String, &'static str> {
         let mut translation = Self { rest: pattern, out: String::with_capacity(pattern.len() + 16) };
+        let mut before = Item::Other;
         while let Some(character) = translation.next() {
+            let mut item = Item::Other;
             match character {
                 '\\' => translation.escape()?,
                 '[' => translation.class()?,
-                '{' => translation.braces(),
                 '(' => translation.group()?,
+                '{' if translation.is_repetition() => {
+                    item = Item::Repetition;
+                    translation.out.push('{');
+                    while !translation.out.ends_with('}') {
+                        let next = translation.next().ok_or("`{` is not closed")?;
+                        translation.out.push(next);
+                    }
+                }
+                '{' => translation.out.push_str(r"\{"),
+                '?' if before == Item::Repetition => translation.out.push('?'),
+                '*' | '+' | '?' => {
+                    item = Item::Repetition;
+                    translation.out.push(character);
+                }
                 character => translation.out.push(character),
             }
+            // Go: operators of repetition do not stack; only a single `?` may follow one.
+            if before != Item::Other && item == Item::Repetition {
+                return Err("repetition of a repetition");
+            }
+            let lazy = before == Item::Repetition && character == '?';
+            before = if lazy { Item::LazyRepetition } else { item };
         }
         Ok(translation.out)
     }
@@ -220,8 +249,8 @@ impl<'p> Translation<'p> {
         loop {
             match self.next().ok_or("`[` is not closed")? {
                 ']' if !first => break,
-                '[' if self.rest.starts_with(':') && self.rest.contains(":]") => {
-                    let end = self.rest.find(":]").map_or(0, |end| end + 2);
+                '[' if self.rest.strip_prefix(':').is_some_and(|name| name.contains(":]")) => {
+                    let end = self.rest[1..].find(":]").map_or(0, |end| end + 3);
                     self.out.push('[');
                     self.out.push_str(&self.rest[..end]);
                     self.rest = &self.rest[end..];
@@ -255,13 +284,12 @@ impl<'p> Translation<'p> {
     }
 
     /// Behind `{`: a repetition is `{n}`, `{n,}` or `{n,m}`, all else are characters.
-    fn braces(&mut self) {
-        let repetition = self.rest.split_once('}').is_some_and(|(counts, _)| {
+    fn is_repetition(&self) -> bool {
+        self.rest.split_once('}').is_some_and(|(counts, _)| {
             let (from, to) = counts.split_once(',').unwrap_or((counts, "0"));
             let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
             !from.is_empty() && digits(from) && digits(to)
-        });
-        self.out.push_str(if repetition { "{" } else { r"\{" });
+        })
     }
 
     /// Behind `(`: flags are those of Go.

@@ -124,7 +124,7 @@ impl Walk<'_, '_> {
         let names: Vec<String> = nodes.map(|node| dotted(&self.graph.nodes[node].path)).collect();
         let Node { at, .. } = &self.graph.nodes[back_to];
         let problem = Problem::error(at, format!("recursion: {}", names.join(" -> ")));
-        self.problems.push(problem.help("a rule must not depend on itself; walk nested values with `walk`"));
+        self.problems.push(problem.help("a rule must not depend on itself, not even through others"));
     }
 }
 

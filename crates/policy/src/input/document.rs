@@ -58,6 +58,7 @@ impl Parts {
     }
 
     /// Everything: the whole documented input.
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self {
         headers: true,
         headers_all: true,

@@ -54,6 +54,39 @@ fn nothing_is_known_before_the_handshake_is_complete() {
 }
 
 #[test]
+fn a_chain_without_its_proof_is_no_identity() {
+    let pki = Pki::new();
+    let mut config = pki.client_config(Some(&pki.client("alice")));
+    // So that Certificate, CertificateVerify and Finished arrive in records of their own.
+    config.max_fragment_size = Some(64);
+    let mut pair = Pair::new(&pki.worker(ClientAuthMode::Required), config);
+    let mut outgoing = Vec::new();
+    let mut admitted_but_not_proven = 0;
+    while pair.session.is_handshaking() {
+        let mut flight = Vec::new();
+        while pair.client.wants_write() {
+            pair.client.write_tls(&mut flight).unwrap();
+        }
+        for byte in flight {
+            pair.incoming.push(byte);
+            pair.process(&mut outgoing).unwrap();
+            if pair.session.is_handshaking() {
+                assert!(pair.session.peer_identity().is_none() && pair.session.peer_chain().is_none());
+                admitted_but_not_proven += u32::from(pair.session.admitted.is_some());
+            }
+        }
+        pair.deliver(&std::mem::take(&mut outgoing));
+    }
+    assert!(admitted_but_not_proven > 0);
+    assert_eq!(pair.session.peer_identity().unwrap().common_names(), ["alice"]);
+    // Nor has a session any that has failed.
+    pair.incoming = vec![23, 3, 3, 0, 30];
+    pair.incoming.extend([0; 30]);
+    assert!(pair.process(&mut outgoing).is_err());
+    assert!(pair.session.peer_identity().is_none());
+}
+
+#[test]
 fn clients_with_keys_of_every_kind_are_admitted() {
     let pki = Pki::new();
     let worker = pki.worker(ClientAuthMode::Required);

@@ -68,12 +68,18 @@ fn a_ca_without_key_usage_is_not_restricted() {
 
 #[test]
 fn an_unreadable_decisive_extension_is_not_taken_for_an_absent_one() {
-    let odd = Ca::root_with("Odd", |p| {
-        p.key_usages.clear();
-        p.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![0x30, 0x00]));
-    });
-    let error = TrustBundle::from_pem("partners", &[source("a.pem", &[odd.pem()])], at(NOW)).unwrap_err();
-    assert_eq!(error, TrustError::Empty { name: "partners".to_owned(), quarantined: 1 });
+    let good = Ca::root("Good");
+    for (number, name) in [(15, "2.5.29.15"), (19, "2.5.29.19")] {
+        let odd = Ca::root_with("Odd", |p| {
+            p.key_usages.clear();
+            p.is_ca = IsCa::NoCa;
+            p.custom_extensions
+                .push(CustomExtension::from_oid_content(&[2, 5, 29, number], vec![0x02, 0x00]));
+        });
+        let (_, quarantined) = build(&[source("a.pem", &[good.pem(), odd.pem()])]);
+        let QuarantineReason::Unparsable(detail) = &quarantined[0].reason else { panic!("{quarantined:?}") };
+        assert!(detail.contains(name), "{detail}");
+    }
 }
 
 #[test]
