@@ -1,2 +1,69 @@
-//! Load harness.
-fn main() {}
+//! `ringward-load`: load for gateways that ask their clients for certificates.
+//!
+//! A closed loop: each connection sends its next request when it has the whole answer to the last one, so a slow target
+//! slows the load down. Every status and every body length is checked, and one wrong answer makes the run fail. Nothing
+//! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
+//!
+//! Only the command line is in here. `args` judges it, `modes` makes the load with the connections of `client`, `report`
+//! shows what came of it.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod args;
+mod chunked;
+mod client;
+mod failure;
+mod modes;
+mod record;
+mod report;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::args::{Plan, PlanError, RunArguments};
+use crate::report::Report;
+
+/// Load for gateways that ask their clients for certificates: a closed loop, every answer checked.
+#[derive(Debug, Parser)]
+#[command(name = "ringward-load", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make load, check every answer, and say how long they took.
+    ///
+    /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
+    Run(Box<RunArguments>),
+}
+
+fn main() -> ExitCode {
+    let Command::Run(arguments) = Arguments::parse().command;
+    let report = match begin(&arguments) {
+        Ok(report) => report,
+        Err(error) => {
+            // Nobody is left to be told if standard error is closed.
+            let _ = writeln!(io::stderr(), "ringward-load: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let text = if arguments.json { report.to_json() } else { report.to_text() };
+    if writeln!(io::stdout(), "{}", text.trim_end()).is_err() || !report.is_right() {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
+    let plan = Plan::new(arguments)?;
+    // One thread: what several could not do better is to keep the figures of one core's worth of clients exact.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PlanError::Runtime)?;
+    Ok(tokio::task::LocalSet::new().block_on(&runtime, modes::run(plan)))
+}

@@ -4,13 +4,16 @@
 //! the exact version pin answers: an update has to compile here, and a kind of expression that is unknown does not.
 
 use regorus::Rc;
-pub(crate) use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
+pub(crate) use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
 
 use crate::problem::Place;
 
-/// Where a span begins.
+/// Where a span begins. Line and column of the span itself are those of the last token of a reference or call.
 pub(crate) fn place(span: &Span) -> Place {
-    Place::new(span.source.file(), span.line, span.col)
+    let before = span.source.contents().get(..span.start as usize).unwrap_or("");
+    let line = before.rsplit('\n').next().unwrap_or("");
+    let lines = before.bytes().filter(|byte| *byte == b'\n').count();
+    Place::new(span.source.file(), lines as u32 + 1, line.chars().count() as u32 + 1)
 }
 
 /// A walk over rules that sees every expression, in source order. A method that is overridden decides itself

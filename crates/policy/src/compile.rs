@@ -117,6 +117,11 @@ impl Prepared {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
     pub(crate) fn policy(&self, set: &PolicySet) -> RegoPolicy {
         RegoPolicy::new(self.engine.clone(), Parts::of(&self.reads), set)
     }

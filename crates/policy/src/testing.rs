@@ -39,7 +39,7 @@ pub(crate) fn find(rules: &Rules<'_>) -> Vec<Found> {
     for definition in &rules.definitions {
         let is_test = definition.path.last().is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"));
         if is_test && definition.kind == Kind::Complete {
-            found.push(Found { name: dotted(&definition.path), at: definition.at.clone() });
+            found.push(Found { name: dotted(&definition.path), at: definition.place() });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -114,8 +114,7 @@ impl Connection {
     async fn wait(&mut self, limits: &Limits) -> Result<(), ReadError> {
         self.downstream.deadline.set(self.standing.patience(limits.idle_timeout), Shut::Read);
         self.standing.live().idle();
-        self.downstream.park().await;
-        self.downstream.fill().await
+        self.downstream.wait().await
     }
 
     /// Reads a request's head to its end. Its bytes are used up.

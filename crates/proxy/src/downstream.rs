@@ -7,7 +7,7 @@ use std::{cell::RefCell, io, mem, rc::Rc};
 
 use ringward_tls::{ServerSession, SessionError};
 
-use crate::io::{BufferPool, Deadline, LARGE, ReadHalf, SMALL, Shut, Stream, WriteHalf};
+use crate::io::{BufferPool, Deadline, LARGE, ReadHalf, SMALL, Shut, Stream, WriteHalf, is_called_off};
 
 /// A TLS connection to a client.
 pub(crate) struct Downstream {
@@ -17,6 +17,18 @@ pub(crate) struct Downstream {
     tls: RefCell<Tls>,
     input: Input,
     buffers: Rc<BufferPool>,
+    pace: Pace,
+}
+
+/// How the client has been sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nothing yet. The first request follows the handshake at once and says nothing about a second one.
+    New,
+    /// With pauses.
+    Slow,
+    /// Without.
+    Busy,
 }
 
 struct Tls {
@@ -59,7 +71,8 @@ impl Downstream {
         buffers: Rc<BufferPool>,
     ) -> Downstream {
         let input = Input { raw, ..Input::default() };
-        Downstream { deadline, stream, tls: RefCell::new(Tls { session, outgoing: Vec::new() }), input, buffers }
+        let tls = RefCell::new(Tls { session, outgoing: Vec::new() });
+        Downstream { deadline, stream, tls, input, buffers, pace: Pace::New }
     }
 
     /// Runs the handshake to its end.
@@ -117,11 +130,38 @@ impl Downstream {
         }
     }
 
-    /// Waits for the first byte of something, holding no buffer.
-    pub(crate) async fn park(&mut self) {
+    /// Waits for the first byte of something.
+    ///
+    /// A client that did not pause long between its last two requests probably will not now, so its connection waits with a
+    /// read in flight, which saves an operation. Any other one waits for readiness and holds no buffer, and so does a busy one
+    /// that has come to rest.
+    ///
+    /// # Errors
+    /// As [`Downstream::fill`].
+    pub(crate) async fn wait(&mut self) -> Result<(), ReadError> {
         self.release();
-        if self.input.raw.is_empty() {
+        let began = self.deadline.now();
+        if self.input.raw.is_empty() && !(self.pace == Pace::Busy && self.read_briefly().await?) {
             self.stream.readable().await;
+        }
+        let filled = self.fill().await;
+        let waited = self.deadline.now() - began;
+        self.pace = if self.pace != Pace::New && waited < BUSY_MILLIS { Pace::Busy } else { Pace::Slow };
+        filled
+    }
+
+    /// Whether something arrived soon.
+    async fn read_briefly(&mut self) -> Result<bool, ReadError> {
+        let (result, raw) = self.stream.read.read_briefly(self.buffers.small(), &self.deadline, BUSY_MILLIS).await;
+        self.input.raw = raw;
+        match result {
+            Ok(0) => Err(ReadError::Closed),
+            Ok(_) => Ok(true),
+            Err(error) if is_called_off(&error) => {
+                self.release();
+                Ok(false)
+            }
+            Err(error) => Err(ReadError::Io(error)),
         }
     }
 
@@ -334,6 +374,8 @@ impl Writer<'_> {
 const ROOM_MIN: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
+/// A shorter pause than this between two requests is none.
+const BUSY_MILLIS: u64 = 250;
 /// How long the goodbye may take.
 const CLOSE_MILLIS: u64 = 1000;
 /// How long a client may go on sending after its connection was ended.

@@ -39,7 +39,11 @@ impl Admin {
     ///
     /// # Errors
     /// If the runtime cannot watch the socket.
-    pub(crate) fn new(socket: std::net::TcpListener, exporter: Arc<Exporter>, health: Health) -> io::Result<Admin> {
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        exporter: Arc<Exporter>,
+        health: Health,
+    ) -> io::Result<Admin> {
         let pages = Arc::new(Pages { exporter, health, rendering: Semaphore::new(1) });
         Ok(Admin { listener: TcpListener::from_std(socket)?, pages })
     }
@@ -88,7 +92,10 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, pages: Arc<Pages>
 
 async fn answer(request: &Request<Incoming>, pages: Arc<Pages>) -> Response<Full<Bytes>> {
     if !matches!(request.uri().path(), METRICS | HEALTHZ | READYZ) {
-        return text(StatusCode::NOT_FOUND, format!("no such page; there are {METRICS}, {HEALTHZ} and {READYZ}\n"));
+        return text(
+            StatusCode::NOT_FOUND,
+            format!("no such page; there are {METRICS}, {HEALTHZ} and {READYZ}\n"),
+        );
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");

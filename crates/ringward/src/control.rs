@@ -24,6 +24,7 @@ pub(crate) struct ControlPlane {
     pub(crate) reloader: Reloader,
     pub(crate) admin: Option<Admin>,
     pub(crate) watch: Watch,
+    pub(crate) signals: Signals,
     /// Told to stop by this process itself.
     pub(crate) stop: Arc<Notify>,
 }
@@ -35,7 +36,8 @@ struct Reload {
     insist: bool,
 }
 
-struct Signals {
+/// The signals that we act on instead of dying of them.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
@@ -55,7 +57,6 @@ impl ControlPlane {
     /// # Errors
     /// If a worker died and cannot be started again.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        let mut signals = Signals::new()?;
         let mut admin = tokio::spawn(serve_admin(self.admin.take()));
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +69,7 @@ impl ControlPlane {
             let running = self.control.phase() == Phase::Running;
             tokio::select! {
                 ended = self.workers.ended() => self.worker_ended(ended)?,
-                asked = signals.next() => match (asked, &mut reload) {
+                asked = self.signals.next() => match (asked, &mut reload) {
                     (Asked::Stop, _) => deadline = Some(self.stop_further()),
                     (Asked::Reload, _) if !running => {}
                     (Asked::Reload, Some(reload)) => (reload.insist, reload_again) = (true, true),
@@ -155,8 +156,14 @@ impl ControlPlane {
 }
 
 impl Signals {
-    fn new() -> Result<Signals, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")));
+    /// Listens from now on. To be called within a runtime.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn new() -> Result<Signals, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))
+        };
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

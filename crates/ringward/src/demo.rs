@@ -81,13 +81,15 @@ impl Stage {
         let dir = dir.map_err(|error| format!("cannot make a temporary directory: {error}"))?;
         let names: Vec<String> = pki::SERVER_NAMES.iter().map(|name| (*name).to_owned()).collect();
         let pki = pki::create(&dir.path().join("pki"), &names).map_err(|error| error.to_string())?;
-        let upstream = upstream::start().map_err(|error| format!("cannot start the demo upstream: {error}"))?;
+        let upstream =
+            upstream::start().map_err(|error| format!("cannot start the demo upstream: {error}"))?;
         let (config, access_log) = (dir.path().join("ringward.toml"), dir.path().join("access.json"));
         let write = |path: PathBuf, text: &str| {
             fs::write(&path, text).map_err(|error| format!("cannot write `{}`: {error}", path.display()))
         };
         let policies = dir.path().join("policies");
-        fs::create_dir(&policies).map_err(|error| format!("cannot make `{}`: {error}", policies.display()))?;
+        fs::create_dir(&policies)
+            .map_err(|error| format!("cannot make `{}`: {error}", policies.display()))?;
         for (name, text) in POLICIES {
             write(policies.join(name), text)?;
         }
@@ -100,8 +102,15 @@ impl Stage {
     fn show(&self, outline: &Outline, once: bool) -> bool {
         let Some((_, address)) = outline.listeners.first() else { return false };
         let plural = if outline.workers == 1 { "" } else { "s" };
-        say(format_args!("ringward demo: {} worker{plural} on {}\n", outline.workers, outline.driver.as_str()));
-        let as_expected = SCENES.iter().fold(true, |so_far, scene| self.play(scene, *address) && so_far);
+        say(format_args!(
+            "ringward demo: {} worker{plural} on {}\n",
+            outline.workers,
+            outline.driver.as_str()
+        ));
+        let mut as_expected = true;
+        for scene in SCENES {
+            as_expected &= self.play(scene, *address);
+        }
         if !once {
             say(self.suggestions(*address, outline.admin));
         }
@@ -170,7 +179,11 @@ impl Stage {
             let _ = writeln!(text, "  metrics        http://{admin}/metrics   /healthz   /readyz");
         }
         let policy = self.dir.path().join("policies").join(POLICIES[0].0);
-        let _ = writeln!(text, "  policy         {}   (edit it: the next request is decided by it)", policy.display());
+        let _ = writeln!(
+            text,
+            "  policy         {}   (edit it: the next request is decided by it)",
+            policy.display()
+        );
         let _ = writeln!(text, "  configuration  {}", self.config.display());
         let _ = write!(text, "  access log     {}", self.access_log.display());
         text

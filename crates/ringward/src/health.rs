@@ -53,7 +53,9 @@ fn judge(beats: &[(String, f64)], workers: usize, now_unix: f64) -> Result<(), S
     }
     let silent = beats.iter().find(|(_, beat_unix)| now_unix - beat_unix > SILENCE_SECONDS_MAX);
     match silent {
-        Some((worker, beat_unix)) => Err(format!("worker {worker} has been silent for {:.0} s", now_unix - beat_unix)),
+        Some((worker, beat_unix)) => {
+            Err(format!("worker {worker} has been silent for {:.0} s", now_unix - beat_unix))
+        }
         None => Ok(()),
     }
 }
@@ -92,7 +94,12 @@ mod tests {
         registry.shard(0).heartbeat(1_500, 1);
         registry.shard(11).heartbeat(2_000, 1);
         let build = BuildInfo { version: "0", revision: "0" };
-        let exporter = Exporter::new(registry, Arc::new(ControlMetrics::default()), Arc::new(LogStats::default()), build);
+        let exporter = Exporter::new(
+            registry,
+            Arc::new(ControlMetrics::default()),
+            Arc::new(LogStats::default()),
+            build,
+        );
         let mut beats = heartbeats(&exporter.render());
         beats.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(beats, [("0".to_owned(), 1.5), ("11".to_owned(), 2.0)]);

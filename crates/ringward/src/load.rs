@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringward_config::{
-    Certificate, Config, Diagnostic, Diagnostics, FileKind, Host, HostPattern, Listener, Location, NamedPath, Severity,
-    Trust,
+    Certificate, Config, Diagnostic, Diagnostics, FileKind, Host, HostPattern, Listener, Location, NamedPath,
+    Severity, Trust,
 };
 use ringward_proxy::Materials;
 use ringward_tls::{Credential, CredentialOptions, CredentialSource, TrustBundle};
@@ -52,7 +52,11 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     files.read(path, FileKind::Configuration);
     let content = files.content(path, FileKind::Configuration).map_err(|error| whole_file(path, &error))?;
     let source = str::from_utf8(content).map_err(|error| {
-        Diagnostic::whole_file(path, format!("is not UTF-8 text ({error})"), Some("save it as UTF-8".to_owned()))
+        Diagnostic::whole_file(
+            path,
+            format!("is not UTF-8 text ({error})"),
+            Some("save it as UTF-8".to_owned()),
+        )
     })?;
     let config = ringward_config::parse(source, path)?;
     for named in config.files() {
@@ -63,7 +67,9 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
 
 fn whole_file(path: &Path, error: &FileError) -> Diagnostic {
     let help = match error {
-        FileError::Unreadable { missing: true, .. } => Some("name the configuration file with `-c FILE`".to_owned()),
+        FileError::Unreadable { missing: true, .. } => {
+            Some("name the configuration file with `-c FILE`".to_owned())
+        }
         other => other.help(),
     };
     Diagnostic::whole_file(path, error.to_string(), help)
@@ -106,7 +112,12 @@ impl Gathered {
             materials.policies.insert(name.clone(), policy.compiled.clone());
         }
         let mut found = report.found;
-        found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        // In the order of the configuration, then of the policies.
+        let key = |problem: &Diagnostic| {
+            let elsewhere = *problem.file != *config.file();
+            (elsewhere, problem.file.clone(), problem.line, problem.column)
+        };
+        found.sort_by_cached_key(key);
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             let mut all = Diagnostics::new();
             all.extend(found);
@@ -135,8 +146,13 @@ impl Loaded {
 
     /// When the first CA of each trust bundle expires, in seconds since 1970, by the bundle's name.
     pub(crate) fn trust_expiries(&self) -> Vec<(String, i64)> {
-        let soonest = |bundle: &TrustBundle| bundle.anchors().iter().map(|anchor| anchor.not_after_unix).min();
-        self.materials.trust.iter().filter_map(|(name, bundle)| Some((name.clone(), soonest(bundle)?))).collect()
+        let soonest =
+            |bundle: &TrustBundle| bundle.anchors().iter().map(|anchor| anchor.not_after_unix).min();
+        self.materials
+            .trust
+            .iter()
+            .filter_map(|(name, bundle)| Some((name.clone(), soonest(bundle)?)))
+            .collect()
     }
 }
 
@@ -174,7 +190,8 @@ fn credential(host: &Host, files: &Files, report: &mut Report<'_>) -> Option<Cre
     let mut content = |named: &NamedPath, kind| {
         files.content(&named.path, kind).inspect_err(|error| report.file(&named.at, error)).ok()
     };
-    let (chain_pem, key_pem) = (content(chain, FileKind::CertificateChain), content(key, FileKind::PrivateKey));
+    let (chain_pem, key_pem) =
+        (content(chain, FileKind::CertificateChain), content(key, FileKind::PrivateKey));
     let (chain_pem, key_pem) = (chain_pem?, key_pem?);
     let source = CredentialSource { chain_file: &chain.path, chain_pem, key_file: &key.path, key_pem };
     let options = CredentialOptions { allow_expired: host.danger_allow_expired_certificate };
@@ -228,6 +245,15 @@ fn trust_bundle(trust: &Trust, files: &Files, report: &mut Report<'_>) -> Option
             report.error(at, error.to_string(), None);
             None
         }
+        Ok((bundle, _)) if is_of_the_public_web(&bundle) => {
+            let shown: Vec<&str> = bundle.anchors().iter().map(|anchor| anchor.subject.as_str()).collect();
+            let message =
+                format!("trust bundle `{}` holds CAs of the public web: {}", trust.name, list(&shown));
+            let help =
+                "they sign for everybody, so everybody would be trusted: keep the CAs of your clients only";
+            report.error(at, message, Some(help.to_owned()));
+            None
+        }
         Ok((bundle, quarantined)) => {
             for certificate in &quarantined {
                 report.warning(at, format!("left out of trust bundle `{}`: {certificate}", trust.name));
@@ -240,9 +266,18 @@ fn trust_bundle(trust: &Trust, files: &Files, report: &mut Report<'_>) -> Option
     }
 }
 
+/// Whether a bundle looks like the one that systems and browsers ship, under whatever name it is kept here. Told by a few
+/// roots that every such bundle has; one of them alone may be there for a reason.
+fn is_of_the_public_web(bundle: &TrustBundle) -> bool {
+    let known =
+        |root: &&&str| bundle.anchors().iter().any(|anchor| anchor.subject.contains(&format!("CN={root}")));
+    WEB_ROOTS.iter().filter(known).count() > 1
+}
+
 /// `a`, `b` and 3 more.
 fn list(names: &[impl AsRef<str>]) -> String {
-    let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+    let shown: Vec<String> =
+        names.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -250,3 +285,13 @@ fn list(names: &[impl AsRef<str>]) -> String {
 }
 
 const NAMES_SHOWN: usize = 5;
+/// Long-lived roots of different organisations.
+const WEB_ROOTS: &[&str] = &[
+    "Amazon Root CA 1",
+    "DigiCert Global Root G2",
+    "GlobalSign Root CA",
+    "GTS Root R1",
+    "ISRG Root X1",
+    "Microsoft RSA Root Certificate Authority 2017",
+    "USERTrust RSA Certification Authority",
+];

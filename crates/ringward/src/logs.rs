@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use ringward_config::{AccessLog, Level};
 use ringward_telemetry::{
-    HandshakeLineRate, LogOpenError, LogOutput, LogStats, LogTarget, LogThread, LogWriter, RecordReceiver, Registry,
+    HandshakeLineRate, LogOpenError, LogOutput, LogStats, LogTarget, LogThread, LogWriter, RecordReceiver,
+    Registry,
 };
 
 /// Starts the lifecycle log of this process. Does nothing if there is one already, as under `ringward demo`.
 pub(crate) fn init(level: Level) {
-    let builder =
-        tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_max_level(tracing_level(level));
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_max_level(tracing_level(level));
     let started = if io::stderr().is_terminal() {
         builder.try_init()
     } else {

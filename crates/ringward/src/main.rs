@@ -76,10 +76,7 @@ enum Command {
     Pki(Pki),
     /// Check a policy that is given on standard input, as a child process of `run` and `check`.
     #[command(name = policy_child::SUBCOMMAND, hide = true)]
-    PolicyCheckChild {
-        cpu_seconds: u64,
-        memory_bytes: u64,
-    },
+    PolicyCheckChild { cpu_seconds: u64, memory_bytes: u64 },
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +94,13 @@ enum Pki {
 /// For `--version`.
 fn version_line() -> &'static str {
     static LINE: LazyLock<String> = LazyLock::new(|| {
-        format!("{} (revision {}, {}, {})", version::VERSION, version::REVISION, version::ARCHITECTURE, version::PROFILE)
+        format!(
+            "{} (revision {}, {}, {})",
+            version::VERSION,
+            version::REVISION,
+            version::ARCHITECTURE,
+            version::PROFILE
+        )
     });
     &LINE
 }

@@ -9,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -79,7 +79,10 @@ pub(crate) enum PkiError {
 /// # Errors
 /// If any of the files exists, before anything is written; if a name is none; if the file system refuses.
 pub(crate) fn create(dir: &Path, names: &[String]) -> Result<DevPki, PkiError> {
-    let files = |stem: &str| PemFiles { chain: dir.join(format!("{stem}.pem")), key: dir.join(format!("{stem}.key")) };
+    let files = |stem: &str| PemFiles {
+        chain: dir.join(format!("{stem}.pem")),
+        key: dir.join(format!("{stem}.key")),
+    };
     let validity = Validity::from(OffsetDateTime::now_utc());
     let ca = authority("ringward development CA - do not trust", &validity)?;
     let other_ca = authority("ringward development outsider CA - do not trust", &validity)?;
@@ -96,7 +99,8 @@ pub(crate) fn create(dir: &Path, names: &[String]) -> Result<DevPki, PkiError> {
         clients.push(Client { name: profile.name, purpose: profile.purpose, files: files(profile.name) });
     }
 
-    let taken = output.iter().flat_map(|output| [&output.files.chain, &output.files.key]).find(|path| path.exists());
+    let taken =
+        output.iter().flat_map(|output| [&output.files.chain, &output.files.key]).find(|path| path.exists());
     if let Some(path) = taken {
         return Err(PkiError::Exists(path.clone()));
     }
@@ -114,7 +118,10 @@ pub(crate) fn command(dir: &Path, names: &[String]) -> Result<(), Failure> {
         PkiError::Write { .. } => Failure::Runtime(error.to_string()),
         PkiError::Exists(_) | PkiError::Certificate { .. } => Failure::Usage(error.to_string()),
     })?;
-    say(format_args!("For development only: keys lie unprotected beside their CA. Valid until {}.", pki.not_after.date()));
+    say(format_args!(
+        "For development only: keys lie unprotected beside their CA. Valid until {}.",
+        pki.not_after.date()
+    ));
     say(format_args!("  {}  the CA, for `ca` of a [trust.NAME] and for clients", pki.ca.display()));
     say(format_args!("  {} .key  the server, for {}", pki.server.chain.display(), names.join(", ")));
     for client in &pki.clients {
@@ -201,12 +208,12 @@ fn sign(params: CertificateParams, issuer: &Issuer) -> Result<(String, String), 
 
 /// The mode is set when the file is made, so that a key is at no moment readable by others.
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|source| {
-        match source.kind() {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(
+        |source| match source.kind() {
             io::ErrorKind::AlreadyExists => PkiError::Exists(path.to_owned()),
             _ => PkiError::Write { path: path.to_owned(), source },
-        }
-    })?;
+        },
+    )?;
     file.write_all(text.as_bytes()).map_err(|source| PkiError::Write { path: path.to_owned(), source })
 }
 
@@ -290,7 +297,12 @@ mod tests {
         for file in fs::read_dir(dir.path().join("new/pki")).unwrap() {
             let path = file.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
-            assert_eq!(text.contains("PRIVATE KEY"), path.extension().unwrap() == "key", "{}", path.display());
+            assert_eq!(
+                text.contains("PRIVATE KEY"),
+                path.extension().unwrap() == "key",
+                "{}",
+                path.display()
+            );
         }
     }
 

@@ -38,13 +38,15 @@ impl ChildError {
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
             ChildError::Refused(_) => None,
-            ChildError::Exceeded(_) => {
-                Some("look for deeply nested literals, recursion, loops over large ranges and very large data documents")
+            ChildError::Exceeded(_) => Some(
+                "look for deeply nested literals, recursion, loops over large ranges and very large data documents",
+            ),
+            ChildError::Crashed(_) => Some(
+                "deep nesting and recursion overflow the stack; very large data documents exhaust the memory",
+            ),
+            ChildError::Unchecked(_) => {
+                Some("the process needs to be able to start itself again (/proc, process limits)")
             }
-            ChildError::Crashed(_) => {
-                Some("deep nesting and recursion overflow the stack; very large data documents exhaust the memory")
-            }
-            ChildError::Unchecked(_) => Some("the process needs to be able to start itself again (/proc, process limits)"),
         }
     }
 }

@@ -40,9 +40,17 @@ pub(crate) struct Job {
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
-    result: Result<Option<(Box<Loaded>, Box<Snapshot>)>, Diagnostics>,
+    result: Result<Outcome, Diagnostics>,
     /// What to watch from now on, if the configuration could be read.
     pub(crate) watched: Option<Vec<PathBuf>>,
+}
+
+/// What an attempt found that did not fail.
+enum Outcome {
+    /// Everything is as it was.
+    Unchanged,
+    /// Something new, which is good.
+    Ready(Box<Loaded>, Box<Snapshot>),
 }
 
 impl Reloader {
@@ -89,7 +97,7 @@ impl Reloader {
     /// Puts the result of an attempt in force, or says why not. `insist` says it even if it was said before.
     pub(crate) fn finish(&mut self, attempt: Attempt, insist: bool) {
         let outcome = match attempt.result {
-            Ok(None) => {
+            Ok(Outcome::Unchanged) => {
                 if self.failure.take().is_some() {
                     tracing::info!("the configuration is again what runs");
                 } else if insist {
@@ -97,7 +105,7 @@ impl Reloader {
                 }
                 ReloadOutcome::Unchanged
             }
-            Ok(Some((loaded, snapshot))) => {
+            Ok(Outcome::Ready(loaded, snapshot)) => {
                 self.failure = None;
                 self.control.publish(*snapshot);
                 self.adopt(*loaded);
@@ -143,12 +151,12 @@ impl Job {
         };
         let watched = Some(gathered.watched());
         if gathered.digest() == self.digest {
-            return Attempt { result: Ok(None), watched };
+            return Attempt { result: Ok(Outcome::Unchanged), watched };
         }
         let result = gathered.build(&self.policies).and_then(|loaded| {
             refuse_what_needs_a_restart(&self.config, &loaded.config)?;
             let snapshot = snapshot(&loaded, self.generation, &self.registry)?;
-            Ok(Some((Box::new(loaded), Box::new(snapshot))))
+            Ok(Outcome::Ready(Box::new(loaded), Box::new(snapshot)))
         });
         Attempt { result, watched }
     }
@@ -158,14 +166,20 @@ impl Job {
 ///
 /// # Errors
 /// Why the parts do not go together.
-pub(crate) fn snapshot(loaded: &Loaded, generation: u64, registry: &Registry) -> Result<Snapshot, Diagnostics> {
+pub(crate) fn snapshot(
+    loaded: &Loaded,
+    generation: u64,
+    registry: &Registry,
+) -> Result<Snapshot, Diagnostics> {
     Snapshot::build(&loaded.config, &loaded.materials, generation, registry).map_err(|errors| {
         let mut problems = Diagnostics::new();
         problems.extend(errors.iter().map(|error| match error {
             SnapshotError::Tls { at, .. } | SnapshotError::LaxDefault { at, .. } => {
                 loaded.config.diagnostic(Severity::Error, at, error.to_string())
             }
-            SnapshotError::Missing { .. } => Diagnostic::whole_file(loaded.config.file(), error.to_string(), None),
+            SnapshotError::Missing { .. } => {
+                Diagnostic::whole_file(loaded.config.file(), error.to_string(), None)
+            }
         }));
         problems
     })
@@ -222,7 +236,9 @@ fn sockets(config: &Config) -> HashSet<(&str, std::net::SocketAddr, u32)> {
     config
         .listeners
         .iter()
-        .flat_map(|listener| of_listener(listener).into_iter().map(|(addr, backlog)| (listener.name.as_str(), addr, backlog)))
+        .flat_map(|listener| {
+            of_listener(listener).into_iter().map(|(addr, backlog)| (listener.name.as_str(), addr, backlog))
+        })
         .collect()
 }
 

@@ -11,10 +11,12 @@ use ringward_telemetry::{
     BuildInfo, ClosedSets, ControlMetrics, Exporter, Limits, LogStats, LogThread, RecordSender, Registry,
 };
 use ringward_tls::HandshakeReason;
+use rustix::process::{Resource, Rlimit};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::admin::Admin;
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, Signals};
 use crate::failure::Failure;
 use crate::health::Health;
 use crate::load::{self, Loaded};
@@ -36,6 +38,8 @@ pub(crate) struct Server {
     admin: Option<TcpListener>,
     watched: Vec<PathBuf>,
     stop: Arc<Notify>,
+    runtime: Runtime,
+    signals: Signals,
     /// What was taken.
     pub(crate) outline: Outline,
 }
@@ -59,26 +63,31 @@ impl Server {
     /// # Errors
     /// What is wrong with the configuration or the files that it names, a port in use, or no workers.
     pub(crate) fn start(path: &Path) -> Result<Server, Failure> {
+        // First of all: until then a signal that asks for a reload ends the process.
+        let (runtime, signals) = control_runtime()?;
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
         let watched = gathered.watched();
         let loaded = gathered.build(&Default::default()).map_err(Failure::Configuration)?;
         logs::init(loaded.config.log.level);
         let registry = Registry::new(words(), Limits::default());
-        let snapshot = reload::snapshot(&loaded, FIRST_GENERATION, &registry).map_err(Failure::Configuration)?;
+        let snapshot =
+            reload::snapshot(&loaded, FIRST_GENERATION, &registry).map_err(Failure::Configuration)?;
         let workers = workers::count(loaded.config.server.workers);
-        let (admin, opened) = open_sockets(&loaded.config, workers).map_err(Failure::Configuration)?;
+        raise_descriptor_limit(&loaded.config);
+        let Sockets { admin, listeners } =
+            open_sockets(&loaded.config, workers).map_err(Failure::Configuration)?;
         let log_stats = Arc::new(LogStats::default());
         let (queues, log) = start_log(&loaded, workers, &registry, &log_stats)?;
 
         let control = Control::new(snapshot);
         let driver = driver_mode(loaded.config.server.io);
         let mut outline = Outline {
-            listeners: opened.iter().map(|(name, opened)| (name.clone(), opened.address)).collect(),
+            listeners: listeners.iter().map(|(name, opened)| (name.clone(), opened.address)).collect(),
             admin: admin.as_ref().map(|admin| admin.address),
             workers,
             driver: Driver::Epoll,
         };
-        let sockets = per_worker(opened, workers);
+        let sockets = per_worker(listeners, workers);
         let started = Workers::start(control.clone(), registry.clone(), driver, sockets, queues);
         let (workers, driver) = started.map_err(|error| {
             control.advance(Phase::Stopped);
@@ -89,10 +98,21 @@ impl Server {
         let reloader = Reloader::new(path, control.clone(), registry.clone(), metrics.clone(), loaded);
         let admin = admin.and_then(|mut admin| admin.sockets.pop());
         let stop = Arc::new(Notify::new());
-        let server =
-            Server { control, workers, reloader, registry, metrics, log, log_stats, admin, watched, stop, outline };
-        server.announce();
-        Ok(server)
+        Ok(Server {
+            control,
+            workers,
+            reloader,
+            registry,
+            metrics,
+            log,
+            log_stats,
+            admin,
+            watched,
+            stop,
+            runtime,
+            signals,
+            outline,
+        })
     }
 
     /// Ends [`Server::serve`] when notified, as a signal would.
@@ -105,63 +125,93 @@ impl Server {
     /// # Errors
     /// If something broke that cannot be repaired.
     pub(crate) fn serve(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control plane: {error}")))?;
         let build = BuildInfo { version: version::VERSION, revision: version::REVISION };
         let exporter = Arc::new(Exporter::new(self.registry, self.metrics, self.log_stats, build));
         let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
-        let result = runtime.block_on(async {
+        let result = self.runtime.block_on(async {
             let admin = self.admin.map(|socket| Admin::new(socket, exporter, health)).transpose();
-            let admin = admin.map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
+            let admin = admin
+                .map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
             let mut watch = Watch::new();
             watch.set(&self.watched);
+            announce(&self.outline);
             let plane = ControlPlane {
                 control: self.control,
                 workers: self.workers,
                 reloader: self.reloader,
                 admin,
                 watch,
+                signals: self.signals,
                 stop: self.stop,
             };
             plane.run().await
         });
         // A reload under way is of no use any more.
-        runtime.shutdown_background();
+        self.runtime.shutdown_background();
         if !self.log.stop(LOG_GRACE) {
             tracing::warn!("access records were lost: their output did not take them in time");
         }
         tracing::info!("stopped");
         result
     }
+}
 
-    fn announce(&self) {
-        let Outline { listeners, admin, workers, driver } = &self.outline;
-        for (listener, address) in listeners {
-            tracing::info!(listener, %address, "listening");
-        }
-        if let Some(address) = admin {
-            tracing::info!(%address, "admin listening");
-        }
-        tracing::info!(version = version::VERSION, workers, driver = driver.as_str(), "ready");
+fn control_runtime() -> Result<(Runtime, Signals), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::Runtime(format!("cannot start the control plane: {error}")))?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    Ok((runtime, signals))
+}
+
+fn announce(outline: &Outline) {
+    let Outline { listeners, admin, workers, driver } = outline;
+    for (listener, address) in listeners {
+        tracing::info!(listener, %address, "listening");
     }
+    if let Some(address) = admin {
+        tracing::info!(%address, "admin listening");
+    }
+    tracing::info!(version = version::VERSION, workers, driver = driver.as_str(), "ready");
 }
 
 /// The words of closed sets that other crates own.
 fn words() -> ClosedSets {
     // Once per process, and needed until its end.
-    let handshake_reasons = HandshakeReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().leak();
+    let handshake_reasons =
+        HandshakeReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().leak();
     ClosedSets {
         handshake_reasons,
         response_flags: ringward_proxy::FLAGS,
-        upstream_errors: ringward_proxy::FLAGS,
+        upstream_errors: ringward_proxy::UPSTREAM_FLAGS,
+    }
+}
+
+/// All listening sockets of a process.
+struct Sockets {
+    admin: Option<Opened>,
+    /// With the name of their listener.
+    listeners: Vec<(String, Opened)>,
+}
+
+/// Takes as many descriptors as we may: the usual soft limit of 1024 is there for programs that use `select`, and each
+/// connection needs one here and one upstream.
+fn raise_descriptor_limit(config: &Config) {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
+    let connections: usize = config.listeners.iter().map(|listener| listener.limits.connections_max).sum();
+    let wanted = DESCRIPTORS_PER_CONNECTION * connections as u64;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        tracing::warn!(allowed, wanted, "the limit on open files is below what `connections_max` may need");
     }
 }
 
 /// Opens all listening sockets; all that cannot be opened are reported together.
-fn open_sockets(
-    config: &Config,
-    workers: usize,
-) -> Result<(Option<Opened>, Vec<(String, Opened)>), Diagnostics> {
+fn open_sockets(config: &Config, workers: usize) -> Result<Sockets, Diagnostics> {
     let mut problems = Diagnostics::new();
     let all: Vec<SocketAddr> =
         config.listeners.iter().flat_map(|listener| &listener.bind).map(|bind| bind.addr).collect();
@@ -183,7 +233,7 @@ fn open_sockets(
             }
         }
     }
-    if problems.is_empty() { Ok((admin, opened)) } else { Err(problems) }
+    if problems.is_empty() { Ok(Sockets { admin, listeners: opened }) } else { Err(problems) }
 }
 
 /// From sockets by address to sockets by worker.
@@ -206,7 +256,8 @@ fn start_log(
     registry: &Registry,
     stats: &Arc<LogStats>,
 ) -> Result<(Vec<RecordSender>, LogThread), Failure> {
-    let output = logs::open_access(&loaded.config.log.access).map_err(|error| Failure::Usage(error.to_string()))?;
+    let output =
+        logs::open_access(&loaded.config.log.access).map_err(|error| Failure::Usage(error.to_string()))?;
     let (senders, receivers) = workers::queues(workers, loaded.config.log.queue_records);
     let log = logs::start_writer(output, receivers, registry.clone(), stats.clone());
     Ok((senders, log.map_err(|error| Failure::Runtime(format!("cannot start the log writer: {error}")))?))
@@ -221,6 +272,8 @@ fn driver_mode(driver: IoDriver) -> DriverMode {
 }
 
 const FIRST_GENERATION: u64 = 1;
+/// Downstream and upstream.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 const ADMIN_BACKLOG: i32 = 64;
 /// Time for the last access records when the process ends.
 const LOG_GRACE: Duration = Duration::from_secs(5);

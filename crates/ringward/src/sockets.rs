@@ -40,12 +40,16 @@ impl ListenError {
     /// What to do about it.
     pub(crate) fn help(&self) -> &'static str {
         match self.source.kind() {
-            io::ErrorKind::AddrInUse => "another process has this port: end it (`ss -ltnp` names it), or change the port",
+            io::ErrorKind::AddrInUse => {
+                "another process has this port: end it (`ss -ltnp` names it), or change the port"
+            }
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need a permission: `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the systemd unit, \
                  `setcap cap_net_bind_service=+ep` on the binary, or a port above"
             }
-            io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address (`ip address` lists them)",
+            io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has this address (`ip address` lists them)"
+            }
             _ => "check the address and the limits of the process (`ulimit -n`)",
         }
     }
@@ -58,7 +62,8 @@ impl ListenError {
 /// If the address is taken, also by a socket with SO_REUSEPORT, or not ours to take.
 pub(crate) fn open(wanted: Wanted, workers: usize, all: &[SocketAddr]) -> Result<Opened, ListenError> {
     let failed = |source| ListenError { address: wanted.address, source };
-    let ipv4_elsewhere = all.contains(&SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.address.port()));
+    let ipv4_elsewhere =
+        all.contains(&SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.address.port()));
     let dual_stack = wanted.address.ip() == Ipv6Addr::UNSPECIFIED && !ipv4_elsewhere;
     // With SO_REUSEPORT alone a second process of the same user would quietly take its share of the connections, which is
     // what someone gets who starts twice. So the port has to be free for a socket without it first.
@@ -125,7 +130,8 @@ mod tests {
         TcpStream::connect((Ipv4Addr::LOCALHOST, both.address.port())).unwrap();
 
         let v4 = open(any(Ipv4Addr::UNSPECIFIED.into()), 1, &[]).unwrap();
-        let v6 = Wanted { address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.address.port()), backlog: 16 };
+        let v6 =
+            Wanted { address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.address.port()), backlog: 16 };
         assert!(open(v6, 1, &[]).is_err(), "dual stack, and IPv4 is taken");
         open(v6, 1, &[v4.address, v6.address]).unwrap();
     }

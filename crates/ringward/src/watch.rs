@@ -59,7 +59,9 @@ impl Watch {
         let relevant = interests.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error may be a queue that overflowed, so that events are missing.
-            if event.map_or(true, |event| concerns(&event, &relevant.lock().unwrap_or_else(PoisonError::into_inner))) {
+            if event.map_or(true, |event| {
+                concerns(&event, &relevant.lock().unwrap_or_else(PoisonError::into_inner))
+            }) {
                 let _ = sender.try_send(());
             }
         });
@@ -234,7 +236,9 @@ mod tests {
         add_interests(path, &mut found);
         let text = |interest: Interest| match interest {
             Interest::All => "*".to_owned(),
-            Interest::Names(names) => names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(" "),
+            Interest::Names(names) => {
+                names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(" ")
+            }
         };
         found.into_iter().map(|(directory, interest)| (directory, text(interest))).collect()
     }
@@ -243,7 +247,8 @@ mod tests {
     fn everything_on_the_way_is_watched() {
         let (_dir, root) = secret_volume();
         let first = root.join("..first");
-        let all = |text: &str| vec![(root.clone(), "..data tls.pem".to_owned()), (first.clone(), text.to_owned())];
+        let all =
+            |text: &str| vec![(root.clone(), "..data tls.pem".to_owned()), (first.clone(), text.to_owned())];
         assert_eq!(interests(&root.join("tls.pem")), all("tls.pem"));
         let directory = vec![(root.clone(), "..first".to_owned()), (first.clone(), "*".to_owned())];
         assert_eq!(interests(&first), directory);

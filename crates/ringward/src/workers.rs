@@ -141,7 +141,11 @@ impl Workers {
         self.slots.iter_mut().for_each(|slot| slot.sockets.clear());
     }
 
-    fn launch(&mut self, worker: usize, records: RecordSender) -> Result<mpsc::Receiver<Driver>, WorkerError> {
+    fn launch(
+        &mut self,
+        worker: usize,
+        records: RecordSender,
+    ) -> Result<mpsc::Receiver<Driver>, WorkerError> {
         let (started, driver) = mpsc::channel();
         let Setup { control, registry, cpus, workers, ended, .. } = &self.setup;
         let slot = &mut self.slots[worker];
@@ -149,7 +153,8 @@ impl Workers {
             .sockets
             .iter()
             .map(|(name, sockets)| {
-                let sockets: io::Result<Vec<TcpListener>> = sockets.iter().map(TcpListener::try_clone).collect();
+                let sockets: io::Result<Vec<TcpListener>> =
+                    sockets.iter().map(TcpListener::try_clone).collect();
                 Ok((name.clone(), sockets?))
             })
             .collect();
@@ -164,16 +169,19 @@ impl Workers {
             started,
         };
         let (control, ended) = (control.clone(), ended.clone());
-        let thread = thread::Builder::new().name(format!("worker-{worker}")).stack_size(STACK_BYTES).spawn(move || {
-            // Nothing of the worker is used after a panic.
-            let run = panic::catch_unwind(AssertUnwindSafe(|| ringward_proxy::run_worker(control, options)));
-            let outcome = match run {
-                Ok(result) => result.map_err(WorkerError::from),
-                Err(panic) => Err(WorkerError::Panic(panic_text(&*panic))),
-            };
-            // Nobody listens any more when the process ends.
-            let _ = ended.send(Ended { worker, outcome });
-        })?;
+        let thread = thread::Builder::new().name(format!("worker-{worker}")).stack_size(STACK_BYTES).spawn(
+            move || {
+                // Nothing of the worker is used after a panic.
+                let run =
+                    panic::catch_unwind(AssertUnwindSafe(|| ringward_proxy::run_worker(control, options)));
+                let outcome = match run {
+                    Ok(result) => result.map_err(WorkerError::from),
+                    Err(panic) => Err(WorkerError::Panic(panic_text(&*panic))),
+                };
+                // Nobody listens any more when the process ends.
+                let _ = ended.send(Ended { worker, outcome });
+            },
+        )?;
         slot.thread = Some(thread);
         self.running += 1;
         Ok(driver)

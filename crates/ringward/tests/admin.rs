@@ -1,4 +1,5 @@
 //! The admin listener.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 
@@ -30,16 +31,23 @@ fn metrics_count_what_happened() {
     assert_eq!(connection.get("/open").unwrap().status, 200);
     assert_eq!(connection.get("/closed").unwrap().status, 403);
     world.client().anonymous().refusal(running.edge);
+    let refused =
+        || scrape(running.admin).sum("ringward_handshakes_finished_total", &[("reason", "no_certificate")]);
+    eventually(DEADLINE, "the refused handshake is counted", || refused() == 1.0);
 
     let samples = scrape(running.admin);
     let requests = |class| {
-        samples.sum("ringward_requests_finished_total", &[("listener", "edge"), ("route", "all"), ("class", class)])
+        samples.sum(
+            "ringward_requests_finished_total",
+            &[("listener", "edge"), ("route", "all"), ("status_class", class)],
+        )
     };
     assert_eq!((requests("2xx"), requests("4xx"), requests("5xx")), (1.0, 1.0, 0.0));
     assert_eq!(samples.get("ringward_config_generation"), Some(1.0));
-    assert!(samples.get("ringward_certificate_not_after_timestamp_seconds{host=\"api.example.com\"}").is_some());
+    assert!(
+        samples.get("ringward_certificate_not_after_timestamp_seconds{host=\"api.example.com\"}").is_some()
+    );
     assert!(samples.get("ringward_trust_not_after_timestamp_seconds{bundle=\"partners\"}").is_some());
-    assert_eq!(samples.sum("ringward_handshakes_finished_total", &[("reason", "no_certificate")]), 1.0);
     assert_eq!(samples.sum("ringward_build_info", &[]), 1.0);
     let page = get(running.admin, "/metrics");
     assert!(page.contains("content-type: text/plain; version=0.0.4"), "{page}");
@@ -72,7 +80,10 @@ fn anything_else_is_refused() {
     let running = world.start();
     assert!(get(running.admin, "/").starts_with("HTTP/1.1 404 "));
     assert!(get(running.admin, "/metrics/").starts_with("HTTP/1.1 404 "));
-    let post = ask(running.admin, "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let post = ask(
+        running.admin,
+        "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
     let head = ask(running.admin, "HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");

@@ -1,4 +1,5 @@
 //! `ringward demo` and `ringward pki dev`.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 

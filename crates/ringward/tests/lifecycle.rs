@@ -1,4 +1,5 @@
 //! Start and end of a process.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 

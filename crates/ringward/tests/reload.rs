@@ -1,4 +1,5 @@
 //! Changes of files while the proxy runs: in force at once if they are good, without effect if not.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 
@@ -28,7 +29,8 @@ fn a_new_file_in_a_policy_directory_counts() {
     let running = world.start();
     let mut connection = world.client().connect(running.edge).unwrap();
     assert_eq!(connection.get("/more").unwrap().status, 403);
-    let more = "package ringward.authz\n\ndecision := {\"allowed\": true} if input.request.path == \"/more\"\n";
+    let more =
+        "package ringward.authz\n\ndecision := {\"allowed\": true} if input.request.path == \"/more\"\n";
     world.pki.write("policies/more/more.rego", more);
     running.wait_for_reload("applied", 0.0);
     assert_eq!(connection.get("/more").unwrap().status, 200);
@@ -89,7 +91,10 @@ fn a_change_of_trust_ends_the_connections_that_the_old_one_admitted() {
     world.pki.write_authorities("trust/partners.pem", &[&successor]);
     running.wait_for_reload("applied", 0.0);
     let (rest, closing) = old.wait_closed();
-    assert!(rest.is_empty() && matches!(closing, Closing::Notified | Closing::Cut | Closing::Reset), "{closing:?}");
+    assert!(
+        rest.is_empty() && matches!(closing, Closing::Notified | Closing::Cut | Closing::Reset),
+        "{closing:?}"
+    );
     world.client().refusal(running.edge);
     let mut new = Client::new(HOST, &world.root).identity(&partner).connect(running.edge).unwrap();
     assert_eq!(new.get("/a").unwrap().status, 200);

@@ -251,6 +251,11 @@ impl<'p> Translation<'p> {
                 ']' if !first => break,
                 '[' if self.rest.strip_prefix(':').is_some_and(|name| name.contains(":]")) => {
                     let end = self.rest[1..].find(":]").map_or(0, |end| end + 3);
+                    let name = self.rest[1..end - 2].trim_start_matches('^');
+                    if !POSIX_CLASSES.contains(&name) {
+                        // The crate would read it as brackets within brackets.
+                        return Err("unknown character class");
+                    }
                     self.out.push('[');
                     self.out.push_str(&self.rest[..end]);
                     self.rest = &self.rest[end..];
@@ -310,6 +315,11 @@ impl<'p> Translation<'p> {
         Ok(())
     }
 }
+
+const POSIX_CLASSES: &[&str] = &[
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ast::{Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Visit, walk_expr, walk_statement};
+use crate::ast::{AssignOp, Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Span, Visit, place, walk_expr, walk_statement};
 use crate::check::rules::{Callee, Definition, Kind, Path, Rules, dotted};
 use crate::check::shape::Shape;
-use crate::problem::{Place, Problem};
+use crate::problem::Problem;
 
 /// Longest chain of rules and functions that call each other, each counted with the depth of its tree and
 /// [`LINK_DEPTH`]. The interpreter took at most 1.4 KiB of stack for one unit (regorus 0.14.1, lightly optimised).
@@ -28,24 +28,24 @@ pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-struct Node {
+struct Node<'a> {
     path: Path,
-    at: Place,
+    head: &'a Span,
     depth: usize,
     edges: Vec<usize>,
 }
 
-struct Graph {
-    nodes: Vec<Node>,
+struct Graph<'a> {
+    nodes: Vec<Node<'a>>,
 }
 
-impl Graph {
-    fn build(rules: &Rules<'_>) -> Self {
+impl<'a> Graph<'a> {
+    fn build(rules: &Rules<'a>) -> Self {
         let mut index: BTreeMap<&Path, usize> = BTreeMap::new();
-        let mut nodes: Vec<Node> = Vec::new();
+        let mut nodes: Vec<Node<'a>> = Vec::new();
         for definition in &rules.definitions {
             index.entry(&definition.path).or_insert_with(|| {
-                nodes.push(Node { path: definition.path.clone(), at: definition.at.clone(), depth: 0, edges: vec![] });
+                nodes.push(Node { path: definition.path.clone(), head: definition.head, depth: 0, edges: vec![] });
                 nodes.len() - 1
             });
         }
@@ -70,7 +70,7 @@ enum State {
 }
 
 struct Walk<'g, 'p> {
-    graph: &'g Graph,
+    graph: &'g Graph<'g>,
     state: Vec<State>,
     problems: &'p mut Vec<Problem>,
 }
@@ -112,9 +112,9 @@ impl Walk<'_, '_> {
         let own = self.graph.nodes[node].depth;
         // Only where the limit is crossed, not at everything above it.
         if depth > CHAIN_DEPTH_MAX && depth - own <= CHAIN_DEPTH_MAX {
-            let Node { path, at, .. } = &self.graph.nodes[node];
+            let Node { path, head, .. } = &self.graph.nodes[node];
             let message = format!("`{}` depends on a chain of rules too long for the stack", dotted(path));
-            self.problems.push(Problem::error(at, message).help("flatten the chain, or use a data document"));
+            self.problems.push(Problem::error(&place(head), message).help("flatten the chain, or use a data document"));
         }
     }
 
@@ -122,8 +122,8 @@ impl Walk<'_, '_> {
         let begin = way.iter().position(|(node, _, _)| *node == back_to).unwrap_or(0);
         let nodes = way[begin..].iter().map(|(node, _, _)| *node).chain([back_to]);
         let names: Vec<String> = nodes.map(|node| dotted(&self.graph.nodes[node].path)).collect();
-        let Node { at, .. } = &self.graph.nodes[back_to];
-        let problem = Problem::error(at, format!("recursion: {}", names.join(" -> ")));
+        let Node { head, .. } = &self.graph.nodes[back_to];
+        let problem = Problem::error(&place(head), format!("recursion: {}", names.join(" -> ")));
         self.problems.push(problem.help("a rule must not depend on itself, not even through others"));
     }
 }
@@ -244,10 +244,8 @@ impl Visit for Locals {
     }
 
     fn expr(&mut self, expr: &Expr) {
-        if let Expr::AssignExpr { op, lhs, .. } = expr {
-            if *op == regorus::unstable::AssignOp::ColEq {
-                self.pattern(lhs);
-            }
+        if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr {
+            self.pattern(lhs);
         }
         walk_expr(self, expr);
     }

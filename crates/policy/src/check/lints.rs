@@ -1,6 +1,6 @@
 //! Mistakes of authors that the interpreter does not notice and that can let someone in.
 
-use crate::ast::{Expr, Literal, LiteralStmt, Reference, Visit, place, walk_expr, walk_statement};
+use crate::ast::{BoolOp, Expr, Literal, LiteralStmt, Reference, Visit, place, walk_expr, walk_statement};
 use crate::check::rules::Rules;
 use crate::input::schema::{self, Lookup};
 use crate::problem::Problem;
@@ -55,8 +55,14 @@ impl Lints<'_, '_> {
     /// `not f(input.request.headers["x"])` holds in regorus when the header is missing; in OPA it does not.
     /// `not ref` and `not ref == x` hold in both.
     fn negation(&mut self, negated: &Expr) {
-        use regorus::unstable::BoolOp;
-        if let Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } | Expr::BoolExpr { op: BoolOp::Eq, .. } = negated {
+        let is_reference = |expr: &Expr| Reference::of(expr).is_some();
+        let is_plain = match negated {
+            Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } => {
+                [lhs, rhs].iter().all(|side| is_reference(side) || !matches!(side.as_ref(), Expr::Call { .. }))
+            }
+            negated => is_reference(negated),
+        };
+        if is_plain {
             return;
         }
         let mut optional = Optional { rules: self.rules, module: self.module, found: None };

@@ -7,6 +7,7 @@ pub(crate) mod calls;
 pub(crate) mod cycles;
 pub(crate) mod entry;
 pub(crate) mod lints;
+pub(crate) mod names;
 pub(crate) mod rules;
 pub(crate) mod shape;
 
@@ -26,6 +27,7 @@ pub(crate) fn check(rules: &Rules<'_>, deciding: &str, data: &Value, problems: &
     }
     let impure = calls::check(rules, problems);
     cycles::check(rules, problems);
+    names::check(rules, data, problems);
     entry::check(rules, deciding, problems);
     entry::check_data(rules, data, problems);
     lints::check(rules, problems);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regorus::Rc;
 
-use crate::ast::{Expr, Module, Ref, Reference, Rule, RuleHead, head_of, place};
+use crate::ast::{Expr, Module, Ref, Reference, Rule, RuleHead, Span, head_of, place};
 use crate::builtins::catalogue::{self, Builtin};
 use crate::problem::Place;
 
@@ -18,7 +18,13 @@ pub(crate) struct Definition<'a> {
     pub(crate) rule: &'a Rule,
     /// Index into [`Rules::modules`].
     pub(crate) module: usize,
-    pub(crate) at: Place,
+    pub(crate) head: &'a Span,
+}
+
+impl Definition<'_> {
+    pub(crate) fn place(&self) -> Place {
+        place(self.head)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +91,7 @@ impl<'a> Rules<'a> {
         };
         let path: Path = package.iter().cloned().chain(full_path(&reference)).collect();
         self.by_path.entry(path.clone()).or_default().push(self.definitions.len());
-        self.definitions.push(Definition { path, kind, rule, module, at: place(head.span()) });
+        self.definitions.push(Definition { path, kind, rule, module, head: head.span() });
     }
 
     /// The rules of exactly this path.

@@ -21,15 +21,15 @@ pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
         let shape = Shape::of(definition.rule);
         if shape.depth > DEPTH_MAX {
             let message = format!("rule is {} expressions deep, more than {DEPTH_MAX}", shape.depth);
-            problems.push(Problem::error(&definition.at, message).help("split it into several rules"));
+            problems.push(Problem::error(&definition.place(), message).help("split it into several rules"));
         }
         if shape.statements > STATEMENTS_MAX {
             let message = format!("body has {} statements, more than {STATEMENTS_MAX}", shape.statements);
-            problems.push(Problem::error(&definition.at, message).help("split it into several rules"));
+            problems.push(Problem::error(&definition.place(), message).help("split it into several rules"));
         }
         if shape.parameters > PARAMETERS_MAX {
             let message = format!("function has {} parameters, more than {PARAMETERS_MAX}", shape.parameters);
-            problems.push(Problem::error(&definition.at, message).help("pass an object"));
+            problems.push(Problem::error(&definition.place(), message).help("pass an object"));
         }
     }
 }

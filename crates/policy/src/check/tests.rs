@@ -1,1 +1,388 @@
 use super::*;
+use crate::compile::Prepared;
+use crate::problem::PolicyErrors;
+use crate::set::{Limits, PolicySet, Source};
+
+fn prepared(sources: &[(&str, &str)], rule: &str) -> Result<Prepared, PolicyErrors> {
+    let sources = sources.iter().map(|(path, text)| Source::new(*path, text.as_bytes())).collect();
+    Prepared::of(&PolicySet::new(sources, rule, Limits::default()))
+}
+
+/// All problems as text, whether they refuse the set or not.
+fn found(sources: &[(&str, &str)], rule: &str) -> Vec<String> {
+    let problems = match prepared(sources, rule) {
+        Ok(prepared) => prepared.warnings().to_vec(),
+        Err(errors) => errors.problems().to_vec(),
+    };
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// The problems of one module whose deciding rule is fine.
+fn in_module(text: &str) -> Vec<String> {
+    found(&[("p.rego", &format!("package p\ndefault allow := false\n{text}\n"))], "data.p.allow")
+}
+
+fn one(text: &str) -> String {
+    let found = in_module(text);
+    assert_eq!(found.len(), 1, "{text}: {found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn unknown_functions_are_found_where_no_request_reaches() {
+    assert_eq!(
+        one("allow if {\n\tfalse\n\tstartwith(input.request.path, \"/\")\n}"),
+        "p.rego:5:2: error: unknown function `startwith`\n  help: did you mean `startswith`?"
+    );
+    assert!(one("f(x) := nope(x)").starts_with("p.rego:3:9: error: unknown function `nope`"));
+    assert!(one("x := [y | y := nope(1)]").contains("`nope`"));
+    assert!(one("x := {\"a\": {nope(1)}}").contains("`nope`"));
+    assert!(one("x if { every y in [1] { nope(y) } }").contains("`nope`"));
+    assert!(one("x if { 1 == 1 with input.x as nope(1) }").contains("`nope`"));
+    assert!(one("x := 1 if false else := nope(1)").contains("`nope`"));
+    assert!(one("x := 1 if not nope(1)").contains("`nope`"));
+    assert!(one("x := data.other.f(1)").contains("`data.other.f`"));
+    assert!(one("default x := 1\nx := [1, 2][nope(1)]").contains("`nope`"));
+    assert!(one("x contains nope(1)").contains("`nope`"));
+    assert!(one("x[nope(1)] := 1").contains("`nope`"));
+    assert!(one("x := count(nope(1))").contains("`nope`"));
+}
+
+#[test]
+fn all_unknown_functions_are_reported_at_once() {
+    let found = in_module("x := nope(1)\ny := nada(nope(2))");
+    assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[test]
+fn builtins_that_reach_outside_are_refused_by_name() {
+    for call in [
+        "http.send({\"method\": \"get\", \"url\": \"http://x\"})",
+        "opa.runtime()",
+        "net.lookup_ip_addr(\"x\")",
+        "print(\"x\")",
+        "trace(\"x\")",
+        "yaml.unmarshal(\"a: 1\")",
+        "crypto.sha256(\"x\")",
+        "io.jwt.decode(\"x\")",
+        "walk(input)",
+        "rego.parse_module(\"a\", \"b\")",
+    ] {
+        let found = one(&format!("x if {call}"));
+        assert!(found.contains(" is refused\n  help: "), "{found}");
+    }
+}
+
+#[test]
+fn known_functions_are_found_through_every_kind_of_name() {
+    let library = "package lib.deep\nf(x) := x\ndefault g(_) := 1\ng(x) := 2 if x == 1\n";
+    let module = "package p\nimport data.lib.deep\nimport data.lib.deep as d\nimport data.lib.deep.f as ff\n\
+        default allow := false\n\
+        own(x) := x\n\
+        a := own(1)\nb := deep.f(1)\nc := d.g(1)\ne := data.lib.deep.f(1)\nh := data.p.own(1)\ni := ff(1)\n\
+        j := data[\"lib\"][\"deep\"].f(1)\nk := data.lib.deep.g(2)\n\
+        l if own(1, 1)\nm if count([1], 1)\n";
+    assert_eq!(found(&[("p.rego", module), ("lib.rego", library)], "data.p.allow"), [""; 0]);
+}
+
+#[test]
+fn wrong_numbers_of_arguments_are_reported() {
+    assert_eq!(one("x := count(1, 2, 3)"), "p.rego:3:6: error: `count` takes 1 arguments, here are 3");
+    assert_eq!(one("f(x) := x\ny := f()"), "p.rego:4:6: error: `data.p.f` takes 1 arguments, here are 0");
+}
+
+#[test]
+fn recursion_is_found_in_every_form() {
+    for (text, cycle) in [
+        ("f(x) := f(x)", "data.p.f -> data.p.f"),
+        ("f(x) := g(x)\ng(x) := f(x)", "data.p.f -> data.p.g -> data.p.f"),
+        ("f(x) := data.p.f(x)", "data.p.f -> data.p.f"),
+        ("f(x) := data[\"p\"].f(x)", "data.p.f -> data.p.f"),
+        ("f(x) := [y | y := f(x)]", "data.p.f -> data.p.f"),
+        ("f(x) := 1 if not f(x)", "data.p.f -> data.p.f"),
+        ("f(x) := 1 if false else := f(x)", "data.p.f -> data.p.f"),
+        ("f(x) if { every y in x { f(y) } }", "data.p.f -> data.p.f"),
+        ("f(x) if { some y in f(x); y }", "data.p.f -> data.p.f"),
+        ("f(x) := {\"a\": f(x)}", "data.p.f -> data.p.f"),
+        ("f(x) if { 1 == 1 with input as f(x) }", "data.p.f -> data.p.f"),
+        ("f(x) if { count([x]) == 1 with count as f }", "data.p.f -> data.p.f"),
+        ("default f(_) := 1\nf(x) := f(x)", "data.p.f -> data.p.f"),
+        ("r := r", "data.p.r -> data.p.r"),
+        ("r := s\ns := r", "data.p.r -> data.p.s -> data.p.r"),
+        ("r contains x if some x in r", "data.p.r -> data.p.r"),
+        ("r[x] := 1 if x := r.a", "data.p.r -> data.p.r"),
+        ("r := data.p[input.request.method]", "data.p.r -> data.p.r"),
+        ("r := data.p", "data.p.r -> data.p.r"),
+        ("r := count(data)", "data.p.r -> data.p.r"),
+        ("r := f(1)\nf(x) := r", "data.p.r -> data.p.f -> data.p.r"),
+        ("r.a := r.b\nr.b := r.a", "data.p.r.a -> data.p.r.b -> data.p.r.a"),
+        ("r.a := s\ns := r", "data.p.r.a -> data.p.s -> data.p.r.a"),
+    ] {
+        let found = in_module(text);
+        let cycles: Vec<&String> = found.iter().filter(|problem| problem.contains("recursion: ")).collect();
+        assert!(cycles.iter().any(|problem| problem.contains(cycle)), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn recursion_is_found_across_modules_and_imports() {
+    let a = "package a\nimport data.b.g\nimport data.b as bb\ndefault allow := false\nf(x) := g(x)\nh(x) := bb.k(x)\n";
+    let b = "package b\nimport data.a\ng(x) := a.f(x)\nk(x) := a.h(x)\n";
+    let found = found(&[("a.rego", a), ("b.rego", b)], "data.a.allow");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("data.a.f -> data.b.g -> data.a.f"), "{found:?}");
+    assert!(found[1].contains("data.a.h -> data.b.k -> data.a.h"), "{found:?}");
+}
+
+#[test]
+fn what_is_no_recursion_is_accepted() {
+    for text in [
+        "f(x) := x\ng(x) := f(f(x))",
+        "role := \"x\" if has(\"x\")\nhas(role) := role == \"x\"",
+        "user := input.client.name\nok if { user := \"x\"; is(user) }\nis(user) if user == data.users",
+        "r := data.roles[input.request.method]",
+        "f(x) := x\nr := [f(x) | some x in [1]]\ns := f(r)",
+        "a := b\nb := c\nc := 1\nd := [a, b, c]",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn chains_are_limited_and_fit_the_stack() {
+    let chain = |links: usize| {
+        let mut text = String::new();
+        for link in 0..links {
+            let body = "some z in [x]\n every q in [z] { q == z }\n y := [w | some w in [z]][0]";
+            text.push_str(&format!("f{link}(x) := r if {{\n {body}\n r := f{}(y)\n}}\n", link + 1));
+        }
+        text.push_str(&format!("f{links}(x) := x\nallow if f0(1) == 1\n"));
+        text
+    };
+    let longest = (1..).find(|links| !in_module(&chain(*links)).is_empty()).unwrap() - 1;
+    assert!((20..200).contains(&longest), "{longest}");
+    let found = in_module(&chain(longest + 1));
+    assert!(found.len() == 1 && found[0].contains("too long for the stack"), "{found:?}");
+    // The longest that is accepted runs on a stack that no worker is smaller than.
+    let policy = format!("package p\ndefault allow := false\n{}", chain(longest));
+    let evaluate = move || {
+        let set = PolicySet::new(vec![Source::new("p.rego", policy.as_bytes())], "data.p.allow", roomy());
+        let policy = crate::compile(&set).unwrap();
+        policy.worker().decide(&crate::input::sample::subject(), &crate::input::sample::request()).unwrap().allowed
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(evaluate).unwrap();
+    assert!(thread.join().unwrap());
+}
+
+/// Half of what a thread has by default.
+const STACK_BYTES: usize = 1024 * 1024;
+
+fn roomy() -> Limits {
+    Limits { time_budget: std::time::Duration::from_secs(10), ..Limits::default() }
+}
+
+#[test]
+fn wide_and_deep_rules_are_refused() {
+    let statements = |count: usize| format!("x if {{\n{}}}", "true\n".repeat(count));
+    assert_eq!(in_module(&statements(500)), [""; 0]);
+    assert!(one(&statements(501)).contains("body has 501 statements"));
+    let parameters = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("a{n}")).collect();
+        format!("f({}) := 1", names.join(", "))
+    };
+    assert_eq!(in_module(&parameters(32)), [""; 0]);
+    assert!(one(&parameters(33)).contains("33 parameters"));
+    let deep = format!("x := {}1{}", "[".repeat(7), " + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1]".repeat(7));
+    let found = in_module(&deep);
+    assert!(found.len() == 1 && found[0].contains("expressions deep, more than 80"), "{found:?}");
+}
+
+#[test]
+fn the_deciding_rule_has_to_exist() {
+    let module = ("p.rego", "package p.q\ndefault allow := false\nother := 1\nf(x) := x\ns contains 1\nd.allowed := true\n");
+    let at = |rule: &str| found(&[module], rule);
+    assert_eq!(at("data.p.q.allow"), [""; 0]);
+    assert_eq!(at("data.p.q.alow"), ["error: no rule `data.p.q.alow`\n  help: did you mean `data.p.q.allow`?"]);
+    assert!(at("data.p.q.d")[0].contains("`data.p.q.d.allowed` gives a part of it only"));
+    assert!(at("data.p.q")[0].contains("gives a part of it only"));
+    assert!(at("data.p.q.f")[0].contains("p.rego:4:1: error: deciding rule `data.p.q.f` is a function"));
+    assert!(at("data.p.q.s")[0].contains("is a set"));
+    for rule in ["", "allow", "data", "data.p", "p.q.allow", "data.p.q.allow[0]", "data..allow", "data.p.1x"] {
+        assert_eq!(at(rule).len(), 1, "{rule}");
+    }
+    assert!(found(&[], "data.p.q.allow")[0].contains("no `.rego` file"));
+    // A rule of a test file decides nothing.
+    let test = ("p_test.rego", "package p.t\ndefault allow := true\n");
+    assert!(found(&[module, test], "data.p.t.allow")[0].contains("no rule `data.p.t.allow`"));
+}
+
+#[test]
+fn results_of_a_wrong_type_are_seen_in_the_text() {
+    let at = |text: &str| found(&[("p.rego", &format!("package p\n{text}\n"))], "data.p.allow");
+    for (value, name) in
+        [("\"yes\"", "a string"), ("`yes`", "a string"), ("1", "a number"), ("null", "null"), ("[true]", "an array"), ("{1, 2}", "a set"), ("{x | some x in [1]}", "a set")]
+    {
+        let found = at(&format!("default allow := false\nallow := {value}"));
+        assert!(found.iter().any(|problem| problem.contains(&format!("error: deciding rule `data.p.allow` gives {name}"))), "{found:?}");
+    }
+    assert!(at("default allow := \"no\"")[0].contains("gives a string"));
+    assert!(at("default allow := false\nallow := true if false else := 1").iter().any(|problem| problem.contains("gives a number")));
+    assert_eq!(at("default allow := {\"allowed\": false}\nallow := {\"allowed\": true} if true"), [""; 0]);
+}
+
+#[test]
+fn a_missing_or_allowing_default_is_told() {
+    let at = |text: &str| found(&[("p.rego", &format!("package p\n{text}\n"))], "data.p.allow");
+    assert!(at("allow if input.client.verified")[0].starts_with("p.rego:2:1: warning: deciding rule `data.p.allow` has no default"));
+    assert_eq!(at("allow := true"), [""; 0]);
+    assert!(at("default allow := true")[0].contains("allows by default"));
+    assert!(at("default allow := {\"allowed\": true}")[0].contains("allows by default"));
+    assert!(at("default allow := {\"rule\": \"x\", \"allow\": true}")[0].contains("allows by default"));
+}
+
+#[test]
+fn documents_may_not_stand_where_rules_are() {
+    let module = ("p.rego", "package p.q\ndefault allow := false\nr.s := 1\n");
+    let with = |json: &'static str| found(&[module, ("data.json", json)], "data.p.q.allow");
+    assert_eq!(with(r#"{"p": {"roles": 1, "q": {"table": {}}}}"#), [""; 0]);
+    let hidden = with(r#"{"p": {"q": {"allow": true}}}"#);
+    assert_eq!(
+        hidden,
+        ["p.rego:2:9: error: a data document gives `data.p.q.allow`, where this rule is\n  help: rename the key in the document"]
+    );
+    assert_eq!(with(r#"{"p": {"q": 1}}"#).len(), 2);
+    assert_eq!(with(r#"{"p": {"q": {"r": {"s": 2}}}}"#).len(), 1);
+}
+
+#[test]
+fn misspelt_inputs_are_errors() {
+    assert_eq!(
+        one("x := input.request.mehtod"),
+        "p.rego:3:6: error: `input.request.mehtod` is not part of the input\n  help: did you mean `method`?"
+    );
+    assert!(one("x := input.requets.method").contains("did you mean `request`?"));
+    assert!(one("x := input.client.san.urls").contains("known are: dns, email, ip, uri"));
+    assert!(one("x := input.request.path.x").contains("`input.request.path` has no fields"));
+    assert!(one("x if not input.client.verifed").contains("did you mean `verified`?"));
+    assert!(found(&[("p.rego", "package p\nimport input.request as r\ndefault allow := false\nx := r.nope")], "data.p.allow")[0].contains("`input.request.nope`"));
+    assert!(found(&[("p.rego", "package p\nimport input.nope\ndefault allow := false\nx := nope.a")], "data.p.allow")[0].contains("`input.nope`"));
+    for text in [
+        "x := input.request.headers[\"x-a\"]",
+        "x := input.request.headers.anything",
+        "x := input.request[input.request.method]",
+        "x := input.request.segments[0]",
+        "x := input.client.san.uri[_]",
+        "x := input.route.labels.team",
+        "x := input.client.extensions[\"1.2.3\"]",
+        "x := input",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn negations_that_hold_for_missing_entries_are_told() {
+    for text in [
+        "x if not startswith(input.request.headers[\"x-a\"], \"1\")",
+        "x if not input.request.headers.a > 3",
+        "x if not \"a\" in input.request.headers_all.a",
+        "x if not input.request.query.q[0] != \"1\"",
+        "x if not f(input.route.params.id)\nf(y) := y",
+        "x if not lower(input.request.headers[input.request.method]) == \"x\"",
+    ] {
+        let found = one(text);
+        // `not a == b` agrees with OPA only if neither side is a call.
+        assert!(found.contains("warning: negation holds when `input."), "{text}: {found}");
+    }
+    for text in [
+        "x if not input.request.headers[\"x-a\"]",
+        "x if not input.request.headers[\"x-a\"] == \"1\"",
+        "x if not startswith(object.get(input.request.headers, \"x-a\", \"\"), \"1\")",
+        "x if not startswith(input.request.path, \"/a\")",
+        "x if startswith(input.request.headers[\"x-a\"], \"1\")",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn undefined_names_are_found_where_no_request_reaches() {
+    assert_eq!(one("grant := 1\nx := grnat"), "p.rego:4:6: error: undefined variable `grnat`\n  help: did you mean `grant`?");
+    for text in [
+        "x := y",
+        "x := [y]",
+        "x := {\"a\": y}",
+        "x := count(y)",
+        "x := y.z.w",
+        "x := y[0]",
+        "f(a) := y",
+        "f(a) := [a, y]",
+        "x contains y",
+        "x contains y if true",
+        "x := 1 if false else := y",
+        "x := [z | some z in y]",
+        "x if y",
+        "x if not y",
+        "x if not count(y) == 1",
+    ] {
+        let found = in_module(text);
+        assert!(found.len() == 1 && found[0].contains("undefined variable `y`"), "{text}: {found:?}");
+    }
+    for text in [
+        "x := y if y := 1",
+        "x := y if some y in [1]",
+        "x := y if input.client.san.uri[y] == \"\"",
+        "x := [1, 2][i]",
+        "x := [y | y := 1]",
+        "x := [y | some y in [1]]",
+        "x := {k: v | some k, v in input.request.headers}",
+        "x contains y if some y in [1]",
+        "x[y] := 1 if some y in [1]",
+        "f([a, {\"k\": b}]) := [a, b]",
+        "x := 1 if false else := y if y := 2",
+        "x := y\ny := 1",
+        "x := y.z\ny.z := 1",
+        "x := input.request.method",
+        "x if every v in [1] { v == 1 }",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn references_into_packages_lead_somewhere() {
+    assert_eq!(
+        one("denied if true\nx if not data.p.dneied"),
+        "p.rego:4:10: error: nothing is defined at `data.p.dneied`\n  help: did you mean `data.p.denied`?"
+    );
+    let library = ("lib.rego", "package lib.a\nr.s := 1\nf(x) := x\n");
+    let with = |text: &str| {
+        let module = format!("package p\n{text}\ndefault allow := false\n");
+        found(&[library, ("p.rego", &module), ("d.json", r#"{"lib": {"a": {"table": {"k": 1}}, "b": 1}}"#)], "data.p.allow")
+    };
+    assert!(with("import data.lib.a.t\nx := t")[0].contains("nothing is defined at `data.lib.a.t`"));
+    assert!(with("x := data.lib.a.q")[0].contains("nothing is defined"));
+    assert!(with("x if count(data.lib.a[\"q\"]) == 1")[0].contains("nothing is defined"));
+    for text in [
+        "import data.lib.a\nx := a.r.s",
+        "x := data.lib.a.r",
+        "x := data.lib.a.r.s.more",
+        "x := data.lib.a.table.k",
+        "x := data.lib.a.table[input.request.method]",
+        "x := data.lib.a[input.request.method]",
+        "x := data.lib",
+        "x := data.lib.b",
+        "x := data.absent.anything",
+        "x := data.lib.a.f(1)",
+    ] {
+        assert_eq!(with(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn edit_distance() {
+    for (a, b, expected) in [("", "", 0), ("a", "", 1), ("method", "mehtod", 1), ("abc", "abd", 1), ("abc", "xyz", 3)] {
+        assert_eq!(distance(a, b), expected);
+    }
+    assert_eq!(nearest("zzz", ["method"].into_iter()), None);
+}

@@ -13,6 +13,7 @@ use std::{
     rc::Rc,
 };
 
+use monoio::io::{CancelHandle, Canceller};
 use slab::Slab;
 
 use super::sys::{self, Shut};
@@ -39,6 +40,8 @@ impl Deadlines {
             how: Cell::new(Shut::Both),
             fired: Cell::new(false),
             serves: Cell::new(None),
+            call_off_at: Cell::new(NEVER),
+            canceller: RefCell::new(None),
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         Deadline { entry, key, table: self.clone() }
@@ -50,6 +53,8 @@ impl Deadlines {
         for (_, entry) in self.entries.borrow().iter() {
             if entry.at.get() <= now {
                 entry.fire();
+            } else if entry.call_off_at.get() <= now {
+                entry.call_off();
             }
         }
     }
@@ -92,6 +97,22 @@ impl Deadline {
         self.entry.fired.get()
     }
 
+    /// Milliseconds since the worker started; as coarse as the sweep.
+    pub(crate) fn now(&self) -> u64 {
+        self.table.now()
+    }
+
+    /// Calls an operation off after `millis`: it ends as [`is_called_off`] tells, unless it has completed before, and the
+    /// socket stays as it is. Ends with [`Deadline::call_nothing_off`].
+    pub(super) fn call_off_after(&self, millis: u64) -> CancelHandle {
+        self.entry.call_off_at.set(self.table.now.get().saturating_add(millis).saturating_add(1));
+        self.entry.canceller.borrow_mut().get_or_insert_default().handle()
+    }
+
+    pub(super) fn call_nothing_off(&self) {
+        self.entry.call_off_at.set(NEVER);
+    }
+
     /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down,
     /// so that nobody waits for an answer that nobody wants. `other` must outlive the setting.
     pub(crate) fn serve(&self, other: Option<&Deadline>) {
@@ -120,13 +141,19 @@ impl Drop for Deadline {
     }
 }
 
-#[derive(Debug)]
+/// Whether this is how a called off operation ends.
+pub(crate) fn is_called_off(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
+}
+
 struct Entry {
     fd: RawFd,
     at: Cell<u64>,
     how: Cell<Shut>,
     fired: Cell<bool>,
     serves: Cell<Option<RawFd>>,
+    call_off_at: Cell<u64>,
+    canceller: RefCell<Option<Canceller>>,
 }
 
 impl Entry {
@@ -134,6 +161,19 @@ impl Entry {
         self.at.set(NEVER);
         self.fired.set(true);
         sys::shutdown(self.fd, self.how.get());
+    }
+
+    fn call_off(&self) {
+        self.call_off_at.set(NEVER);
+        let canceller = self.canceller.take();
+        // Cancelling gives back a canceller for the next operation.
+        *self.canceller.borrow_mut() = canceller.map(Canceller::cancel);
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("fd", &self.fd).field("at", &self.at).finish_non_exhaustive()
     }
 }
 

@@ -6,8 +6,8 @@
 //! # Rules that hold here (each was paid for by someone)
 //!
 //! - A read or accept is never dropped to go on with the same socket: a completion that was not polled yet would be lost. A
-//!   wait is bounded by shutting the *socket* down ([`Deadline`]), which completes the operation in flight; the operation is
-//!   awaited as usual.
+//!   wait is bounded by shutting the *socket* down, or by calling the operation off ([`Deadline`]); either completes the
+//!   operation in flight, which is awaited as usual.
 //! - A runtime is built on the thread that runs it (`IORING_SETUP_SINGLE_ISSUER`).
 //! - No task wakes itself without a completion in between: monoio 0.2.4 runs such a task before it looks at the ring again.
 
@@ -18,7 +18,7 @@ mod stream;
 mod sys;
 
 pub(crate) use buffer::{BULK, BufferPool, LARGE, SMALL};
-pub(crate) use deadline::{Deadline, Deadlines};
+pub(crate) use deadline::{Deadline, Deadlines, is_called_off};
 pub(crate) use sys::{Pending, Shut};
 pub use runtime::{Driver, DriverMode, RuntimeError};
 pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};

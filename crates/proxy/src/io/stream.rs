@@ -11,11 +11,11 @@ use std::{
 
 use monoio::{
     buf::SliceMut,
-    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable},
+    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf, Splitable},
     net::{TcpListener, TcpStream},
 };
 
-use super::{sys, within};
+use super::{Deadline, sys, within};
 
 /// A connected TCP socket.
 #[derive(Debug)]
@@ -67,6 +67,23 @@ impl ReadHalf {
         let (begin, end) = (buffer.len(), buffer.capacity().min(max));
         debug_assert!(begin < end, "a read needs room, else it looks like the end of the stream");
         let (result, slice) = self.0.read(SliceMut::new(buffer, begin, end)).await;
+        (result, slice.into_inner())
+    }
+}
+
+impl ReadHalf {
+    /// As [`ReadHalf::read`], but given up after `millis` without a byte, with an error for which
+    /// [`is_called_off`](super::is_called_off) is true.
+    pub(crate) async fn read_briefly(
+        &mut self,
+        buffer: Vec<u8>,
+        deadline: &Deadline,
+        millis: u64,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        let (begin, end) = (buffer.len(), buffer.capacity());
+        let handle = deadline.call_off_after(millis);
+        let (result, slice) = self.0.cancelable_read(SliceMut::new(buffer, begin, end), handle).await;
+        deadline.call_nothing_off();
         (result, slice.into_inner())
     }
 }

@@ -145,7 +145,8 @@ impl fmt::Display for Summary {
         }
         writeln!(f)?;
         for TrustSummary { name, cas, not_after_unix } in &self.trust {
-            let until = not_after_unix.map_or_else(String::new, |seconds| format!(", the first until {}", date(seconds)));
+            let until = not_after_unix
+                .map_or_else(String::new, |seconds| format!(", the first until {}", date(seconds)));
             writeln!(f, "trust {name}: {cas} CA{}{until}", plural(*cas))?;
         }
         for PolicySummary { name, rule, digest, tests_passed, reads, .. } in &self.policies {
@@ -177,7 +178,8 @@ impl fmt::Display for HostSummary {
 
 /// A moment as a date, which is enough to see what expires.
 fn date(seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| "ever".to_owned(), |time| time.date().to_string())
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .map_or_else(|_| "ever".to_owned(), |time| time.date().to_string())
 }
 
 fn plural(count: usize) -> &'static str {

@@ -37,14 +37,16 @@ pub(super) fn start() -> io::Result<SocketAddr> {
 async fn serve(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request)) });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // It ends when the proxy closes it.
         tokio::spawn(connection);
     }
 }
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let client = client(request.headers()).unwrap_or_else(|| "nobody that a certificate was checked of".to_owned());
+    let client =
+        client(request.headers()).unwrap_or_else(|| "nobody that a certificate was checked of".to_owned());
     let page = format!("upstream: {} {} for {client}\n", request.method(), request.uri());
     Response::new(Full::new(page.into()))
 }

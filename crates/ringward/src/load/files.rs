@@ -114,7 +114,9 @@ impl Files {
         self.visited.insert(path.to_owned());
         let rules = Rules::of(kind);
         let entries = match fs::metadata(path) {
-            Err(error) => vec![Entry { path: path.to_owned(), content: Err(FileError::unreadable(path, &error)) }],
+            Err(error) => {
+                vec![Entry { path: path.to_owned(), content: Err(FileError::unreadable(path, &error)) }]
+            }
             Ok(metadata) if metadata.is_dir() && !rules.endings.is_empty() => self.list(path, &rules),
             Ok(_) => vec![Entry { path: path.to_owned(), content: read_file(path, &rules) }],
         };
@@ -181,7 +183,13 @@ impl Files {
         entries
     }
 
-    fn walk(&mut self, path: &Path, rules: &Rules, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), FileError> {
+    fn walk(
+        &mut self,
+        path: &Path,
+        rules: &Rules,
+        depth: usize,
+        found: &mut Vec<PathBuf>,
+    ) -> Result<(), FileError> {
         self.visited.insert(path.to_owned());
         for entry in fs::read_dir(path).map_err(|error| FileError::unreadable(path, &error))? {
             let entry = entry.map_err(|error| FileError::unreadable(path, &error))?;
@@ -219,7 +227,13 @@ struct Rules {
 
 impl Rules {
     fn of(kind: FileKind) -> Rules {
-        let file = Rules { bytes_max: PEM_BYTES_MAX, secret: false, endings: &[], endings_text: "", recursive: false };
+        let file = Rules {
+            bytes_max: PEM_BYTES_MAX,
+            secret: false,
+            endings: &[],
+            endings_text: "",
+            recursive: false,
+        };
         match kind {
             FileKind::Configuration => Rules { bytes_max: CONFIGURATION_BYTES_MAX, ..file },
             FileKind::CertificateChain => file,
@@ -267,7 +281,8 @@ fn read_file(path: &Path, rules: &Rules) -> Result<Arc<[u8]>, FileError> {
 fn is_exposed(path: &Path, metadata: &Metadata) -> bool {
     let mode = metadata.permissions().mode();
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let is_credential = credentials.is_some_and(|directory| path.starts_with(directory)) && metadata.uid() == 0;
+    let is_credential =
+        credentials.is_some_and(|directory| path.starts_with(directory)) && metadata.uid() == 0;
     let forbidden = if is_credential { 0o037 } else { 0o077 };
     mode & forbidden != 0
 }

@@ -9,10 +9,10 @@ use ringward_testkit::{Authority, Client, DEADLINE, Issued, Leaf, Pki, Process, 
 use serde_json::Value;
 
 /// The name of the virtual host.
-pub const HOST: &str = "api.example.com";
+pub(crate) const HOST: &str = "api.example.com";
 
 /// Allows everybody to read `/open`, and `/a` to partner-a.
-pub const POLICY: &str = r#"package ringward.authz
+pub(crate) const POLICY: &str = r#"package ringward.authz
 
 default decision := {"allowed": false, "rule": "default"}
 
@@ -25,26 +25,26 @@ decision := {"allowed": true, "rule": "partner_a"} if {
 "#;
 
 /// Files for one proxy with one upstream.
-pub struct World {
-    pub pki: Pki,
-    pub root: Authority,
-    pub upstream: Upstream,
+pub(crate) struct World {
+    pub(crate) pki: Pki,
+    pub(crate) root: Authority,
+    pub(crate) upstream: Upstream,
     /// A client that is trusted.
-    pub partner: Issued,
+    pub(crate) partner: Issued,
 }
 
 /// A running `ringward run`.
-pub struct Running {
-    pub process: Process,
+pub(crate) struct Running {
+    pub(crate) process: Process,
     /// Where it serves.
-    pub edge: SocketAddr,
+    pub(crate) edge: SocketAddr,
     /// Where its admin listener is.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl World {
     /// With a certificate, a policy, and a configuration that uses them.
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         let world = World {
             pki: Pki::new(),
             root: Authority::root("Test Root"),
@@ -60,12 +60,12 @@ impl World {
     }
 
     /// A fresh certificate for [`HOST`].
-    pub fn server(&self) -> Issued {
+    pub(crate) fn server(&self) -> Issued {
         self.root.issue(&Leaf::server(HOST))
     }
 
     /// The text of the configuration.
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         format!(
             r#"[server]
 workers = 2
@@ -106,24 +106,24 @@ cluster = "echo"
     }
 
     /// Path of a file of this world.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.pki.path().join(name)
     }
 
     /// Changes the configuration by replacing a part of it, which must be there.
-    pub fn edit_config(&self, from: &str, to: &str) {
+    pub(crate) fn edit_config(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path("ringward.toml")).unwrap();
         assert!(text.contains(from), "{from} is not in the configuration");
         self.pki.write("ringward.toml", text.replacen(from, to, 1));
     }
 
     /// A client that trusts the root and shows the partner's certificate.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(HOST, &self.root).identity(&self.partner)
     }
 
     /// Starts `ringward run` and waits until it is ready.
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         let process = Process::start(ringward().arg("run").arg("-c").arg(self.path("ringward.toml")));
         let address = |message: &str| {
             let line = process.wait_for_line(DEADLINE, |line| message_of(line).as_deref() == Some(message));
@@ -138,28 +138,30 @@ cluster = "echo"
 
 impl Running {
     /// Waits for a message of the lifecycle log and returns its line.
-    pub fn wait_for_message(&self, message: &str) -> String {
+    pub(crate) fn wait_for_message(&self, message: &str) -> String {
         self.process.wait_for_line(DEADLINE, |line| message_of(line).as_deref() == Some(message))
     }
 
     /// How often a message was logged so far.
-    pub fn count_messages(&self, message: &str) -> usize {
+    pub(crate) fn count_messages(&self, message: &str) -> usize {
         self.process.stderr().lines().filter(|line| message_of(line).as_deref() == Some(message)).count()
     }
 
     /// Reloads with this outcome so far.
-    pub fn reloads(&self, outcome: &str) -> f64 {
+    pub(crate) fn reloads(&self, outcome: &str) -> f64 {
         ringward_testkit::scrape(self.admin).sum("ringward_reloads_finished_total", &[("outcome", outcome)])
     }
 
     /// Waits until a further reload has ended this way.
-    pub fn wait_for_reload(&self, outcome: &str, before: f64) {
-        ringward_testkit::eventually(DEADLINE, &format!("a reload that is {outcome}"), || self.reloads(outcome) > before);
+    pub(crate) fn wait_for_reload(&self, outcome: &str, before: f64) {
+        ringward_testkit::eventually(DEADLINE, &format!("a reload that is {outcome}"), || {
+            self.reloads(outcome) > before
+        });
     }
 }
 
 /// The program under test.
-pub fn ringward() -> Command {
+pub(crate) fn ringward() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringward"));
     command.env_remove("CREDENTIALS_DIRECTORY");
     command

@@ -68,7 +68,17 @@ fn directories_give_the_files_of_their_kind() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     fs::create_dir_all(root.join("sub/..hidden")).unwrap();
-    for name in ["b.pem", "a.crt", "c.cer", "d.txt", ".e.pem", "sub/f.pem", "p.rego", "sub/q.rego", "sub/..hidden/r.rego"] {
+    for name in [
+        "b.pem",
+        "a.crt",
+        "c.cer",
+        "d.txt",
+        ".e.pem",
+        "sub/f.pem",
+        "p.rego",
+        "sub/q.rego",
+        "sub/..hidden/r.rego",
+    ] {
         fs::write(root.join(name), name).unwrap();
     }
     symlink("d.txt", root.join("link.pem")).unwrap();

@@ -1,0 +1,285 @@
+//! The command line, and the plan that is made of it. A [`Plan`] can be carried out: its files were read, its target was
+//! resolved and may be loaded, its counts and times are bounded.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::tls::{self, TlsFileError};
+
+/// What each connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// GET after GET on connections that stay open.
+    Keepalive,
+    /// A new connection with a full handshake for each GET.
+    Handshake,
+    /// Connections that make one request, wait, and make another.
+    Idle,
+    /// GETs of large bodies on connections that stay open.
+    Download,
+    /// POSTs of large bodies on connections that stay open.
+    Upload,
+}
+
+/// Arguments of `ringward-load run`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArguments {
+    /// What each connection does.
+    #[arg(long, value_enum, default_value_t = Mode::Keepalive)]
+    pub(crate) mode: Mode,
+    /// Whom to load. Only loopback addresses, unless --allow-remote is given.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// Load a target that is not on this machine. Make sure that it is yours.
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+    /// The name that the target's certificate must carry; sent as SNI and Host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: String,
+    /// Our certificate with its intermediates, PEM.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of our certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Who may have signed the target's certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: PathBuf,
+    /// How many connections are used at the same time.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) connections: u32,
+    /// End after so many requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=REQUESTS_MAX))]
+    pub(crate) requests: Option<u64>,
+    /// End after so many seconds. With --requests: whichever comes first.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+    /// The path to ask for, and the query if there is one.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) path: String,
+    /// How long a handshake or an exchange may take.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// Mode idle: how long the connections wait.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) hold: Option<Duration>,
+    /// Mode upload: how large the bodies are.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=BODY_BYTES_MAX))]
+    pub(crate) body_bytes: Option<u64>,
+    /// The status that every answer must have.
+    #[arg(long, value_name = "STATUS", default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub(crate) expect_status: u16,
+    /// How large the body of every answer must be: a number of bytes, `same` for that of the first answer, or `any`. Mode
+    /// download needs the number.
+    #[arg(long, value_name = "BYTES", default_value = "same")]
+    pub(crate) expect_bytes: ExpectedBytes,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How large the bodies of answers must be. That they are as large as their own heads say is checked in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExpectedBytes {
+    /// So large.
+    Exactly(u64),
+    /// All as large as the first.
+    Same,
+    /// Each may be different.
+    Any,
+}
+
+/// What is to be done. See the fields of [`RunArguments`].
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) mode: Mode,
+    pub(crate) target: SocketAddr,
+    pub(crate) server_name: ServerName<'static>,
+    /// What the `Host` field says.
+    pub(crate) authority: String,
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) connections: usize,
+    pub(crate) requests_max: u64,
+    pub(crate) duration_max: Duration,
+    pub(crate) path: String,
+    pub(crate) timeout: Duration,
+    pub(crate) hold: Duration,
+    pub(crate) body_bytes: u64,
+    pub(crate) expected_status: u16,
+    pub(crate) expected_bytes: ExpectedBytes,
+}
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("--target {text}: {reason}")]
+    Target { text: String, reason: String },
+    #[error("--target {text} is {address}, which is not on this machine; give --allow-remote if you may load it")]
+    Remote { text: String, address: SocketAddr },
+    #[error("--server-name {0} is no host name and no IP address")]
+    ServerName(String),
+    #[error("--path {0:?} must begin with `/` and hold visible ASCII characters only")]
+    Path(String),
+    #[error("--mode {mode} needs {argument}")]
+    Missing { mode: Mode, argument: &'static str },
+    #[error("--mode {mode} has no use for {argument}")]
+    Useless { mode: Mode, argument: &'static str },
+    #[error("{0}")]
+    Tls(#[from] TlsFileError),
+    #[error("{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`")]
+    OpenFiles { wanted: u32, needed: u64, allowed: u64 },
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+}
+
+impl Plan {
+    /// Makes sure that a run can begin.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) fn new(arguments: &RunArguments) -> Result<Plan, PlanError> {
+        fits_mode(arguments)?;
+        let target = target(&arguments.target, arguments.allow_remote)?;
+        let name = &arguments.server_name;
+        let server_name =
+            ServerName::try_from(name.clone()).map_err(|_| PlanError::ServerName(name.clone()))?;
+        let is_path = arguments.path.starts_with('/') && arguments.path.bytes().all(|b| b.is_ascii_graphic());
+        if !is_path {
+            return Err(PlanError::Path(arguments.path.clone()));
+        }
+        allow_open_files(arguments.connections)?;
+        let identity = arguments.cert.as_deref().zip(arguments.key.as_deref());
+        Ok(Plan {
+            mode: arguments.mode,
+            target,
+            authority: authority(&server_name, target.port()),
+            server_name,
+            tls: tls::client_config(&arguments.ca, identity)?,
+            connections: arguments.connections as usize,
+            requests_max: arguments.requests.unwrap_or(REQUESTS_MAX),
+            duration_max: arguments.duration.unwrap_or(SECONDS_MAX),
+            path: arguments.path.clone(),
+            timeout: arguments.timeout,
+            hold: arguments.hold.unwrap_or(HOLD_DEFAULT),
+            body_bytes: arguments.body_bytes.unwrap_or(0),
+            expected_status: arguments.expect_status,
+            expected_bytes: arguments.expect_bytes,
+        })
+    }
+}
+
+impl FromStr for ExpectedBytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "same" => Ok(ExpectedBytes::Same),
+            "any" => Ok(ExpectedBytes::Any),
+            _ => text.parse().map(ExpectedBytes::Exactly).map_err(|_| "a number, `same` or `any`".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Keepalive => "keepalive",
+            Mode::Handshake => "handshake",
+            Mode::Idle => "idle",
+            Mode::Download => "download",
+            Mode::Upload => "upload",
+        })
+    }
+}
+
+/// An argument that would change nothing is a misunderstanding, and one that is missing must not be guessed.
+fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
+    let mode = arguments.mode;
+    let needs = |given, argument| if given { Ok(()) } else { Err(PlanError::Missing { mode, argument }) };
+    let useless = |given, argument| if given { Err(PlanError::Useless { mode, argument }) } else { Ok(()) };
+    if mode == Mode::Idle {
+        useless(arguments.requests.is_some(), "--requests")?;
+        useless(arguments.duration.is_some(), "--duration")?;
+    } else {
+        needs(arguments.requests.is_some() || arguments.duration.is_some(), "--requests or --duration")?;
+        useless(arguments.hold.is_some(), "--hold")?;
+    }
+    if mode == Mode::Upload {
+        needs(arguments.body_bytes.is_some(), "--body-bytes")?;
+    } else {
+        useless(arguments.body_bytes.is_some(), "--body-bytes")?;
+    }
+    if mode == Mode::Download {
+        needs(matches!(arguments.expect_bytes, ExpectedBytes::Exactly(_)), "--expect-bytes with a number")?;
+    }
+    Ok(())
+}
+
+/// The address to connect to. A name that has a remote address beside a loopback address counts as remote.
+fn target(text: &str, allow_remote: bool) -> Result<SocketAddr, PlanError> {
+    let failed = |reason: String| PlanError::Target { text: text.to_owned(), reason };
+    let addresses: Vec<_> = text.to_socket_addrs().map_err(|error| failed(error.to_string()))?.collect();
+    let first = *addresses.first().ok_or_else(|| failed("has no address".to_owned()))?;
+    match addresses.into_iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+        Some(address) if !allow_remote => Err(PlanError::Remote { text: text.to_owned(), address }),
+        _ => Ok(first),
+    }
+}
+
+/// RFC 9110 §7.2: with the port, unless it is that of the scheme.
+fn authority(name: &ServerName<'_>, port: u16) -> String {
+    let host = match name {
+        ServerName::IpAddress(rustls::pki_types::IpAddr::V6(_)) => format!("[{}]", name.to_str()),
+        _ => name.to_str().into_owned(),
+    };
+    if port == HTTPS_PORT { host } else { format!("{host}:{port}") }
+}
+
+/// Raises the limit of open files as far as this process may.
+fn allow_open_files(connections: u32) -> Result<(), PlanError> {
+    let needed = u64::from(connections) + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| {
+        let allowed = limit.maximum.or(limit.current).unwrap_or(0);
+        PlanError::OpenFiles { wanted: connections, needed, allowed }
+    })
+}
+
+/// Reads a time: seconds, also with a fraction, up to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match time {
+        Some(time) if (SECONDS_MIN..=SECONDS_MAX).contains(&time) => Ok(time),
+        _ => Err(format!("must be a number from {} to {}", SECONDS_MIN.as_secs_f64(), SECONDS_MAX.as_secs())),
+    }
+}
+
+/// A run that takes longer is better made of several.
+const SECONDS_MAX: Duration = Duration::from_secs(3600);
+/// Below it, the time that the run itself takes would be measured.
+const SECONDS_MIN: Duration = Duration::from_millis(10);
+/// More than a target can answer in an hour.
+const REQUESTS_MAX: u64 = 1_000_000_000;
+/// 16 GiB.
+const BODY_BYTES_MAX: u64 = 16 << 30;
+/// Long enough to look at the target's memory.
+const HOLD_DEFAULT: Duration = Duration::from_secs(10);
+/// Standard streams, the runtime's own and connections that are being closed.
+const OTHER_FILES: u64 = 64;
+const HTTPS_PORT: u16 = 443;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The TLS side of the clients, from files.
+//!
+//! Sessions are never resumed, so that each connection costs the target a full handshake in every mode.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why no TLS configuration can be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsFileError {
+    #[error("`{}` cannot be used: {reason}", .file.display())]
+    Pem { file: PathBuf, reason: pem::Error },
+    #[error("`{}` holds no certificate", .0.display())]
+    Empty(PathBuf),
+    #[error("`{}` holds a certificate that cannot be a trust anchor: {reason}", .file.display())]
+    Anchor { file: PathBuf, reason: rustls::Error },
+    #[error("the client certificate cannot be used: {0}")]
+    Identity(rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// A configuration for clients that trust the certificates in `ca`, and show `identity` (chain and key) if there is one.
+///
+/// # Errors
+/// Which file is the problem, and why.
+pub(crate) fn client_config(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsFileError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(ca)? {
+        roots.add(root).map_err(|reason| TlsFileError::Anchor { file: ca.to_owned(), reason })?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsFileError::Setup)?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let private_key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|reason| TlsFileError::Pem { file: key.to_owned(), reason })?;
+            builder.with_client_auth_cert(certificates(chain)?, private_key).map_err(TlsFileError::Identity)?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let failed = |reason| TlsFileError::Pem { file: file.to_owned(), reason };
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(file).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    if certificates.is_empty() { Err(TlsFileError::Empty(file.to_owned())) } else { Ok(certificates) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringward_testkit::{Authority, Leaf, Pki};
+
+    use super::*;
+
+    #[test]
+    fn each_file_is_named_when_it_is_the_problem() {
+        let pki = Pki::new();
+        let root = Authority::root("Root");
+        let ca = pki.write_authorities("ca.pem", &[&root]);
+        let alice = pki.write_pem("alice", &root.issue(&Leaf::client("alice")));
+        let bob = pki.write_pem("bob", &root.issue(&Leaf::client("bob")));
+        let junk = pki.write("junk.pem", "no certificate");
+        let missing = pki.path().join("missing.pem");
+
+        assert!(client_config(&ca, Some((&alice.chain, &alice.key))).is_ok());
+        assert!(client_config(&ca, None).is_ok());
+        for (ca, identity, wanted) in [
+            (&junk, None, "junk.pem` holds no certificate"),
+            (&missing, None, "missing.pem` cannot be used"),
+            (&ca, Some((&*junk, &*alice.key)), "junk.pem` holds no certificate"),
+            (&ca, Some((&*alice.chain, &*junk)), "junk.pem` cannot be used"),
+            (&ca, Some((&*alice.chain, &*bob.key)), "the client certificate cannot be used"),
+        ] {
+            let message = client_config(ca, identity).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
+}
