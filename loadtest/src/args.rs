@@ -123,7 +123,9 @@ pub(crate) struct Plan {
 pub(crate) enum PlanError {
     #[error("--target {text}: {reason}")]
     Target { text: String, reason: String },
-    #[error("--target {text} is {address}, which is not on this machine; give --allow-remote if you may load it")]
+    #[error(
+        "--target {text} is {address}, which is not on this machine; give --allow-remote if you may load it"
+    )]
     Remote { text: String, address: SocketAddr },
     #[error("--server-name {0} is no host name and no IP address")]
     ServerName(String),
@@ -135,7 +137,9 @@ pub(crate) enum PlanError {
     Useless { mode: Mode, argument: &'static str },
     #[error("{0}")]
     Tls(#[from] TlsFileError),
-    #[error("{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`")]
+    #[error(
+        "{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`"
+    )]
     OpenFiles { wanted: u32, needed: u64, allowed: u64 },
     #[error("the runtime cannot be started: {0}")]
     Runtime(io::Error),

@@ -30,7 +30,10 @@ pub(crate) enum TlsFileError {
 ///
 /// # Errors
 /// Which file is the problem, and why.
-pub(crate) fn client_config(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsFileError> {
+pub(crate) fn client_config(
+    ca: &Path,
+    identity: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, TlsFileError> {
     let mut roots = RootCertStore::empty();
     for root in certificates(ca)? {
         roots.add(root).map_err(|reason| TlsFileError::Anchor { file: ca.to_owned(), reason })?;
@@ -44,7 +47,9 @@ pub(crate) fn client_config(ca: &Path, identity: Option<(&Path, &Path)>) -> Resu
         Some((chain, key)) => {
             let private_key = PrivateKeyDer::from_pem_file(key)
                 .map_err(|reason| TlsFileError::Pem { file: key.to_owned(), reason })?;
-            builder.with_client_auth_cert(certificates(chain)?, private_key).map_err(TlsFileError::Identity)?
+            builder
+                .with_client_auth_cert(certificates(chain)?, private_key)
+                .map_err(TlsFileError::Identity)?
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -58,11 +58,12 @@ impl TlsSetup {
     pub fn new() -> Self {
         let root = Authority::root("Fuzz Root");
         let server = root.issue(&Leaf::server(SERVER_NAME));
+        let (chain, key) = (server.chain_pem(), server.key_pem());
         let source = CredentialSource {
             chain_file: Path::new("api.pem"),
-            chain_pem: server.chain_pem().as_bytes(),
+            chain_pem: chain.as_bytes(),
             key_file: Path::new("api.key"),
-            key_pem: server.key_pem().as_bytes(),
+            key_pem: key.as_bytes(),
         };
         let now = UnixTime::now();
         let credential =

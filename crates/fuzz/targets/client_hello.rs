@@ -61,7 +61,10 @@ fn check_session(setup: &TlsSetup, parts: &[&[u8]], read: &Read) {
         incoming.extend_from_slice(part);
         let outcome = session.process(&mut incoming, &mut plain, &mut outgoing);
         assert!(plain.is_empty(), "no plaintext before the handshake");
-        assert!(session.peer_identity().is_none() && session.peer_chain().is_none(), "nobody proved anything");
+        assert!(
+            session.peer_identity().is_none() && session.peer_chain().is_none(),
+            "nobody proved anything"
+        );
         match outcome {
             Ok(progress) => {
                 assert!(progress.consumed <= incoming.len());
@@ -69,7 +72,10 @@ fn check_session(setup: &TlsSetup, parts: &[&[u8]], read: &Read) {
                 incoming.drain(..progress.consumed);
                 assert!(incoming.len() < HANDSHAKE_BYTES_MAX, "bounded");
                 if !outgoing.is_empty() {
-                    assert!(matches!(read, Read::Hello(_)), "answered what the reader did not take: {read:?}");
+                    assert!(
+                        matches!(read, Read::Hello(_)),
+                        "answered what the reader did not take: {read:?}"
+                    );
                 }
             }
             Err(_) => {

@@ -36,7 +36,10 @@ fn check_parts(head: &RequestHead) {
     assert!(!head.host().ends_with('.'), "no trailing dot: {:?}", head.host());
     for Field { name, value, .. } in head.fields() {
         assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()), "a name: {name:?}");
-        assert!(value.iter().all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f), "a value: {value:?}");
+        assert!(
+            value.iter().all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f),
+            "a value: {value:?}"
+        );
     }
 }
 
@@ -59,7 +62,8 @@ fn check_rewritten(head: &RequestHead) {
     assert_eq!(again.authority(), head.authority(), "{shown}");
     assert_eq!(again.body(), head.body(), "{shown}");
     assert_eq!(again.expects_continue(), head.expects_continue(), "{shown}");
-    let hop_by_hop = |field: &Field<'_>| field.hop_by_hop && !field.name.eq_ignore_ascii_case("transfer-encoding");
+    let hop_by_hop =
+        |field: &Field<'_>| field.hop_by_hop && !field.name.eq_ignore_ascii_case("transfer-encoding");
     assert!(!again.fields().any(|field| hop_by_hop(&field)), "hop-by-hop fields stay here: {shown}");
     assert_eq!(String::from_utf8_lossy(&rewrite(&again)), shown, "writing twice changes nothing");
 }

@@ -4,7 +4,9 @@
 //! the exact version pin answers: an update has to compile here, and a kind of expression that is unknown does not.
 
 use regorus::Rc;
-pub(crate) use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
+pub(crate) use regorus::unstable::{
+    AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span,
+};
 
 use crate::problem::Place;
 

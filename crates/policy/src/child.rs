@@ -30,7 +30,8 @@ pub struct CheckRequest;
 impl CheckRequest {
     /// The request for a set: each part preceded by its length.
     pub fn encode(set: &PolicySet) -> Vec<u8> {
-        let size: usize = set.sources().iter().map(|source| source.path.len() + source.bytes.len() + 16).sum();
+        let size: usize =
+            set.sources().iter().map(|source| source.path.len() + source.bytes.len() + 16).sum();
         let mut request = Vec::with_capacity(size + set.rule().len() + 64);
         request.extend_from_slice(MAGIC);
         let limits = set.limits();

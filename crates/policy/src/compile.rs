@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use regorus::{Engine, Rc, Value};
 
+use crate::ast::{Module, Ref};
 use crate::check::rules::{Rules, dotted};
 use crate::check::{self as static_checks};
 use crate::documents;
@@ -90,16 +91,21 @@ impl Prepared {
             return Err(PolicyErrors::new(problems));
         }
         let modules = with_tests.get_modules().clone();
-        let is_test = |path: &str| SourceKind::of(path) == Some(SourceKind::PolicyTest);
-        let rules = Rules::collect(modules.iter().map(|module| (module, is_test(module.package.span.source.file()))));
-        let impure = static_checks::check(&rules, set.rule(), &data, &mut problems);
+        let of_request = |module: &&_| SourceKind::of(file_of(module)) == Some(SourceKind::Policy);
+        let rules = Rules::collect(modules.iter().filter(of_request));
+        let impure = static_checks::soundness(&rules, &data, &mut problems);
+        if impure.is_some() {
+            static_checks::meaning(&rules, set.rule(), &mut problems);
+        }
+        // Once more with the tests: those may use all rules, the rules none of theirs.
+        let all_rules = Rules::collect(&modules);
+        static_checks::soundness(&all_rules, &data, &mut problems);
         if has_errors(&problems) {
             return Err(PolicyErrors::new(problems));
         }
-        let packages: BTreeSet<String> =
-            rules.modules.iter().filter(|names| !names.test).map(|names| dotted(&names.package)).collect();
+        let packages: BTreeSet<String> = rules.modules.iter().map(|names| dotted(&names.package)).collect();
         let reads = Reads::of(&rules);
-        let tests = testing::find(&rules);
+        let tests = testing::find(&all_rules);
         let engine = load(set, &data, &mut problems);
         add_data(&mut with_tests, &data, &mut problems);
         prepare(&mut with_tests, set.rule(), &mut problems);
@@ -109,7 +115,7 @@ impl Prepared {
                 with_tests,
                 tests,
                 reads,
-                impure,
+                impure: impure.unwrap_or_default(),
                 packages: packages.into_iter().collect(),
                 warnings: problems,
             }),
@@ -125,6 +131,10 @@ impl Prepared {
     pub(crate) fn policy(&self, set: &PolicySet) -> RegoPolicy {
         RegoPolicy::new(self.engine.clone(), Parts::of(&self.reads), set)
     }
+}
+
+fn file_of(module: &Ref<Module>) -> &str {
+    module.package.span.source.file()
 }
 
 fn has_errors(problems: &[Problem]) -> bool {
@@ -153,7 +163,9 @@ fn sizes(set: &PolicySet, problems: &mut Vec<Problem>) {
         };
         if source.bytes.len() > bytes_max {
             let message = format!("file has {} bytes, more than {bytes_max}", source.bytes.len());
-            problems.push(Problem::error(&at, message).help("move tables into data documents, or split the file"));
+            problems.push(
+                Problem::error(&at, message).help("move tables into data documents, or split the file"),
+            );
         }
     }
 }

@@ -144,7 +144,14 @@ impl Fields {
         if let Some(status @ ..400) = self.status {
             return Err(invalid(&format!("`http_status` {status} does not deny, use 400 to 599")));
         }
-        Ok(Decision { rule, reason, status: self.status, body: self.body, headers: self.headers, ..Decision::default() })
+        Ok(Decision {
+            rule,
+            reason,
+            status: self.status,
+            body: self.body,
+            headers: self.headers,
+            ..Decision::default()
+        })
     }
 }
 
@@ -212,7 +219,10 @@ fn header_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
     // RFC 9110 §5.6.2: a field name is a token.
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(token) {
-        return Err(invalid(&format!("`{field}` names header `{}`, which is no header name", printable(name))));
+        return Err(invalid(&format!(
+            "`{field}` names header `{}`, which is no header name",
+            printable(name)
+        )));
     }
     if is_identity_lookalike(name.as_bytes()) {
         return Err(invalid(&format!("`{field}` names header `{name}`, which only ringward may write")));
@@ -221,7 +231,9 @@ fn header_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
         return Err(invalid(&format!("`{field}` names header `{name}`, which belongs to the connection")));
     }
     if FORWARDED.iter().any(|reserved| is_lookalike(name, reserved)) {
-        return Err(invalid(&format!("`{field}` names header `{name}`, which is set by configuration (`forward`)")));
+        return Err(invalid(&format!(
+            "`{field}` names header `{name}`, which is set by configuration (`forward`)"
+        )));
     }
     Ok(Arc::clone(name))
 }
@@ -229,11 +241,14 @@ fn header_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
 /// Equal in any case and with `_` for `-`, which many servers do not tell apart.
 fn is_lookalike(name: &str, reserved: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == reserved.len() && name.bytes().zip(reserved.bytes()).all(|(byte, wanted)| fold(byte) == wanted)
+    name.len() == reserved.len()
+        && name.bytes().zip(reserved.bytes()).all(|(byte, wanted)| fold(byte) == wanted)
 }
 
 fn header_value(field: &str, name: &str, value: &Value) -> Result<Arc<str>, DecisionError> {
-    let Value::String(text) = value else { return Err(wrong(field, value, "a header value, which is a string")) };
+    let Value::String(text) = value else {
+        return Err(wrong(field, value, "a header value, which is a string"));
+    };
     if text.len() > VALUE_BYTES_MAX {
         let message = format!("`{field}` gives `{name}` {} bytes, more than {VALUE_BYTES_MAX}", text.len());
         return Err(invalid(&message));
@@ -291,14 +306,8 @@ const RESERVED: &[&str] = &[
 ];
 
 /// What tells an upstream about the connection, written as `forward` says.
-const FORWARDED: &[&str] = &[
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-];
+const FORWARDED: &[&str] =
+    &["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
 
 /// Most fields or names in one list of a result.
 const FIELDS_MAX: usize = 64;

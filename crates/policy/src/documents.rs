@@ -178,7 +178,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        if value.is_finite() { Ok(Value::from(value)) } else { Err(E::custom(format!("number {value} is not finite"))) }
+        if value.is_finite() {
+            Ok(Value::from(value))
+        } else {
+            Err(E::custom(format!("number {value} is not finite")))
+        }
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -216,7 +220,8 @@ mod tests {
     use super::*;
 
     fn loaded(documents: &[(&str, &str)]) -> (Value, Vec<String>) {
-        let sources: Vec<Source> = documents.iter().map(|(path, text)| Source::new(*path, text.as_bytes())).collect();
+        let sources: Vec<Source> =
+            documents.iter().map(|(path, text)| Source::new(*path, text.as_bytes())).collect();
         let mut problems = Vec::new();
         let data = load(&sources, &mut problems);
         (data, problems.iter().map(ToString::to_string).collect())
@@ -235,14 +240,18 @@ mod tests {
             ("b.yaml", "roles:\n  reader: [\"*\"]\n  1: one\nsame: 1\n"),
         ]);
         assert_eq!(problems, [""; 0]);
-        let expected = r#"{"roles": {"1": "one", "admin": ["x", 1, 1.5, null, true], "reader": ["*"]}, "same": 1}"#;
+        let expected =
+            r#"{"roles": {"1": "one", "admin": ["x", 1, 1.5, null, true], "reader": ["*"]}, "same": 1}"#;
         assert_eq!(data, Value::from_json_str(expected).unwrap());
     }
 
     #[test]
     fn nothing_is_overwritten() {
         let both = problem(&[("a.json", r#"{"r": {"x": [1]}}"#), ("b.yaml", "r: {x: [2]}")]);
-        assert_eq!(both, "b.yaml: error: `data.r.x` is already given by a.json\n  help: keep it in one of the two documents");
+        assert_eq!(
+            both,
+            "b.yaml: error: `data.r.x` is already given by a.json\n  help: keep it in one of the two documents"
+        );
         assert!(problem(&[("a.json", r#"{"r": 1}"#), ("b.json", r#"{"r": {"x": 1}}"#)]).contains("`data.r`"));
         let twice = problem(&[("a.json", "{\n\"r\": 1,\n\"r\": 2}")]);
         assert_eq!(twice, "a.json:3:3: error: invalid JSON: key \"r\" occurs twice");
@@ -251,7 +260,10 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_refused_with_its_place() {
-        assert!(problem(&[("a.json", "{\n\"r\": }")]).starts_with("a.json:2:6: error: invalid JSON: expected value"));
+        assert!(
+            problem(&[("a.json", "{\n\"r\": }")])
+                .starts_with("a.json:2:6: error: invalid JSON: expected value")
+        );
         assert!(problem(&[("a.json", "{} {}")]).contains("trailing characters"));
         assert!(problem(&[("a.json", "[1]")]).contains("not an object"));
         assert!(problem(&[("a.json", "")]).contains("invalid JSON"));
@@ -280,7 +292,10 @@ mod tests {
             bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{before}"); 10].join(", ")));
         }
         let message = problem(&[("a.yaml", &bomb)]);
-        assert!(message.contains("more than 4000000 values") || message.contains("repetition limit"), "{message}");
+        assert!(
+            message.contains("more than 4000000 values") || message.contains("repetition limit"),
+            "{message}"
+        );
         assert_eq!(loaded(&[("a.yaml", "a: &a [1]\nb: *a")]).1, [""; 0]);
     }
 }

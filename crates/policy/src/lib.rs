@@ -37,3 +37,26 @@ pub use input::view::{ConnectionView, HeaderSource, RequestView, RouteView};
 pub use problem::{PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport};
 pub use set::{Limits, PolicySet, Source, SourceKind};
 pub use testing::run_tests;
+
+/// For the benchmarks of this repository: the steps of a decision on their own.
+#[doc(hidden)]
+pub mod bench {
+    use crate::input::document::{Builder, Parts};
+    use crate::{RequestView, Subject};
+
+    /// Builds whole input documents, as for a policy that reads everything.
+    pub struct InputBuilder(Builder);
+
+    impl InputBuilder {
+        /// A builder as each worker has one.
+        #[allow(clippy::new_without_default)]
+        pub fn new() -> Self {
+            Self(Builder::new(Parts::ALL))
+        }
+
+        /// Builds the document of a request. Returns the number of its top-level fields, so that it is not optimised away.
+        pub fn build(&mut self, subject: &Subject, request: &RequestView<'_>) -> usize {
+            self.0.build(subject, request).as_object().map_or(0, |document| document.len())
+        }
+    }
+}

@@ -16,18 +16,16 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// What the modules that are loaded for requests can read.
+    /// What these rules can read.
     pub(crate) fn of(rules: &Rules<'_>) -> Self {
         let mut reads = Self::default();
-        for names in rules.modules.iter().filter(|names| !names.test) {
+        for names in &rules.modules {
             // An import is no read yet, but every use of its name is: counting it here keeps the walk simple.
             for import in &names.module.imports {
                 reads.reference(&import.refr);
             }
         }
-        for definition in rules.definitions.iter().filter(|definition| !rules.modules[definition.module].test) {
-            reads.rule(definition.rule);
-        }
+        rules.definitions.iter().for_each(|definition| reads.rule(definition.rule));
         reads
     }
 
@@ -38,7 +36,8 @@ impl Reads {
 
     /// The paths in dotted form, without those that another covers; `*` for the whole input.
     pub(crate) fn dotted(&self) -> Vec<String> {
-        let covered = |path: &Vec<String>| self.paths.iter().any(|other| other != path && path.starts_with(other));
+        let covered =
+            |path: &Vec<String>| self.paths.iter().any(|other| other != path && path.starts_with(other));
         let paths = self.paths.iter().filter(|path| !covered(path));
         paths.map(|path| if path.is_empty() { "*".to_owned() } else { path.join(".") }).collect()
     }
@@ -83,12 +82,14 @@ mod tests {
         for (index, text) in modules.iter().enumerate() {
             engine.add_policy(format!("{index}.rego"), (*text).to_owned()).unwrap();
         }
-        Reads::of(&Rules::collect(engine.get_modules().iter().map(|module| (module, false))))
+        Reads::of(&Rules::collect(engine.get_modules()))
     }
 
     #[test]
     fn literal_paths_are_recorded() {
-        let reads = reads_of(&["package p\nallow if {\n input.request.path == \"/x\"\n input[\"client\"].spiffe_id == `y`\n}"]);
+        let reads = reads_of(&[
+            "package p\nallow if {\n input.request.path == \"/x\"\n input[\"client\"].spiffe_id == `y`\n}",
+        ]);
         assert_eq!(reads.dotted(), ["client.spiffe_id", "request.path"]);
         assert!(reads.may_read(&["request", "path"]) && reads.may_read(&["request"]) && reads.may_read(&[]));
         assert!(!reads.may_read(&["request", "headers"]) && !reads.may_read(&["time"]));

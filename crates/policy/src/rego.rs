@@ -86,9 +86,11 @@ impl RegoWorker {
     fn evaluate(&mut self, subject: &Subject, request: &RequestView<'_>) -> Result<Value, DecisionError> {
         let input = self.builder.build(subject, request);
         self.engine.set_input(input);
-        self.engine.eval_rule(self.rule.to_string()).map_err(|error| match error.downcast_ref::<LimitError>() {
-            Some(LimitError::TimeLimitExceeded { .. }) => DecisionError::TimeBudget,
-            _ => evaluation_error(&error.to_string()),
+        self.engine.eval_rule(self.rule.to_string()).map_err(|error| {
+            match error.downcast_ref::<LimitError>() {
+                Some(LimitError::TimeLimitExceeded { .. }) => DecisionError::TimeBudget,
+                _ => evaluation_error(&error.to_string()),
+            }
         })
     }
 }
@@ -137,7 +139,9 @@ impl<'t> EngineReport<'t> {
             Some((_, message)) if place.is_some() => message,
             _ => text,
         };
-        Self { place, message: message.trim() }
+        // Further lines show other places of the source.
+        let message = message.trim().lines().next().unwrap_or("unknown error");
+        Self { place, message: message.trim_end_matches(['.', ':']) }
     }
 }
 

@@ -20,7 +20,16 @@ pub(crate) const WORK_MAX: u64 = 4_000_000;
 
 /// Scans `text`, which is the content of `file`, up to the first thing that makes reading on pointless.
 pub(crate) fn scan(file: &str, text: &str) -> Vec<Problem> {
-    let mut scan = Scan { file, bytes: text.as_bytes(), at: 0, line: 1, line_start: 0, text, work: 0, problems: Vec::new() };
+    let mut scan = Scan {
+        file,
+        bytes: text.as_bytes(),
+        at: 0,
+        line: 1,
+        line_start: 0,
+        text,
+        work: 0,
+        problems: Vec::new(),
+    };
     scan.run();
     scan.problems
 }
@@ -324,11 +333,16 @@ mod tests {
 
     #[test]
     fn long_expressions_are_refused() {
-        let chain = |operator: &str, operators: usize| format!("package p\nx := 1{}\n", format!("{operator}1").repeat(operators));
+        let chain = |operator: &str, operators: usize| {
+            format!("package p\nx := 1{}\n", format!("{operator}1").repeat(operators))
+        };
         for operator in ["+", " - ", "\n*", "|", "&", " in ", " == ", "+-", "+\n# c\n"] {
             let count = |n: u32| n as usize / if operator == "+-" { 2 } else { 1 };
             assert_eq!(found(&chain(operator, count(OPERATORS_MAX))), "", "{operator}");
-            assert!(found(&chain(operator, count(OPERATORS_MAX) + 1)).ends_with("64 operators"), "{operator}");
+            assert!(
+                found(&chain(operator, count(OPERATORS_MAX) + 1)).ends_with("64 operators"),
+                "{operator}"
+            );
         }
         // Right recursion through unary minus, spread over lines.
         assert!(!found(&format!("package p\nx := {}1", "-\n".repeat(100_000))).is_empty());
@@ -340,8 +354,10 @@ mod tests {
 
     #[test]
     fn long_lists_and_bodies_are_accepted() {
-        let rules = "allow if {\n\tinput.request.method == \"GET\"\n\tnot a.b.c.d\n\t[x, y] := f(1 + 2)\n}\n".repeat(500);
-        let list = format!("x := [{}]\ny := {{{}}}\n", "1.5 + 2,\n".repeat(500), "\"k\": a.b + 1, ".repeat(500));
+        let rules = "allow if {\n\tinput.request.method == \"GET\"\n\tnot a.b.c.d\n\t[x, y] := f(1 + 2)\n}\n"
+            .repeat(500);
+        let list =
+            format!("x := [{}]\ny := {{{}}}\n", "1.5 + 2,\n".repeat(500), "\"k\": a.b + 1, ".repeat(500));
         let calls = format!("z if {{\n{}}}\n", "f(a)\n[b] = c\ng(a.b.c); h\n".repeat(300));
         assert_eq!(found(&format!("package p\n{rules}{list}{calls}")), "");
     }

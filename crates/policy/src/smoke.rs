@@ -20,11 +20,14 @@ pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Probl
     match outcome {
         Ok(_) => {}
         Err(DecisionError::TimeBudget) => {
-            let message = format!("evaluating an invented request took longer than the time budget of {budget:?}");
+            let message =
+                format!("evaluating an invented request took longer than the time budget of {budget:?}");
             let help = "look tables up by key instead of iterating over them, or raise `time_budget`";
             problems.push(Problem::warning(&at, message).help(help));
         }
-        Err(error @ (DecisionError::Panic | DecisionError::WrongType(_) | DecisionError::InvalidResult(_))) => {
+        Err(
+            error @ (DecisionError::Panic | DecisionError::WrongType(_) | DecisionError::InvalidResult(_)),
+        ) => {
             problems.push(Problem::error(&at, format!("tried on an invented request: {error}")));
         }
         Err(error @ DecisionError::Evaluation(_)) => {
@@ -33,7 +36,8 @@ pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Probl
         }
     }
     if took > budget + OVERRUN_MAX {
-        let message = format!("evaluating an invented request took {took:?}, which the time budget could not stop");
+        let message =
+            format!("evaluating an invented request took {took:?}, which the time budget could not stop");
         problems.push(Problem::error(&at, message).help("find the builtin that is given too much to do"));
     }
 }

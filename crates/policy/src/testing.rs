@@ -37,7 +37,10 @@ pub(crate) struct Found {
 pub(crate) fn find(rules: &Rules<'_>) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for definition in &rules.definitions {
-        let is_test = definition.path.last().is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"));
+        let is_test = definition
+            .path
+            .last()
+            .is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"));
         if is_test && definition.kind == Kind::Complete {
             found.push(Found { name: dotted(&definition.path), at: definition.place() });
         }

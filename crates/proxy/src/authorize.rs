@@ -6,15 +6,13 @@
 use std::time::Instant;
 
 use ringward_http::RequestHead;
-use ringward_policy::{ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject};
+use ringward_policy::{
+    ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject,
+};
 use ringward_telemetry::PolicyOutcome;
 
 use crate::{
-    connection::Connection,
-    error::ProxyError,
-    exchange::Facts,
-    request_id::RequestId,
-    route::Target,
+    connection::Connection, error::ProxyError, exchange::Facts, request_id::RequestId, route::Target,
     worker::View,
 };
 
@@ -86,7 +84,14 @@ fn evaluate(
         },
         now_unix: connection.worker.clock.now_unix(),
     };
-    let subject = connection.subject.get_or_insert_with(|| subject(&mut connection.downstream, connection.client.peer.as_deref(), connection.peer_addr, &connection.standing));
+    let subject = connection.subject.get_or_insert_with(|| {
+        subject(
+            &mut connection.downstream,
+            connection.client.peer.as_deref(),
+            connection.peer_addr,
+            &connection.standing,
+        )
+    });
     policy.decide(subject, &request)
 }
 

@@ -50,7 +50,12 @@ pub(crate) enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<str>, stream: Stream, peer: SocketAddr) -> CloseReason {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+    stream: Stream,
+    peer: SocketAddr,
+) -> CloseReason {
     let Some(mut connection) = open(&worker, &listener, stream, peer).await else {
         return CloseReason::HandshakeFailed;
     };
@@ -72,13 +77,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<str>, stream: Stream
     }
 }
 
-async fn open(worker: &Rc<Worker>, listener: &str, stream: Stream, peer_addr: SocketAddr) -> Option<Connection> {
+async fn open(
+    worker: &Rc<Worker>,
+    listener: &str,
+    stream: Stream,
+    peer_addr: SocketAddr,
+) -> Option<Connection> {
     let id = worker.connection_id();
     let view = worker.view();
     let listener = view.snapshot.listener(listener)?;
     let established = handshake::establish(worker, &view, listener, stream, peer_addr, id).await?;
     let Established { downstream, admission, peer, peer_valid_until } = established;
-    let facts = record::connection(worker, listener, id, peer_addr, peer.as_deref(), admission.server_name.as_deref());
+    let facts = record::connection(
+        worker,
+        listener,
+        id,
+        peer_addr,
+        peer.as_deref(),
+        admission.server_name.as_deref(),
+    );
     let live = Live::enter(worker, downstream.deadline.clone(), admission);
     Some(Connection {
         standing: Standing::new(worker, &view, listener, live, peer_valid_until),

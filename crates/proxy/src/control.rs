@@ -3,11 +3,9 @@
 //! The only memory that both worlds write to. Workers read one word per request; snapshots are dropped on the control thread,
 //! because freeing a large one would stall a worker.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;

@@ -152,7 +152,8 @@ impl Downstream {
 
     /// Whether something arrived soon.
     async fn read_briefly(&mut self) -> Result<bool, ReadError> {
-        let (result, raw) = self.stream.read.read_briefly(self.buffers.small(), &self.deadline, BUSY_MILLIS).await;
+        let (result, raw) =
+            self.stream.read.read_briefly(self.buffers.small(), &self.deadline, BUSY_MILLIS).await;
         self.input.raw = raw;
         match result {
             Ok(0) => Err(ReadError::Closed),
@@ -177,7 +178,7 @@ impl Downstream {
 
     /// Encrypts and sends.
     pub(crate) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
-        self.split().1.send(plain).await
+        self.split().1.send(plain, || {}).await
     }
 
     /// The two directions.
@@ -223,7 +224,7 @@ impl Downstream {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.split().1.flush().await
+        self.split().1.flush(|| {}).await
     }
 }
 
@@ -329,9 +330,16 @@ impl Reader<'_> {
         }
         if full && raw.capacity() >= LARGE {
             // The session refuses what does not fit, so this is a fault of ours, which ends this connection only.
-            return Err(ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too large")));
+            return Err(ReadError::Io(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a TLS message is too large",
+            )));
         }
-        let mut larger = if capacity > SMALL || full && raw.capacity() > 0 { self.buffers.large() } else { self.buffers.small() };
+        let mut larger = if capacity > SMALL || full && raw.capacity() > 0 {
+            self.buffers.large()
+        } else {
+            self.buffers.small()
+        };
         larger.extend_from_slice(&raw);
         self.buffers.put(raw);
         Ok(larger)
@@ -346,25 +354,29 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Encrypts and sends.
-    pub(crate) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
+    /// Encrypts and sends; `progressed` as in [`WriteHalf::write_all`].
+    pub(crate) async fn send(&mut self, plain: &[u8], progressed: impl Fn()) -> io::Result<()> {
         {
             let mut tls = self.tls.borrow_mut();
             let Tls { session, outgoing } = &mut *tls;
             if outgoing.capacity() == 0 {
-                *outgoing = if plain.len() > SMALL - RECORD_OVERHEAD { self.buffers.large() } else { self.buffers.small() };
+                *outgoing = if plain.len() > SMALL - RECORD_OVERHEAD {
+                    self.buffers.large()
+                } else {
+                    self.buffers.small()
+                };
             }
             session.encrypt(plain, outgoing).map_err(io::Error::other)?;
         }
-        self.flush().await
+        self.flush(progressed).await
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    async fn flush(&mut self, progressed: impl Fn()) -> io::Result<()> {
         let outgoing = mem::take(&mut self.tls.borrow_mut().outgoing);
         if outgoing.is_empty() {
             return Ok(());
         }
-        let (result, outgoing) = self.half.write_all(outgoing).await;
+        let (result, outgoing) = self.half.write_all(outgoing, progressed).await;
         self.buffers.put(outgoing);
         result
     }

@@ -57,10 +57,16 @@ impl<'a> Edits<'a> {
     ///
     /// # Errors
     /// When a field that the policy set cannot be written; nothing is written then.
-    pub(crate) fn request_head(&self, out: &mut Vec<u8>, head: &RequestHead) -> Result<(), write::WriteError> {
+    pub(crate) fn request_head(
+        &self,
+        out: &mut Vec<u8>,
+        head: &RequestHead,
+    ) -> Result<(), write::WriteError> {
         let mut set: Set<'_> = SmallVec::new();
         if let Some(decision) = self.decision {
-            set.extend(decision.request_headers_to_set.iter().map(|(name, value)| (&**name, value.as_bytes())));
+            set.extend(
+                decision.request_headers_to_set.iter().map(|(name, value)| (&**name, value.as_bytes())),
+            );
         }
         if let Some(peer) = &self.client.peer {
             if self.forward.client_cert {
@@ -115,7 +121,9 @@ impl<'a> Edits<'a> {
     ) -> Result<ResponseFraming, write::WriteError> {
         let mut add: Set<'_> = SmallVec::new();
         if let Some(decision) = self.decision {
-            add.extend(decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())));
+            add.extend(
+                decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())),
+            );
         }
         self.response(out, head, response, keep_alive, &add)
     }
@@ -150,7 +158,10 @@ impl<'a> Edits<'a> {
             || self.forward.x_forwarded == ForwardMode::Off && starts_as(name, b"x-forwarded-")
             || self.forward.forwarded == ForwardMode::Off && name.eq_ignore_ascii_case(b"forwarded")
             || self.decision.is_some_and(|decision| {
-                decision.request_headers_to_remove.iter().any(|removed| name.eq_ignore_ascii_case(removed.as_bytes()))
+                decision
+                    .request_headers_to_remove
+                    .iter()
+                    .any(|removed| name.eq_ignore_ascii_case(removed.as_bytes()))
             })
     }
 }

@@ -24,7 +24,9 @@ pub(crate) enum ProxyError {
     Head(#[from] RequestError),
     #[error("the request head did not arrive within {0:?}")]
     HeadTimeout(Duration),
-    #[error("host {host} has another client-authentication policy than {admitted_as}, for which this connection was made")]
+    #[error(
+        "host {host} has another client-authentication policy than {admitted_as}, for which this connection was made"
+    )]
     Misdirected { host: String, admitted_as: std::sync::Arc<str> },
     #[error("this client is not trusted any more: {0}")]
     TrustWithdrawn(String),
@@ -83,13 +85,29 @@ impl ProxyError {
     pub(crate) fn side(&self) -> Side {
         use ProxyError::*;
         match self {
-            Head(_) | HeadTimeout(_) | Misdirected { .. } | TrustWithdrawn(_) | UnknownHost(_) | NoRoute | MethodNotAllowed { .. }
-            | EncodedSlash | BodyTooLarge { .. } | BodyTimeout(_) | Chunk(_) | ClientGone | ClientStalled(_) | Denied(_) => {
-                Side::Downstream
-            }
+            Head(_)
+            | HeadTimeout(_)
+            | Misdirected { .. }
+            | TrustWithdrawn(_)
+            | UnknownHost(_)
+            | NoRoute
+            | MethodNotAllowed { .. }
+            | EncodedSlash
+            | BodyTooLarge { .. }
+            | BodyTimeout(_)
+            | Chunk(_)
+            | ClientGone
+            | ClientStalled(_)
+            | Denied(_) => Side::Downstream,
             Policy(_) | Unwritable(_) | AuditOverflow | Unsettled(_) => Side::Internal,
-            Connect { .. } | UpstreamReset(_) | UpstreamClosed | UpstreamTimeout(_) | UpstreamHead(_) | TooManyInterim
-            | UpstreamChunk(_) | UpstreamTruncated { .. } => Side::Upstream,
+            Connect { .. }
+            | UpstreamReset(_)
+            | UpstreamClosed
+            | UpstreamTimeout(_)
+            | UpstreamHead(_)
+            | TooManyInterim
+            | UpstreamChunk(_)
+            | UpstreamTruncated { .. } => Side::Upstream,
         }
     }
 

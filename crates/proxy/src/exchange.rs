@@ -11,20 +11,20 @@ use std::{
 
 use ringward_http::{BodyFraming, RequestHead};
 use ringward_policy::Decision;
-use ringward_telemetry::{ClusterId, CloseReason, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
     authorize,
     connection::{Connection, Next},
     edits::Edits,
     error::{ProxyError, Side},
+    io::Shut,
     record,
-    relay::{self, Plan, Progress, Relayed},
+    relay::{self, Failure, Plan, Progress, Relayed},
     respond,
     route::{self, Target},
     snapshot::Listener,
     upstream::{Cluster, millis},
-    io::Shut,
     worker::View,
 };
 
@@ -61,11 +61,14 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead) -> Next
     // Taken before anything can reach an upstream, and held until the record is written into it.
     let permit = audit_required.then(|| worker.records.reserve());
     let served = match permit {
-        Some(None) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: head.body() != BodyFraming::None }),
+        Some(None) => Err(Unserved {
+            error: ProxyError::AuditOverflow,
+            request_unread: head.body() != BodyFraming::None,
+        }),
         _ => serve(connection, head, &mut facts, &progress).await,
     };
     let (next, error) = match served {
-        Ok(relayed) => (after(&relayed), None),
+        Ok(relayed) => (after(connection, &relayed), None),
         Err(Unserved { error, request_unread }) => {
             (answer(connection, head, &progress, &error, request_unread).await, Some(error))
         }
@@ -98,7 +101,8 @@ async fn serve(
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
         facts.generation = view.generation();
-        let (listener, admitted_as) = connection.standing.gate(&view, &connection.downstream).map_err(refused)?;
+        let (listener, admitted_as) =
+            connection.standing.gate(&view, &connection.downstream).map_err(refused)?;
         let target = route::select(listener, admitted_as, head).map_err(refused)?;
         facts.route = Some(target.route.id);
         authorize::decide(&view, connection, head, &target, facts).map_err(refused)?;
@@ -174,7 +178,11 @@ async fn forward(
                 }
                 return Ok(Some(relayed));
             }
-            Err(failure) if failure.unanswered && up.reused && repeatable && failure.error.side() == Side::Upstream => {
+            Err(Failure {
+                unanswered: true,
+                error: ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_),
+                ..
+            }) if up.reused && repeatable => {
                 worker.shard.upstream_retry(cluster.id);
                 fresh = true;
             }
@@ -189,11 +197,11 @@ async fn forward(
 }
 
 /// What follows a response that was relayed whole.
-fn after(relayed: &Relayed) -> Next {
+fn after(connection: &Connection, relayed: &Relayed) -> Next {
     match relayed {
         Relayed { downstream_reusable: true, .. } => Next::Request,
         Relayed { request_unread: true, .. } => Next::Linger(CloseReason::Exchange),
-        _ => Next::Close(CloseReason::Peer),
+        _ => Next::Close(connection.standing.outlived().unwrap_or(CloseReason::Peer)),
     }
 }
 
@@ -216,8 +224,10 @@ async fn answer(
     let outlived = connection.standing.outlived();
     let close = answer.close || request_unread || !head.keep_alive() || outlived.is_some();
     let mut out = connection.worker.buffers.small();
-    respond::write(&mut out, error, answer, &connection.worker.clock.date(), close, head.is_head());
+    let body_bytes =
+        respond::write(&mut out, error, answer, &connection.worker.clock.date(), close, head.is_head());
     progress.status.set(answer.status);
+    progress.sent.set(body_bytes);
     connection.downstream.deadline.set(millis(ANSWER_TIMEOUT), Shut::Both);
     let sent = connection.downstream.send(&out).await;
     connection.downstream.deadline.clear();

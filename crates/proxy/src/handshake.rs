@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
+use ringward_http::write;
 use ringward_identity::PeerIdentity;
 use ringward_tls::{HandshakeFailure, HandshakeReason, HelloReader, ServerSession, SessionError};
 
@@ -75,20 +76,23 @@ async fn run(
     let (raw, host) = match hello(worker, listener, &mut stream, &deadline, attempt).await {
         Ok(found) => found,
         Err(failure) => {
-            if !failure.alert.is_empty() {
-                // The client may be gone, which is as good.
-                let _ = stream.write.write_all(failure.alert.clone()).await;
-            }
+            part(&mut stream, &deadline, &failure).await;
             return Err(failure);
         }
     };
     let session = ServerSession::new(&view.hosts[listener.index][host]).map_err(of_session)?;
     let mut downstream = Downstream::new(stream, deadline.clone(), session, raw, worker.buffers.clone());
-    downstream.handshake().await.map_err(|error| of_read(error, &deadline))?;
+    if let Err(error) = downstream.handshake().await {
+        let failure = of_read(error, &deadline);
+        // The alert has been sent. What the client has sent behind its certificate must not turn it into a reset.
+        downstream.close().await;
+        downstream.linger().await;
+        return Err(failure);
+    }
     deadline.clear();
 
-    let (peer, peer_valid_until) =
-        downstream.with_session(|session| (session.peer_identity().cloned(), session.peer_valid_until_unix()));
+    let (peer, peer_valid_until) = downstream
+        .with_session(|session| (session.peer_identity().cloned(), session.peer_valid_until_unix()));
     let admission = Admission {
         listener: listener.name.clone(),
         server_name: attempt.server_name.take(),
@@ -131,10 +135,26 @@ async fn hello(
     Ok((raw, host?))
 }
 
+/// Tells a client why there is no session, as far as there is a way to tell it.
+async fn part(stream: &mut Stream, deadline: &Deadline, failure: &HandshakeFailure) {
+    let mut answer = failure.alert.clone();
+    if failure.reason == HandshakeReason::PlainHttp {
+        // The one answer that such a client can read.
+        write::simple_response(&mut answer, 400, &[], b"this port speaks https, not http\n", true, false);
+    }
+    if !answer.is_empty() && !deadline.fired() {
+        // The client may be gone, which is as good.
+        let _ = stream.write.write_all(answer, || {}).await;
+        stream.write.shutdown().await;
+    }
+}
+
 fn of_session(error: SessionError) -> Box<HandshakeFailure> {
     match error {
         SessionError::Handshake(failure) => failure,
-        SessionError::PeerAlert(_) => Box::new(HandshakeFailure::new(HandshakeReason::PeerAlert, error.to_string())),
+        SessionError::PeerAlert(_) => {
+            Box::new(HandshakeFailure::new(HandshakeReason::PeerAlert, error.to_string()))
+        }
         other => Box::new(HandshakeFailure::new(HandshakeReason::Internal, other.to_string())),
     }
 }
@@ -150,6 +170,9 @@ fn ended(deadline: &Deadline) -> Box<HandshakeFailure> {
     Box::new(if deadline.fired() {
         HandshakeFailure::new(HandshakeReason::Timeout, "the handshake took longer than `handshake_timeout`")
     } else {
-        HandshakeFailure::new(HandshakeReason::PeerClosed, "the client closed the connection in the middle of the handshake")
+        HandshakeFailure::new(
+            HandshakeReason::PeerClosed,
+            "the client closed the connection in the middle of the handshake",
+        )
     })
 }

@@ -51,9 +51,16 @@ impl Handle {
         Handle { listener }
     }
 
+    /// Whether no connection is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listener.open.get() == 0
+    }
+
     /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed.
-    pub(crate) fn close(self, worker: &Rc<Worker>) {
-        self.listener.closed.set(true);
+    pub(crate) fn close(&self, worker: &Rc<Worker>) {
+        if self.listener.closed.replace(true) {
+            return;
+        }
         for socket in &self.listener.sockets {
             while let Some((stream, peer)) = socket.accept_waiting() {
                 admit(worker, &self.listener, stream, peer);

@@ -74,10 +74,6 @@ impl Live {
         Guard { entry, key, worker: worker.clone() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.borrow().is_empty()
-    }
-
     /// Ends idle connections that outlived their admission, and all idle ones when draining.
     ///
     /// A connection that was in use a moment ago is spared for now: its client may be sending already. Its next request is

@@ -36,7 +36,12 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
         Connect { .. } => (502, false),
         UpstreamTimeout(_) => (504, false),
-        UpstreamReset(_) | UpstreamClosed | UpstreamHead(_) | TooManyInterim | UpstreamChunk(_) | UpstreamTruncated { .. } => (502, false),
+        UpstreamReset(_)
+        | UpstreamClosed
+        | UpstreamHead(_)
+        | TooManyInterim
+        | UpstreamChunk(_)
+        | UpstreamTruncated { .. } => (502, false),
         ClientGone | ClientStalled(_) | TrustWithdrawn(_) => (0, true),
     };
     Answer { status, close }
@@ -62,7 +67,7 @@ pub(crate) fn close_reason(error: &ProxyError) -> Option<CloseReason> {
     }
 }
 
-/// Appends the answer to `out`. `date` is what the `Date` field has.
+/// Appends the answer to `out`; how many bytes of it are its body. `date` is what the `Date` field has.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     error: &ProxyError,
@@ -70,7 +75,7 @@ pub(crate) fn write(
     date: &[u8],
     close: bool,
     head_only: bool,
-) {
+) -> u64 {
     let mut fields: SmallVec<[(&str, &[u8]); 4]> = SmallVec::new();
     fields.push(("date", date));
     let mut body = phrase(answer.status);
@@ -83,6 +88,7 @@ pub(crate) fn write(
         _ => {}
     }
     write::simple_response(out, answer.status, &fields, body.as_bytes(), close, head_only);
+    if head_only { 0 } else { body.len() as u64 }
 }
 
 /// The body of our own answers.

@@ -3,21 +3,14 @@
 //! Built and checked by the control plane from a configuration and the loaded materials, published whole, and dropped on the
 //! control thread. Indexes between its parts (routes to clusters, routes to policies) are resolved once, here.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use ringward_config::{self as config, HostTable, Location, Routes};
 use ringward_http::HeadLimits;
 use ringward_identity::IdentityOptions;
 use ringward_policy::CompiledPolicy;
 use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId};
-use ringward_tls::{
-    ClientAuthMode, Credential, HostTls, HostTlsOptions, TlsBuildError, TrustBundle,
-};
+use ringward_tls::{ClientAuthMode, Credential, HostTls, HostTlsOptions, TlsBuildError, TrustBundle};
 
 /// What the control plane has loaded for a configuration.
 #[derive(Default)]
@@ -50,7 +43,9 @@ pub enum SnapshotError {
         at: Location,
     },
     /// The host that answers unknown names would let in clients that another host refuses.
-    #[error("default_host {default} is laxer than {host}, so that absent or unknown server names would get around the latter")]
+    #[error(
+        "default_host {default} is laxer than {host}, so that absent or unknown server names would get around the latter"
+    )]
     LaxDefault {
         /// The default host.
         default: Arc<str>,
@@ -153,11 +148,19 @@ impl Snapshot {
     ) -> Result<Snapshot, Vec<SnapshotError>> {
         let builder = Builder { config, materials, registry };
         let policies: Vec<_> = config.policies.values().map(|policy| builder.policy(policy)).collect();
-        let listeners: Vec<_> =
-            config.listeners.iter().enumerate().map(|(index, listener)| builder.listener(index, listener)).collect();
+        let listeners: Vec<_> = config
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| builder.listener(index, listener))
+            .collect();
         let mut errors = Vec::new();
-        let policies = policies.into_iter().filter_map(|policy| policy.map_err(|e| errors.push(e)).ok()).collect();
-        let listeners = listeners.into_iter().filter_map(|listener| listener.map_err(|e| errors.extend(e)).ok()).collect();
+        let policies =
+            policies.into_iter().filter_map(|policy| policy.map_err(|e| errors.push(e)).ok()).collect();
+        let listeners = listeners
+            .into_iter()
+            .filter_map(|listener| listener.map_err(|e| errors.extend(e)).ok())
+            .collect();
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -209,7 +212,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn policy(&self, policy: &config::Policy) -> Result<Policy, SnapshotError> {
         let compiled = self.materials.policies.get(&policy.name).cloned();
-        let compiled = compiled.ok_or_else(|| SnapshotError::Missing { what: format!("policy {}", policy.name) })?;
+        let compiled =
+            compiled.ok_or_else(|| SnapshotError::Missing { what: format!("policy {}", policy.name) })?;
         Ok(Policy { id: self.registry.policy(&policy.name), compiled })
     }
 
@@ -227,7 +231,8 @@ impl Builder<'_> {
     fn listener(&self, index: usize, listener: &config::Listener) -> Result<Listener, Vec<SnapshotError>> {
         let id = self.registry.listener(&listener.name);
         let mut errors = Vec::new();
-        let hosts = listener.hosts.iter().enumerate().map(|(index, host)| self.host(listener, id, index, host));
+        let hosts =
+            listener.hosts.iter().enumerate().map(|(index, host)| self.host(listener, id, index, host));
         let hosts: Vec<Host> = hosts.filter_map(|host| host.map_err(|e| errors.push(e)).ok()).collect();
         if !errors.is_empty() {
             return Err(errors);
@@ -289,9 +294,15 @@ impl Builder<'_> {
             let bundle = self.materials.trust.get(&verification.trust).cloned();
             trust = Some(bundle.ok_or_else(|| missing(format!("trust bundle {}", verification.trust)))?);
         }
-        let tls = HostTls::build(&options, credential, trust)
-            .map_err(|source| SnapshotError::Tls { host: name.clone(), source, at: host.at.clone() })?;
-        let routes = host.routes.iter().map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, route)));
+        let tls = HostTls::build(&options, credential, trust).map_err(|source| SnapshotError::Tls {
+            host: name.clone(),
+            source,
+            at: host.at.clone(),
+        })?;
+        let routes = host
+            .routes
+            .iter()
+            .map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, route)));
         let routes = Routes::build(routes).expect("no route is unreachable in a checked configuration");
         Ok(Host { name, tls, forward: host.forward.clone(), routes })
     }
@@ -305,7 +316,10 @@ impl Builder<'_> {
             labels: route.labels.clone().into_iter().collect(),
             cluster: position(self.config.clusters.keys().position(|name| *name == route.cluster)),
             cluster_name: route.cluster.as_str().into(),
-            policy: route.policy.name().map(|name| position(self.config.policies.keys().position(|key| key == name))),
+            policy: route
+                .policy
+                .name()
+                .map(|name| position(self.config.policies.keys().position(|key| key == name))),
             allow_encoded_slash: route.allow_encoded_slash,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
             response_timeout: route.response_timeout,

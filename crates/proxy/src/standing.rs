@@ -100,11 +100,15 @@ impl Standing {
         downstream: &Downstream,
     ) -> Result<(&'v Listener, usize), ProxyError> {
         if self.expires_at.is_some_and(|at| at <= self.worker.deadlines.now()) {
-            return Err(ProxyError::TrustWithdrawn("the client's certificate, or one that it depends on, has expired".into()));
+            return Err(ProxyError::TrustWithdrawn(
+                "the client's certificate, or one that it depends on, has expired".into(),
+            ));
         }
         let mut examined = self.examine(view);
         let Some((listener, host)) = examined.place else {
-            return Err(ProxyError::TrustWithdrawn("its listener or virtual host is no longer configured".into()));
+            return Err(ProxyError::TrustWithdrawn(
+                "its listener or virtual host is no longer configured".into(),
+            ));
         };
         if !examined.holds && !examined.readmitted {
             downstream

@@ -102,8 +102,10 @@ impl View {
             listener.hosts.iter().map(view).collect()
         });
         let hosts = hosts.collect();
-        let policies = snapshot.policies.iter().map(|policy| RefCell::new(policy.compiled.worker())).collect();
-        let clusters = snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
+        let policies =
+            snapshot.policies.iter().map(|policy| RefCell::new(policy.compiled.worker())).collect();
+        let clusters =
+            snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
         View { snapshot, hosts, policies, clusters }
     }
 
@@ -217,7 +219,6 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
 /// Sweeps deadlines, adopts snapshots, and ends the worker when it is told to.
 async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
     let start = Instant::now();
-    let mut listeners = Some(listeners);
     for turn in 0_u64.. {
         io::sleep(INTERVAL).await;
         let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -233,10 +234,8 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         match worker.control.phase() {
             Phase::Running => {}
             Phase::Draining => {
-                for listener in listeners.take().into_iter().flatten() {
-                    listener.close(worker);
-                }
-                if worker.live.is_empty() {
+                listeners.iter().for_each(|listener| listener.close(worker));
+                if listeners.iter().all(listener::Handle::is_empty) {
                     return;
                 }
             }
@@ -270,9 +269,8 @@ impl<F: Future> Future for Contained<F> {
 /// A contained task panicked. The panic hook has reported it.
 pub(crate) struct Panicked;
 
-/// How often deadlines are checked and changes are noticed without traffic: fine enough for timeouts of a second, and 20
-/// wake-ups per second cost nothing.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// How often deadlines are checked, and changes noticed that no traffic brings up.
+const INTERVAL: Duration = Duration::from_millis(io::SWEEP_MILLIS);
 /// Every how many beats the clients of waiting exchanges are checked (a system call each).
 const ABANDONED_EVERY: u64 = 10;
 /// Bits of a connection's number below the worker's.

@@ -234,8 +234,9 @@ cluster = "demo"
 
 /// The sample policy with its tests.
 const POLICIES: &[(&str, &str)] = &[
-    ("authz.rego", include_str!("demo/policies/authz.rego")),
-    ("data.json", include_str!("demo/policies/data.json")),
+    ("authz.rego", include_str!("../../../policies/authz.rego")),
+    ("authz_test.rego", include_str!("../../../policies/authz_test.rego")),
+    ("data.json", include_str!("../../../policies/data.json")),
 ];
 
 const SCENES: &[Scene] = &[
@@ -245,9 +246,11 @@ const SCENES: &[Scene] = &[
 
 /// Client, path, outcome.
 const SUGGESTIONS: &[(&str, &str, &str)] = &[
-    ("partner-b", "/partner-api/reports", "allowed"),
-    ("partner-b", "/partner-api/data", "denied by the policy"),
-    ("outsider", "/partner-api/data", "refused in the TLS handshake"),
+    ("partner-b", "/partner-api/reports", "allowed, each partner has its path"),
+    ("alice", "/builds/42", "allowed by her role"),
+    ("orders", "/orders/7", "allowed by its SPIFFE ID"),
+    ("operator", "/partner-api/data", "denied by the policy"),
+    ("outsider", "/partner-api/data", "of another CA, refused in the TLS handshake"),
 ];
 
 /// The log writer looks for records 100 times per second.

@@ -4,6 +4,7 @@
 //! come from the workers through bounded queues; this module only opens their output and starts the writer.
 
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 
 use ringward_config::{AccessLog, Level};
@@ -24,7 +25,16 @@ pub(crate) fn init(level: Level) {
         builder.json().flatten_event(true).try_init()
     };
     // The only error there is: another log was started first.
-    drop(started);
+    if started.is_ok() {
+        panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Panics are caught and harm one connection; here they get a line like everything else that someone has to look at.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let what = panic.payload_as_str().unwrap_or("of unknown cause");
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(what, location, "panic");
 }
 
 /// Opens the output of the records. Without access records there are still failed handshakes, which then go to standard

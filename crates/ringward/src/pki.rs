@@ -175,16 +175,16 @@ fn server(names: &[String], ca: &Issuer, validity: &Validity) -> Result<(String,
 
 fn client(profile: &Profile, issuer: &Issuer, validity: &Validity) -> Result<(String, String), PkiError> {
     let refused = |source| PkiError::Certificate { subject: format!("client {}", profile.name), source };
-    let mut params = parameters(profile.name, validity);
+    let mut params = parameters(profile.common_name, validity);
+    // From the widest name to the narrowest, as directories do; people read it the other way round.
+    params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, profile.organization);
     if let Some(unit) = profile.unit {
         params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
     }
-    for uri in profile.uris {
-        params.subject_alt_names.push(SanType::URI((*uri).try_into().map_err(refused)?));
-    }
-    for email in profile.emails {
-        params.subject_alt_names.push(SanType::Rfc822Name((*email).try_into().map_err(refused)?));
+    params.distinguished_name.push(DnType::CommonName, profile.common_name);
+    if let Some(uri) = profile.uri {
+        params.subject_alt_names.push(SanType::URI(uri.try_into().map_err(refused)?));
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     sign(params, issuer).map_err(refused)
@@ -221,52 +221,70 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
 struct Profile {
     name: &'static str,
     purpose: &'static str,
+    common_name: &'static str,
     organization: &'static str,
     unit: Option<&'static str>,
-    uris: &'static [&'static str],
-    emails: &'static [&'static str],
+    uri: Option<&'static str>,
     trusted: bool,
 }
 
 /// Names that the server certificate is for unless others are given.
 pub(crate) const SERVER_NAMES: &[&str] = &["localhost", "api.localhost", "127.0.0.1", "::1"];
 
-/// The cast of the sample policies.
+/// The cast of the sample policy.
 const CLIENTS: &[Profile] = &[
     Profile {
-        name: "alice",
-        purpose: "a member of the platform team",
-        organization: "Example",
-        unit: Some("platform"),
-        uris: &["spiffe://example.org/user/alice"],
-        emails: &["alice@example.org"],
-        trusted: true,
-    },
-    Profile {
         name: "partner-a",
-        purpose: "may read /partner-api/data",
+        purpose: "a partner, may read /partner-api/data",
+        common_name: "Partner A",
         organization: "Partner A",
         unit: None,
-        uris: &["spiffe://example.org/partner/a"],
-        emails: &[],
+        uri: None,
         trusted: true,
     },
     Profile {
         name: "partner-b",
-        purpose: "may read /partner-api/reports",
+        purpose: "a partner, may read /partner-api/reports",
+        common_name: "Partner B",
         organization: "Partner B",
         unit: None,
-        uris: &["spiffe://example.org/partner/b"],
-        emails: &[],
+        uri: None,
+        trusted: true,
+    },
+    Profile {
+        name: "alice",
+        purpose: "a developer, by her role in data.json",
+        common_name: "alice",
+        organization: "Example",
+        unit: Some("Engineering"),
+        uri: None,
+        trusted: true,
+    },
+    Profile {
+        name: "operator",
+        purpose: "of the unit Operations, may use /admin",
+        common_name: "operator",
+        organization: "Example",
+        unit: Some("Operations"),
+        uri: None,
+        trusted: true,
+    },
+    Profile {
+        name: "orders",
+        purpose: "a workload with a SPIFFE ID, may use /orders",
+        common_name: "orders",
+        organization: "Example",
+        unit: None,
+        uri: Some("spiffe://example.com/ns/shop/sa/orders"),
         trusted: true,
     },
     Profile {
         name: "outsider",
-        purpose: "signed by another CA, refused in the handshake",
-        organization: "Example",
-        unit: Some("platform"),
-        uris: &["spiffe://example.org/user/alice"],
-        emails: &[],
+        purpose: "calls itself Partner A, but is of another CA and is refused in the handshake",
+        common_name: "Partner A",
+        organization: "Partner A",
+        unit: None,
+        uri: None,
         trusted: false,
     },
 ];

@@ -51,11 +51,14 @@ const CHECKS: &[(&str, Check)] = &[
 pub(crate) fn functions() -> Vec<Function> {
     let function = |&(name, check): &(&'static str, Check)| -> Function {
         let original = Original::of(name);
-        (name, Box::new(move |args| match check(&args) {
-            Ok(None) => original.call(&args),
-            Ok(Some(result)) => Ok(result),
-            Err(error) => Err(error.into()),
-        }))
+        (
+            name,
+            Box::new(move |args| match check(&args) {
+                Ok(None) => original.call(&args),
+                Ok(Some(result)) => Ok(result),
+                Err(error) => Err(error.into()),
+            }),
+        )
     };
     CHECKS.iter().map(function).collect()
 }
@@ -70,7 +73,8 @@ struct Original {
 
 impl Original {
     fn of(name: &'static str) -> Self {
-        let source = Source::from_contents(String::new(), name.to_owned()).expect("a name is within all limits");
+        let source =
+            Source::from_contents(String::new(), name.to_owned()).expect("a name is within all limits");
         let span = Span { source, line: 1, col: 1, start: 0, end: 0 };
         let (_, arity) = BUILTINS.get(name).expect("only builtins of regorus are wrapped");
         let param = || Ref::new(Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 });
@@ -164,7 +168,9 @@ fn json(args: &[Value]) -> Result<Option<Value>, CallError> {
 /// Refuses `1e999999999`, whose digits would be written out.
 fn exponents(text: &str) -> Result<(), CallError> {
     let bytes = text.as_bytes();
-    for (at, _) in bytes.windows(2).enumerate().filter(|(_, pair)| pair[0].is_ascii_digit() && pair[1] | 0x20 == b'e') {
+    for (at, _) in
+        bytes.windows(2).enumerate().filter(|(_, pair)| pair[0].is_ascii_digit() && pair[1] | 0x20 == b'e')
+    {
         let exponent = &text[at + 2..];
         let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
         let digits = exponent.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'_').count();
@@ -293,7 +299,11 @@ mod tests {
         gives("numbers.range_step", "[1, 9, 4]", "[1, 5, 9]");
         fails("numbers.range_step", "[1, 100000, 2]", "more than 10000");
         fails("numbers.range_step", "[1, 100000, 0]", "positive step");
-        gives("net.cidr_expand", "[\"192.0.2.0/30\"]", r#"["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3"]"#);
+        gives(
+            "net.cidr_expand",
+            "[\"192.0.2.0/30\"]",
+            r#"["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3"]"#,
+        );
         assert!(call("net.cidr_expand", "[\"10.0.0.0/19\"]").is_ok());
         fails("net.cidr_expand", "[\"10.0.0.0/18\"]", "more than 10000");
         fails("net.cidr_expand", "[\"0.0.0.0/0\"]", "more than 10000");
@@ -340,7 +350,11 @@ mod tests {
     #[test]
     fn replacements_are_made_in_one_pass() {
         gives("strings.replace_n", r#"[{"a": "b", "b": "c"}, "ab"]"#, "\"bc\"");
-        gives("strings.replace_n", r#"[{"<": "&lt;", ">": "&gt;"}, "This is <b>H>M</b>!"]"#, "\"This is &lt;b&gt;H&gt;M&lt;/b&gt;!\"");
+        gives(
+            "strings.replace_n",
+            r#"[{"<": "&lt;", ">": "&gt;"}, "This is <b>H>M</b>!"]"#,
+            "\"This is &lt;b&gt;H&gt;M&lt;/b&gt;!\"",
+        );
         gives("strings.replace_n", r#"[{}, "é"]"#, "\"é\"");
         gives("strings.replace_n", r#"[{"": "-"}, "aé"]"#, "\"-a-é-\"");
     }

@@ -61,7 +61,12 @@ mod tests {
         let mut cache = PatternCache::default();
         let mut compiled = 0;
         let mut get = |cache: &mut PatternCache, key: &str| {
-            cache.get(key, || { compiled += 1; Regex::new(key) }).unwrap();
+            cache
+                .get(key, || {
+                    compiled += 1;
+                    Regex::new(key)
+                })
+                .unwrap();
             compiled
         };
         assert_eq!(get(&mut cache, "kept"), 1);

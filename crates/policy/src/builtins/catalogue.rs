@@ -180,10 +180,15 @@ mod tests {
     #[test]
     fn every_entry_is_a_builtin_of_regorus_with_that_arity() {
         for builtin in BUILTINS {
-            let (_, arity) = regorus::unstable::BUILTINS.get(builtin.name).unwrap_or_else(|| panic!("{}", builtin.name));
+            let (_, arity) =
+                regorus::unstable::BUILTINS.get(builtin.name).unwrap_or_else(|| panic!("{}", builtin.name));
             assert_eq!(usize::from(*arity), builtin.arity, "{}", builtin.name);
             assert_eq!(allowed(builtin.name), Some(builtin), "list is out of order at {}", builtin.name);
-            assert!(refused(builtin.name).is_none() || builtin.name.starts_with("net.cidr_"), "{}", builtin.name);
+            assert!(
+                refused(builtin.name).is_none() || builtin.name.starts_with("net.cidr_"),
+                "{}",
+                builtin.name
+            );
         }
     }
 
@@ -196,7 +201,9 @@ mod tests {
 
     #[test]
     fn what_reaches_outside_is_refused() {
-        for name in ["http.send", "opa.runtime", "net.lookup_ip_addr", "print", "yaml.unmarshal", "io.jwt.decode"] {
+        for name in
+            ["http.send", "opa.runtime", "net.lookup_ip_addr", "print", "yaml.unmarshal", "io.jwt.decode"]
+        {
             assert!(allowed(name).is_none() && refused(name).is_some(), "{name}");
         }
     }

@@ -216,7 +216,11 @@ mod tests {
 
     fn check(cases: &[(&str, &str, &str, bool)]) {
         for (pattern, delimiters, value, expected) in cases {
-            assert_eq!(matches(pattern, delimiters, value), Ok(*expected), "{pattern:?} {delimiters:?} {value:?}");
+            assert_eq!(
+                matches(pattern, delimiters, value),
+                Ok(*expected),
+                "{pattern:?} {delimiters:?} {value:?}"
+            );
         }
     }
 
@@ -340,7 +344,9 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_an_error() {
-        for pattern in ["[", "[a", "[a-", "[a-c", "[a-cx]", "[c-a]", "[]", "[!]", "{a", "{a,{b}", r"a\", r"[\"] {
+        for pattern in
+            ["[", "[a", "[a-", "[a-c", "[a-cx]", "[c-a]", "[]", "[!]", "{a", "{a,{b}", r"a\", r"[\"]
+        {
             assert!(matches(pattern, "", "a").is_err(), "{pattern}");
         }
         assert!(matches(&"{".repeat(1000), "", "a").is_err());

@@ -25,7 +25,9 @@ impl CallError {
 
 /// Gives the engine our builtins. They take precedence over regorus' of the same name.
 pub(crate) fn register(engine: &mut Engine) {
-    for (name, function) in glob::functions().into_iter().chain(regex::functions()).chain(bounded::functions()) {
+    for (name, function) in
+        glob::functions().into_iter().chain(regex::functions()).chain(bounded::functions())
+    {
         let arity = catalogue::allowed(name).map_or(0, |builtin| builtin.arity);
         let arity = u8::try_from(arity).expect("arities of builtins are small");
         engine.add_extension(name.to_owned(), arity, function).expect("each name is registered once");

@@ -60,7 +60,9 @@ fn find_n(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> 
     let name = "regex.find_n";
     let (pattern, value, n) = (text(name, args, 0)?, text(name, args, 1)?, count(name, args)?);
     let regex = cache.get(pattern, || compile(pattern))?;
-    Ok(Value::from(regex.find_iter(value).take(n).map(|found| Value::from(found.as_str())).collect::<Vec<_>>()))
+    Ok(Value::from(
+        regex.find_iter(value).take(n).map(|found| Value::from(found.as_str())).collect::<Vec<_>>(),
+    ))
 }
 
 fn find_all_string_submatch_n(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
@@ -68,7 +70,9 @@ fn find_all_string_submatch_n(cache: &mut PatternCache, args: &[Value]) -> Resul
     let (pattern, value, n) = (text(name, args, 0)?, text(name, args, 1)?, count(name, args)?);
     let regex = cache.get(pattern, || compile(pattern))?;
     let groups = |captures: regex::Captures<'_>| {
-        Value::from(captures.iter().map(|group| Value::from(group.map_or("", |g| g.as_str()))).collect::<Vec<_>>())
+        Value::from(
+            captures.iter().map(|group| Value::from(group.map_or("", |g| g.as_str()))).collect::<Vec<_>>(),
+        )
     };
     Ok(Value::from(regex.captures_iter(value).take(n).map(groups).collect::<Vec<_>>()))
 }
@@ -126,7 +130,9 @@ fn compile(pattern: &str) -> Result<Regex, CallError> {
         .nest_limit(NESTING_MAX)
         .build()
         .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => CallError(format!("regular expression `{pattern}` is too large")),
+            regex::Error::CompiledTooBig(_) => {
+                CallError(format!("regular expression `{pattern}` is too large"))
+            }
             _ => CallError(format!("regular expression `{pattern}` is invalid")),
         })
 }
@@ -317,8 +323,8 @@ impl<'p> Translation<'p> {
 }
 
 const POSIX_CLASSES: &[&str] = &[
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
-    "xdigit",
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
 ];
 
 #[cfg(test)]

@@ -7,16 +7,11 @@ use crate::builtins::catalogue;
 use crate::check::rules::{Callee, Rules, dotted};
 use crate::problem::Problem;
 
-/// Checks all calls. Returns the called builtins whose result does not follow from the input; tests do not count.
+/// Checks all calls. Returns the called builtins whose result does not follow from the input.
 pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) -> BTreeSet<&'static str> {
     let mut impure = BTreeSet::new();
     for definition in &rules.definitions {
-        let mut calls = Calls { rules, module: definition.module, problems, impure: BTreeSet::new() };
-        calls.rule(definition.rule);
-        let found = calls.impure;
-        if !rules.modules[definition.module].test {
-            impure.extend(found);
-        }
+        Calls { rules, module: definition.module, problems, impure: &mut impure }.rule(definition.rule);
     }
     impure
 }
@@ -25,7 +20,7 @@ struct Calls<'a, 'p> {
     rules: &'a Rules<'a>,
     module: usize,
     problems: &'p mut Vec<Problem>,
-    impure: BTreeSet<&'static str>,
+    impure: &'p mut BTreeSet<&'static str>,
 }
 
 impl Visit for Calls<'_, '_> {

@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ast::{AssignOp, Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Span, Visit, place, walk_expr, walk_statement};
+use crate::ast::{
+    AssignOp, Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Span, Visit, place, walk_expr,
+    walk_statement,
+};
 use crate::check::rules::{Callee, Definition, Kind, Path, Rules, dotted};
 use crate::check::shape::Shape;
 use crate::problem::Problem;
@@ -45,7 +48,12 @@ impl<'a> Graph<'a> {
         let mut nodes: Vec<Node<'a>> = Vec::new();
         for definition in &rules.definitions {
             index.entry(&definition.path).or_insert_with(|| {
-                nodes.push(Node { path: definition.path.clone(), head: definition.head, depth: 0, edges: vec![] });
+                nodes.push(Node {
+                    path: definition.path.clone(),
+                    head: definition.head,
+                    depth: 0,
+                    edges: vec![],
+                });
                 nodes.len() - 1
             });
         }
@@ -53,7 +61,8 @@ impl<'a> Graph<'a> {
             let from = index[&definition.path];
             let node = &mut nodes[from];
             node.depth = node.depth.max(Shape::of(definition.rule).depth + LINK_DEPTH);
-            let edges: BTreeSet<usize> = Dependencies::of(rules, definition).iter().map(|path| index[path]).collect();
+            let edges: BTreeSet<usize> =
+                Dependencies::of(rules, definition).iter().map(|path| index[path]).collect();
             node.edges.extend(edges);
         }
         Self { nodes }
@@ -114,15 +123,21 @@ impl Walk<'_, '_> {
         if depth > CHAIN_DEPTH_MAX && depth - own <= CHAIN_DEPTH_MAX {
             let Node { path, head, .. } = &self.graph.nodes[node];
             let message = format!("`{}` depends on a chain of rules too long for the stack", dotted(path));
-            self.problems.push(Problem::error(&place(head), message).help("flatten the chain, or use a data document"));
+            self.problems.push(
+                Problem::error(&place(head), message).help("flatten the chain, or use a data document"),
+            );
         }
     }
 
     fn cycle(&mut self, way: &[(usize, usize, usize)], back_to: usize) {
         let begin = way.iter().position(|(node, _, _)| *node == back_to).unwrap_or(0);
-        let nodes = way[begin..].iter().map(|(node, _, _)| *node).chain([back_to]);
-        let names: Vec<String> = nodes.map(|node| dotted(&self.graph.nodes[node].path)).collect();
-        let Node { head, .. } = &self.graph.nodes[back_to];
+        let mut cycle: Vec<&Node<'_>> =
+            way[begin..].iter().map(|(node, _, _)| &self.graph.nodes[*node]).collect();
+        // The same cycle reads the same wherever the walk came upon it.
+        let first = (0..cycle.len()).min_by_key(|&node| &cycle[node].path).unwrap_or(0);
+        cycle.rotate_left(first);
+        let head = cycle[0].head;
+        let names: Vec<String> = cycle.iter().chain([&cycle[0]]).map(|node| dotted(&node.path)).collect();
         let problem = Problem::error(&place(head), format!("recursion: {}", names.join(" -> ")));
         self.problems.push(problem.help("a rule must not depend on itself, not even through others"));
     }
@@ -164,7 +179,8 @@ impl<'a> Dependencies<'a> {
 
     /// Everything that has to be evaluated for the value at `path`: what is below it, and what it is a part of.
     fn depend(&mut self, path: &Path) {
-        let is_value = |path: &&Path| self.rules.at(path).any(|rule| !matches!(rule.kind, Kind::Function { .. }));
+        let is_value =
+            |path: &&Path| self.rules.at(path).any(|rule| !matches!(rule.kind, Kind::Function { .. }));
         let below = self.rules.below(path).filter(|found| is_value(found) || *found == path);
         let mut found: BTreeSet<Path> = below.cloned().collect();
         for end in 1..path.len() {
@@ -220,7 +236,9 @@ impl Locals {
             Expr::Var { span, .. } => {
                 self.names.insert(span.text().to_owned());
             }
-            Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().for_each(|item| self.pattern(item)),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                items.iter().for_each(|item| self.pattern(item))
+            }
             Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, value)| self.pattern(value)),
             _ => {}
         }

@@ -15,7 +15,7 @@ pub(crate) fn check(rules: &Rules<'_>, rule: &str, problems: &mut Vec<Problem>) 
         problems.push(Problem::error(&nowhere, format!("`{rule}` is not the path of a rule")).help(help));
         return;
     };
-    let definitions: Vec<&Definition<'_>> = rules.at(&path).filter(|found| !rules.modules[found.module].test).collect();
+    let definitions: Vec<&Definition<'_>> = rules.at(&path).collect();
     if definitions.is_empty() {
         problems.push(missing(rules, rule, &path));
         return;
@@ -27,7 +27,8 @@ pub(crate) fn check(rules: &Rules<'_>, rule: &str, problems: &mut Vec<Problem>) 
             Kind::Complete | Kind::Default | Kind::PartialObject => continue,
         };
         let help = "the deciding rule has to be `true`, `false` or an object with `allowed`";
-        problems.push(Problem::error(&definition.place(), format!("deciding rule `{rule}` {wrong}")).help(help));
+        problems
+            .push(Problem::error(&definition.place(), format!("deciding rule `{rule}` {wrong}")).help(help));
     }
     definitions.iter().for_each(|definition| literal_results(definition, rule, problems));
     default_rule(&definitions, rule, problems);
@@ -44,7 +45,8 @@ pub(crate) fn check_data(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Pro
         if let Some(end) = hidden {
             let name = dotted(&definition.path[..=end]);
             let message = format!("a data document gives `{name}`, where this rule is");
-            problems.push(Problem::error(&definition.place(), message).help("rename the key in the document"));
+            problems
+                .push(Problem::error(&definition.place(), message).help("rename the key in the document"));
         }
     }
 }
@@ -68,7 +70,7 @@ fn missing(rules: &Rules<'_>, rule: &str, path: &Path) -> Problem {
     let candidates: Vec<String> = rules
         .definitions
         .iter()
-        .filter(|found| matches!(found.kind, Kind::Complete | Kind::Default) && !rules.modules[found.module].test)
+        .filter(|found| matches!(found.kind, Kind::Complete | Kind::Default))
         .map(|found| dotted(&found.path))
         .collect();
     match super::nearest(rule, candidates.iter().map(String::as_str)) {
@@ -114,11 +116,13 @@ fn default_rule(definitions: &[&Definition<'_>], rule: &str, problems: &mut Vec<
     let Some(default) = definitions.iter().find(unconditional) else {
         let name = rule.rsplit('.').next().unwrap_or(rule);
         let message = format!("deciding rule `{rule}` has no default");
-        let help = format!("add `default {name} := false`; without it, what no rule covers is denied as undefined");
+        let help =
+            format!("add `default {name} := false`; without it, what no rule covers is denied as undefined");
         problems.push(Problem::warning(&definitions[0].place(), message).help(help));
         return;
     };
-    if matches!(default.rule, Rule::Default { .. }) && results(default.rule).iter().any(|value| allows(value)) {
+    if matches!(default.rule, Rule::Default { .. }) && results(default.rule).iter().any(|value| allows(value))
+    {
         let message = format!("deciding rule `{rule}` allows by default");
         problems.push(Problem::warning(&default.place(), message).help("deny by default and allow by rule"));
     }

@@ -5,19 +5,21 @@ use crate::check::rules::Rules;
 use crate::input::schema::{self, Lookup};
 use crate::problem::Problem;
 
-/// Looks for them in all modules but tests.
+/// Looks for them in all modules.
 pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
-    for (index, names) in rules.modules.iter().enumerate().filter(|(_, names)| !names.test) {
+    for (index, names) in rules.modules.iter().enumerate() {
         for import in &names.module.imports {
             if let Expr::Var { span, .. } = import.refr.as_ref() {
                 if span.text() == "input" && import.r#as.is_none() {
-                    problems.push(Problem::error(&place(span), "import of `input` is redundant").help("remove it"));
+                    problems.push(
+                        Problem::error(&place(span), "import of `input` is redundant").help("remove it"),
+                    );
                 }
             }
             input_path(rules, index, &import.refr, problems);
         }
     }
-    for definition in rules.definitions.iter().filter(|definition| !rules.modules[definition.module].test) {
+    for definition in &rules.definitions {
         Lints { rules, module: definition.module, problems }.rule(definition.rule);
     }
 }
@@ -57,9 +59,9 @@ impl Lints<'_, '_> {
     fn negation(&mut self, negated: &Expr) {
         let is_reference = |expr: &Expr| Reference::of(expr).is_some();
         let is_plain = match negated {
-            Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } => {
-                [lhs, rhs].iter().all(|side| is_reference(side) || !matches!(side.as_ref(), Expr::Call { .. }))
-            }
+            Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } => [lhs, rhs]
+                .iter()
+                .all(|side| is_reference(side) || !matches!(side.as_ref(), Expr::Call { .. })),
             negated => is_reference(negated),
         };
         if is_plain {

@@ -16,22 +16,31 @@ use std::collections::BTreeSet;
 use regorus::Value;
 
 use crate::check::rules::Rules;
-use crate::problem::{Problem, Severity};
+use crate::problem::Problem;
 
-/// Runs all checks. Returns the impure builtins that the policy calls.
-pub(crate) fn check(rules: &Rules<'_>, deciding: &str, data: &Value, problems: &mut Vec<Problem>) -> BTreeSet<&'static str> {
+/// Checks that rules can be loaded and evaluated, whatever they decide. Returns the impure builtins that they call;
+/// `None` if rules are too deep or wide for any further check.
+pub(crate) fn soundness(
+    rules: &Rules<'_>,
+    data: &Value,
+    problems: &mut Vec<Problem>,
+) -> Option<BTreeSet<&'static str>> {
+    let before = problems.len();
     shape::check(rules, problems);
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        // Deeper walks rely on the shape.
-        return BTreeSet::new();
+    if problems.len() > before {
+        return None;
     }
     let impure = calls::check(rules, problems);
     cycles::check(rules, problems);
     names::check(rules, data, problems);
-    entry::check(rules, deciding, problems);
     entry::check_data(rules, data, problems);
+    Some(impure)
+}
+
+/// Checks what rules decide, as far as their text tells; for those of requests, not of tests.
+pub(crate) fn meaning(rules: &Rules<'_>, deciding: &str, problems: &mut Vec<Problem>) {
+    entry::check(rules, deciding, problems);
     lints::check(rules, problems);
-    impure
 }
 
 /// The candidate that `name` is likely a misspelling of.

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use regorus::{Rc, Value};
 
-use crate::ast::{Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Visit, place, walk_expr, walk_rule, walk_statement};
+use crate::ast::{
+    Expr, Literal, LiteralStmt, Reference, Rule, RuleHead, Visit, place, walk_expr, walk_rule, walk_statement,
+};
 use crate::check::rules::{Definition, Path, Rules, dotted};
 use crate::documents;
 use crate::problem::Problem;
@@ -21,6 +23,9 @@ pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>
     }
     for definition in &rules.definitions {
         heads(rules, definition, problems);
+        if let Rule::Default { value, .. } = definition.rule {
+            Constants { problems }.expr(value);
+        }
         Packages { rules, data, problems }.rule(definition.rule);
     }
 }
@@ -37,7 +42,8 @@ fn heads(rules: &Rules<'_>, definition: &Definition<'_>, problems: &mut Vec<Prob
         RuleHead::Set { key, .. } => key.as_ref(),
         RuleHead::Compr { .. } | RuleHead::Func { .. } => None,
     };
-    let values = bodies.iter().filter_map(|body| body.assign.as_ref()).chain(assigned).map(|assign| &assign.value);
+    let values =
+        bodies.iter().filter_map(|body| body.assign.as_ref()).chain(assigned).map(|assign| &assign.value);
     let mut variables = Variables { rules, definition, bound: &bound.names, problems };
     values.chain(key).for_each(|value| variables.expr(value));
 }
@@ -131,6 +137,32 @@ impl Visit for Variables<'_, '_> {
     }
 }
 
+/// Reports what a default value may not hold: it has to be known without an evaluation. Found by regorus only when the
+/// default is needed.
+struct Constants<'p> {
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Visit for Constants<'_> {
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => {}
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } | Expr::UnaryExpr { .. } => {
+                walk_expr(self, expr)
+            }
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => {}
+            other => {
+                let problem = Problem::error(&place(other.span()), "default value is not a constant");
+                self.problems.push(problem.help("give a constant, and a rule for what is computed"));
+            }
+        }
+    }
+}
+
 /// Reports references into packages of the set that lead nowhere.
 struct Packages<'a, 'p> {
     rules: &'a Rules<'a>,
@@ -157,7 +189,10 @@ impl Visit for Packages<'_, '_> {
 fn package_reference(rules: &Rules<'_>, data: &Value, expr: &Expr, problems: &mut Vec<Problem>) {
     let Some(reference) = Reference::of(expr).filter(|reference| reference.root == "data") else { return };
     let path: Path = [Rc::from("data")].into_iter().chain(reference.names.iter().cloned()).collect();
-    let in_package = rules.modules.iter().any(|names| path.len() > names.package.len() && path.starts_with(&names.package));
+    let in_package = rules
+        .modules
+        .iter()
+        .any(|names| path.len() > names.package.len() && path.starts_with(&names.package));
     let has_rule = rules.below(&path).next().is_some()
         || (1..path.len()).any(|end| rules.at(&path[..end]).next().is_some())
         || rules.modules.iter().any(|names| names.package.starts_with(&path));
@@ -165,7 +200,8 @@ fn package_reference(rules: &Rules<'_>, data: &Value, expr: &Expr, problems: &mu
         return;
     }
     let problem = Problem::error(&place(expr.span()), format!("nothing is defined at `{}`", dotted(&path)));
-    let known: BTreeSet<String> = rules.definitions.iter().map(|definition| dotted(&definition.path)).collect();
+    let known: BTreeSet<String> =
+        rules.definitions.iter().map(|definition| dotted(&definition.path)).collect();
     problems.push(match super::nearest(&dotted(&path), known.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem.help("define the rule, or put the value into a data document"),

@@ -40,12 +40,10 @@ pub(crate) enum Kind {
 pub(crate) struct ModuleNames<'a> {
     pub(crate) package: Path,
     pub(crate) module: &'a Module,
-    /// Whether it comes from a `_test.rego` file.
-    pub(crate) test: bool,
     imports: BTreeMap<Rc<str>, Path>,
 }
 
-/// All modules of a policy set.
+/// The modules of a policy set, with or without those of its tests.
 pub(crate) struct Rules<'a> {
     pub(crate) modules: Vec<ModuleNames<'a>>,
     pub(crate) definitions: Vec<Definition<'a>>,
@@ -60,10 +58,10 @@ pub(crate) enum Callee {
 }
 
 impl<'a> Rules<'a> {
-    /// Collects the rules of `modules`, each with whether it is from a test file.
-    pub(crate) fn collect(modules: impl IntoIterator<Item = (&'a Ref<Module>, bool)>) -> Self {
+    /// Collects the rules of `modules`.
+    pub(crate) fn collect(modules: impl IntoIterator<Item = &'a Ref<Module>>) -> Self {
         let mut rules = Self { modules: Vec::new(), definitions: Vec::new(), by_path: BTreeMap::new() };
-        for (index, (module, test)) in modules.into_iter().enumerate() {
+        for (index, module) in modules.into_iter().enumerate() {
             let package = package_path(module);
             for rule in &module.policy {
                 rules.define(index, &package, rule);
@@ -73,7 +71,7 @@ impl<'a> Rules<'a> {
                 let alias = import.r#as.as_ref().map(|alias| Rc::from(alias.text()));
                 Some((alias.or_else(|| target.last().cloned())?, target))
             });
-            rules.modules.push(ModuleNames { package, module, test, imports: imports.collect() });
+            rules.modules.push(ModuleNames { package, module, imports: imports.collect() });
         }
         rules
     }
@@ -101,7 +99,10 @@ impl<'a> Rules<'a> {
 
     /// The paths of rules that begin with `prefix`, itself included.
     pub(crate) fn below<'s>(&'s self, prefix: &'s [Rc<str>]) -> impl Iterator<Item = &'s Path> {
-        self.by_path.range(prefix.to_vec()..).map(|(path, _)| path).take_while(move |path| path.starts_with(prefix))
+        self.by_path
+            .range(prefix.to_vec()..)
+            .map(|(path, _)| path)
+            .take_while(move |path| path.starts_with(prefix))
     }
 
     /// Whether rules of this package begin with the name.
@@ -125,7 +126,8 @@ impl<'a> Rules<'a> {
             let rest = reference.names.iter().cloned();
             target.iter().cloned().chain(rest).collect::<Path>()
         });
-        let own = || self.modules[module].package.iter().cloned().chain(written.iter().cloned()).collect::<Path>();
+        let own =
+            || self.modules[module].package.iter().cloned().chain(written.iter().cloned()).collect::<Path>();
         let candidates = [imported, (reference.root != "data").then(own), Some(written.clone())];
         for path in candidates.into_iter().flatten() {
             let arity = self.at(&path).find_map(|definition| match definition.kind {

@@ -114,7 +114,7 @@ fn recursion_is_found_in_every_form() {
         ("r := data.p[input.request.method]", "data.p.r -> data.p.r"),
         ("r := data.p", "data.p.r -> data.p.r"),
         ("r := count(data)", "data.p.r -> data.p.r"),
-        ("r := f(1)\nf(x) := r", "data.p.r -> data.p.f -> data.p.r"),
+        ("r := f(1)\nf(x) := r", "data.p.f -> data.p.r -> data.p.f"),
         ("r.a := r.b\nr.b := r.a", "data.p.r.a -> data.p.r.b -> data.p.r.a"),
         ("r.a := s\ns := r", "data.p.r.a -> data.p.s -> data.p.r.a"),
     ] {
@@ -168,7 +168,11 @@ fn chains_are_limited_and_fit_the_stack() {
     let evaluate = move || {
         let set = PolicySet::new(vec![Source::new("p.rego", policy.as_bytes())], "data.p.allow", roomy());
         let policy = crate::compile(&set).unwrap();
-        policy.worker().decide(&crate::input::sample::subject(), &crate::input::sample::request()).unwrap().allowed
+        policy
+            .worker()
+            .decide(&crate::input::sample::subject(), &crate::input::sample::request())
+            .unwrap()
+            .allowed
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(evaluate).unwrap();
     assert!(thread.join().unwrap());
@@ -192,22 +196,30 @@ fn wide_and_deep_rules_are_refused() {
     };
     assert_eq!(in_module(&parameters(32)), [""; 0]);
     assert!(one(&parameters(33)).contains("33 parameters"));
-    let deep = format!("x := {}1{}", "[".repeat(7), " + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1]".repeat(7));
+    let deep =
+        format!("x := {}1{}", "[".repeat(7), " + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1]".repeat(7));
     let found = in_module(&deep);
     assert!(found.len() == 1 && found[0].contains("expressions deep, more than 80"), "{found:?}");
 }
 
 #[test]
 fn the_deciding_rule_has_to_exist() {
-    let module = ("p.rego", "package p.q\ndefault allow := false\nother := 1\nf(x) := x\ns contains 1\nd.allowed := true\n");
+    let module = (
+        "p.rego",
+        "package p.q\ndefault allow := false\nother := 1\nf(x) := x\ns contains 1\nd.allowed := true\n",
+    );
     let at = |rule: &str| found(&[module], rule);
     assert_eq!(at("data.p.q.allow"), [""; 0]);
-    assert_eq!(at("data.p.q.alow"), ["error: no rule `data.p.q.alow`\n  help: did you mean `data.p.q.allow`?"]);
+    assert_eq!(
+        at("data.p.q.alow"),
+        ["error: no rule `data.p.q.alow`\n  help: did you mean `data.p.q.allow`?"]
+    );
     assert!(at("data.p.q.d")[0].contains("`data.p.q.d.allowed` gives a part of it only"));
     assert!(at("data.p.q")[0].contains("gives a part of it only"));
     assert!(at("data.p.q.f")[0].contains("p.rego:4:1: error: deciding rule `data.p.q.f` is a function"));
     assert!(at("data.p.q.s")[0].contains("is a set"));
-    for rule in ["", "allow", "data", "data.p", "p.q.allow", "data.p.q.allow[0]", "data..allow", "data.p.1x"] {
+    for rule in ["", "allow", "data", "data.p", "p.q.allow", "data.p.q.allow[0]", "data..allow", "data.p.1x"]
+    {
         assert_eq!(at(rule).len(), 1, "{rule}");
     }
     assert!(found(&[], "data.p.q.allow")[0].contains("no `.rego` file"));
@@ -219,21 +231,34 @@ fn the_deciding_rule_has_to_exist() {
 #[test]
 fn results_of_a_wrong_type_are_seen_in_the_text() {
     let at = |text: &str| found(&[("p.rego", &format!("package p\n{text}\n"))], "data.p.allow");
-    for (value, name) in
-        [("\"yes\"", "a string"), ("`yes`", "a string"), ("1", "a number"), ("null", "null"), ("[true]", "an array"), ("{1, 2}", "a set"), ("{x | some x in [1]}", "a set")]
-    {
+    for (value, name) in [
+        ("\"yes\"", "a string"),
+        ("`yes`", "a string"),
+        ("1", "a number"),
+        ("null", "null"),
+        ("[true]", "an array"),
+        ("{1, 2}", "a set"),
+        ("{x | some x in [1]}", "a set"),
+    ] {
         let found = at(&format!("default allow := false\nallow := {value}"));
         assert!(found.iter().any(|problem| problem.contains(&format!("error: deciding rule `data.p.allow` gives {name}"))), "{found:?}");
     }
     assert!(at("default allow := \"no\"")[0].contains("gives a string"));
-    assert!(at("default allow := false\nallow := true if false else := 1").iter().any(|problem| problem.contains("gives a number")));
+    assert!(
+        at("default allow := false\nallow := true if false else := 1")
+            .iter()
+            .any(|problem| problem.contains("gives a number"))
+    );
     assert_eq!(at("default allow := {\"allowed\": false}\nallow := {\"allowed\": true} if true"), [""; 0]);
 }
 
 #[test]
 fn a_missing_or_allowing_default_is_told() {
     let at = |text: &str| found(&[("p.rego", &format!("package p\n{text}\n"))], "data.p.allow");
-    assert!(at("allow if input.client.verified")[0].starts_with("p.rego:2:1: warning: deciding rule `data.p.allow` has no default"));
+    assert!(
+        at("allow if input.client.verified")[0]
+            .starts_with("p.rego:2:1: warning: deciding rule `data.p.allow` has no default")
+    );
     assert_eq!(at("allow := true"), [""; 0]);
     assert!(at("default allow := true")[0].contains("allows by default"));
     assert!(at("default allow := {\"allowed\": true}")[0].contains("allows by default"));
@@ -248,7 +273,9 @@ fn documents_may_not_stand_where_rules_are() {
     let hidden = with(r#"{"p": {"q": {"allow": true}}}"#);
     assert_eq!(
         hidden,
-        ["p.rego:2:9: error: a data document gives `data.p.q.allow`, where this rule is\n  help: rename the key in the document"]
+        [
+            "p.rego:2:9: error: a data document gives `data.p.q.allow`, where this rule is\n  help: rename the key in the document"
+        ]
     );
     assert_eq!(with(r#"{"p": {"q": 1}}"#).len(), 2);
     assert_eq!(with(r#"{"p": {"q": {"r": {"s": 2}}}}"#).len(), 1);
@@ -264,8 +291,20 @@ fn misspelt_inputs_are_errors() {
     assert!(one("x := input.client.san.urls").contains("known are: dns, email, ip, uri"));
     assert!(one("x := input.request.path.x").contains("`input.request.path` has no fields"));
     assert!(one("x if not input.client.verifed").contains("did you mean `verified`?"));
-    assert!(found(&[("p.rego", "package p\nimport input.request as r\ndefault allow := false\nx := r.nope")], "data.p.allow")[0].contains("`input.request.nope`"));
-    assert!(found(&[("p.rego", "package p\nimport input.nope\ndefault allow := false\nx := nope.a")], "data.p.allow")[0].contains("`input.nope`"));
+    assert!(
+        found(
+            &[("p.rego", "package p\nimport input.request as r\ndefault allow := false\nx := r.nope")],
+            "data.p.allow"
+        )[0]
+        .contains("`input.request.nope`")
+    );
+    assert!(
+        found(
+            &[("p.rego", "package p\nimport input.nope\ndefault allow := false\nx := nope.a")],
+            "data.p.allow"
+        )[0]
+        .contains("`input.nope`")
+    );
     for text in [
         "x := input.request.headers[\"x-a\"]",
         "x := input.request.headers.anything",
@@ -307,7 +346,10 @@ fn negations_that_hold_for_missing_entries_are_told() {
 
 #[test]
 fn undefined_names_are_found_where_no_request_reaches() {
-    assert_eq!(one("grant := 1\nx := grnat"), "p.rego:4:6: error: undefined variable `grnat`\n  help: did you mean `grant`?");
+    assert_eq!(
+        one("grant := 1\nx := grnat"),
+        "p.rego:4:6: error: undefined variable `grnat`\n  help: did you mean `grant`?"
+    );
     for text in [
         "x := y",
         "x := [y]",
@@ -358,7 +400,10 @@ fn references_into_packages_lead_somewhere() {
     let library = ("lib.rego", "package lib.a\nr.s := 1\nf(x) := x\n");
     let with = |text: &str| {
         let module = format!("package p\n{text}\ndefault allow := false\n");
-        found(&[library, ("p.rego", &module), ("d.json", r#"{"lib": {"a": {"table": {"k": 1}}, "b": 1}}"#)], "data.p.allow")
+        found(
+            &[library, ("p.rego", &module), ("d.json", r#"{"lib": {"a": {"table": {"k": 1}}, "b": 1}}"#)],
+            "data.p.allow",
+        )
     };
     assert!(with("import data.lib.a.t\nx := t")[0].contains("nothing is defined at `data.lib.a.t`"));
     assert!(with("x := data.lib.a.q")[0].contains("nothing is defined"));
@@ -381,7 +426,9 @@ fn references_into_packages_lead_somewhere() {
 
 #[test]
 fn edit_distance() {
-    for (a, b, expected) in [("", "", 0), ("a", "", 1), ("method", "mehtod", 1), ("abc", "abd", 1), ("abc", "xyz", 3)] {
+    for (a, b, expected) in
+        [("", "", 0), ("a", "", 1), ("method", "mehtod", 1), ("abc", "abd", 1), ("abc", "xyz", 3)]
+    {
         assert_eq!(distance(a, b), expected);
     }
     assert_eq!(nearest("zzz", ["method"].into_iter()), None);

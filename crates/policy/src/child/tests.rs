@@ -1,8 +1,13 @@
 use super::*;
 
 fn set(text: &str) -> PolicySet {
-    let sources = vec![Source::new("p.rego", text.as_bytes()), Source::new("d.json", b"{\"a\": 1}".as_slice())];
-    PolicySet::new(sources, "data.p.allow", Limits { time_budget: Duration::from_millis(7), ..Limits::default() })
+    let sources =
+        vec![Source::new("p.rego", text.as_bytes()), Source::new("d.json", b"{\"a\": 1}".as_slice())];
+    PolicySet::new(
+        sources,
+        "data.p.allow",
+        Limits { time_budget: Duration::from_millis(7), ..Limits::default() },
+    )
 }
 
 const GOOD: &str = "package p\ndefault allow := false\nallow if input.request.method == \"GET\"\n";

@@ -15,7 +15,8 @@ fn problems(set: &PolicySet) -> Vec<String> {
     }
 }
 
-const GOOD: (&str, &str) = ("p.rego", "package p\ndefault allow := false\nallow if input.request.method == \"GET\"\n");
+const GOOD: (&str, &str) =
+    ("p.rego", "package p\ndefault allow := false\nallow if input.request.method == \"GET\"\n");
 
 #[test]
 fn problems_of_all_files_are_reported_together_in_order() {
@@ -102,7 +103,7 @@ fn what_the_parser_and_the_analysis_refuse_has_a_place() {
         ("allow { true }", "p.rego:2:7"),
         ("x := y", "p.rego:2:6"),
         ("x if { y == 1 }", "p.rego:2:8"),
-        ("x if { y := 1; y := 2 }", "p.rego:2:16"),
+        ("x if { y := 1; y := 2 }", "p.rego:2:8"),
         ("input := 1", "p.rego:2:"),
         ("allow = true\n__target__ := \"x\"", "p.rego:3:1"),
         ("f(x) := 1\nf(x, y) := 2", "p.rego:3:1"),
@@ -118,17 +119,39 @@ const GOOD_ELSEWHERE: (&str, &str) = ("a.rego", "package p\ndefault allow := fal
 
 #[test]
 fn test_files_are_checked_and_run_but_never_decide() {
-    let test = ("p_test.rego", "package p_test\nimport data.p\ntest_get if p.allow with input as {\"request\": {\"method\": \"GET\"}}\ntest_put if not p.allow with input as {\"request\": {\"method\": \"PUT\"}}\ntodo_test_later if false\n");
+    let test = (
+        "p_test.rego",
+        "package p_test\nimport data.p\ntest_get if p.allow with input as {\"request\": {\"method\": \"GET\"}}\ntest_put if not p.allow with input as {\"request\": {\"method\": \"PUT\"}}\ntodo_test_later if false\n",
+    );
     let report = check(&set(&[GOOD, test])).unwrap();
     assert_eq!(report.tests.passed(), 2);
     assert_eq!(report.tests.tests.len(), 3);
-    assert_eq!((report.packages, report.reads, report.impure), (vec!["data.p".to_owned()], vec!["request.method".to_owned()], vec![]));
+    assert_eq!(
+        (report.packages, report.reads, report.impure),
+        (vec!["data.p".to_owned()], vec!["request.method".to_owned()], vec![])
+    );
     // Rules of a test file that would change the decision, were they loaded.
     let hostile = ("p_test.rego", "package p\nallow if true\n");
     let policy = compile(&set(&[GOOD, hostile])).unwrap();
     let put = crate::RequestView { method: "PUT", ..crate::input::sample::request() };
     assert!(!policy.worker().decide(&crate::input::sample::subject(), &put).unwrap().allowed);
-    assert!(problems(&set(&[GOOD, ("p_test.rego", "package p_test\ntest_x if nope(1)\n")]))[0].starts_with("p_test.rego:2:11"));
+    assert!(
+        problems(&set(&[GOOD, ("p_test.rego", "package p_test\ntest_x if nope(1)\n")]))[0]
+            .starts_with("p_test.rego:2:11")
+    );
+}
+
+#[test]
+fn rules_cannot_lean_on_test_files() {
+    let helpers = ("p_test.rego", "package p\nhelper(x) := x\nvalue := 1\n");
+    for body in ["helper(1) == 1", "value == 1", "data.p.value == 1"] {
+        let module = format!("package p\ndefault allow := false\nallow if {body}\n");
+        let found = problems(&set(&[("p.rego", &module), helpers]));
+        assert!(
+            !found.is_empty() && found.iter().all(|problem| problem.starts_with("p.rego:3:10")),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]
@@ -139,7 +162,12 @@ fn failed_tests_refuse_the_set() {
     let found: Vec<String> = errors.problems().iter().map(ToString::to_string).collect();
     assert_eq!(found.len(), 4, "{found:?}");
     assert_eq!(found[0], "p_test.rego:2:1: error: test `test_false` failed");
-    assert!(found[2].starts_with("p_test.rego:4:1: error: test `test_error`: policy evaluation failed: p_test.rego:4:"), "{found:?}");
+    assert!(
+        found[2].starts_with(
+            "p_test.rego:4:1: error: test `test_error`: policy evaluation failed: p_test.rego:4:"
+        ),
+        "{found:?}"
+    );
     // Only the check runs them.
     assert!(compile(&set).is_ok());
     assert_eq!(testing::run_tests(&set).unwrap().passed(), 1);
@@ -160,17 +188,27 @@ fn the_trial_run_warns_of_what_requests_would_meet() {
         let set = set(&[("p.rego", &format!("package p\ndefault allow := false\n{rules}\n"))]);
         check(&set).map(|report| report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
-    let slow = tried("allow if {\n\tr := numbers.range(1, 9000)\n\tsome a in r\n\tsome b in r\n\ta * b == -1\n}").unwrap();
+    let slow =
+        tried("allow if {\n\tr := numbers.range(1, 9000)\n\tsome a in r\n\tsome b in r\n\ta * b == -1\n}")
+            .unwrap();
     assert!(slow.iter().any(|warning| warning.contains("time budget of 5ms")), "{slow:?}");
     let failing = tried("allow if to_number(input.request.method) == 1").unwrap();
-    assert!(failing.iter().any(|warning| warning.contains("could not parse string as number")), "{failing:?}");
-    let wrong = tried("allow := {\"allowed\": true, \"headers\": {\"Client-Cert\": \"x\"}} if true").unwrap_err();
+    assert!(
+        failing.iter().any(|warning| warning.contains("could not parse string as number")),
+        "{failing:?}"
+    );
+    let wrong =
+        tried("allow := {\"allowed\": true, \"headers\": {\"Client-Cert\": \"x\"}} if true").unwrap_err();
     assert!(wrong.to_string().contains("only ringward may write"), "{wrong}");
 }
 
 #[test]
 fn impure_functions_are_reported() {
-    let report = check(&set(&[("p.rego", "package p\ndefault allow := false\nallow if time.now_ns() > rand.intn(\"x\", 5)\n")])).unwrap();
+    let report = check(&set(&[(
+        "p.rego",
+        "package p\ndefault allow := false\nallow if time.now_ns() > rand.intn(\"x\", 5)\n",
+    )]))
+    .unwrap();
     assert_eq!(report.impure, ["rand.intn", "time.now_ns"]);
 }
 

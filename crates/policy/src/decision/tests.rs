@@ -64,9 +64,13 @@ fn a_denied_object_shapes_the_answer_and_nothing_else() {
 
 #[test]
 fn other_types_are_no_decision() {
-    for (json, type_name) in
-        [("null", "null"), ("1", "a number"), ("\"true\"", "a string"), ("[true]", "an array"), ("[]", "an array")]
-    {
+    for (json, type_name) in [
+        ("null", "null"),
+        ("1", "a number"),
+        ("\"true\"", "a string"),
+        ("[true]", "an array"),
+        ("[]", "an array"),
+    ] {
         assert_eq!(decide(json), Err(DecisionError::WrongType(type_name)));
     }
     let set = Value::from(std::collections::BTreeSet::from([Value::Bool(true)]));
@@ -114,7 +118,9 @@ fn status_is_limited() {
 
 #[test]
 fn header_values_cannot_break_out_of_their_line() {
-    for value in ["a\\r\\nset-cookie: x", "a\\nb", "a\\rb", "a\\u0000b", "\\u007f", "\\u001b[0m", " a", "a ", "a\\t"] {
+    for value in
+        ["a\\r\\nset-cookie: x", "a\\nb", "a\\rb", "a\\u0000b", "\\u007f", "\\u001b[0m", " a", "a ", "a\\t"]
+    {
         for field in ["headers", "response_headers_to_add"] {
             for form in [format!("\"{value}\""), format!("[\"ok\", \"{value}\"]")] {
                 for allowed in [true, false] {
@@ -143,7 +149,14 @@ fn header_names_are_tokens() {
 
 #[test]
 fn identity_headers_are_out_of_reach() {
-    for name in ["client-cert", "Client-Cert", "client_cert", "CLIENT-CERT-CHAIN", "x-forwarded-client-cert", "X_Forwarded_Client_Cert"] {
+    for name in [
+        "client-cert",
+        "Client-Cert",
+        "client_cert",
+        "CLIENT-CERT-CHAIN",
+        "x-forwarded-client-cert",
+        "X_Forwarded_Client_Cert",
+    ] {
         for allowed in [true, false] {
             for json in [
                 format!(r#"{{"allowed": {allowed}, "headers": {{"{name}": "x"}}}}"#),
@@ -186,8 +199,14 @@ fn sizes_are_limited() {
     };
     decide(&fields(FIELDS_MAX)).unwrap();
     refused(&fields(FIELDS_MAX + 1));
-    refused(&format!(r#"{{"allowed": true, "headers": {{"x": [{}]}}}}"#, vec!["\"1\""; FIELDS_MAX + 1].join(",")));
-    refused(&format!(r#"{{"allowed": true, "request_headers_to_remove": [{}]}}"#, vec!["\"x\""; FIELDS_MAX + 1].join(",")));
+    refused(&format!(
+        r#"{{"allowed": true, "headers": {{"x": [{}]}}}}"#,
+        vec!["\"1\""; FIELDS_MAX + 1].join(",")
+    ));
+    refused(&format!(
+        r#"{{"allowed": true, "request_headers_to_remove": [{}]}}"#,
+        vec!["\"x\""; FIELDS_MAX + 1].join(",")
+    ));
 }
 
 #[test]

@@ -58,7 +58,6 @@ impl Parts {
     }
 
     /// Everything: the whole documented input.
-    #[cfg(test)]
     pub(crate) const ALL: Self = Self {
         headers: true,
         headers_all: true,
@@ -91,7 +90,10 @@ impl Builder {
             fields.push((keys.route.clone(), self.route(&view.route)));
         }
         if self.parts.time {
-            fields.push((keys.time.clone(), from_fields(vec![(keys.unix_s.clone(), Value::from(view.now_unix))])));
+            fields.push((
+                keys.time.clone(),
+                from_fields(vec![(keys.unix_s.clone(), Value::from(view.now_unix))]),
+            ));
         }
         fields.push((keys.version.clone(), keys.version_value.clone()));
         from_fields(fields)
@@ -144,7 +146,10 @@ impl Builder {
                 joined.push((name.clone(), join(name, group)));
             }
             if self.parts.headers_all {
-                lists.push((name.clone(), Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>())));
+                lists.push((
+                    name.clone(),
+                    Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>()),
+                ));
             }
         }
         fields.clear();
@@ -159,7 +164,9 @@ impl Builder {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             values.entry(text(&decode(name, true))).or_default().push(text(&decode(value, true)));
         }
-        Value::from(values.into_iter().map(|(name, values)| (name, Value::from(values))).collect::<BTreeMap<_, _>>())
+        Value::from(
+            values.into_iter().map(|(name, values)| (name, Value::from(values))).collect::<BTreeMap<_, _>>(),
+        )
     }
 
     fn route(&self, route: &RouteView<'_>) -> Value {
@@ -170,7 +177,10 @@ impl Builder {
         };
         from_fields(vec![
             (keys.id.clone(), text(route.id)),
-            (keys.labels.clone(), pairs(&mut route.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))),
+            (
+                keys.labels.clone(),
+                pairs(&mut route.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            ),
             (keys.params.clone(), pairs(&mut route.params.iter().copied())),
             (keys.template.clone(), text(route.template)),
             (keys.upstream.clone(), text(route.upstream)),
@@ -317,7 +327,8 @@ impl Known {
 
     /// A method, scheme or protocol.
     fn word(&self, word: &str) -> Value {
-        let known = self.words.iter().find(|known| matches!(known, Value::String(known) if known.as_ref() == word));
+        let known =
+            self.words.iter().find(|known| matches!(known, Value::String(known) if known.as_ref() == word));
         known.map_or_else(|| text(word), Value::clone)
     }
 
@@ -327,7 +338,8 @@ impl Known {
 }
 
 const WORDS: &[&str] = &[
-    "GET", "https", "HTTP/1.1", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "http", "HTTP/2", "HTTP/1.0",
+    "GET", "https", "HTTP/1.1", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "http", "HTTP/2",
+    "HTTP/1.0",
 ];
 
 /// Field names of ordinary requests.

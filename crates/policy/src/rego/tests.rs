@@ -7,7 +7,8 @@ use crate::set::{Limits, Source};
 
 fn policy(sources: &[(&str, &str)], limits: Limits) -> Arc<dyn CompiledPolicy> {
     let sources = sources.iter().map(|(path, text)| Source::new(*path, text.as_bytes())).collect();
-    crate::compile(&PolicySet::new(sources, "data.p.allow", limits)).unwrap_or_else(|errors| panic!("{errors}"))
+    crate::compile(&PolicySet::new(sources, "data.p.allow", limits))
+        .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn patient() -> Limits {
@@ -25,7 +26,9 @@ fn decide(rules: &str) -> Result<Decision, DecisionError> {
 
 /// Whether `allow` holds if its body is `body`.
 fn holds(body: &str) -> bool {
-    decide(&format!("default allow := false\nallow if {{\n{body}\n}}")).unwrap_or_else(|error| panic!("{body}: {error}")).allowed
+    decide(&format!("default allow := false\nallow if {{\n{body}\n}}"))
+        .unwrap_or_else(|error| panic!("{body}: {error}"))
+        .allowed
 }
 
 #[test]
@@ -39,13 +42,24 @@ fn allowed_denied_undefined_and_error_are_told_apart() {
     let error = decide("default allow := false\nallow if to_number(input.request.method) > 1").unwrap_err();
     assert_eq!(error.kind(), "evaluation");
     assert_eq!(error.to_string(), "policy evaluation failed: p.rego:3:19: could not parse string as number");
-    assert_eq!(decide("allow := x if x := count(input.request.path)"), Err(DecisionError::WrongType("a number")));
+    assert_eq!(
+        decide("allow := x if x := count(input.request.path)"),
+        Err(DecisionError::WrongType("a number"))
+    );
     assert!(matches!(decide("allow := {\"allowed\": \"yes\"}"), Err(DecisionError::InvalidResult(_))));
 }
 
 #[test]
 fn errors_of_builtins_never_make_a_negation_hold() {
-    for call in ["to_number(\"x\") == 1", "units.parse(\"x\") == 1", "regex.match(\"(\", \"x\")", "glob.match(\"[\", [], \"x\")", "1 / 0 == 1", "json.unmarshal(\"{\") == 1", "count(1) == 1"] {
+    for call in [
+        "to_number(\"x\") == 1",
+        "units.parse(\"x\") == 1",
+        "regex.match(\"(\", \"x\")",
+        "glob.match(\"[\", [], \"x\")",
+        "1 / 0 == 1",
+        "json.unmarshal(\"{\") == 1",
+        "count(1) == 1",
+    ] {
         let error = decide(&format!("default allow := false\nallow if not {call}")).expect_err(call);
         assert_eq!(error.kind(), "evaluation", "{call}");
         let in_function = format!("default allow := false\nallow if not f(1)\nf(x) if {{ x == 1; {call} }}");
@@ -84,9 +98,19 @@ fn known_difference_negated_calls_on_missing_entries_hold() {
 #[test]
 fn contradictions_are_errors() {
     assert_eq!(decide("allow if true\nallow := false if true").unwrap_err().kind(), "evaluation");
-    assert_eq!(decide("default allow := false\nallow := f(1)\nf(x) := true if x > 0\nf(x) := false if x < 2").unwrap_err().kind(), "evaluation");
+    assert_eq!(
+        decide("default allow := false\nallow := f(1)\nf(x) := true if x > 0\nf(x) := false if x < 2")
+            .unwrap_err()
+            .kind(),
+        "evaluation"
+    );
     assert_eq!(decide("allow := x if some x in [false, true]").unwrap_err().kind(), "evaluation");
-    assert_eq!(decide("allow := o.a\no[k] := v if some k, v in [1, 2]\no.a := true\no.a := false").unwrap_err().kind(), "evaluation");
+    assert_eq!(
+        decide("allow := o.a\no[k] := v if some k, v in [1, 2]\no.a := true\no.a := false")
+            .unwrap_err()
+            .kind(),
+        "evaluation"
+    );
 }
 
 #[test]
@@ -110,7 +134,8 @@ fn globs_and_regular_expressions_are_ours() {
 #[test]
 fn an_import_named_like_a_builtin_is_the_import() {
     let library = "package lib.glob\nmatch(_, _, _) := false\n";
-    let module = "package p\nimport data.lib.glob\ndefault allow := false\nallow if glob.match(\"*\", [], \"a\")\n";
+    let module =
+        "package p\nimport data.lib.glob\ndefault allow := false\nallow if glob.match(\"*\", [], \"a\")\n";
     assert!(!decide_with(&[("p.rego", module), ("lib.rego", library)], &sample::request()).unwrap().allowed);
 }
 
@@ -132,7 +157,10 @@ fn the_time_budget_holds_inside_functions() {
     let rules = "package p\ndefault allow := false\nallow if f(numbers.range(1, 5000))\nf(r) if {\n\tsome a in r\n\tsome b in r\n\ta * b == -1\n}\n";
     let limits = Limits { time_budget: Duration::from_millis(20), ..Limits::default() };
     let policy = policy(&[("p.rego", rules)], limits);
-    assert_eq!(policy.worker().decide(&sample::subject(), &sample::request()), Err(DecisionError::TimeBudget));
+    assert_eq!(
+        policy.worker().decide(&sample::subject(), &sample::request()),
+        Err(DecisionError::TimeBudget)
+    );
 }
 
 #[test]
@@ -147,7 +175,8 @@ fn no_builtin_runs_away_with_what_a_client_sends() {
         "bits.lsh(1, to_number(input.request.headers[\"x-number\"]))",
         "sprintf(concat(\"\", [\"%\", input.request.headers[\"x-number\"], \"d\"]), [1])",
     ] {
-        let rules = format!("package p\ndefault allow := false\nallow if {{\n\tx := {expression}\n\tx != 0\n}}\n");
+        let rules =
+            format!("package p\ndefault allow := false\nallow if {{\n\tx := {expression}\n\tx != 0\n}}\n");
         let started = Instant::now();
         let error = decide_with(&[("p.rego", &rules)], &request).expect_err(expression);
         assert_eq!(error.kind(), "evaluation", "{expression}");
@@ -181,8 +210,17 @@ yes(_) := true
 
 #[test]
 fn workers_and_subjects_are_independent() {
-    let by_method = policy(&[("p.rego", "package p\ndefault allow := false\nallow if input.request.method == \"GET\"\n")], patient());
-    let by_name = policy(&[("p.rego", "package p\ndefault allow := false\nallow if input.client.name == \"spiffe://example.com/ns/sample/sa/client\"\n")], patient());
+    let by_method = policy(
+        &[("p.rego", "package p\ndefault allow := false\nallow if input.request.method == \"GET\"\n")],
+        patient(),
+    );
+    let by_name = policy(
+        &[(
+            "p.rego",
+            "package p\ndefault allow := false\nallow if input.client.name == \"spiffe://example.com/ns/sample/sa/client\"\n",
+        )],
+        patient(),
+    );
     let (mut one, mut two) = (by_method.worker(), by_method.worker());
     let put = RequestView { method: "PUT", ..sample::request() };
     // A subject made for one policy serves another, and another worker.
@@ -197,7 +235,9 @@ fn workers_and_subjects_are_independent() {
     assert!(!three.decide(&subject, &put).unwrap().allowed);
     // Policies are shared between threads, workers are made on their own.
     let policy = Arc::clone(&by_method);
-    let thread = std::thread::spawn(move || policy.worker().decide(&sample::subject(), &sample::request()).unwrap().allowed);
+    let thread = std::thread::spawn(move || {
+        policy.worker().decide(&sample::subject(), &sample::request()).unwrap().allowed
+    });
     assert!(thread.join().unwrap());
     assert_ne!(by_method.digest(), by_name.digest());
 }
@@ -206,7 +246,9 @@ fn workers_and_subjects_are_independent() {
 fn a_panic_is_contained_and_the_evaluator_rebuilt() {
     let mut engine = new_engine();
     let panics = Box::new(|args: Vec<Value>| -> Result<Value, _> {
-        if args[0] == Value::from("/panic") { panic!("a builtin panicked") }
+        if args[0] == Value::from("/panic") {
+            panic!("a builtin panicked")
+        }
         Ok(Value::Bool(true)).map_err(|error: builtins::CallError| error.into())
     });
     engine.add_extension("test.panic".to_owned(), 1, panics).unwrap();
@@ -239,8 +281,15 @@ fn a_panicking_header_source_is_contained() {
 
 #[test]
 fn address_ranges_match_mapped_addresses() {
-    let connection = crate::ConnectionView { remote: "[::ffff:10.1.2.3]:1".parse().unwrap(), ..sample::connection() };
-    let policy = policy(&[("p.rego", "package p\nallow if net.cidr_contains(\"10.0.0.0/8\", input.connection.remote_addr)\n")], patient());
+    let connection =
+        crate::ConnectionView { remote: "[::ffff:10.1.2.3]:1".parse().unwrap(), ..sample::connection() };
+    let policy = policy(
+        &[(
+            "p.rego",
+            "package p\nallow if net.cidr_contains(\"10.0.0.0/8\", input.connection.remote_addr)\n",
+        )],
+        patient(),
+    );
     let mut worker = policy.worker();
     let subject = worker.subject(None, &connection);
     assert!(worker.decide(&subject, &sample::request()).unwrap().allowed);
@@ -261,5 +310,64 @@ fn reports_of_the_engine_are_taken_apart() {
     assert_eq!((report.place, report.message), (Some(("dir/p.rego", 3, 19)), "it failed"));
     let report = EngineReport::parse("it failed without a place");
     assert_eq!((report.place, report.message), (None, "it failed without a place"));
-    assert_eq!(evaluation_error("x execution exceeded time limit (elapsed=1ns, limit=1ns)"), DecisionError::TimeBudget);
+    assert_eq!(
+        evaluation_error("x execution exceeded time limit (elapsed=1ns, limit=1ns)"),
+        DecisionError::TimeBudget
+    );
+}
+
+/// `cargo test --release -p ringward-policy -- --ignored --nocapture cost` tells what a decision costs here.
+#[test]
+#[ignore = "measures"]
+fn cost() {
+    let best = |name: &str, run: &mut dyn FnMut()| {
+        let batch = |run: &mut dyn FnMut()| {
+            let started = Instant::now();
+            (0..2_000).for_each(|_| run());
+            started.elapsed().as_nanos() / 2_000
+        };
+        let nanoseconds = (0..15).map(|_| batch(run)).min().unwrap();
+        println!("{name:40} {nanoseconds:>7} ns");
+    };
+    let (subject, request) = (sample::subject(), sample::request());
+    best("subject", &mut || drop(sample::subject()));
+    for (name, parts) in
+        [("input, everything", Parts::ALL), ("input, method and path", Parts::of(&Default::default()))]
+    {
+        let mut builder = Builder::new(parts);
+        best(name, &mut || drop(builder.build(&subject, &request)));
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+    let file = |path: &str| Source::new(path, std::fs::read(root.join(path)).unwrap());
+    for (name, sources) in [
+        ("sample policy", vec![file("authz.rego"), file("data.json")]),
+        ("benchmark policy", vec![file("bench/authz.rego")]),
+        ("constant", vec![Source::new("c.rego", b"package ringward.authz\ndecision := true\n".as_slice())]),
+    ] {
+        let policy =
+            crate::compile(&PolicySet::new(sources, "data.ringward.authz.decision", Limits::default()))
+                .unwrap();
+        let mut worker = policy.worker();
+        best(&format!("{name}, denied"), &mut || drop(worker.decide(&subject, &request).unwrap()));
+        let claims = crate::input::subject::Claims {
+            uris: vec!["spiffe://bench/client-a".to_owned()].into(),
+            ..sample::claims()
+        };
+        let known = Subject::from_claims(&claims, &sample::connection());
+        let api = RequestView { path: "/api/x", ..request };
+        best(&format!("{name}, client-a"), &mut || drop(worker.decide(&known, &api).unwrap()));
+    }
+    let glob = "package ringward.authz\ndecision if glob.match(\"/orders/*\", [\"/\"], input.request.path)\n";
+    let regex = "package ringward.authz\ndecision if regex.match(`^/orders/\\d+$`, input.request.path)\n";
+    let plain = "package ringward.authz\ndecision if startswith(input.request.path, \"/orders/\")\n";
+    for (name, text) in [("one startswith", plain), ("one glob.match", glob), ("one regex.match", regex)] {
+        let set = PolicySet::new(
+            vec![Source::new("p.rego", text.as_bytes())],
+            "data.ringward.authz.decision",
+            Limits::default(),
+        );
+        let mut worker = crate::compile(&set).unwrap().worker();
+        assert!(worker.decide(&subject, &request).unwrap().allowed);
+        best(name, &mut || drop(worker.decide(&subject, &request).unwrap()));
+    }
 }

@@ -5,7 +5,7 @@
 //! bytes, a write with an error), and its owner asks [`Deadline::fired`] why. Compared with a timer per read this costs no
 //! timer operation per request and cannot lose a completion (see the rules in [`super`]).
 //!
-//! Resolution is the sweep's interval: deadlines fire up to that much late, never early.
+//! Resolution is the sweep's interval: deadlines fire up to twice that late, never early.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,6 +30,11 @@ impl Deadlines {
     /// Milliseconds since the worker started; as coarse as the sweep.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
+    }
+
+    /// The time in `millis`, read off a clock that may be an interval old.
+    fn after(&self, millis: u64) -> u64 {
+        self.now.get().saturating_add(SWEEP_MILLIS).saturating_add(millis)
     }
 
     /// Enters a socket. The entry ends when the result is dropped, which must be before the socket is closed.
@@ -82,8 +87,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// The operations from now on must end within `millis`, else the socket is shut down as `how` says.
     pub(crate) fn set(&self, millis: u64, how: Shut) {
-        // One interval is added by the sweep's own coarseness: `now` may be that old.
-        self.entry.at.set(self.table.now.get().saturating_add(millis).saturating_add(1));
+        self.entry.at.set(self.table.after(millis));
         self.entry.how.set(how);
     }
 
@@ -105,7 +109,7 @@ impl Deadline {
     /// Calls an operation off after `millis`: it ends as [`is_called_off`] tells, unless it has completed before, and the
     /// socket stays as it is. Ends with [`Deadline::call_nothing_off`].
     pub(super) fn call_off_after(&self, millis: u64) -> CancelHandle {
-        self.entry.call_off_at.set(self.table.now.get().saturating_add(millis).saturating_add(1));
+        self.entry.call_off_at.set(self.table.after(millis));
         self.entry.canceller.borrow_mut().get_or_insert_default().handle()
     }
 
@@ -177,6 +181,8 @@ impl std::fmt::Debug for Entry {
     }
 }
 
+/// How often the table is to be swept: fine enough for timeouts of a second, and 20 wake-ups per second cost nothing.
+pub(crate) const SWEEP_MILLIS: u64 = 50;
 const NEVER: u64 = u64::MAX;
 
 #[cfg(test)]
@@ -201,9 +207,9 @@ mod tests {
         let table = Rc::new(Deadlines::default());
         let deadline = table.register(ours.as_raw_fd());
         deadline.set(100, Shut::Read);
-        table.sweep(100);
+        table.sweep(99 + SWEEP_MILLIS);
         assert!(!deadline.fired());
-        table.sweep(101);
+        table.sweep(100 + SWEEP_MILLIS);
         assert!(deadline.fired());
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
     }

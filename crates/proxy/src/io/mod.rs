@@ -18,8 +18,8 @@ mod stream;
 mod sys;
 
 pub(crate) use buffer::{BULK, BufferPool, LARGE, SMALL};
-pub(crate) use deadline::{Deadline, Deadlines, is_called_off};
-pub(crate) use sys::{Pending, Shut};
+pub(crate) use deadline::{Deadline, Deadlines, SWEEP_MILLIS, is_called_off};
 pub use runtime::{Driver, DriverMode, RuntimeError};
 pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};
 pub(crate) use stream::{Acceptor, ReadHalf, Stream, WriteHalf};
+pub(crate) use sys::{Pending, Shut};

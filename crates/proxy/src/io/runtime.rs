@@ -38,7 +38,9 @@ impl Driver {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// io_uring was asked for and cannot be had.
-    #[error("io_uring is not available here ({0}): set server.io to \"auto\" or \"epoll\", or allow the io_uring system calls (sysctl kernel.io_uring_disabled, seccomp profile, locked memory limit)")]
+    #[error(
+        "io_uring is not available here ({0}): set server.io to \"auto\" or \"epoll\", or allow the io_uring system calls (sysctl kernel.io_uring_disabled, seccomp profile, locked memory limit)"
+    )]
     IoUring(io::Error),
     /// epoll cannot be had either.
     #[error("cannot set up epoll: {0}")]
@@ -49,7 +51,10 @@ pub enum RuntimeError {
 ///
 /// # Errors
 /// When no runtime of the asked kind can be built.
-pub(crate) fn run_on_this_thread<F>(mode: DriverMode, main: impl FnOnce(Driver) -> F) -> Result<(), RuntimeError>
+pub(crate) fn run_on_this_thread<F>(
+    mode: DriverMode,
+    main: impl FnOnce(Driver) -> F,
+) -> Result<(), RuntimeError>
 where
     F: Future<Output = ()> + 'static,
 {
@@ -63,7 +68,8 @@ where
             Err(e) => tracing::debug!(error = %e, "io_uring is not available, using epoll"),
         }
     }
-    let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build().map_err(RuntimeError::Epoll)?;
+    let mut runtime =
+        RuntimeBuilder::<LegacyDriver>::new().enable_timer().build().map_err(RuntimeError::Epoll)?;
     runtime.block_on(main(Driver::Epoll));
     Ok(())
 }
@@ -72,7 +78,10 @@ type RingRuntime = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
 
 fn ring_runtime() -> io::Result<RingRuntime> {
     if !monoio::utils::detect_uring() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel lacks operations that are needed"));
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel lacks operations that are needed",
+        ));
     }
     // Without either flag every completion interrupts this core, which costs two thirds more CPU per request. `COOP_TASKRUN`
     // (Linux 5.19) rather than `DEFER_TASKRUN`: the same speed within the noise, and completions are still taken when a task
@@ -83,7 +92,11 @@ fn ring_runtime() -> io::Result<RingRuntime> {
 }
 
 fn build(ring: io_uring::Builder) -> io::Result<RingRuntime> {
-    RuntimeBuilder::<IoUringDriver>::new().uring_builder(ring).with_entries(RING_ENTRIES).enable_timer().build()
+    RuntimeBuilder::<IoUringDriver>::new()
+        .uring_builder(ring)
+        .with_entries(RING_ENTRIES)
+        .enable_timer()
+        .build()
 }
 
 /// Pins this thread to a CPU; an error is for the log only, since the worker runs anywhere.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use monoio::{
-    buf::SliceMut,
-    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf, Splitable},
+    buf::{IoBuf, SliceMut},
+    io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf, Splitable},
     net::{TcpListener, TcpStream},
 };
 
@@ -93,10 +93,26 @@ impl ReadHalf {
 pub(crate) struct WriteHalf(OwnedWriteHalf<TcpStream>);
 
 impl WriteHalf {
-    /// Sends all of `buffer`.
-    pub(crate) async fn write_all(&mut self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let (result, buffer) = self.0.write_all(buffer).await;
-        (result.map(drop), buffer)
+    /// Sends all of `buffer`; calls `progressed` whenever the peer has taken a part of it, but not all.
+    pub(crate) async fn write_all(
+        &mut self,
+        buffer: Vec<u8>,
+        progressed: impl Fn(),
+    ) -> (io::Result<()>, Vec<u8>) {
+        let mut rest = buffer.slice(..);
+        loop {
+            let (result, written) = self.0.write(rest).await;
+            let (begin, end) = (written.begin(), written.end());
+            let buffer = written.into_inner();
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(n) if begin + n == end => return (Ok(()), buffer),
+                Ok(n) => rest = buffer.slice(begin + n..end),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => rest = buffer.slice(begin..end),
+                Err(e) => return (Err(e), buffer),
+            }
+            progressed();
+        }
     }
 
     /// Ends the stream towards the peer (FIN); reading goes on.

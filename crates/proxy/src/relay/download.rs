@@ -40,7 +40,8 @@ impl<'a> Download<'a> {
         self.untouched
     }
 
-    /// Reads the head of the final response into `head`, passing interim ones on.
+    /// Reads the head of the final response into `head`, passing interim ones on. The upstream's deadline is the caller's: it
+    /// runs from the end of the request, however slowly the head trickles in.
     pub(super) async fn head(
         &mut self,
         up: &mut ReadHalf,
@@ -125,12 +126,11 @@ impl<'a> Download<'a> {
         self.count(n);
         left -= n as u64;
         self.finish(writer, out).await?;
-        if left > SMALL as u64 {
-            self.enlarge();
-        }
         while left > 0 {
-            match self.read(up).await {
-                Err(ProxyError::UpstreamClosed) => return Err(ProxyError::UpstreamTruncated { missing: left }),
+            match self.read_body(up).await {
+                Err(ProxyError::UpstreamClosed) => {
+                    return Err(ProxyError::UpstreamTruncated { missing: left });
+                }
                 read => read?,
             }
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -222,14 +222,16 @@ impl<'a> Download<'a> {
 
     async fn send(&mut self, writer: &mut Writer<'_>, plain: &[u8]) -> Result<(), ProxyError> {
         self.up.clear();
-        self.client.set(millis(self.plan.body_timeout), Shut::Both);
-        writer.send(plain).await.map_err(|_| client_failure(self.client, self.plan.body_timeout))
+        let renew = || self.client.set(millis(self.plan.body_timeout), Shut::Both);
+        renew();
+        writer.send(plain, renew).await.map_err(|_| client_failure(self.client, self.plan.body_timeout))
     }
 
     async fn read_body(&mut self, up: &mut ReadHalf) -> Result<(), ProxyError> {
         if self.buffer.is_empty() {
             self.enlarge();
         }
+        self.up.set(millis(self.plan.response_timeout), Shut::Both);
         self.read(up).await
     }
 
@@ -239,8 +241,8 @@ impl<'a> Download<'a> {
             // Only a head grows its buffer, and the parser refuses one beyond its limit.
             self.buffer.reserve(SMALL);
         }
-        self.up.set(millis(self.plan.response_timeout), Shut::Both);
-        let (read, buffer) = up.read(mem::take(&mut self.buffer), BULK.max(self.plan.head_limits.head_bytes_max)).await;
+        let (read, buffer) =
+            up.read(mem::take(&mut self.buffer), BULK.max(self.plan.head_limits.head_bytes_max)).await;
         self.buffer = buffer;
         match read {
             Ok(0) => Err(upstream::failure(self.up, None, self.plan.response_timeout)),

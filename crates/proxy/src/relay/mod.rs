@@ -102,7 +102,9 @@ pub(crate) async fn exchange(
 
 /// A small body that is there already leaves with the head.
 fn take_small_body(plan: &Plan<'_>, down: &mut Downstream, out: &mut Vec<u8>, length: u64) -> bool {
-    let Some(body) = usize::try_from(length).ok().and_then(|length| down.buffered().get(..length)) else { return false };
+    let Some(body) = usize::try_from(length).ok().and_then(|length| down.buffered().get(..length)) else {
+        return false;
+    };
     if body.len() > WITH_HEAD_MAX {
         return false;
     }
@@ -121,7 +123,7 @@ async fn without_body(
     out: Vec<u8>,
 ) -> Result<Relayed, (ProxyError, bool)> {
     up.deadline.set(millis(plan.response_timeout), Shut::Both);
-    let (sent, out) = up.stream.write.write_all(out).await;
+    let (sent, out) = up.stream.write.write_all(out, || {}).await;
     plan.buffers.put(out);
     if let Err(error) = sent {
         return Err((upstream::failure(&up.deadline, Some(error), plan.response_timeout), true));
@@ -137,7 +139,10 @@ async fn without_body(
         let gone = error.side() == Side::Upstream && !up.deadline.fired() && client.hung_up();
         return Err((if gone { ProxyError::ClientGone } else { error }, download.is_untouched()));
     }
-    let end = download.body(&mut up.stream.read, &mut writer, response, (plan.close)()).await.map_err(|e| (e, false))?;
+    let end = download
+        .body(&mut up.stream.read, &mut writer, response, (plan.close)())
+        .await
+        .map_err(|e| (e, false))?;
     Ok(Relayed {
         downstream_reusable: end.downstream_reusable,
         request_unread: false,
@@ -157,7 +162,7 @@ async fn with_body(
     let (mut reader, mut writer) = down.split();
     let unread = |error| Failure { error, unanswered: false, request_unread: true };
     up.deadline.set(millis(plan.response_timeout), Shut::Both);
-    let (sent, out) = up.stream.write.write_all(out).await;
+    let (sent, out) = up.stream.write.write_all(out, || {}).await;
     plan.buffers.put(out);
     if let Err(error) = sent {
         return Err(unread(upstream::failure(&up.deadline, Some(error), plan.response_timeout)));
@@ -165,7 +170,7 @@ async fn with_body(
     if plan.head.expects_continue() && reader.buffered().is_empty() {
         // RFC 9110 §10.1.1: the client waits for this. Policy and limits have had their say, the upstream is connected.
         client.set(millis(plan.body_timeout), Shut::Both);
-        writer.send(CONTINUE).await.map_err(|_| unread(ProxyError::ClientGone))?;
+        writer.send(CONTINUE, || {}).await.map_err(|_| unread(ProxyError::ClientGone))?;
     }
 
     let mut upload = pin!(upload::run(plan, &mut reader, &mut up.stream.write, &up.deadline, &client));
@@ -175,6 +180,7 @@ async fn with_body(
         let head = pin!(download.head(&mut up.stream.read, &mut writer, response));
         beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
     }
+    up.deadline.serve(None);
     // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, write};
-use ringward_identity::headers::is_identity_lookalike;
+use ringward_identity::headers::is_stripped_inbound;
 
 use super::Plan;
 use crate::{
@@ -33,6 +33,8 @@ pub(super) async fn run(
     }
     client.clear();
     up_deadline.set(millis(plan.response_timeout), Shut::Both);
+    // From now on nothing is in flight on the client's socket that would notice that it has gone.
+    up_deadline.serve(Some(client));
     Ok(())
 }
 
@@ -60,7 +62,7 @@ impl Upload<'_, '_> {
     }
 
     async fn chunked(&mut self) -> Result<(), ProxyError> {
-        let mut decoder = ChunkedDecoder::new(is_identity_lookalike);
+        let mut decoder = ChunkedDecoder::new(is_stripped_inbound);
         loop {
             let mut out = self.plan.buffers.large();
             let done = self.decode(&mut decoder, &mut out)?;
@@ -119,7 +121,8 @@ impl Upload<'_, '_> {
         // It is the upstream's turn.
         self.client.clear();
         self.up_deadline.set(millis(limit), Shut::Both);
-        let (sent, piece) = self.up.write_all(piece).await;
+        let renew = || self.up_deadline.set(millis(limit), Shut::Both);
+        let (sent, piece) = self.up.write_all(piece, renew).await;
         self.plan.buffers.put(piece);
         sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
     }

@@ -94,7 +94,9 @@ impl Cluster {
 
     /// Keeps a connection for the next exchange with its endpoint.
     pub(crate) fn keep(&self, mut connection: Connection) {
-        let Some((_, pool)) = self.endpoints.iter().find(|(addr, _)| *addr == connection.addr) else { return };
+        let Some((_, pool)) = self.endpoints.iter().find(|(addr, _)| *addr == connection.addr) else {
+            return;
+        };
         let mut idle = pool.idle.borrow_mut();
         if idle.len() < self.pool_idle_max {
             connection.reused = true;

@@ -101,9 +101,46 @@ fn what_the_crate_adds_means_nothing() {
         ("^a b # c$", "a b # c", true),
     ]);
     for pattern in [
-        "(?x)a b", "(?u)\\d", "(?R)a", "(?-u:a)", "(?iu)a", "(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b", "(?P=n)", "(?#c)",
-        r"(a)\1", r"\h", r"\Z", r"\é", r"\C", "(", ")", "a**", "[", "[a", "[]", "[^]", "[b-a]", "*a", r"\", r"[\", r"a{2,1}",
-        "a*+", "a{2}{3}", "a+?*", "a???", "a**?", r"\p{Nope}", r"\p{Greek", "[[:nope:]]", r"[\A]", r"[\b]", "(?P<>a)", "(?<n>a)(?<n>b)",
+        "(?x)a b",
+        "(?u)\\d",
+        "(?R)a",
+        "(?-u:a)",
+        "(?iu)a",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)b",
+        "(?<!a)b",
+        "(?P=n)",
+        "(?#c)",
+        r"(a)\1",
+        r"\h",
+        r"\Z",
+        r"\é",
+        r"\C",
+        "(",
+        ")",
+        "a**",
+        "[",
+        "[a",
+        "[]",
+        "[^]",
+        "[b-a]",
+        "*a",
+        r"\",
+        r"[\",
+        r"a{2,1}",
+        "a*+",
+        "a{2}{3}",
+        "a+?*",
+        "a???",
+        "a**?",
+        r"\p{Nope}",
+        r"\p{Greek",
+        "[[:nope:]]",
+        r"[\A]",
+        r"[\b]",
+        "(?P<>a)",
+        "(?<n>a)(?<n>b)",
     ] {
         assert!(matches(pattern, "a").is_err(), "{pattern}");
     }
@@ -144,7 +181,11 @@ fn finding_splitting_and_replacing_are_those_of_go() {
     gives(find_n, &[r#""x""#, r#""paranormal""#, "-1"], "[]");
     gives(find_n, &[r#""a.""#, r#""paranormal""#, "0"], "[]");
     gives(find_n, &[r#""a*""#, r#""baaac""#, "-1"], r#"["", "aaa", ""]"#);
-    gives(find_all_string_submatch_n, &[r#""a(x*)b""#, r#""-axxb-ab-""#, "-1"], r#"[["axxb", "xx"], ["ab", ""]]"#);
+    gives(
+        find_all_string_submatch_n,
+        &[r#""a(x*)b""#, r#""-axxb-ab-""#, "-1"],
+        r#"[["axxb", "xx"], ["ab", ""]]"#,
+    );
     gives(find_all_string_submatch_n, &[r#""a(x)?b""#, r#""-ab-axb-""#, "1"], r#"[["ab", ""]]"#);
     gives(replace, &[r#""-ab-axxb-""#, r#""a(x*)b""#, r#""${1}W""#], r#""-W-xxW-""#);
     gives(replace, &[r#""-ab-axxb-""#, r#""a(x*)b""#, r#""$1W""#], r#""---""#);

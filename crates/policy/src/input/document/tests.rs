@@ -85,9 +85,19 @@ fn the_schema_has_nothing_that_the_document_lacks() {
 
 #[test]
 fn headers_join_and_keep_order() {
-    let headers = [("accept", "a"), ("x-new", "1"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x-new", "")];
+    let headers = [
+        ("accept", "a"),
+        ("x-new", "1"),
+        ("cookie", "a=1"),
+        ("accept", "b"),
+        ("cookie", "b=2"),
+        ("x-new", ""),
+    ];
     let document = build(&RequestView { headers: &headers, ..sample::request() });
-    assert_eq!(pretty(at(&document, "request.headers")), r#"{"accept":"a, b","cookie":"a=1; b=2","x-new":"1, "}"#.pretty());
+    assert_eq!(
+        pretty(at(&document, "request.headers")),
+        r#"{"accept":"a, b","cookie":"a=1; b=2","x-new":"1, "}"#.pretty()
+    );
     assert_eq!(
         pretty(at(&document, "request.headers_all")),
         r#"{"accept":["a","b"],"cookie":["a=1","b=2"],"x-new":["1",""]}"#.pretty()
@@ -106,7 +116,8 @@ impl Pretty for str {
 
 #[test]
 fn identity_headers_of_a_client_are_not_shown() {
-    let headers = [("client-cert", ":x:"), ("client_cert", ":x:"), ("x-forwarded-client-cert", "x"), ("x-ok", "1")];
+    let headers =
+        [("client-cert", ":x:"), ("client_cert", ":x:"), ("x-forwarded-client-cert", "x"), ("x-ok", "1")];
     let document = build(&RequestView { headers: &headers, ..sample::request() });
     assert_eq!(pretty(at(&document, "request.headers")), r#"{"x-ok":"1"}"#.pretty());
     assert_eq!(pretty(at(&document, "request.headers_all")), r#"{"x-ok":["1"]}"#.pretty());
@@ -155,7 +166,8 @@ fn unread_parts_are_left_out_and_read_parts_are_the_same() {
     let Value::Object(request) = at(&document, "request") else { panic!() };
     let names: Vec<String> = request.keys().map(|key| key.as_string().unwrap().to_string()).collect();
     assert_eq!(names, ["method", "path"]);
-    let headers = Builder::new(Parts { headers: true, ..parts }).build(&sample::subject(), &sample::request());
+    let headers =
+        Builder::new(Parts { headers: true, ..parts }).build(&sample::subject(), &sample::request());
     let full = build(&sample::request());
     assert_eq!(at(&headers, "request.headers"), at(&full, "request.headers"));
     assert_eq!(at(&document, "client"), at(&full, "client"));

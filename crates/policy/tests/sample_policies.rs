@@ -1,0 +1,55 @@
+//! The policies under `policies/` are accepted without a warning and pass their own tests.
+
+use std::path::Path;
+
+use ringward_policy::{Limits, PolicySet, Source, SourceKind, check, child};
+
+fn set(directory: &str) -> PolicySet {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(directory);
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(&root).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if SourceKind::of(&name).is_some() {
+            sources.push(Source::new(name, std::fs::read(&path).unwrap()));
+        }
+    }
+    PolicySet::new(sources, "data.ringward.authz.decision", Limits::default())
+}
+
+fn accepted(directory: &str, tests: usize, reads: &[&str]) {
+    let set = set(directory);
+    let report = check(&set).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(report.warnings, [], "{directory}");
+    assert_eq!((report.tests.passed(), report.tests.tests.len()), (tests, tests));
+    assert_eq!(report.packages, ["data.ringward.authz"]);
+    assert_eq!(report.reads, reads);
+    // And through the protocol of the child process.
+    let mut reply = Vec::new();
+    assert_eq!(child::run_child(child::CheckRequest::encode(&set).as_slice(), &mut reply), 0);
+    assert_eq!(child::parse_report(&reply).unwrap().into_report(&set).unwrap(), report);
+}
+
+#[test]
+fn the_sample_policy() {
+    let reads = [
+        "client.fingerprint_sha256",
+        "client.name",
+        "client.san.dns",
+        "client.spiffe_id",
+        "client.subject.common_name",
+        "client.subject.organizational_units",
+        "client.subject.organizations",
+        "client.trust_domain",
+        "client.verified",
+        "connection.remote_addr",
+        "request.method",
+        "request.path",
+    ];
+    accepted("", 21, &reads);
+}
+
+#[test]
+fn the_policy_of_the_benchmark() {
+    accepted("bench", 3, &["client.san.uri", "request.path"]);
+}

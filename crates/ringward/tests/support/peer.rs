@@ -1,0 +1,117 @@
+//! Peers that a test plays by hand, byte by byte: an upstream, and a client below TLS.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use ringward_testkit::DEADLINE;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::LOOPBACK;
+
+/// An upstream whose every byte a test sends, for what no script can time.
+pub(crate) struct PlayedUpstream(TcpListener);
+
+/// A connection of the proxy to a [`PlayedUpstream`].
+pub(crate) struct PlayedConnection {
+    pub(crate) stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl PlayedUpstream {
+    pub(crate) fn start() -> PlayedUpstream {
+        PlayedUpstream(TcpListener::bind(LOOPBACK).expect("listen for requests"))
+    }
+
+    /// A section for the configuration.
+    pub(crate) fn cluster(&self, name: &str) -> String {
+        let address = self.0.local_addr().expect("the address that was bound");
+        format!("[cluster.{name}]\nendpoints = [\"{address}\"]")
+    }
+
+    /// Waits for the proxy's next connection.
+    pub(crate) fn accept(&self) -> PlayedConnection {
+        let (stream, _) = self.0.accept().expect("the proxy connects");
+        stream.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
+        stream.set_write_timeout(Some(DEADLINE)).expect("set a timeout");
+        PlayedConnection { stream, received: Vec::new() }
+    }
+
+    /// Whether a connection waits to be accepted.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.0.set_nonblocking(true).expect("change the mode");
+        let accepted = self.0.accept();
+        self.0.set_nonblocking(false).expect("change the mode");
+        accepted.is_ok()
+    }
+}
+
+impl PlayedConnection {
+    /// Reads the head of a request.
+    pub(crate) fn head(&mut self) -> String {
+        let mut block = [0; 4096];
+        loop {
+            if let Some(end) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let head = self.received.drain(..end + 4).collect();
+                return String::from_utf8(head).expect("a head of text");
+            }
+            match self.stream.read(&mut block).expect("the head of a request") {
+                0 => panic!("the proxy closed instead of sending a request"),
+                n => self.received.extend_from_slice(&block[..n]),
+            }
+        }
+    }
+
+    /// Sends bytes. On the loopback interface they are in the peer's receive queue when this returns.
+    pub(crate) fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).expect("the proxy takes bytes");
+    }
+
+    /// Waits until the proxy has closed; what it sent before.
+    pub(crate) fn wait_closed(mut self) -> Vec<u8> {
+        let mut received = self.received;
+        received.extend(read_until_closed(&mut self.stream));
+        received
+    }
+}
+
+/// A TCP connection that TLS has not begun on.
+pub(crate) fn connect_tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect to the gateway");
+    stream.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
+    stream.set_write_timeout(Some(DEADLINE)).expect("set a timeout");
+    stream.set_nodelay(true).expect("set TCP_NODELAY");
+    stream
+}
+
+/// Everything that comes until the peer closes or resets the connection.
+pub(crate) fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    let mut block = [0; 4096];
+    loop {
+        match stream.read(&mut block) {
+            Ok(0) => return received,
+            Ok(n) => received.extend_from_slice(&block[..n]),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return received,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("the peer does not close: {error}"),
+        }
+    }
+}
+
+/// The bytes of a ClientHello that asks for `name`; a good one.
+pub(crate) fn client_hello(name: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("a version that the provider has")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a DNS name");
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::new(config), name)
+        .and_then(|mut client| client.write_tls(&mut hello).map_err(|_| rustls::Error::EncryptError))
+        .expect("a ClientHello");
+    hello
+}

@@ -1,0 +1,242 @@
+//! The load itself: what connections do in each mode.
+//!
+//! Everything is bounded: by the number of requests, by time, and each step by the timeout. Runs on one thread, whose
+//! tasks share what they count without locks.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Barrier, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::answer::Answer;
+use crate::args::{Mode, Plan};
+use crate::client::{Connection, Request};
+use crate::failure::{Failure, FailureKind};
+use crate::record::Record;
+use crate::report::{IdleReport, Report};
+
+/// Carries out a plan. To be called on a [`tokio::runtime::LocalRuntime`].
+pub(crate) async fn run(plan: Plan) -> Report {
+    let run = Rc::new(Run::new(plan));
+    let (elapsed, idle) = match run.plan.mode {
+        Mode::Keepalive | Mode::Download | Mode::Upload => (keepalive(&run).await, None),
+        Mode::Handshake => (handshake(&run).await, None),
+        Mode::Idle => {
+            let (elapsed, idle) = idle(&run).await;
+            (elapsed, Some(idle))
+        }
+    };
+    Report::new(&run.plan, &run.record.borrow(), elapsed, idle)
+}
+
+/// What the tasks of a run share.
+struct Run {
+    plan: Plan,
+    request: Request,
+    record: RefCell<Record>,
+    /// Requests that may still be made.
+    left: Cell<u64>,
+    deadline: Cell<Instant>,
+    /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
+    handshakes: Semaphore,
+}
+
+impl Run {
+    fn new(plan: Plan) -> Run {
+        Run {
+            request: Request::of(&plan),
+            record: RefCell::new(Record::new(&plan)),
+            left: Cell::new(plan.requests_max),
+            deadline: Cell::new(Instant::now() + plan.duration_max),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            plan,
+        }
+    }
+
+    /// The time that the run may take begins now.
+    fn begin(&self) {
+        self.deadline.set(Instant::now() + self.plan.duration_max);
+    }
+
+    /// Takes one request from the budget. False if there is none, or no time.
+    fn take(&self) -> bool {
+        let left = self.left.get();
+        if left == 0 || Instant::now() >= self.deadline.get() {
+            return false;
+        }
+        self.left.set(left - 1);
+        true
+    }
+
+    /// Opens a connection and counts it.
+    async fn open(&self) -> Result<Connection, Failure> {
+        let permit = self.handshakes.acquire().await.expect("never closed");
+        let connection = Connection::open(&self.plan).await?;
+        drop(permit);
+        self.record.borrow_mut().opened(&connection);
+        Ok(connection)
+    }
+
+    /// Opens one of the first connections, or counts why not.
+    async fn open_first(&self) -> Option<Connection> {
+        self.open().await.map_err(|failure| self.record.borrow_mut().failed(failure)).ok()
+    }
+
+    async fn exchange(&self, connection: &mut Connection, buffer: &mut [u8]) -> Result<Answer, Failure> {
+        connection.exchange(&self.plan, &self.request, buffer).await
+    }
+
+    /// Counts the outcome of an exchange. True if it was right.
+    fn note(&self, outcome: Result<Answer, Failure>, started: Instant) -> bool {
+        let mut record = self.record.borrow_mut();
+        match outcome {
+            Ok(answer) => record.answered(&answer, started.elapsed(), self.request.body_bytes()),
+            Err(failure) => {
+                record.failed(failure);
+                false
+            }
+        }
+    }
+}
+
+/// Connections that stay open. All are there before the first request is sent.
+async fn keepalive(run: &Rc<Run>) -> Duration {
+    let all_open = Rc::new(Barrier::new(run.plan.connections + 1));
+    let mut tasks = JoinSet::new();
+    for _ in 0..run.plan.connections {
+        let (run, all_open) = (run.clone(), all_open.clone());
+        tasks.spawn_local(async move {
+            let mut slot = run.open_first().await;
+            all_open.wait().await;
+            let mut buffer = vec![0; BUFFER_BYTES];
+            while run.take() {
+                let started = Instant::now();
+                let outcome = exchange_or_reopen(&run, &mut slot, &mut buffer).await;
+                if !run.note(outcome, started) && slot.is_none() {
+                    sleep(PAUSE_AFTER_FAILURE).await;
+                }
+            }
+        });
+    }
+    all_open.wait().await;
+    run.begin();
+    let started = Instant::now();
+    finish(tasks).await;
+    started.elapsed()
+}
+
+/// One exchange on the connection in `slot`, or on a new one, which is left there if it can be used again.
+async fn exchange_or_reopen(
+    run: &Run,
+    slot: &mut Option<Connection>,
+    buffer: &mut [u8],
+) -> Result<Answer, Failure> {
+    let (mut connection, reused) = match slot.take() {
+        Some(connection) => (connection, true),
+        None => (run.open().await?, false),
+    };
+    let mut outcome = run.exchange(&mut connection, buffer).await;
+    // RFC 9112 §9.3.1: a target may close an idle connection at any time, also just when the next request is on its way.
+    if let Err(failure) = &outcome
+        && failure.kind == FailureKind::Closed
+        && reused
+        && run.request.is_idempotent()
+    {
+        run.record.borrow_mut().stale_connections += 1;
+        connection = run.open().await?;
+        outcome = run.exchange(&mut connection, buffer).await;
+    }
+    if matches!(outcome, Ok(Answer { keep_alive: true, .. })) {
+        *slot = Some(connection);
+    }
+    outcome
+}
+
+/// A connection for each request.
+async fn handshake(run: &Rc<Run>) -> Duration {
+    run.begin();
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..run.plan.connections {
+        let run = run.clone();
+        tasks.spawn_local(async move {
+            let mut buffer = vec![0; BUFFER_BYTES];
+            while run.take() {
+                let Some(mut connection) = run.open_first().await else {
+                    sleep(PAUSE_AFTER_FAILURE).await;
+                    continue;
+                };
+                let started = Instant::now();
+                let outcome = run.exchange(&mut connection, &mut buffer).await;
+                if run.note(outcome, started) {
+                    connection.wait_for_close(&run.plan, &mut buffer).await;
+                } else {
+                    sleep(PAUSE_AFTER_FAILURE).await;
+                }
+            }
+        });
+    }
+    finish(tasks).await;
+    started.elapsed()
+}
+
+/// Connections that wait. One request each before and after.
+async fn idle(run: &Rc<Run>) -> (Duration, IdleReport) {
+    let started = Instant::now();
+    let connections = (0..run.plan.connections).map(|_| None).collect();
+    let waiting = on_each(run, connections).await;
+    let opened_in = started.elapsed();
+    let held = waiting.len();
+    sleep(run.plan.hold).await;
+    let waiting = on_each(run, waiting.into_iter().map(Some).collect()).await;
+    let report = IdleReport { opened_seconds: opened_in.as_secs_f64(), held, answered_again: waiting.len() };
+    (started.elapsed(), report)
+}
+
+/// Makes one exchange on each of these connections, opening those that are not there, a few at a time. Returns those whose
+/// answer was right.
+async fn on_each(run: &Rc<Run>, connections: Vec<Option<Connection>>) -> Vec<Connection> {
+    let todo = Rc::new(RefCell::new(connections));
+    let done = Rc::new(RefCell::new(Vec::new()));
+    let mut tasks = JoinSet::new();
+    for _ in 0..HANDSHAKES_MAX {
+        let (run, todo, done) = (run.clone(), todo.clone(), done.clone());
+        tasks.spawn_local(async move {
+            let mut buffer = vec![0; BUFFER_BYTES];
+            loop {
+                let Some(next) = todo.borrow_mut().pop() else { return };
+                let opened = match next {
+                    Some(connection) => Some(connection),
+                    None => run.open_first().await,
+                };
+                let Some(mut connection) = opened else { continue };
+                let started = Instant::now();
+                let outcome = run.exchange(&mut connection, &mut buffer).await;
+                if run.note(outcome, started) {
+                    done.borrow_mut().push(connection);
+                }
+            }
+        });
+    }
+    finish(tasks).await;
+    done.take()
+}
+
+async fn finish(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no task panics or is cancelled");
+    }
+}
+
+/// At the same time.
+const HANDSHAKES_MAX: usize = 64;
+/// For each task that reads: several TLS records.
+const BUFFER_BYTES: usize = 64 << 10;
+/// A target that refuses everything is not to be asked as fast as it can refuse.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

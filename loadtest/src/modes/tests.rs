@@ -1,0 +1,147 @@
+use tokio::net::TcpSocket;
+
+use crate::failure::FailureKind::*;
+use crate::testing::World;
+
+#[tokio::test(flavor = "local")]
+async fn keepalive_makes_exactly_the_requests_on_its_connections() {
+    let world = World::start().await;
+    for path in ["/bytes/100", "/chunked/100"] {
+        let report =
+            world.run(&format!("--requests 103 --connections 4 --path {path} --expect-bytes 100")).await;
+        assert!(report.is_right(), "{}", report.to_text());
+        assert_eq!((report.right(), report.connections_opened(), report.bytes()), (103, 4, (10_300, 0)));
+    }
+    assert_eq!(world.accepted.get(), 8);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_run_ends_by_time_too() {
+    let world = World::start().await;
+    let report = world.run("--duration 0.05 --connections 2 --path /bytes/1").await;
+    assert!(report.is_right() && report.right() >= 2, "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn handshake_opens_a_connection_for_each_request() {
+    let world = World::start().await;
+    let report = world.run("--mode handshake --requests 9 --connections 2 --path /bytes/1").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!((report.right(), report.connections_opened(), world.accepted.get()), (9, 9, 9));
+}
+
+#[tokio::test(flavor = "local")]
+async fn idle_connections_answer_again() {
+    let world = World::start().await;
+    let report = world.run("--mode idle --connections 100 --hold 0.01 --path /bytes/1").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    let idle = report.idle().unwrap();
+    assert_eq!((idle.held, idle.answered_again, report.right(), world.accepted.get()), (100, 100, 200, 100));
+}
+
+#[tokio::test(flavor = "local")]
+async fn idle_connections_that_were_closed_are_told() {
+    let world = World::start().await;
+    let report = world.run("--mode idle --connections 3 --hold 0.01 --path /once").await;
+    assert!(!report.is_right());
+    let idle = report.idle().unwrap();
+    assert_eq!((idle.held, idle.answered_again), (3, 0));
+    assert_eq!(report.failures(), [(Closed, 3)]);
+}
+
+#[tokio::test(flavor = "local")]
+async fn bodies_go_up_and_down_whole() {
+    let world = World::start().await;
+    let size = 300_000;
+    let report = world
+        .run(&format!("--mode upload --requests 3 --body-bytes {size} --path /upload --connections 2"))
+        .await;
+    assert!(report.is_right(), "{}", report.to_text());
+    // It answers with as many bytes as it got.
+    assert_eq!(report.bytes(), (3 * size, 3 * size));
+    let report =
+        world.run(&format!("--mode download --requests 3 --path /bytes/{size} --expect-bytes {size}")).await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!(report.bytes(), (3 * size, 0));
+}
+
+#[tokio::test(flavor = "local")]
+async fn every_wrong_answer_is_a_failure_of_its_kind() {
+    let world = World::start().await;
+    for (arguments, kind, words) in [
+        ("--path /status/403", Status, "403 where 200 was expected"),
+        ("--path /bytes/1 --expect-status 403", Status, "200 where 403 was expected"),
+        ("--path /bytes/5 --expect-bytes 6", Length, "5 bytes where 6 were expected"),
+        ("--path /lies/5", Truncated, "closed after 5 bytes"),
+        ("--path /junk", Malformed, "head"),
+        ("--path /silent --timeout 0.1", Timeout, "the exchange took more than 100ms"),
+    ] {
+        let report = world.run(&format!("--requests 2 --connections 1 {arguments}")).await;
+        assert!(!report.is_right(), "{arguments}");
+        assert_eq!(report.failures(), [(kind, 2)], "{arguments}");
+        assert!(report.first(kind).contains(words), "{arguments}: {}", report.first(kind));
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_expected_refusal_is_right() {
+    let world = World::start().await;
+    let report = world.run("--requests 5 --path /status/403 --expect-status 403").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!(report.statuses()[&403], 5);
+}
+
+#[tokio::test(flavor = "local")]
+async fn bodies_have_the_length_of_the_first_unless_told_otherwise() {
+    let world = World::start().await;
+    let report = world.run("--requests 3 --connections 1 --path /growing").await;
+    assert_eq!((report.right(), report.failures()), (1, vec![(Length, 2)]));
+    let report = world.run("--requests 3 --connections 1 --path /growing --expect-bytes any").await;
+    assert!(report.is_right(), "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_was_closed_while_idle_is_replaced() {
+    let world = World::start().await;
+    let report = world.run("--requests 5 --connections 1 --path /once").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!((report.stale_connections(), report.connections_opened()), (4, 5));
+}
+
+#[tokio::test(flavor = "local")]
+async fn clients_without_trust_get_nothing() {
+    let world = World::start().await;
+    let stranger = |name: &str| world.pki.path().join(name).display().to_string();
+    let (cert, key) = (stranger("stranger.pem"), stranger("stranger.key"));
+    let report =
+        world.run(&format!("--requests 2 --connections 1 --path /bytes/1 --cert {cert} --key {key}")).await;
+    assert_eq!(report.right(), 0);
+    assert!(report.failures().iter().all(|(kind, _)| *kind == Tls), "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_target_that_is_not_there_is_a_failure_for_each_request() {
+    let world = World::start().await;
+    // Bound, so that nobody else gets the port, and not listening.
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = silent.local_addr().unwrap();
+    let report = world.run(&format!("--requests 3 --connections 1 --path /bytes/1 --target {gone}")).await;
+    // One for the connection that was to be there at the beginning.
+    assert_eq!(report.failures(), [(Connect, 4)]);
+    assert!(!report.is_right());
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_report_says_the_same_as_json() {
+    let world = World::start().await;
+    let report = world.run("--requests 10 --path /bytes/7").await;
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["right"], 10);
+    assert_eq!(json["received_bytes"], 70);
+    assert_eq!(json["statuses"]["200"], 10);
+    assert!(json["exchange_us"]["p99"].as_f64().unwrap() > 0.0);
+    assert!(json["tls"].as_str().unwrap().contains("TLSv1_3"));
+    let text = report.to_text();
+    assert!(text.contains("right") && text.contains("exchange") && text.contains("TLSv1_3"), "{text}");
+}

@@ -1,0 +1,140 @@
+//! What a run saw: counts and times, filled while it goes on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::answer::Answer;
+use crate::args::{ExpectedBytes, Plan};
+use crate::client::Connection;
+use crate::failure::{Failure, FailureKind};
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Record {
+    expected_status: u16,
+    expected_bytes: ExpectedBytes,
+    /// Exchanges whose answer was right.
+    pub(crate) right: u64,
+    /// Times of right exchanges, in nanoseconds, from before the first byte is sent.
+    pub(crate) exchange_time: Times,
+    /// Times of handshakes, TCP included.
+    pub(crate) handshake_time: Times,
+    pub(crate) connections: u64,
+    /// Idle connections that the target had closed when the next request was sent, which was then sent on a new one.
+    pub(crate) stale_connections: u64,
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) failures: BTreeMap<FailureKind, Failures>,
+    /// What the first connection agreed on.
+    pub(crate) negotiated: Option<String>,
+}
+
+/// Failures of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failures {
+    pub(crate) count: u64,
+    /// What the first one said.
+    pub(crate) first: String,
+}
+
+/// A histogram of times in nanoseconds, to three digits.
+#[derive(Debug)]
+pub(crate) struct Times(Histogram<u64>);
+
+impl Record {
+    pub(crate) fn new(plan: &Plan) -> Record {
+        Record {
+            expected_status: plan.expected_status,
+            expected_bytes: plan.expected_bytes,
+            right: 0,
+            exchange_time: Times::new(),
+            handshake_time: Times::new(),
+            connections: 0,
+            stale_connections: 0,
+            statuses: BTreeMap::new(),
+            received_bytes: 0,
+            sent_bytes: 0,
+            failures: BTreeMap::new(),
+            negotiated: None,
+        }
+    }
+
+    /// Counts a new connection.
+    pub(crate) fn opened(&mut self, connection: &Connection) {
+        self.connections += 1;
+        self.handshake_time.add(connection.handshake_time);
+        self.negotiated.get_or_insert_with(|| connection.negotiated());
+    }
+
+    /// Checks and counts an answer. True if it was right.
+    pub(crate) fn answered(&mut self, answer: &Answer, time: Duration, sent_bytes: u64) -> bool {
+        *self.statuses.entry(answer.status).or_default() += 1;
+        self.received_bytes += answer.body_bytes;
+        self.sent_bytes += sent_bytes;
+        if let Err(failure) = self.check(answer) {
+            self.failed(failure);
+            return false;
+        }
+        self.right += 1;
+        self.exchange_time.add(time);
+        true
+    }
+
+    /// Counts a failure.
+    pub(crate) fn failed(&mut self, failure: Failure) {
+        let failures = self.failures.entry(failure.kind).or_default();
+        failures.count += 1;
+        if failures.count == 1 {
+            failures.first = failure.detail;
+        }
+    }
+
+    fn check(&mut self, answer: &Answer) -> Result<(), Failure> {
+        if answer.status != self.expected_status {
+            let detail = format!("{} where {} was expected", answer.status, self.expected_status);
+            return Err(Failure::new(FailureKind::Status, detail));
+        }
+        match self.expected_bytes {
+            ExpectedBytes::Exactly(bytes) if bytes != answer.body_bytes => {
+                let detail = format!("a body of {} bytes where {bytes} were expected", answer.body_bytes);
+                Err(Failure::new(FailureKind::Length, detail))
+            }
+            ExpectedBytes::Same => {
+                self.expected_bytes = ExpectedBytes::Exactly(answer.body_bytes);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Times {
+    fn new() -> Times {
+        Times(Histogram::new_with_bounds(1, TIME_MAX_NS, 3).expect("bounds and digits are valid"))
+    }
+
+    fn add(&mut self, time: Duration) {
+        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time below which this share of all lies, in microseconds.
+    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    /// The mean in microseconds.
+    pub(crate) fn mean_us(&self) -> f64 {
+        self.0.mean() / 1e3
+    }
+}
+
+/// The longest that an exchange may take (`--timeout`).
+const TIME_MAX_NS: u64 = 3_600_000_000_000;

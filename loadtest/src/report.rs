@@ -1,0 +1,211 @@
+//! What came of a run, as text for people and as JSON for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::args::{Mode, Plan};
+use crate::failure::FailureKind;
+use crate::record::{Record, Times};
+
+/// The outcome of a run. Its fields are the members of the JSON, which only ever gets more of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    mode: String,
+    target: String,
+    connections: usize,
+    /// Version, suite and group of the first connection.
+    tls: Option<String>,
+    seconds: f64,
+    /// Exchanges whose answer was right.
+    right: u64,
+    failed: u64,
+    /// By what was asked for: right exchanges, or connections in the mode `handshake`.
+    per_second: f64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    connections_opened: u64,
+    stale_connections: u64,
+    statuses: BTreeMap<u16, u64>,
+    failures: BTreeMap<FailureKind, FailureReport>,
+    exchange_us: Option<TimesReport>,
+    handshake_us: Option<TimesReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle: Option<IdleReport>,
+}
+
+/// Failures of one kind.
+#[derive(Clone, Debug, Serialize)]
+struct FailureReport {
+    count: u64,
+    first: String,
+}
+
+/// Times in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct TimesReport {
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+/// How connections did that had to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct IdleReport {
+    /// How long it took to open all and to make one request on each.
+    pub(crate) opened_seconds: f64,
+    /// Connections that waited.
+    pub(crate) held: usize,
+    /// Those of them that answered rightly afterwards.
+    pub(crate) answered_again: usize,
+}
+
+impl Report {
+    pub(crate) fn new(plan: &Plan, record: &Record, elapsed: Duration, idle: Option<IdleReport>) -> Report {
+        let seconds = elapsed.as_secs_f64();
+        let failures: BTreeMap<_, _> = record
+            .failures
+            .iter()
+            .map(|(kind, failures)| {
+                (*kind, FailureReport { count: failures.count, first: failures.first.clone() })
+            })
+            .collect();
+        Report {
+            mode: plan.mode.to_string(),
+            target: plan.target.to_string(),
+            connections: plan.connections,
+            tls: record.negotiated.clone(),
+            seconds,
+            right: record.right,
+            failed: failures.values().map(|failures| failures.count).sum(),
+            // Time spent waiting says nothing about a rate.
+            per_second: if plan.mode == Mode::Idle { 0.0 } else { record.right as f64 / seconds },
+            received_bytes: record.received_bytes,
+            sent_bytes: record.sent_bytes,
+            connections_opened: record.connections,
+            stale_connections: record.stale_connections,
+            statuses: record.statuses.clone(),
+            failures,
+            exchange_us: TimesReport::new(&record.exchange_time),
+            handshake_us: TimesReport::new(&record.handshake_time),
+            idle,
+        }
+    }
+
+    /// Whether something was asked for and every answer was right.
+    pub(crate) fn is_right(&self) -> bool {
+        self.right > 0 && self.failed == 0
+    }
+
+    /// One JSON object.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("no map has keys that JSON cannot have")
+    }
+
+    /// Lines for people.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "{} of {}, {} connections, {:.2} s",
+            self.mode, self.target, self.connections, self.seconds
+        )?;
+        if let Some(tls) = &self.tls {
+            writeln!(text, "  {tls}")?;
+        }
+        writeln!(text, "right     {:>12}   {:.0} per second", self.right, self.per_second)?;
+        writeln!(text, "failed    {:>12}", self.failed)?;
+        for (kind, failures) in &self.failures {
+            writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;
+        }
+        for (status, count) in &self.statuses {
+            writeln!(text, "status {status}{count:>12}")?;
+        }
+        for (name, bytes) in [("received", self.received_bytes), ("sent", self.sent_bytes)] {
+            if bytes > 0 {
+                let rate = bytes as f64 / 1e6 / self.seconds;
+                writeln!(text, "{name:<10}{bytes:>12} bytes of bodies, {rate:.1} MB/s")?;
+            }
+        }
+        writeln!(
+            text,
+            "opened    {:>12} connections, {} were stale when used again",
+            self.connections_opened, self.stale_connections
+        )?;
+        if let Some(idle) = &self.idle {
+            let IdleReport { opened_seconds, held, answered_again } = idle;
+            writeln!(text, "held      {held:>12} connections, opened in {opened_seconds:.2} s")?;
+            writeln!(text, "again     {answered_again:>12} of them answered afterwards")?;
+        }
+        let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
+        writeln!(text, "{:<10}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
+        for (name, times) in [("exchange", self.exchange_us), ("handshake", self.handshake_us)] {
+            if let Some(TimesReport { mean, p50, p90, p99, p999, max }) = times {
+                let columns = [mean, p50, p90, p99, p999, max].map(|value| format!("{value:>11.1}"));
+                writeln!(text, "{name:<10}{}", columns.concat())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TimesReport {
+    fn new(times: &Times) -> Option<TimesReport> {
+        (times.count() > 0).then(|| TimesReport {
+            mean: times.mean_us(),
+            p50: times.quantile_us(0.5),
+            p90: times.quantile_us(0.9),
+            p99: times.quantile_us(0.99),
+            p999: times.quantile_us(0.999),
+            max: times.quantile_us(1.0),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Report {
+    pub(crate) fn right(&self) -> u64 {
+        self.right
+    }
+
+    pub(crate) fn statuses(&self) -> &BTreeMap<u16, u64> {
+        &self.statuses
+    }
+
+    pub(crate) fn connections_opened(&self) -> u64 {
+        self.connections_opened
+    }
+
+    pub(crate) fn stale_connections(&self) -> u64 {
+        self.stale_connections
+    }
+
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.received_bytes, self.sent_bytes)
+    }
+
+    pub(crate) fn idle(&self) -> Option<IdleReport> {
+        self.idle
+    }
+
+    /// Kinds of failures with their numbers.
+    pub(crate) fn failures(&self) -> Vec<(FailureKind, u64)> {
+        self.failures.iter().map(|(kind, failures)| (*kind, failures.count)).collect()
+    }
+
+    /// What the first failure of a kind said.
+    pub(crate) fn first(&self, kind: FailureKind) -> &str {
+        &self.failures[&kind].first
+    }
+}

@@ -1,0 +1,165 @@
+//! A TLS server in the test's own process, with clients' certificates, that answers rightly or wrongly as its paths say.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use ringward_testkit::{Authority, Leaf, Pki};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::args::{Plan, PlanError, RunArguments};
+use crate::report::Report;
+use crate::{Arguments, Command, modes};
+
+pub(crate) const HOST: &str = "api.example.com";
+
+/// A server and the files for its clients.
+pub(crate) struct World {
+    pub(crate) pki: Pki,
+    pub(crate) address: SocketAddr,
+    /// Connections that it accepted.
+    pub(crate) accepted: Rc<Cell<u64>>,
+}
+
+impl World {
+    /// Starts the server on the test's own runtime.
+    pub(crate) async fn start() -> World {
+        let pki = Pki::new();
+        let root = Authority::root("Test Root");
+        let server = root.issue(&Leaf::server(HOST));
+        pki.write_authorities("ca.pem", &[&root]);
+        pki.write_pem("alice", &root.issue(&Leaf::client("alice")));
+        pki.write_pem("stranger", &Authority::root("Other Root").issue(&Leaf::client("stranger")));
+        let mut roots = RootCertStore::empty();
+        roots.add(root.certificate().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(server.chain().to_vec(), server.key())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Rc::new(Cell::new(0));
+        let count = accepted.clone();
+        tokio::task::spawn_local(async move {
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            while let Ok((tcp, _)) = listener.accept().await {
+                count.set(count.get() + 1);
+                // A client that goes away is no failure of a test.
+                tokio::task::spawn_local(serve(acceptor.clone(), tcp));
+            }
+        });
+        World { pki, address, accepted }
+    }
+
+    /// The command line for this server, followed by more arguments.
+    pub(crate) fn arguments(&self, more: &str) -> RunArguments {
+        parse(&format!("{} {more}", self.usual())).unwrap()
+    }
+
+    /// Carries out a run with these arguments.
+    pub(crate) async fn run(&self, more: &str) -> Report {
+        modes::run(Plan::new(&self.arguments(more)).unwrap()).await
+    }
+
+    /// Why a run with these arguments cannot begin.
+    pub(crate) fn refusal(&self, more: &str) -> PlanError {
+        Plan::new(&self.arguments(more)).err().unwrap_or_else(|| panic!("{more} can be carried out"))
+    }
+
+    fn usual(&self) -> String {
+        let file = |name: &str| self.pki.path().join(name).display().to_string();
+        format!(
+            "--target {} --server-name {HOST} --ca {} --cert {} --key {} --timeout 20",
+            self.address,
+            file("ca.pem"),
+            file("alice.pem"),
+            file("alice.key")
+        )
+    }
+}
+
+/// Reads the arguments of `ringward-load run`. Later ones replace earlier ones.
+pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
+    let words = ["ringward-load", "run"].into_iter().chain(arguments.split_whitespace());
+    let command = Arguments::command().mut_subcommand("run", |run| run.args_override_self(true));
+    let matches = command.try_get_matches_from(words)?;
+    let Command::Run(run) = Arguments::from_arg_matches(&matches)?.command;
+    Ok(*run)
+}
+
+/// Serves one connection until it ends.
+async fn serve(acceptor: TlsAcceptor, tcp: TcpStream) -> Option<()> {
+    let mut stream = BufReader::new(acceptor.accept(tcp).await.ok()?);
+    let mut served = 0;
+    loop {
+        let (path, close, length) = read_request(&mut stream).await?;
+        served += 1;
+        let (name, number) = path[1..].split_once('/').unwrap_or((&path[1..], "0"));
+        let number: usize = number.parse().unwrap();
+        let body = "x".repeat(number);
+        let connection = if close { "connection: close\r\n" } else { "" };
+        let head = |status: usize, length: usize| {
+            format!("HTTP/1.1 {status} Test\r\n{connection}content-length: {length}\r\n\r\n")
+        };
+        let answer = match name {
+            "bytes" => head(200, number) + &body,
+            "chunked" => format!(
+                "HTTP/1.1 200 OK\r\n{connection}transfer-encoding: chunked\r\n\r\n{number:x}\r\n{body}\r\n0\r\n\r\n"
+            ),
+            "status" => head(number, 0),
+            // One byte more with every request.
+            "growing" => head(200, served) + &"x".repeat(served),
+            "upload" => head(200, length) + &"x".repeat(length),
+            "lies" => head(200, number + 1) + &body,
+            "junk" => "junk\r\n\r\n".to_owned(),
+            "silent" => std::future::pending().await,
+            // Answers once and closes without a word.
+            "once" => head(200, 0),
+            _ => panic!("no such path: {path}"),
+        };
+        stream.get_mut().write_all(answer.as_bytes()).await.ok()?;
+        if close || matches!(name, "lies" | "junk" | "once") {
+            return stream.get_mut().shutdown().await.ok();
+        }
+    }
+}
+
+/// Path, whether it asks to close, and how long its body was.
+async fn read_request(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<(String, bool, usize)> {
+    let (mut path, mut close, mut length) = (None, false, 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if path.is_none() {
+            path = Some(line.split(' ').nth(1).unwrap().to_owned());
+        } else if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        } else if line.is_empty() {
+            break;
+        }
+        close |= line == "connection: close";
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((path.unwrap(), close, length))
+}
+
+#[test]
+fn a_command_line_is_complete() {
+    Arguments::try_parse_from(["ringward-load"]).unwrap_err();
+    Arguments::command().debug_assert();
+}
