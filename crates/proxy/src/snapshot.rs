@@ -179,6 +179,11 @@ impl Snapshot {
         self.generation
     }
 
+    /// The TLS side of a virtual host, by the name of its listener and its index there.
+    pub fn host_tls(&self, listener: &str, host: usize) -> Option<&HostTls> {
+        Some(&self.listener(listener)?.hosts.get(host)?.tls)
+    }
+
     pub(crate) fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }

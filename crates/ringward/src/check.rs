@@ -2,14 +2,17 @@
 //!
 //! Runs the loaders of `run`, so it finds what `run` would find, except for what other processes have taken (ports).
 
+mod admission;
 mod summary;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringward_config::Diagnostics;
+use ringward_proxy::Snapshot;
 use ringward_telemetry::{ClosedSets, Limits, Registry};
 use serde::Serialize;
 
+use self::admission::Admission;
 use self::summary::Summary;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::load::{self, Loaded};
@@ -21,31 +24,35 @@ struct Outcome<'a> {
     ok: bool,
     problems: &'a Diagnostics,
     summary: Option<Summary>,
+    clients: Vec<Admission>,
 }
 
-/// Checks the configuration at `path`.
+/// Checks the configuration at `path`, and what would become of the clients whose certificates are in `clients`.
 ///
 /// # Errors
-/// If it is refused; what is wrong was printed.
-pub(crate) fn run(path: &Path, json: bool) -> Result<(), Failure> {
+/// If it is refused; what is wrong was printed. If there is no certificate in one of `clients`.
+pub(crate) fn run(path: &Path, clients: &[PathBuf], json: bool) -> Result<(), Failure> {
     match load(path) {
-        Ok(loaded) => {
+        Ok((loaded, snapshot)) => {
+            let clients = clients.iter().map(|file| Admission::of(file, &loaded, &snapshot));
+            let clients = clients.collect::<Result<Vec<Admission>, Failure>>()?;
             let mut warnings = Diagnostics::new();
             warnings.extend(loaded.warnings.iter().cloned());
             let summary = Summary::of(&loaded);
             if json {
-                print_json(&Outcome { ok: true, problems: &warnings, summary: Some(summary) })?;
+                print_json(&Outcome { ok: true, problems: &warnings, summary: Some(summary), clients })?;
             } else {
                 if !warnings.is_empty() {
                     complain(format_args!("{warnings}\n"));
                 }
                 say(summary);
+                clients.iter().for_each(say);
             }
             Ok(())
         }
         Err(problems) => {
             if json {
-                print_json(&Outcome { ok: false, problems: &problems, summary: None })?;
+                print_json(&Outcome { ok: false, problems: &problems, summary: None, clients: Vec::new() })?;
             } else {
                 complain(&problems);
             }
@@ -54,12 +61,12 @@ pub(crate) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
     let loaded = load::gather(path)?.build(&Default::default())?;
     // The last step of `run`: the parts have to go together.
     let registry = Registry::new(ClosedSets::default(), Limits::default());
-    crate::reload::snapshot(&loaded, 1, &registry)?;
-    Ok(loaded)
+    let snapshot = crate::reload::snapshot(&loaded, 1, &registry)?;
+    Ok((loaded, snapshot))
 }
 
 fn print_json(outcome: &Outcome<'_>) -> Result<(), Failure> {

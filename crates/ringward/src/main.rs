@@ -67,6 +67,10 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// The certificate of a client, to see where it is admitted, as whom, and what policies say to it; PEM, with its
+        /// intermediates. May be given several times.
+        #[arg(long = "cert", value_name = "FILE")]
+        clients: Vec<PathBuf>,
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,
@@ -109,7 +113,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo { once, port } => demo::run(once, port),
         Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
-        Command::Check { config, json } => check::run(&config, json),
+        Command::Check { config, clients, json } => check::run(&config, &clients, json),
         Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
         Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
             return policy_child::run_child(cpu_seconds, memory_bytes);

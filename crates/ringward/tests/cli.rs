@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{ExitStatus, Stdio};
 
-use ringward_testkit::{Authority, DEADLINE, Leaf, Process};
+use ringward_testkit::{Authority, DEADLINE, Issued, Leaf, Process};
 use serde_json::Value;
 
 use ringward_policy::child::CheckRequest;
@@ -73,6 +73,30 @@ fn json_has_problems_or_a_summary() {
     assert_eq!(code, Some(2));
     let bad: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&bad["ok"], &bad["problems"][0]["line"]), (&false.into(), &2.into()));
+}
+
+#[test]
+fn a_client_certificate_is_judged_as_in_a_handshake() {
+    let world = World::new();
+    let judge = |name: &str, issued: &Issued| {
+        let chain = world.pki.write_pem(&format!("clients/{name}"), issued).chain;
+        let Checked { code, stdout, stderr } = check(&world, &["--cert", chain.to_str().unwrap()]);
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout.split_once("\nclient ").unwrap_or_else(|| panic!("{stdout}")).1.to_owned()
+    };
+    world.edit_config("path = \"/{rest...}\"", "path = \"/a\"");
+    let admitted = judge("partner", &world.partner);
+    assert!(admitted.contains("admitted as CN=partner-a"), "{admitted}");
+    assert!(admitted.contains("GET /a: allowed, rule partner_a"), "{admitted}");
+    let other = judge("other", &world.root.issue(&Leaf::client("partner-b")));
+    assert!(other.contains("GET /a: denied, rule default"), "{other}");
+    let stranger = judge("stranger", &Authority::root("Stranger").issue(&Leaf::client("partner-a")));
+    assert!(stranger.contains("refused, unknown_issuer: "), "{stranger}");
+    let expired = judge("expired", &world.root.issue(&Leaf::client("partner-a").expired()));
+    assert!(expired.contains("refused, expired: ") && !expired.contains("GET"), "{expired}");
+    let Checked { code, stderr, .. } = check(&world, &["--cert", world.path("api.key").to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("holds no certificate"), "{stderr}");
 }
 
 #[test]

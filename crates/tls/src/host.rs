@@ -7,13 +7,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringward_identity::IdentityOptions;
+use ringward_identity::{IdentityOptions, PeerIdentity};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ServerConfig, version};
+use rustls_pki_types::CertificateDer;
 
 use crate::credential::Credential;
 use crate::digest::FieldHasher;
@@ -233,7 +234,7 @@ impl WorkerTls {
     /// where none is asked for any more.
     pub fn readmit(&self, session: &ServerSession) -> Result<(), Box<HandshakeFailure>> {
         let host = &self.0;
-        let Some(verifier) = &host.verifier else {
+        if host.verifier.is_none() {
             if session.peer_chain().is_none() {
                 return Ok(());
             }
@@ -241,26 +242,46 @@ impl WorkerTls {
             let message =
                 "the host asks for no certificate now, so nobody vouches for the one that let the client in";
             return Err(Box::new(HandshakeFailure::new(HandshakeReason::UnknownIssuer, message)));
-        };
-        let Some([leaf, intermediates @ ..]) = session.peer_chain() else {
-            if host.mode == ClientAuthMode::Optional {
-                return Ok(());
-            }
+        }
+        if session.peer_chain().is_none() && host.mode == ClientAuthMode::Required {
             let message = "the host requires a certificate now, and the client was let in without one";
             return Err(Box::new(HandshakeFailure::new(HandshakeReason::NoCertificate, message)));
+        }
+        self.admit(session.peer_chain().unwrap_or_default()).map(drop)
+    }
+
+    /// What a handshake with this host would make of a client that presents `chain`, leaf first, and holds its
+    /// key: its identity, or `None` where it stays anonymous.
+    ///
+    /// # Errors
+    ///
+    /// Why it would be refused.
+    pub fn admit(
+        &self,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Option<Arc<PeerIdentity>>, Box<HandshakeFailure>> {
+        let host = &self.0;
+        let failure = |reason, message: &str| Err(Box::new(HandshakeFailure::new(reason, message)));
+        let Some(verifier) = &host.verifier else { return Ok(None) };
+        let [leaf, intermediates @ ..] = chain else {
+            return match host.mode {
+                ClientAuthMode::Required => {
+                    failure(HandshakeReason::NoCertificate, "the host requires a certificate")
+                }
+                ClientAuthMode::Optional | ClientAuthMode::Off => Ok(None),
+            };
         };
-        let now = host.clock.current_time().ok_or_else(|| {
-            Box::new(HandshakeFailure::new(HandshakeReason::Internal, "the clock cannot be read"))
-        })?;
+        let Some(now) = host.clock.current_time() else {
+            return failure(HandshakeReason::Internal, "the clock cannot be read");
+        };
         // The verdict arrives through the same slot as in a handshake, so that there is one way to judge.
         let verified = verifier.verify_client_cert(leaf, intermediates, now);
         match (host.verdict.take(), verified) {
-            (Some(Ok(_)), Ok(_)) => Ok(()),
+            (Some(Ok(admitted)), Ok(_)) => Ok(Some(admitted.identity)),
             (Some(Err(failure)), _) => Err(failure),
-            (None, _) | (Some(Ok(_)), Err(_)) => Err(Box::new(HandshakeFailure::new(
-                HandshakeReason::Internal,
-                "the verifier gave no verdict",
-            ))),
+            (None, _) | (Some(Ok(_)), Err(_)) => {
+                failure(HandshakeReason::Internal, "the verifier gave no verdict")
+            }
         }
     }
 

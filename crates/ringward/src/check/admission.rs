@@ -1,0 +1,262 @@
+//! `check --cert FILE`: what would become of a client that shows this certificate.
+//!
+//! The certificate is judged by the code that judges it in a handshake, and requests by the policies as they were
+//! loaded. That the client holds the key is taken for granted.
+
+use std::fmt;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringward_config::{Host, HostPolicy, Listener, Methods, PathPattern, Route, Segment};
+use ringward_identity::PeerIdentity;
+use ringward_policy::{ConnectionView, HeaderSource, RequestView, RouteView};
+use ringward_proxy::Snapshot;
+use ringward_tls::PathMemo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::load::Loaded;
+
+/// What would become of one client.
+#[derive(Debug, Serialize)]
+pub(super) struct Admission {
+    file: String,
+    hosts: Vec<HostAdmission>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostAdmission {
+    listener: String,
+    host: String,
+    /// Whether there would be a connection.
+    admitted: bool,
+    /// Why not.
+    refusal: Option<String>,
+    /// Nobody, if the host asks for no certificate.
+    identity: Option<Claims>,
+    requests: Vec<Sample>,
+}
+
+/// What policies get to see, the parts that tell people who it is.
+#[derive(Debug, Serialize)]
+struct Claims {
+    name: String,
+    subject: String,
+    issuer: String,
+    serial: String,
+    fingerprint_sha256: String,
+    spiffe_id: Option<String>,
+    san_uris: Vec<String>,
+    san_dns: Vec<String>,
+    san_emails: Vec<String>,
+    not_after_unix: i64,
+}
+
+/// A request that was made up, and what would be decided about it.
+#[derive(Debug, Serialize)]
+struct Sample {
+    route: String,
+    method: String,
+    path: String,
+    /// `allowed`, `denied`, `undefined`, `error`, or `no_policy`.
+    decision: &'static str,
+    rule: Option<String>,
+    detail: Option<String>,
+}
+
+impl Admission {
+    /// Of the client whose certificate is in `file`: PEM, the leaf first.
+    ///
+    /// # Errors
+    /// If there is no certificate in it.
+    pub(super) fn of(file: &Path, loaded: &Loaded, snapshot: &Snapshot) -> Result<Admission, Failure> {
+        let chain =
+            read_chain(file).map_err(|reason| Failure::Usage(format!("`{}` {reason}", file.display())))?;
+        let mut hosts = Vec::new();
+        for listener in &loaded.config.listeners {
+            for index in 0..listener.hosts.len() {
+                hosts.push(admission(listener, index, &chain, loaded, snapshot));
+            }
+        }
+        Ok(Admission { file: file.display().to_string(), hosts })
+    }
+}
+
+fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err("holds no certificate in PEM form".to_owned()),
+        Err(error) => Err(format!("cannot be parsed: {error}")),
+    }
+}
+
+fn admission(
+    listener: &Listener,
+    index: usize,
+    chain: &[CertificateDer<'static>],
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+) -> HostAdmission {
+    let host = &listener.hosts[index];
+    let mut result = HostAdmission {
+        listener: listener.name.clone(),
+        host: host.names[0].to_string(),
+        admitted: false,
+        refusal: None,
+        identity: None,
+        requests: Vec::new(),
+    };
+    let Some(tls) = snapshot.host_tls(&listener.name, index) else { return result };
+    let verdict = match tls.worker_view(&PathMemo::new(1)) {
+        Ok(view) => view.admit(chain).map_err(|failure| failure.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match verdict {
+        Err(refusal) => result.refusal = Some(refusal),
+        Ok(identity) => {
+            result.admitted = true;
+            result.requests = host
+                .routes
+                .iter()
+                .map(|route| sample(listener, host, route, identity.as_deref(), loaded))
+                .collect();
+            result.identity = identity.as_deref().map(Claims::of);
+        }
+    }
+    result
+}
+
+impl Claims {
+    fn of(peer: &PeerIdentity) -> Claims {
+        Claims {
+            name: peer.name().to_owned(),
+            subject: peer.subject().to_owned(),
+            issuer: peer.issuer().to_owned(),
+            serial: peer.serial().to_owned(),
+            fingerprint_sha256: peer.fingerprint_hex().to_owned(),
+            spiffe_id: peer.spiffe_id().map(|id| id.as_str().to_owned()),
+            san_uris: peer.san_uris().to_vec(),
+            san_dns: peer.san_dns().to_vec(),
+            san_emails: peer.san_emails().to_vec(),
+            not_after_unix: peer.not_after_unix(),
+        }
+    }
+}
+
+/// Asks the policy of a route about a request that takes it.
+fn sample(
+    listener: &Listener,
+    host: &Host,
+    route: &Route,
+    peer: Option<&PeerIdentity>,
+    loaded: &Loaded,
+) -> Sample {
+    let method = match &route.methods {
+        Methods::Only(methods) if !methods.is_empty() => methods[0].to_string(),
+        Methods::Only(_) | Methods::All => "GET".to_owned(),
+    };
+    let mut sample = Sample {
+        route: route.id.clone(),
+        method,
+        path: path_for(&route.path),
+        decision: "no_policy",
+        rule: None,
+        detail: None,
+    };
+    let HostPolicy::Named(name) = &route.policy else { return sample };
+    let Some(policy) = loaded.policies.get(name) else { return sample };
+    let connection = ConnectionView {
+        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        local_port: listener.bind[0].addr.port(),
+        sni: &host.names[0].to_string(),
+        alpn: "http/1.1",
+        tls_version: "TLSv1.3",
+        cipher: "TLS13_AES_128_GCM_SHA256",
+    };
+    let mut worker = policy.compiled.worker();
+    let subject = worker.subject(peer, &connection);
+    let params = route.path.matches(&sample.path).unwrap_or_default();
+    let params: Vec<(&str, &str)> = params.iter(&route.path, &sample.path).collect();
+    let labels: Vec<(String, String)> = route.labels.clone().into_iter().collect();
+    let decision = worker.decide(
+        &subject,
+        &RequestView {
+            method: &sample.method,
+            path: &sample.path,
+            raw_path: &sample.path,
+            query: None,
+            host: connection.sni,
+            scheme: "https",
+            protocol: "HTTP/1.1",
+            id: "sample",
+            headers: &NoHeaders,
+            route: RouteView {
+                id: &route.id,
+                template: route.path.as_str(),
+                params: &params,
+                upstream: &route.cluster,
+                labels: &labels,
+            },
+            now_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
+        },
+    );
+    match decision {
+        Ok(decision) => {
+            sample.decision = match (decision.allowed, decision.undefined) {
+                (true, _) => "allowed",
+                (false, true) => "undefined",
+                (false, false) => "denied",
+            };
+            sample.rule = decision.rule.map(|rule| rule.to_string());
+            sample.detail = decision.reason.map(|reason| reason.to_string());
+        }
+        Err(error) => (sample.decision, sample.detail) = ("error", Some(error.to_string())),
+    }
+    sample
+}
+
+/// A path that the template matches: its parameters stand for themselves.
+fn path_for(pattern: &PathPattern) -> String {
+    let text = |segment: &Segment| match segment {
+        Segment::Literal(text) => text.to_string(),
+        Segment::Param(name) | Segment::Rest(name) => name.to_string(),
+    };
+    let segments: Vec<String> = pattern.segments().iter().map(text).collect();
+    format!("/{}", segments.join("/"))
+}
+
+/// Of a request without header fields.
+struct NoHeaders;
+
+impl HeaderSource for NoHeaders {
+    fn for_each(&self, _: &mut dyn FnMut(&str, &str)) {}
+}
+
+impl fmt::Display for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\nclient {}", self.file)?;
+        for HostAdmission { listener, host, refusal, identity, requests, .. } in &self.hosts {
+            write!(f, "\n  at {host} of listener {listener}: ")?;
+            match (refusal, identity) {
+                (Some(refusal), _) => write!(f, "refused, {refusal}")?,
+                (None, Some(claims)) => write!(f, "admitted as {} ({})", claims.name, claims.subject)?,
+                (None, None) => write!(f, "admitted as nobody, since no certificate is asked for")?,
+            }
+            for Sample { method, path, decision, rule, detail, .. } in requests {
+                write!(f, "\n    {method} {path}: {decision}")?;
+                for (what, text) in [("rule", rule), ("reason", detail)] {
+                    if let Some(text) = text {
+                        write!(f, ", {what} {text}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
