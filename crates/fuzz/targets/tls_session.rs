@@ -41,6 +41,7 @@ struct Link {
     session_sent: usize,
     client_received: usize,
     session_closing: bool,
+    key_updates: usize,
 }
 
 impl Link {
@@ -57,6 +58,7 @@ impl Link {
             session_sent: 0,
             client_received: 0,
             session_closing: false,
+            key_updates: 0,
         }
     }
 
@@ -93,7 +95,10 @@ impl Link {
                     Err(error) => panic!("{error}"),
                 }
             }
-            6 if !self.client.is_handshaking() => self.client.refresh_traffic_keys().unwrap_or(()),
+            6 if !self.client.is_handshaking() && self.key_updates < KEY_UPDATES_MAX => {
+                self.key_updates += 1;
+                self.client.refresh_traffic_keys().expect("the handshake is complete");
+            }
             // Before that, it would take the handshake back.
             7 if amount % 2 == 0 && !self.client.is_handshaking() => self.client.send_close_notify(),
             7 => {
@@ -175,6 +180,8 @@ fn pattern(from: usize, len: usize) -> Vec<u8> {
 const STEPS_MAX: usize = 64;
 /// More than a record, so that several are made.
 const TEXT_BYTES_MAX: usize = 40_000;
+/// rustls takes 32 in a row for an attack.
+const KEY_UPDATES_MAX: usize = 16;
 /// RFC 8446 §5.2: at most 256 bytes beyond the plaintext, and the header.
 const RECORD_BYTES_MAX: usize = 5 + PLAINTEXT_RECORD_BYTES_MAX + 256;
 const _: () = assert!(RECORD_OVERHEAD_BYTES < 256);

@@ -21,6 +21,8 @@ pub struct ChunkedDecoder {
     trailer_section: Vec<u8>,
     trailers: Vec<FieldSpan>,
     drop_trailer: fn(&[u8]) -> bool,
+    /// Trailer fields that the predicate has dropped.
+    dropped: u64,
 }
 
 /// What the front of the input is.
@@ -122,6 +124,7 @@ impl ChunkedDecoder {
             trailer_section: Vec::new(),
             trailers: Vec::new(),
             drop_trailer,
+            dropped: 0,
         }
     }
 
@@ -131,6 +134,7 @@ impl ChunkedDecoder {
         self.extension_bytes = 0;
         self.trailer_section.clear();
         self.trailers.clear();
+        self.dropped = 0;
     }
 
     /// Reads the front of `input`: at most one run of data. Call again with what follows the consumed bytes.
@@ -156,6 +160,11 @@ impl ChunkedDecoder {
     pub fn trailers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let section = &self.trailer_section[..];
         self.trailers.iter().map(move |field| (field.name.text_of(section), field.value.of(section)))
+    }
+
+    /// How many trailer fields the caller's predicate has dropped.
+    pub fn dropped_trailers(&self) -> u64 {
+        self.dropped
     }
 
     fn advance(&mut self, input: &[u8]) -> Result<Decoded, ChunkError> {
@@ -264,11 +273,11 @@ impl ChunkedDecoder {
             _ => return Err(ChunkError::BadTrailer),
         };
         field::collect(section, parsed, &mut self.trailers);
+        let received = self.trailers.len();
         let drop_trailer = self.drop_trailer;
-        self.trailers.retain(|field| {
-            let name = field.name.of(section);
-            !is_forbidden_trailer(name) && !drop_trailer(name)
-        });
+        self.trailers.retain(|field| !drop_trailer(field.name.of(section)));
+        self.dropped = (received - self.trailers.len()) as u64;
+        self.trailers.retain(|field| !is_forbidden_trailer(field.name.of(section)));
         Ok(())
     }
 }

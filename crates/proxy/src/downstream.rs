@@ -45,6 +45,8 @@ struct Input {
     /// Plaintext; the first `taken` bytes are used up.
     plain: Vec<u8>,
     taken: usize,
+    /// The client has said that it sends no more. It can still be answered.
+    ended: bool,
 }
 
 /// Nothing more can be read.
@@ -141,7 +143,7 @@ impl Downstream {
     pub(crate) async fn wait(&mut self) -> Result<(), ReadError> {
         self.release();
         let began = self.deadline.now();
-        if self.input.raw.is_empty() && !(self.pace == Pace::Busy && self.read_briefly().await?) {
+        if self.input.raw.is_empty() && !self.input.ended && !(self.pace == Pace::Busy && self.read_briefly().await?) {
             self.stream.readable().await;
         }
         let filled = self.fill().await;
@@ -286,7 +288,10 @@ impl Reader<'_> {
 
     /// Processes the records that are there; whether that gave plaintext.
     fn process(&mut self) -> Result<bool, ReadError> {
-        let Input { raw, plain, .. } = &mut *self.input;
+        let Input { raw, plain, ended, .. } = &mut *self.input;
+        if *ended {
+            return Err(ReadError::Closed);
+        }
         if raw.is_empty() {
             return Ok(false);
         }
@@ -302,9 +307,10 @@ impl Reader<'_> {
         } else {
             raw.drain(..progress.consumed);
         }
+        *ended = progress.peer_closed;
         match plain.len() > before {
             true => Ok(true),
-            false if progress.peer_closed => Err(ReadError::Closed),
+            false if *ended => Err(ReadError::Closed),
             false => Ok(false),
         }
     }

@@ -171,13 +171,10 @@ pub(crate) fn lookalikes(head: &RequestHead) -> u64 {
     head.fields().filter(|field| headers::is_stripped_inbound(field.name.as_bytes())).count() as u64
 }
 
-/// Whether a name begins with `prefix` (in lower case), read as CGI-like upstreams do: any case, `_` for `-`.
+/// Whether a name begins with `prefix`, read as CGI-like upstreams do: any case, `_` for `-`.
 fn starts_as(name: &[u8], prefix: &[u8]) -> bool {
-    name.len() >= prefix.len()
-        && name.iter().zip(prefix).all(|(byte, wanted)| {
-            let byte = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-            byte == *wanted
-        })
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() >= prefix.len() && name.iter().map(folded).zip(prefix.iter().map(folded)).all(|(ours, theirs)| ours == theirs)
 }
 
 fn mode(mode: ForwardMode) -> write::ForwardMode {

@@ -135,13 +135,13 @@ async fn forward(
     let worker = connection.worker.clone();
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
-    // RFC 9110 §9.2.2: only such a request may be sent twice. Any other one gets a kept connection only after a look at it.
+    // RFC 9110 §9.2.2: only such a request may be sent twice.
     let repeatable = head.is_idempotent() && !unread;
     let mut fresh = false;
     loop {
         let started = Instant::now();
         let mut up = cluster
-            .connect(&worker, fresh, !repeatable)
+            .connect(&worker, fresh)
             .await
             .map_err(|error| Unserved { error, request_unread: unread })?;
         facts.connect_time = if up.reused { Duration::ZERO } else { started.elapsed() };

@@ -158,7 +158,7 @@ fn count(
     if let (Some(cluster), Some(first_byte)) = (facts.cluster, first_byte(facts, progress)) {
         shard.upstream_response(cluster, nanos(first_byte));
     }
-    let stripped = edits::lookalikes(head);
+    let stripped = edits::lookalikes(head) + progress.stripped_trailers.get();
     if stripped > 0 {
         shard.identity_headers_stripped(listener, stripped);
     }

@@ -6,7 +6,7 @@ fn set(text: &str) -> PolicySet {
     PolicySet::new(
         sources,
         "data.p.allow",
-        Limits { time_budget: Duration::from_millis(7), ..Limits::default() },
+        Limits { time_budget: Duration::from_secs(7), ..Limits::default() },
     )
 }
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use regorus::Value;
+use regorus::value::Object;
 use ringward_identity::headers::is_stripped_inbound;
 
 use crate::input::subject::Subject;
@@ -19,8 +21,9 @@ pub(crate) struct Builder {
     keys: Keys,
     parts: Parts,
     known: Known,
+    recent: Recent,
     /// Fields of the request at hand; kept for its capacity.
-    fields: Vec<(Value, Value)>,
+    pairs: Vec<(Value, Value)>,
 }
 
 /// Which parts a policy can read. What is not read is left out, which no policy can notice.
@@ -75,32 +78,29 @@ impl Parts {
 
 impl Builder {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { keys: Keys::new(), parts, known: Known::new(), fields: Vec::new() }
+        Self { keys: Keys::new(), parts, known: Known::new(), recent: Recent::default(), pairs: Vec::new() }
     }
 
     /// The document of a request.
     pub(crate) fn build(&mut self, subject: &Subject, view: &RequestView<'_>) -> Value {
         let request = self.request(view);
+        let route = self.parts.route.then(|| self.route(&view.route));
+        let time = self.parts.time.then(|| self.time(view.now_unix));
         let keys = &self.keys;
         let mut fields = Vec::with_capacity(6);
         fields.push((keys.client.clone(), subject.client.clone()));
         fields.push((keys.connection.clone(), subject.connection.clone()));
         fields.push((keys.request.clone(), request));
-        if self.parts.route {
-            fields.push((keys.route.clone(), self.route(&view.route)));
-        }
-        if self.parts.time {
-            fields.push((
-                keys.time.clone(),
-                from_fields(vec![(keys.unix_s.clone(), Value::from(view.now_unix))]),
-            ));
-        }
+        fields.extend(route.map(|route| (keys.route.clone(), route)));
+        fields.extend(time.map(|time| (keys.time.clone(), time)));
         fields.push((keys.version.clone(), keys.version_value.clone()));
-        from_fields(fields)
+        object(fields)
     }
 
     fn request(&mut self, view: &RequestView<'_>) -> Value {
         let (headers, headers_all) = self.headers(view);
+        let query = if self.parts.query { self.query(view.query) } else { Value::Undefined };
+        let host = if self.parts.host { self.recent.host.value(view.host) } else { Value::Undefined };
         let (keys, parts, known) = (&self.keys, &self.parts, &self.known);
         let mut fields = Vec::with_capacity(11);
         let mut add = |wanted: bool, key: &Value, value: &dyn Fn() -> Value| {
@@ -111,16 +111,16 @@ impl Builder {
         // In order of the keys, which saves the sort.
         add(parts.headers, &keys.headers, &|| headers.clone());
         add(parts.headers_all, &keys.headers_all, &|| headers_all.clone());
-        add(parts.host, &keys.host, &|| text(view.host));
+        add(parts.host, &keys.host, &|| host.clone());
         add(parts.id, &keys.id, &|| text(view.id));
         add(true, &keys.method, &|| known.word(view.method));
         add(true, &keys.path, &|| text(view.path));
         add(parts.protocol, &keys.protocol, &|| known.word(view.protocol));
-        add(parts.query, &keys.query, &|| self.query(view.query));
+        add(parts.query, &keys.query, &|| query.clone());
         add(parts.raw_path, &keys.raw_path, &|| text(view.raw_path));
         add(parts.scheme, &keys.scheme, &|| known.word(view.scheme));
         add(parts.segments, &keys.segments, &|| segments(view.path));
-        from_fields(fields)
+        object(fields)
     }
 
     /// `headers` and `headers_all`. Undefined where not wanted.
@@ -128,78 +128,100 @@ impl Builder {
         if !self.parts.headers && !self.parts.headers_all {
             return (Value::Undefined, Value::Undefined);
         }
-        let (fields, known) = (&mut self.fields, &self.known);
-        fields.clear();
+        let (pairs, known, names) = (&mut self.pairs, &self.known, &mut self.recent.names);
+        pairs.clear();
         view.headers.for_each(&mut |name, value| {
             // They are removed before anything goes upstream; a policy must not believe them either.
-            if !is_stripped_inbound(name.as_bytes()) {
-                fields.push((known.header(name), text(value)));
+            if is_stripped_inbound(name.as_bytes()) {
+                return;
             }
+            // Requests in a row tend to have the same fields in the same order.
+            let at = pairs.len();
+            if names.len() == at {
+                names.push(known.header(name));
+            } else if !is_text(&names[at], name) {
+                names[at] = known.header(name);
+            }
+            pairs.push((names[at].clone(), text(value)));
         });
-        // Stable: values of one name stay in the order received.
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut joined = Vec::with_capacity(if self.parts.headers { fields.len() } else { 0 });
-        let mut lists = Vec::with_capacity(if self.parts.headers_all { fields.len() } else { 0 });
-        for group in fields.chunk_by(|(a, _), (b, _)| a == b) {
-            let name = &group[0].0;
-            if self.parts.headers {
-                joined.push((name.clone(), join(name, group)));
-            }
-            if self.parts.headers_all {
-                lists.push((
-                    name.clone(),
-                    Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>()),
-                ));
-            }
-        }
-        fields.clear();
-        (from_fields(joined), from_fields(lists))
+        sort_by_name(pairs);
+        let groups = || pairs.chunk_by(|(a, _), (b, _)| a == b);
+        let joined = || object(groups().map(|group| (group[0].0.clone(), join(group))).collect());
+        let headers = if self.parts.headers { joined() } else { Value::Undefined };
+        let headers_all = if self.parts.headers_all { lists(pairs) } else { Value::Undefined };
+        pairs.clear();
+        (headers, headers_all)
     }
 
     /// `name=value` pairs, decoded as forms are; a name without `=` has the empty value.
-    fn query(&self, query: Option<&str>) -> Value {
+    fn query(&mut self, query: Option<&str>) -> Value {
         let Some(query) = query.filter(|query| !query.is_empty()) else { return self.keys.empty.clone() };
-        let mut values: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
+        self.pairs.clear();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            values.entry(text(&decode(name, true))).or_default().push(text(&decode(value, true)));
+            self.pairs.push((text(&decode(name, true)), text(&decode(value, true))));
         }
-        Value::from(
-            values.into_iter().map(|(name, values)| (name, Value::from(values))).collect::<BTreeMap<_, _>>(),
-        )
+        sort_by_name(&mut self.pairs);
+        let query = lists(&self.pairs);
+        self.pairs.clear();
+        query
     }
 
-    fn route(&self, route: &RouteView<'_>) -> Value {
-        let keys = &self.keys;
+    fn route(&mut self, route: &RouteView<'_>) -> Value {
+        let (keys, recent) = (&self.keys, &mut self.recent);
         let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
             let fields: Vec<_> = pairs.map(|(name, value)| (text(name), text(value))).collect();
-            if fields.is_empty() { keys.empty.clone() } else { from_fields(fields) }
+            if fields.is_empty() { keys.empty.clone() } else { object(fields) }
         };
-        from_fields(vec![
-            (keys.id.clone(), text(route.id)),
-            (
-                keys.labels.clone(),
-                pairs(&mut route.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
-            ),
-            (keys.params.clone(), pairs(&mut route.params.iter().copied())),
-            (keys.template.clone(), text(route.template)),
-            (keys.upstream.clone(), text(route.upstream)),
+        let labels = &mut route.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        object(vec![
+            (keys.id.clone(), recent.route.value(route.id)),
+            (keys.labels.clone(), pairs(labels)),
+            (keys.params.clone(), params(route.params, &keys.empty)),
+            (keys.template.clone(), recent.template.value(route.template)),
+            (keys.upstream.clone(), recent.upstream.value(route.upstream)),
         ])
+    }
+
+    fn time(&mut self, now_unix: i64) -> Value {
+        let unix_s = Value::from(now_unix);
+        if self.recent.time.0 != unix_s {
+            let document = object(vec![(self.keys.unix_s.clone(), unix_s.clone())]);
+            self.recent.time = (unix_s, document);
+        }
+        self.recent.time.1.clone()
     }
 }
 
 /// An object. Fields are best given in order of their keys; of equal keys the last stays.
-fn from_fields(fields: Vec<(Value, Value)>) -> Value {
-    Value::from(fields.into_iter().collect::<BTreeMap<_, _>>())
+fn object(fields: Vec<(Value, Value)>) -> Value {
+    // Left as the tree that it is: regorus' own conversion would copy it into a slice, which pays for what lives long.
+    Value::Object(Arc::new(Object::from(fields.into_iter().collect::<BTreeMap<_, _>>())))
+}
+
+/// Stable: values of one name stay in the order received.
+fn sort_by_name(pairs: &mut [(Value, Value)]) {
+    pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+}
+
+/// Names to lists of values, from pairs in order of their names.
+fn lists(pairs: &[(Value, Value)]) -> Value {
+    let groups = pairs.chunk_by(|(a, _), (b, _)| a == b);
+    let list =
+        |group: &[(Value, Value)]| Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>());
+    object(groups.map(|group| (group[0].0.clone(), list(group))).collect())
+}
+
+fn is_text(value: &Value, text: &str) -> bool {
+    matches!(value, Value::String(value) if value.as_ref() == text)
 }
 
 /// The values of one field as one (RFC 9110 §5.2: joined by a comma; `cookie` by a semicolon, RFC 6265 §4.2.1).
-fn join(name: &Value, group: &[(Value, Value)]) -> Value {
+fn join(group: &[(Value, Value)]) -> Value {
     if let [(_, value)] = group {
         return value.clone();
     }
-    let is_cookie = matches!(name, Value::String(name) if name.as_ref() == "cookie");
-    let separator = if is_cookie { "; " } else { ", " };
+    let separator = if is_text(&group[0].0, "cookie") { "; " } else { ", " };
     let mut joined = String::new();
     for (index, (_, value)) in group.iter().enumerate() {
         if index > 0 {
@@ -219,6 +241,28 @@ fn segments(path: &str) -> Value {
         return Value::new_array();
     }
     Value::from(path.split('/').map(|segment| text(&decode(segment, false))).collect::<Vec<_>>())
+}
+
+/// What the template's parameters stand for, decoded as the segments are, so that both compare alike with a claim. In a value of
+/// several segments, one with an encoded slash stays encoded: decoded it would look like two.
+fn params(params: &[(&str, &str)], empty: &Value) -> Value {
+    if params.is_empty() {
+        return empty.clone();
+    }
+    let decoded = |value: &str| -> Value {
+        if !value.contains('%') {
+            return text(value);
+        }
+        if !value.contains('/') {
+            return text(&decode(value, false));
+        }
+        let segments = value.split('/').map(|encoded| match decode(encoded, false) {
+            decoded if decoded.contains('/') => Cow::Borrowed(encoded),
+            decoded => decoded,
+        });
+        text(&segments.collect::<Vec<_>>().join("/"))
+    };
+    object(params.iter().map(|(name, value)| (text(name), decoded(value))).collect())
 }
 
 /// Percent-decodes. What is no valid escape stays as it is; what is no UTF-8 afterwards is replaced by U+FFFD.
@@ -308,6 +352,44 @@ impl Keys {
             version_value: Value::from(VERSION),
             empty: Value::new_object(),
         }
+    }
+}
+
+/// Texts of the last request, of which the next often has the same. One of each, so that no client can grow it.
+struct Recent {
+    host: Memo,
+    route: Memo,
+    template: Memo,
+    upstream: Memo,
+    /// Names of header fields by their position.
+    names: Vec<Value>,
+    /// The second, and the document that says it.
+    time: (Value, Value),
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        let [host, route, template, upstream] = [const { Memo(Value::Undefined) }; 4];
+        Self {
+            host,
+            route,
+            template,
+            upstream,
+            names: Vec::new(),
+            time: (Value::Undefined, Value::Undefined),
+        }
+    }
+}
+
+/// A text and its value.
+struct Memo(Value);
+
+impl Memo {
+    fn value(&mut self, wanted: &str) -> Value {
+        if !is_text(&self.0, wanted) {
+            self.0 = text(wanted);
+        }
+        self.0.clone()
     }
 }
 

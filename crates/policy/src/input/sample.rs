@@ -52,8 +52,8 @@ pub(crate) fn connection() -> ConnectionView<'static> {
         local_port: 8443,
         sni: "api.example.com",
         alpn: "http/1.1",
-        tls_version: "1.3",
-        cipher: "TLS13_AES_128_GCM_SHA256",
+        tls_version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
     }
 }
 

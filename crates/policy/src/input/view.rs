@@ -15,7 +15,7 @@ pub struct ConnectionView<'a> {
     pub sni: &'a str,
     /// The negotiated application protocol, such as `http/1.1`.
     pub alpn: &'a str,
-    /// The TLS version, such as `1.3`.
+    /// The TLS version, such as `TLSv1.3`.
     pub tls_version: &'a str,
     /// The cipher suite by its IANA name.
     pub cipher: &'a str,

@@ -101,7 +101,6 @@ impl<'a> Download<'a> {
             BodyFraming::UntilClose => self.until_close(up, writer, &mut out, rechunk).await.map(|()| false),
         };
         self.plan.buffers.put(out);
-        self.client.clear();
         self.up.clear();
         let surplus = self.taken < self.buffer.len();
         Ok(End {
@@ -224,7 +223,10 @@ impl<'a> Download<'a> {
         self.up.clear();
         let renew = || self.client.set(millis(self.plan.body_timeout), Shut::Both);
         renew();
-        writer.send(plain, renew).await.map_err(|_| client_failure(self.client, self.plan.body_timeout))
+        let sent = writer.send(plain, renew).await;
+        // It is the upstream's turn.
+        self.client.clear();
+        sent.map_err(|_| client_failure(self.client, self.plan.body_timeout))
     }
 
     async fn read_body(&mut self, up: &mut ReadHalf) -> Result<(), ProxyError> {

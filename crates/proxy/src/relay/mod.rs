@@ -44,6 +44,8 @@ pub(crate) struct Progress {
     pub(crate) received: Cell<u64>,
     /// Bytes of the response's body that have been sent.
     pub(crate) sent: Cell<u64>,
+    /// Identity look-alikes that were dropped from the request's trailers.
+    pub(crate) stripped_trailers: Cell<u64>,
     /// When the head of the upstream's response arrived.
     pub(crate) answered: Cell<Option<std::time::Instant>>,
 }

@@ -96,6 +96,7 @@ impl Upload<'_, '_> {
                 Decoded::NeedMore { consumed } => self.reader.consume(consumed),
                 Decoded::Done { consumed } => {
                     self.reader.consume(consumed);
+                    self.plan.progress.stripped_trailers.set(decoder.dropped_trailers());
                     self.plan.edits.last_chunk(out, decoder);
                     return Ok(true);
                 }

@@ -60,8 +60,7 @@ impl Cluster {
 
     /// A connection to the next endpoint in turn: a kept one if there is one, else a new one.
     ///
-    /// `fresh` asks for a new one in any case. `probe` asks for a look at a kept one before it is trusted, which narrows (but
-    /// cannot close) the race with an upstream that closes it; without it the caller must be able to try again.
+    /// `fresh` asks for a new one in any case.
     ///
     /// # Errors
     /// [`ProxyError::Connect`] when no endpoint takes the connection; each is tried once.
@@ -69,12 +68,11 @@ impl Cluster {
         &self,
         worker: &Worker,
         fresh: bool,
-        probe: bool,
     ) -> Result<Connection, ProxyError> {
         let mut last = None;
         for _ in 0..self.endpoints.len() {
             let (addr, pool) = self.turn();
-            if !fresh && let Some(connection) = pool.take(probe) {
+            if !fresh && let Some(connection) = pool.take() {
                 return Ok(connection);
             }
             match Stream::connect(*addr, self.connect_timeout).await {
@@ -114,14 +112,16 @@ impl Cluster {
 }
 
 impl Pool {
-    fn take(&self, probe: bool) -> Option<Connection> {
+    /// A kept connection that is alive, as far as can be seen, and on which nothing waits: bytes that nobody asked for would be
+    /// taken for the answer to the next request, which may be another client's. The look costs a system call, and only narrows
+    /// the race with an upstream that closes the connection.
+    fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             if connection.deadline.fired() {
                 continue;
             }
-            // Bytes that nobody asked for would be taken for the answer to the next request.
-            if !probe || connection.deadline.pending() == Pending::Nothing {
+            if connection.deadline.pending() == Pending::Nothing {
                 connection.deadline.clear();
                 return Some(connection);
             }

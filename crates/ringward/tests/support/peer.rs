@@ -33,21 +33,25 @@ impl PlayedUpstream {
     /// Waits for the proxy's next connection.
     pub(crate) fn accept(&self) -> PlayedConnection {
         let (stream, _) = self.0.accept().expect("the proxy connects");
+        PlayedConnection::new(stream)
+    }
+
+    /// A connection that the proxy has made already.
+    pub(crate) fn accept_waiting(&self) -> Option<PlayedConnection> {
+        self.0.set_nonblocking(true).expect("change the mode");
+        let accepted = self.0.accept();
+        self.0.set_nonblocking(false).expect("change the mode");
+        accepted.ok().map(|(stream, _)| PlayedConnection::new(stream))
+    }
+}
+
+impl PlayedConnection {
+    fn new(stream: TcpStream) -> PlayedConnection {
         stream.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
         stream.set_write_timeout(Some(DEADLINE)).expect("set a timeout");
         PlayedConnection { stream, received: Vec::new() }
     }
 
-    /// Whether a connection waits to be accepted.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.0.set_nonblocking(true).expect("change the mode");
-        let accepted = self.0.accept();
-        self.0.set_nonblocking(false).expect("change the mode");
-        accepted.is_ok()
-    }
-}
-
-impl PlayedConnection {
     /// Reads the head of a request.
     pub(crate) fn head(&mut self) -> String {
         let mut block = [0; 4096];
@@ -61,6 +65,15 @@ impl PlayedConnection {
                 n => self.received.extend_from_slice(&block[..n]),
             }
         }
+    }
+
+    /// Reads exactly this many bytes.
+    pub(crate) fn exactly(&mut self, count: usize) -> String {
+        let mut bytes: Vec<u8> = self.received.drain(..count.min(self.received.len())).collect();
+        let here = bytes.len();
+        bytes.resize(count, 0);
+        self.stream.read_exact(&mut bytes[here..]).expect("the proxy sends bytes");
+        String::from_utf8(bytes).expect("text")
     }
 
     /// Sends bytes. On the loopback interface they are in the peer's receive queue when this returns.

@@ -192,3 +192,14 @@ fn labels_and_parameters_are_in_the_route() {
     assert_eq!(pretty(at(&document, "route.labels")), r#"{"env":"prod","team":"x"}"#.pretty());
     assert_eq!(pretty(at(&document, "route.params")), r#"{"a":"2","z":"1"}"#.pretty());
 }
+
+#[test]
+fn parameters_are_decoded_as_segments_are() {
+    let empty = Value::new_object();
+    let params = [("tenant", "t%201"), ("file", "a%2Fb"), ("rest", "x%20y/a%2Fb/c"), ("plain", "p")];
+    let value = super::params(&params, &empty);
+    assert_eq!(value["tenant"], Value::from("t 1"));
+    assert_eq!(value["file"], Value::from("a/b"));
+    assert_eq!(value["rest"], Value::from("x y/a%2Fb/c"));
+    assert_eq!(value["plain"], Value::from("p"));
+}

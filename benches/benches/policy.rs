@@ -1,0 +1,120 @@
+//! Decisions: what a policy costs each request, and of that, what building its input costs.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ringward_benches::{BROWSER_REQUEST, Certificates, Fields, KIT_REQUEST, SERVICE_REQUEST, parsed};
+use ringward_http::RequestHead;
+use ringward_policy::bench::InputBuilder;
+use ringward_policy::{ConnectionView, Limits, PolicySet, RequestView, RouteView, Source, Subject, compile};
+use ringward_testkit::Leaf;
+
+/// Three rules that are tried one after the other; the last allows the request.
+const THREE_RULES: &str = r#"package ringward.authz
+
+default decision := {"allowed": false, "rule": "default"}
+
+decision := {"allowed": true, "rule": "health"} if {
+	input.request.path == "/health"
+}
+
+decision := {"allowed": true, "rule": "monitoring"} if {
+	startswith(input.client.spiffe_id, "spiffe://example.com/ns/monitoring/")
+	input.request.method == "GET"
+}
+
+decision := {"allowed": true, "rule": "orders"} if {
+	input.client.spiffe_id == "spiffe://example.com/ns/shop/sa/orders"
+	startswith(input.request.path, "/orders/")
+}
+"#;
+
+/// The claims of a client and what is known of its connection, as values of the evaluator: once for each connection.
+fn subject(c: &mut Criterion) {
+    let peer = Certificates::new().peer();
+    c.bench_function("policy/subject", |b| {
+        b.iter(|| Subject::new(black_box(Some(&*peer)), &connection()));
+    });
+}
+
+/// The whole input document of one request, as for a policy that reads every part. A policy that reads less pays less.
+fn input(c: &mut Criterion) {
+    let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
+    let mut group = c.benchmark_group("policy/input");
+    for (name, text) in [("service", SERVICE_REQUEST), ("browser", BROWSER_REQUEST)] {
+        let (head, mut builder) = (parsed(text), InputBuilder::new());
+        let fields = Fields(&head);
+        let request = request(&head, &fields);
+        group.bench_function(name, |b| b.iter(|| builder.build(&subject, black_box(&request))));
+    }
+    group.finish();
+}
+
+/// Whole decisions, input included: the three rules above, the policy of the side-by-side kit for what its load generator
+/// sends, and the sample policy of `policies/` for a request that it allows and one that it denies.
+fn decide(c: &mut Criterion) {
+    let subject = |certificates: Certificates| Subject::new(Some(&*certificates.peer()), &connection());
+    let service = subject(Certificates::new());
+    let kit_client = Leaf::client("client-a").organization("bench").spiffe("spiffe://bench/client-a");
+    let kit_client = subject(Certificates::of_client(&kit_client));
+    let stranger = Subject::new(None, &connection());
+    let three_rules = vec![Source::new("three_rules.rego", THREE_RULES.as_bytes())];
+    let kit = vec![Source::new("authz.rego", &include_bytes!("../../policies/bench/authz.rego")[..])];
+    let sample = vec![
+        Source::new("authz.rego", &include_bytes!("../../policies/authz.rego")[..]),
+        Source::new("data.json", &include_bytes!("../../policies/data.json")[..]),
+    ];
+    let mut group = c.benchmark_group("policy/decide");
+    for (name, sources, subject, text, allowed) in [
+        ("three_rules", three_rules, &service, SERVICE_REQUEST, true),
+        ("side_by_side_kit", kit, &kit_client, KIT_REQUEST, true),
+        ("sample_allowed", sample.clone(), &service, SERVICE_REQUEST, true),
+        ("sample_denied", sample, &stranger, SERVICE_REQUEST, false),
+    ] {
+        let head = parsed(text);
+        let fields = Fields(&head);
+        let request = request(&head, &fields);
+        let set = PolicySet::new(sources, "data.ringward.authz.decision", Limits::default());
+        let mut worker = compile(&set).expect("a policy that is right").worker();
+        assert_eq!(worker.decide(subject, &request).expect("a decision").allowed, allowed, "{name}");
+        group.bench_function(name, |b| b.iter(|| worker.decide(subject, black_box(&request))));
+    }
+    group.finish();
+}
+
+fn connection() -> ConnectionView<'static> {
+    ConnectionView {
+        remote: SocketAddr::from(([192, 0, 2, 7], 40_000)),
+        local_port: 8443,
+        sni: ringward_benches::HOST,
+        alpn: "http/1.1",
+        tls_version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+    }
+}
+
+fn request<'a>(head: &'a RequestHead, fields: &'a Fields<'a>) -> RequestView<'a> {
+    RequestView {
+        method: head.method(),
+        path: head.path(),
+        raw_path: head.raw_target(),
+        query: head.query(),
+        host: head.host(),
+        scheme: "https",
+        protocol: "HTTP/1.1",
+        id: "000000000000002a-1",
+        headers: fields,
+        route: RouteView {
+            id: "orders",
+            template: "/orders/{rest...}",
+            params: &[("rest", "17")],
+            upstream: "orders",
+            labels: &[],
+        },
+        now_unix: 1_800_000_000,
+    }
+}
+
+criterion_group!(benches, subject, input, decide);
+criterion_main!(benches);

@@ -1,0 +1,65 @@
+//! Which virtual host and which route: looked up for every request, in tables of very different sizes.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ringward_config::{HostPattern, HostTable, Methods, PathPattern, Routes};
+
+const SIZES: [usize; 3] = [10, 1000, 10_000];
+/// More than branch prediction learns by heart, few enough that the names themselves stay in the cache.
+const LOOKUPS: usize = 256;
+
+/// Paths spread over a table of templates with one parameter each, and a path that only the catch-all takes. The time is that
+/// of one lookup.
+fn routes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("route");
+    for size in SIZES {
+        let template = |index: usize| format!("/service-{}/v1/collection-{index}/{{id}}", index % 97);
+        let patterns = (0..size - 1).map(template).chain(["/{rest...}".to_owned()]);
+        let routes = patterns.enumerate().map(|(index, text)| {
+            (PathPattern::parse(&text).expect("a template that is right"), Methods::All, index)
+        });
+        let routes = Routes::build(routes).expect("no template twice");
+        let path = |lookup: usize| template(spread(lookup, size - 1)).replace("{id}", "17");
+        let hits: Vec<String> = (0..LOOKUPS).map(path).collect();
+        let mut next = hits.iter().cycle();
+        group.bench_function(BenchmarkId::new("hit", size), |b| {
+            b.iter(|| routes.find("GET", black_box(next.next().expect("endless"))));
+        });
+        group.bench_function(BenchmarkId::new("catch_all", size), |b| {
+            b.iter(|| routes.find("GET", black_box("/service-1/v1/nothing/like/that")));
+        });
+    }
+    group.finish();
+}
+
+/// Names spread over a table of exact names, and one below a wildcard. The time is that of one lookup, of which the handshake
+/// makes one and each request one more.
+fn hosts(c: &mut Criterion) {
+    let mut group = c.benchmark_group("host");
+    for size in SIZES {
+        let name = |index: usize| format!("tenant-{index}.api.example.com");
+        let mut table = HostTable::new();
+        for (index, text) in (0..size).map(name).chain(["*.files.example.com".to_owned()]).enumerate() {
+            let pattern = HostPattern::parse(&text).expect("a pattern that is right");
+            table.insert(&pattern, index).expect("no pattern twice");
+        }
+        let hits: Vec<String> = (0..LOOKUPS).map(|lookup| name(spread(lookup, size))).collect();
+        let mut next = hits.iter().cycle();
+        group.bench_function(BenchmarkId::new("exact", size), |b| {
+            b.iter(|| table.lookup(black_box(next.next().expect("endless"))));
+        });
+        group.bench_function(BenchmarkId::new("wildcard", size), |b| {
+            b.iter(|| table.lookup(black_box("a.files.example.com")));
+        });
+    }
+    group.finish();
+}
+
+/// Indices all over a table, without any order.
+fn spread(lookup: usize, size: usize) -> usize {
+    lookup * 7919 % size
+}
+
+criterion_group!(benches, routes, hosts);
+criterion_main!(benches);
