@@ -21,6 +21,8 @@ pub(super) struct Download<'a> {
     buffer: Vec<u8>,
     taken: usize,
     untouched: bool,
+    /// Of the final response, once its head is written; sent with the first bytes behind it.
+    status: u16,
 }
 
 /// How a response left its connections.
@@ -32,7 +34,7 @@ pub(super) struct End {
 
 impl<'a> Download<'a> {
     pub(super) fn new(plan: &'a Plan<'a>, up: &'a Deadline, client: &'a Deadline) -> Download<'a> {
-        Download { plan, up, client, buffer: plan.buffers.small(), taken: 0, untouched: true }
+        Download { plan, up, client, buffer: plan.buffers.small(), taken: 0, untouched: true, status: 0 }
     }
 
     /// Whether no byte has arrived.
@@ -93,7 +95,7 @@ impl<'a> Download<'a> {
         let mut out = self.plan.buffers.small();
         let framed = self.plan.edits.response_head(&mut out, self.plan.head, head, !close)?;
         let rechunk = framed.body == BodyFraming::Chunked;
-        self.plan.progress.status.set(head.status());
+        self.status = head.status();
         let complete = match head.body() {
             BodyFraming::None => self.finish(writer, &mut out).await.map(|()| true),
             BodyFraming::Length(length) => self.length(up, writer, &mut out, length).await.map(|()| true),
@@ -221,6 +223,7 @@ impl<'a> Download<'a> {
 
     async fn send(&mut self, writer: &mut Writer<'_>, plain: &[u8]) -> Result<(), ProxyError> {
         self.up.clear();
+        self.plan.progress.status.set(self.status);
         let renew = || self.client.set(millis(self.plan.body_timeout), Shut::Both);
         renew();
         let sent = writer.send(plain, renew).await;

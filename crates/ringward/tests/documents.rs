@@ -1,0 +1,149 @@
+//! The commands that the documents tell people to type, typed.
+//!
+//! A block that begins with ```` ```toml NAME ```` is a file of that name. In ```` ```sh ```` and ```` ```console ```` blocks the
+//! lines that call `ringward`, `cargo run --release --` (which stands for it) and `curl` are run, in order, in one empty
+//! directory; every other line is left to the reader. `ringward run` goes on until the end of the document, and ports are
+//! replaced by free ones.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ringward_testkit::{DEADLINE, Process, Upstream, eventually, free_port};
+use tempfile::TempDir;
+
+#[test]
+fn readme() {
+    let mut reader = Reader::new();
+    let ran = reader.read("README.md");
+    let count = |program: &str| ran.iter().filter(|line| line.starts_with(program)).count();
+    assert!(count("ringward ") >= 4 && count("curl ") >= 3, "the commands are there: {ran:#?}");
+    let proxy = reader.serving.first().expect("something serves");
+    for decision in ["allowed", "denied"] {
+        proxy.wait_for_line(DEADLINE, |line| line.contains(&format!("\"decision\":\"{decision}\"")));
+    }
+}
+
+#[test]
+fn policies() {
+    Reader::new().read("policies/README.md");
+}
+
+/// Somebody who follows a document.
+struct Reader {
+    dir: TempDir,
+    upstream: Upstream,
+    /// Ports of the document and those that are taken instead.
+    ports: Vec<(&'static str, u16)>,
+    serving: Vec<Process>,
+}
+
+impl Reader {
+    fn new() -> Reader {
+        let upstream = Upstream::start();
+        let ports = vec![("8443", free_port()), ("9464", free_port()), ("8080", upstream.address().port())];
+        Reader { dir: TempDir::new().unwrap(), upstream, ports, serving: Vec::new() }
+    }
+
+    /// Follows the document to its end; what was run.
+    fn read(&mut self, document: &str) -> Vec<String> {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        let mut ran = Vec::new();
+        for block in blocks(&text) {
+            let content = self.with_free_ports(&block.content);
+            match (block.language, block.name) {
+                (_, Some(name)) => fs::write(self.dir.path().join(name), content).unwrap(),
+                ("sh" | "console", None) => {
+                    for line in commands(&content) {
+                        self.run(&line);
+                        ran.push(line);
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(self.upstream.errors(), Vec::<String>::new());
+        ran
+    }
+
+    fn run(&mut self, line: &str) {
+        let mut shell = self.shell(line);
+        if line.starts_with("ringward run ") {
+            let process = Process::start(&mut shell);
+            process.wait_for_line(DEADLINE, |line| line.contains("ready"));
+            let edge = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[0].1));
+            eventually(DEADLINE, "it accepts connections", || TcpStream::connect(edge).is_ok());
+            self.serving.push(process);
+            return;
+        }
+        let mut process = Process::start(&mut shell);
+        let status = process.wait(DEADLINE);
+        assert!(status.success(), "{line}\n{}\n{}", process.stdout(), process.stderr());
+    }
+
+    /// Of a directory that the program under test comes first in.
+    fn shell(&self, line: &str) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_ringward"));
+        let path = std::env::var("PATH").unwrap();
+        let mut shell = Command::new("sh");
+        // exec: what is killed is the program and not its shell.
+        shell.args(["-c", &format!("exec {line}")]).current_dir(self.dir.path());
+        shell.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
+        // A proxy of whoever runs the tests has no business between here and here.
+        shell.env("no_proxy", "localhost,127.0.0.1");
+        shell
+    }
+
+    fn with_free_ports(&self, text: &str) -> String {
+        self.ports.iter().fold(text.to_owned(), |text, (port, free)| {
+            text.replace(&format!(":{port}"), &format!(":{free}"))
+        })
+    }
+}
+
+/// A fenced block of a document.
+struct Block<'a> {
+    language: &'a str,
+    name: Option<&'a str>,
+    content: String,
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block<'_>> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(info), None) => {
+                let mut words = info.split_whitespace();
+                let language = words.next().unwrap_or_default();
+                open = Some(Block { language, name: words.next(), content: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.content.push_str(line);
+                block.content.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+/// The commands of a block that can be run here, as they are run.
+fn commands(block: &str) -> Vec<String> {
+    let joined = block.replace("\\\n", " ");
+    let lines = joined.lines().map(|line| line.trim().trim_start_matches("$ "));
+    let ours = |line: &str| {
+        let line = line.replacen("cargo run --release -- ", "ringward ", 1);
+        let once = if line == "ringward demo" { " --once" } else { "" };
+        (line.starts_with("ringward ") || line.starts_with("curl ")).then(|| line + once)
+    };
+    lines.filter_map(ours).collect()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
