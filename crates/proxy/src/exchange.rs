@@ -216,7 +216,7 @@ async fn answer(
     let answer = respond::answer(error);
     if progress.status.get() != 0 {
         // A part of the upstream's response is on its way. Its end must not look like the end of the body.
-        return Next::Cut(CloseReason::Exchange);
+        return Next::Cut(respond::cut_reason(error));
     }
     if answer.status == 0 {
         return respond::silent_end(error);

@@ -51,8 +51,17 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
 pub(crate) fn silent_end(error: &ProxyError) -> Next {
     match error {
         ProxyError::TrustWithdrawn(_) => Next::Close(CloseReason::TrustChanged),
-        ProxyError::ClientStalled(_) => Next::Cut(CloseReason::BodyTimeout),
-        _ => Next::Cut(CloseReason::Peer),
+        error => Next::Cut(cut_reason(error)),
+    }
+}
+
+/// Why a connection is cut that cannot be answered any more.
+pub(crate) fn cut_reason(error: &ProxyError) -> CloseReason {
+    match error {
+        ProxyError::ClientStalled(_) | ProxyError::BodyTimeout(_) => CloseReason::BodyTimeout,
+        ProxyError::ClientGone => CloseReason::Peer,
+        ProxyError::Chunk(_) => CloseReason::BadRequest,
+        _ => CloseReason::Exchange,
     }
 }
 

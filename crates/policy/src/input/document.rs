@@ -7,6 +7,7 @@ use std::sync::Arc;
 use regorus::Value;
 use regorus::value::Object;
 use ringward_identity::headers::is_stripped_inbound;
+use smallvec::SmallVec;
 
 use crate::input::subject::Subject;
 use crate::input::values::text;
@@ -22,7 +23,7 @@ pub(crate) struct Builder {
     parts: Parts,
     known: Known,
     recent: Recent,
-    /// Fields of the request at hand; kept for its capacity.
+    /// Pairs of the query at hand; kept for its capacity.
     pairs: Vec<(Value, Value)>,
 }
 
@@ -128,28 +129,29 @@ impl Builder {
         if !self.parts.headers && !self.parts.headers_all {
             return (Value::Undefined, Value::Undefined);
         }
-        let (pairs, known, names) = (&mut self.pairs, &self.known, &mut self.recent.names);
-        pairs.clear();
+        let (known, fields) = (&self.known, &mut self.recent.fields);
+        let mut count = 0;
         view.headers.for_each(&mut |name, value| {
             // They are removed before anything goes upstream; a policy must not believe them either.
             if is_stripped_inbound(name.as_bytes()) {
                 return;
             }
             // Requests in a row tend to have the same fields in the same order.
-            let at = pairs.len();
-            if names.len() == at {
-                names.push(known.header(name));
-            } else if !is_text(&names[at], name) {
-                names[at] = known.header(name);
+            if fields.len() == count {
+                fields.push(HeaderField::new(known.header(name), value));
             }
-            pairs.push((names[at].clone(), text(value)));
+            fields[count].become_like(known, name, value);
+            count += 1;
         });
-        sort_by_name(pairs);
-        let groups = || pairs.chunk_by(|(a, _), (b, _)| a == b);
-        let joined = || object(groups().map(|group| (group[0].0.clone(), join(group))).collect());
+        fields.truncate(count);
+        let mut sorted: SmallVec<[&HeaderField; 32]> = fields.iter().collect();
+        // Stable: values of one name stay in the order received.
+        sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        let groups = || sorted.chunk_by(|a, b| a.name == b.name);
+        let joined = || object(groups().map(|group| (group[0].name.clone(), join(group))).collect());
+        let listed = || object(groups().map(|group| (group[0].name.clone(), list(group))).collect());
         let headers = if self.parts.headers { joined() } else { Value::Undefined };
-        let headers_all = if self.parts.headers_all { lists(pairs) } else { Value::Undefined };
-        pairs.clear();
+        let headers_all = if self.parts.headers_all { listed() } else { Value::Undefined };
         (headers, headers_all)
     }
 
@@ -161,8 +163,11 @@ impl Builder {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             self.pairs.push((text(&decode(name, true)), text(&decode(value, true))));
         }
-        sort_by_name(&mut self.pairs);
-        let query = lists(&self.pairs);
+        // Stable: values of one name stay in the order received.
+        self.pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let groups = self.pairs.chunk_by(|(a, _), (b, _)| a == b);
+        let list = |group: &[(Value, Value)]| group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let query = object(groups.map(|group| (group[0].0.clone(), Value::from(list(group)))).collect());
         self.pairs.clear();
         query
     }
@@ -199,17 +204,28 @@ fn object(fields: Vec<(Value, Value)>) -> Value {
     Value::Object(Arc::new(Object::from(fields.into_iter().collect::<BTreeMap<_, _>>())))
 }
 
-/// Stable: values of one name stay in the order received.
-fn sort_by_name(pairs: &mut [(Value, Value)]) {
-    pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+/// A header field with its value as text and as the list of this one text.
+struct HeaderField {
+    name: Value,
+    value: Value,
+    list: Value,
 }
 
-/// Names to lists of values, from pairs in order of their names.
-fn lists(pairs: &[(Value, Value)]) -> Value {
-    let groups = pairs.chunk_by(|(a, _), (b, _)| a == b);
-    let list =
-        |group: &[(Value, Value)]| Value::from(group.iter().map(|(_, v)| v.clone()).collect::<Vec<_>>());
-    object(groups.map(|group| (group[0].0.clone(), list(group))).collect())
+impl HeaderField {
+    fn new(name: Value, value: &str) -> Self {
+        let value = text(value);
+        Self { name, list: Value::from(vec![value.clone()]), value }
+    }
+
+    /// Keeps what is the same already.
+    fn become_like(&mut self, known: &Known, name: &str, value: &str) {
+        if !is_text(&self.name, name) {
+            self.name = known.header(name);
+        }
+        if !is_text(&self.value, value) {
+            *self = Self::new(self.name.clone(), value);
+        }
+    }
 }
 
 fn is_text(value: &Value, text: &str) -> bool {
@@ -217,21 +233,29 @@ fn is_text(value: &Value, text: &str) -> bool {
 }
 
 /// The values of one field as one (RFC 9110 §5.2: joined by a comma; `cookie` by a semicolon, RFC 6265 §4.2.1).
-fn join(group: &[(Value, Value)]) -> Value {
-    if let [(_, value)] = group {
-        return value.clone();
+fn join(group: &[&HeaderField]) -> Value {
+    if let [only] = group {
+        return only.value.clone();
     }
-    let separator = if is_text(&group[0].0, "cookie") { "; " } else { ", " };
+    let separator = if is_text(&group[0].name, "cookie") { "; " } else { ", " };
     let mut joined = String::new();
-    for (index, (_, value)) in group.iter().enumerate() {
+    for (index, field) in group.iter().enumerate() {
         if index > 0 {
             joined.push_str(separator);
         }
-        if let Value::String(value) = value {
+        if let Value::String(value) = &field.value {
             joined.push_str(value);
         }
     }
     Value::String(joined.into())
+}
+
+/// The values of one field as a list.
+fn list(group: &[&HeaderField]) -> Value {
+    if let [only] = group {
+        return only.list.clone();
+    }
+    Value::from(group.iter().map(|field| field.value.clone()).collect::<Vec<_>>())
 }
 
 /// The path's segments, each decoded after the split, so that an encoded slash never separates. `/` has none.
@@ -361,8 +385,8 @@ struct Recent {
     route: Memo,
     template: Memo,
     upstream: Memo,
-    /// Names of header fields by their position.
-    names: Vec<Value>,
+    /// Header fields by their position. As many as the last request had, which the limits of the head bound.
+    fields: Vec<HeaderField>,
     /// The second, and the document that says it.
     time: (Value, Value),
 }
@@ -375,7 +399,7 @@ impl Default for Recent {
             route,
             template,
             upstream,
-            names: Vec::new(),
+            fields: Vec::new(),
             time: (Value::Undefined, Value::Undefined),
         }
     }

@@ -1,0 +1,392 @@
+//! Clients that we did not write: curl, `openssl s_client`, Python's standard library and Node, each with and without a
+//! certificate. A test says so and passes if its program is not installed.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use ringward_testkit::{Pattern, sha256_hex};
+use serde_json::Value;
+
+use self::support::{Gateway, HOST, Host};
+
+/// Lets the partner read, and the anonymous read what is public.
+const POLICY: &str = r#"package ringward.authz
+
+default decision := {"allowed": false, "rule": "default", "body": "not for you\n"}
+
+decision := {"allowed": true, "rule": "partner"} if input.client.subject.common_name == "partner-a"
+
+decision := {"allowed": true, "rule": "public"} if {
+	not input.client.verified
+	input.request.path == "/public"
+}
+"#;
+
+const STRICT: &str = HOST;
+const OPTIONAL: &str = "optional.example.com";
+
+/// A gateway, and files for its clients.
+struct Setting {
+    gateway: Gateway,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Setting {
+    fn new() -> Setting {
+        let optional = Host::new(&[OPTIONAL]).client_auth("mode = \"optional\", trust = \"partners\"");
+        let gateway = Gateway::builder()
+            .policy("main", POLICY)
+            .limits("body_bytes_max = \"100MiB\"")
+            .host(Host::new(&[STRICT]).policy("main"))
+            .host(optional.policy("main"))
+            .start();
+        let ca = gateway.pki.write_authorities("client/ca.pem", &[&gateway.root]);
+        let files = gateway.pki.write_pem("client/partner", &gateway.partner);
+        Setting { gateway, ca, cert: files.chain, key: files.key }
+    }
+
+    /// curl, knowing the gateway under all of its names. Options come first, then the URL.
+    fn curl(&self, certificate: bool, host: &str, path: &str, options: &[&str]) -> Output {
+        let port = self.gateway.edge.port();
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"]).arg(&self.ca);
+        curl.arg("--resolve").arg(format!("{host}:{port}:127.0.0.1"));
+        if certificate {
+            curl.arg("--cert").arg(&self.cert).arg("--key").arg(&self.key);
+        }
+        curl.args(options).arg(format!("https://{host}:{port}{path}"));
+        curl.output().expect("run curl")
+    }
+}
+
+/// Whether a program is there; says so if it is not.
+fn installed(program: &str, argument: &str) -> bool {
+    let runs = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let runs = runs.is_ok_and(|status| status.success());
+    if !runs {
+        println!("SKIPPED: {program} is not installed");
+    }
+    runs
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn curl_with_a_certificate_is_served_and_named() {
+    if !installed("curl", "--version") {
+        return;
+    }
+    let setting = Setting::new();
+    let output = setting.curl(true, STRICT, "/orders?page=2", &["--fail", "--header", "client-cert: forged"]);
+    assert!(output.status.success(), "{output:?}");
+    let echo: Value = serde_json::from_slice(&output.stdout).expect("an echo");
+    assert_eq!(echo["target"], "/orders?page=2");
+    let fields = echo["headers"].as_array().expect("fields");
+    let certs: Vec<_> = fields.iter().filter(|field| field[0] == "client-cert").collect();
+    assert!(certs.len() == 1 && certs[0][1].as_str().expect("text").starts_with(":MII"), "{certs:?}");
+    let record = setting.gateway.wait_for_record("path", "/orders");
+    assert_eq!((&record["rule"], &record["peer.id"]), (&"partner".into(), &"CN=partner-a".into()), "{record}");
+}
+
+#[test]
+fn curl_without_a_certificate_is_refused_or_judged_by_policy() {
+    if !installed("curl", "--version") {
+        return;
+    }
+    let setting = Setting::new();
+    let output = setting.curl(false, STRICT, "/public", &[]);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    setting.gateway.wait_for_failed_handshakes("no_certificate", 1);
+    let code = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+    for (path, status) in [("/public", "200"), ("/orders", "403")] {
+        assert_eq!(stdout(&setting.curl(false, OPTIONAL, path, &code)), status, "{path}");
+    }
+    assert_eq!(stdout(&setting.curl(false, OPTIONAL, "/orders", &[])), "not for you\n");
+    assert_eq!(stdout(&setting.curl(false, OPTIONAL, "/public", &["--header", &format!("host: {STRICT}")])), "misdirected request\n");
+}
+
+#[test]
+fn curl_talks_http_1_0_and_1_1_and_reuses_its_connection() {
+    if !installed("curl", "--version") {
+        return;
+    }
+    let setting = Setting::new();
+    let shown = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code} %{num_connects}\n"];
+    for (option, version) in [("--http1.0", "1.1"), ("--http1.1", "1.1"), ("--http2", "1.1")] {
+        let output = setting.curl(true, STRICT, "/a", &[&shown[..], &[option]].concat());
+        assert_eq!(stdout(&output), format!("{version} 200 1\n"), "{option}: {output:?}");
+    }
+    let port = setting.gateway.edge.port();
+    let second = format!("https://{STRICT}:{port}/b");
+    let output = setting.curl(true, STRICT, "/c", &[&shown[..], &[&second, "--output", "/dev/null"]].concat());
+    assert_eq!(stdout(&output), "1.1 200 1\n1.1 200 0\n", "{output:?}");
+    let head = setting.curl(true, STRICT, "/big/1000", &["--head"]);
+    assert!(stdout(&head).to_lowercase().contains("content-length: 1000\r\n"), "{head:?}");
+}
+
+#[test]
+fn curl_uploads_and_downloads_unchanged() {
+    if !installed("curl", "--version") {
+        return;
+    }
+    let setting = Setting::new();
+    let body = Pattern::new(8 << 20);
+    let file = setting.gateway.pki.write("client/body", body.to_vec());
+    let data = format!("@{}", file.display());
+    // With a length (curl then waits for 100), and in chunks.
+    for options in [
+        &["--data-binary", &*data][..],
+        &["--data-binary", &*data, "--header", "expect: 100-continue"],
+        &["--data-binary", &*data, "--header", "transfer-encoding: chunked"],
+        &["--upload-file", &*data[1..]],
+    ] {
+        let output = setting.curl(true, STRICT, "/upload", &[&["--fail"][..], options].concat());
+        let echo: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{options:?}: {output:?}"));
+        assert_eq!(echo["body_sha256"], body.sha256_hex(), "{options:?}");
+    }
+    for path in ["big", "big-chunked"] {
+        let output = setting.curl(true, STRICT, &format!("/{path}/{}", body.len()), &["--fail"]);
+        assert_eq!(sha256_hex(&output.stdout), body.sha256_hex(), "{path}");
+    }
+}
+
+#[test]
+fn openssl_shows_what_was_agreed_on_and_gets_its_response() {
+    if !installed("openssl", "version") {
+        return;
+    }
+    let setting = Setting::new();
+    let s_client = |certificate: bool, server_name: &str, request: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &setting.gateway.edge.to_string(), "-verify_return_error", "-brief"]);
+        openssl.args(["-ign_eof", "-alpn", "h2,http/1.1", "-servername", server_name, "-CAfile"]).arg(&setting.ca);
+        openssl.args(["-verify_hostname", server_name.trim_end_matches('.')]);
+        if certificate {
+            openssl.arg("-cert").arg(&setting.cert).arg("-key").arg(&setting.key);
+        }
+        let mut child =
+            openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run openssl");
+        // It may have been refused before it reads this.
+        let _ = child.stdin.take().expect("stdin is piped").write_all(request.as_bytes());
+        child.wait_with_output().expect("openssl ends")
+    };
+    let request = format!("GET /x HTTP/1.1\r\nhost: {STRICT}\r\nconnection: close\r\n\r\n");
+    for server_name in [STRICT.to_owned(), STRICT.to_uppercase(), format!("{STRICT}.")] {
+        let output = s_client(true, &server_name, &request);
+        let agreed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(agreed.contains("Protocol version: TLSv1.3"), "{server_name}: {output:?}");
+        assert!(agreed.contains("Verification: OK"), "{server_name}: {agreed}");
+        assert!(stdout(&output).contains("HTTP/1.1 200 OK\r\n"), "{server_name}: {output:?}");
+    }
+    let output = s_client(false, STRICT, &request);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("certificate required"), "{output:?}");
+    assert!(!stdout(&output).contains("HTTP/1.1"), "{output:?}");
+    let output = s_client(true, "unknown.example.com", &request);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unrecognized name"), "{output:?}");
+    setting.gateway.wait_for_failed_handshakes("no_certificate", 1);
+    setting.gateway.wait_for_failed_handshakes("unknown_server_name", 1);
+}
+
+#[test]
+fn openssl_can_change_its_keys_in_the_middle() {
+    if !installed("openssl", "version") {
+        return;
+    }
+    let setting = Setting::new();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-connect", &setting.gateway.edge.to_string(), "-servername", STRICT, "-CAfile"]);
+    openssl.arg(&setting.ca).arg("-cert").arg(&setting.cert).arg("-key").arg(&setting.key).arg("-crlf");
+    let mut child =
+        openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run openssl");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // `K` alone in what is read at once asks for a key update in both directions (RFC 8446 §4.6.3).
+    stdin.write_all(format!("GET /first HTTP/1.1\nhost: {STRICT}\n\n").as_bytes()).expect("openssl reads");
+    setting.gateway.upstream.wait_for_requests(1, ringward_testkit::DEADLINE);
+    stdin.write_all(b"K\n").expect("openssl reads");
+    stdin.write_all(format!("GET /second HTTP/1.1\nhost: {STRICT}\nconnection: close\n\n").as_bytes()).expect("openssl reads");
+    let output = child.wait_with_output().expect("openssl ends");
+    drop(stdin);
+    let shown = stdout(&output);
+    assert_eq!(shown.matches("HTTP/1.1 200 OK").count(), 2, "{shown} {output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("KEYUPDATE"), "{output:?}");
+}
+
+/// What each scripted client is to do; arguments: port, CA, certificate, key. It prints one word per step.
+const EXPECTED: &str = "200 200 403 421 refused upload-ok keep-alive-ok\n";
+
+#[test]
+fn python_is_served_by_its_standard_library() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let script = r#"
+import hashlib, http.client, json, socket, ssl, sys
+
+port, ca, cert, key = int(sys.argv[1]), *sys.argv[2:5]
+
+class Connection(http.client.HTTPSConnection):
+    def connect(self):
+        plain = socket.create_connection(("127.0.0.1", port), 20)
+        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
+
+def connect(host, certificate):
+    context = ssl.create_default_context(cafile=ca)
+    if certificate:
+        context.load_cert_chain(cert, key)
+    return Connection(host, context=context)
+
+def status(host, path, certificate, headers={}):
+    connection = connect(host, certificate)
+    connection.request("GET", path, headers=headers)
+    return connection.getresponse().status
+
+words = [
+    status("api.example.com", "/a", True),
+    status("optional.example.com", "/public", False),
+    status("optional.example.com", "/private", False),
+    status("optional.example.com", "/public", False, {"Host": "api.example.com"}),
+]
+try:
+    words.append(status("api.example.com", "/a", False))
+except (ssl.SSLError, ConnectionError):
+    words.append("refused")
+
+connection = connect("api.example.com", True)
+body = bytes(range(256)) * 4096
+for chunked in (False, True):
+    connection.request("POST", "/upload", body=iter([body]) if chunked else body, encode_chunked=chunked)
+    echo = json.loads(connection.getresponse().read())
+    assert echo["body_sha256"] == hashlib.sha256(body).hexdigest(), echo
+words.append("upload-ok")
+first = connection.sock
+for path in ("/x", "/big-chunked/100000", "/status/204", "/trailers"):
+    connection.request("GET", path)
+    connection.getresponse().read()
+words.append("keep-alive-ok" if connection.sock is first else "reconnected")
+print(*words)
+"#;
+    run_script("python3", script, "client/client.py");
+}
+
+#[test]
+fn python_requests_is_served() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let probe = Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: the Python package requests is not installed");
+        return;
+    }
+    let script = r#"
+import hashlib, socket, sys
+import requests
+
+port, ca, cert, key = int(sys.argv[1]), *sys.argv[2:5]
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
+
+def session(certificate):
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = ca
+    session.cert = (cert, key) if certificate else None
+    return session
+
+url = lambda host, path: f"https://{host}:{port}{path}"
+partner, anonymous = session(True), session(False)
+words = [
+    partner.get(url("api.example.com", "/a"), timeout=20).status_code,
+    anonymous.get(url("optional.example.com", "/public"), timeout=20).status_code,
+    anonymous.get(url("optional.example.com", "/private"), timeout=20).status_code,
+    anonymous.get(url("optional.example.com", "/public"), headers={"Host": "api.example.com"}, timeout=20).status_code,
+]
+try:
+    words.append(anonymous.get(url("api.example.com", "/a"), timeout=20).status_code)
+except requests.exceptions.ConnectionError:
+    words.append("refused")
+body = bytes(range(256)) * 4096
+for data in (body, iter([body])):
+    echo = partner.post(url("api.example.com", "/upload"), data=data, timeout=20).json()
+    assert echo["body_sha256"] == hashlib.sha256(body).hexdigest(), echo
+words.append("upload-ok")
+for path in ("/x", "/big-chunked/100000", "/status/204", "/trailers"):
+    partner.get(url("api.example.com", path), timeout=20)
+pools = partner.get_adapter("https://").poolmanager.pools
+pool = pools[list(pools.keys())[0]]
+words.append("keep-alive-ok" if pool.num_connections == 1 else f"{pool.num_connections} connections")
+print(*words)
+"#;
+    run_script("python3", script, "client/requests_client.py");
+}
+
+#[test]
+fn node_is_served_by_its_https_module() {
+    if !installed("node", "--version") {
+        return;
+    }
+    let script = r#"
+const fs = require('fs'), https = require('https'), crypto = require('crypto');
+const [port, ca, cert, key] = process.argv.slice(2);
+const agents = {
+  true: new https.Agent({ keepAlive: true, maxSockets: 1, ca: fs.readFileSync(ca), cert: fs.readFileSync(cert), key: fs.readFileSync(key) }),
+  false: new https.Agent({ ca: fs.readFileSync(ca) }),
+};
+const ask = (host, path, certificate, { method = 'GET', headers = {}, body, chunked } = {}) => new Promise((resolve, reject) => {
+  const request = https.request({ host: '127.0.0.1', port, servername: host, path, method, agent: agents[certificate],
+    headers: { Host: host, ...(body && !chunked ? { 'Content-Length': body.length } : {}), ...headers } }, response => {
+    const parts = [];
+    response.on('data', part => parts.push(part));
+    response.on('end', () => resolve({ status: response.statusCode, text: Buffer.concat(parts).toString(), reused: request.reusedSocket }));
+    response.on('error', reject);
+  });
+  request.on('error', reject);
+  request.end(body);
+});
+(async () => {
+  const words = [
+    (await ask('api.example.com', '/a', true)).status,
+    (await ask('optional.example.com', '/public', false)).status,
+    (await ask('optional.example.com', '/private', false)).status,
+    (await ask('optional.example.com', '/public', false, { headers: { Host: 'api.example.com' } })).status,
+    await ask('api.example.com', '/a', false).then(response => response.status, () => 'refused'),
+  ];
+  const body = Buffer.alloc(1 << 20, 'ringward');
+  for (const chunked of [false, true]) {
+    const echo = JSON.parse((await ask('api.example.com', '/upload', true, { method: 'POST', body, chunked })).text);
+    if (echo.body_sha256 !== crypto.createHash('sha256').update(body).digest('hex')) throw new Error(JSON.stringify(echo));
+  }
+  words.push('upload-ok');
+  let reused = true;
+  for (const path of ['/x', '/big-chunked/100000', '/status/204', '/trailers']) {
+    reused = (await ask('api.example.com', path, true)).reused && reused;
+  }
+  words.push(reused ? 'keep-alive-ok' : 'reconnected');
+  console.log(words.join(' '));
+  agents[true].destroy();
+})().catch(error => { console.error(error); process.exit(1); });
+"#;
+    run_script("node", script, "client/client.js");
+}
+
+fn run_script(program: &str, script: &str, name: &str) {
+    let setting = Setting::new();
+    let script = setting.gateway.pki.write(name, script);
+    let mut command = Command::new(program);
+    command.arg(script).arg(setting.gateway.edge.port().to_string()).args([&setting.ca, &setting.cert, &setting.key]);
+    let output = command.output().expect("run the client");
+    let mut said = stdout(&output);
+    write!(said, "{}", String::from_utf8_lossy(&output.stderr)).expect("a String takes all");
+    assert_eq!(said, EXPECTED, "{:?}", output.status);
+    setting.gateway.wait_for_failed_handshakes("no_certificate", 1);
+    setting.gateway.wait_for_metric("ringward_requests_misdirected_total", &[], 1.0);
+    assert!(setting.gateway.upstream.errors().is_empty(), "{:?}", setting.gateway.upstream.errors());
+}
