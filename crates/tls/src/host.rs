@@ -2,7 +2,7 @@
 //! others.
 //!
 //! Hides how a rustls server configuration is put together. What is fixed for every host: TLS 1.3 only,
-//! http/1.1 only, no session tickets, no resumption, no early data, no data before the client's Finished.
+//! HTTP/1 only, no session tickets, no resumption, no early data, no data before the client's Finished.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -207,7 +207,7 @@ impl HostTls {
         };
         let resolver = SingleCertAndKey::from(self.credential.certified_key().clone());
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![ALPN_HTTP11.to_vec()];
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         // Our order of suites; see `provider`.
         config.ignore_client_order = true;
         // No resumption: a session that resumes is not verified again, so it would outlive the trust that
@@ -338,7 +338,8 @@ fn memo_context(policy_digest: &[u8; 32], options: &HostTlsOptions, trust: &Trus
     hasher.finish()
 }
 
-const ALPN_HTTP11: &[u8] = b"http/1.1";
+/// In order of preference. Some clients offer the version of their request, and nothing else.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// The version of rustls that is built in, as what is verified follows from it. A test compares it with the
 /// pinned one.

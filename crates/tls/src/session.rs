@@ -245,6 +245,7 @@ impl ServerSession {
                 .unwrap_or(""),
             alpn: match connection.alpn_protocol() {
                 Some(b"http/1.1") => "http/1.1",
+                Some(b"http/1.0") => "http/1.0",
                 _ => "",
             },
         }

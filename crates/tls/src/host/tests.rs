@@ -28,7 +28,7 @@ fn nothing_is_resumed_and_nothing_flows_early() {
         assert_eq!((config.send_tls13_tickets, config.max_tls13_tickets), (0, 0));
         assert_eq!(config.max_early_data_size, 0);
         assert!(!config.send_half_rtt_data && !config.enable_secret_extraction);
-        assert_eq!(config.alpn_protocols, [b"http/1.1"]);
+        assert_eq!(config.alpn_protocols, [b"http/1.1", b"http/1.0"]);
     }
 }
 
