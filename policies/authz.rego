@@ -75,13 +75,21 @@ grants["operations"] := "operations uses the admin API" if {
 
 # By role: who has which role, and what a role may do, stands in data.json.
 grants[concat("", ["role:", role])] := "a role of this client allows it" if {
-	some role in data.authz.members[input.client.name]
+	some role in roles
 	some permission in data.authz.roles[role]
 	input.request.method in permission.methods
 	glob.match(permission.path, ["/"], input.request.path)
 }
 
 # --- Conditions that several rules share.
+
+# Each claim has its own table, so that a name of one kind never counts as one of another.
+roles contains role if some role in data.authz.members.spiffe_id[input.client.spiffe_id]
+
+roles contains role if {
+	some email in input.client.san.email
+	some role in data.authz.members.email[email]
+}
 
 # A partner is known by common name and organization together. `common_name` is empty if a certificate has several.
 partner(name) if {

@@ -11,7 +11,6 @@ request(method, path) := {"method": method, "path": path}
 client(claims) := object.union(
 	{
 		"verified": true,
-		"name": "",
 		"spiffe_id": "",
 		"trust_domain": "",
 		"fingerprint_sha256": "",
@@ -21,10 +20,9 @@ client(claims) := object.union(
 	claims,
 )
 
-spiffe(id) := client({"name": id, "spiffe_id": id, "trust_domain": split(id, "/")[2]})
+spiffe(id) := client({"spiffe_id": id, "trust_domain": split(id, "/")[2]})
 
 subject(common_name, organization, unit) := client({
-	"name": concat("", ["CN=", common_name, ",OU=", unit, ",O=", organization]),
 	"subject": {
 		"common_name": common_name,
 		"organizations": [organization],
@@ -131,10 +129,10 @@ test_monitoring_by_namespace if {
 }
 
 test_gateway_by_dns_name if {
-	gateway := client({"san": {"dns": ["other.example", "gateway.partner-c.example"]}})
+	gateway := client({"san": {"dns": ["other.example", "gateway.partner-c.example"], "email": []}})
 	allowed_by(gateway, "POST", "/inbox", "gateway")
 	denied(gateway, "GET", "/inbox")
-	denied(client({"san": {"dns": ["x.gateway.partner-c.example"]}}), "POST", "/inbox")
+	denied(client({"san": {"dns": ["x.gateway.partner-c.example"], "email": []}}), "POST", "/inbox")
 }
 
 # --- The admin API
@@ -168,13 +166,21 @@ test_what_only_begins_like_admin if {
 
 # --- Roles
 
+alice := client({"san": {"uri": [], "dns": [], "ip": [], "email": ["alice@example.com"]}})
+
 test_roles_from_the_data_document if {
-	alice := subject("alice", "Example", "Engineering")
 	allowed_by(alice, "POST", "/builds/7/steps", "role:developer")
 	allowed_by(alice, "GET", "/logs/7", "role:developer")
 	denied(alice, "GET", "/logs/7/raw")
 	denied(alice, "PUT", "/artifacts/x/latest")
 	denied(alice, "GET", "/reports/1")
+}
+
+test_names_of_another_kind_have_no_role if {
+	name := "alice@example.com"
+	denied(subject(name, "Example", "Engineering"), "GET", "/logs/7")
+	denied(client({"spiffe_id": name}), "GET", "/logs/7")
+	denied(client({"san": {"dns": [name], "uri": [name], "ip": [], "email": []}}), "GET", "/logs/7")
 }
 
 test_several_roles if {
@@ -185,8 +191,7 @@ test_several_roles if {
 }
 
 test_roles_can_be_changed_by_data_alone if {
-	alice := subject("alice", "Example", "Engineering")
-	decision := decide(alice, "DELETE", "/x") with data.authz.members as {alice.name: ["cleaner"]}
+	decision := decide(alice, "DELETE", "/x") with data.authz.members.email as {"alice@example.com": ["cleaner"]}
 		with data.authz.roles as {"cleaner": [{"methods": ["DELETE"], "path": "/x"}]}
 	decision.rule == "role:cleaner"
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringward_benches::{BROWSER_REQUEST, Certificates, LIMITS, SERVICE_REQUEST, parsed};
+use ringward_benches::{BROWSER_REQUEST, Certificates, CpuTime, LIMITS, SERVICE_REQUEST, criterion, parsed};
 use ringward_http::write::{self, ForwardMode, Forwarded, RequestEdits, ResponseEdits};
 use ringward_http::{ChunkedDecoder, Decoded, RequestHead, RequestKind, ResponseHead, path};
 use ringward_identity::headers;
@@ -16,7 +16,7 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
     X-Request-Id: 01J9Z3M4N5P6Q7R8S9T0V1W2X3\r\n\r\n";
 
 /// A request head that arrives whole, on a connection that has parsed others before (its buffers are there).
-fn parse_request(c: &mut Criterion) {
+fn parse_request(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("parse_request");
     for (name, request) in [("service", SERVICE_REQUEST), ("browser", BROWSER_REQUEST)] {
         let mut head = RequestHead::new();
@@ -27,7 +27,7 @@ fn parse_request(c: &mut Criterion) {
 }
 
 /// A response head of an upstream, likewise.
-fn parse_response(c: &mut Criterion) {
+fn parse_response(c: &mut Criterion<CpuTime>) {
     let mut head = ResponseHead::new();
     c.bench_function("parse_response/service", |b| {
         b.iter(|| head.parse(black_box(RESPONSE.as_bytes()), RequestKind::Other, &LIMITS));
@@ -35,7 +35,7 @@ fn parse_response(c: &mut Criterion) {
 }
 
 /// The path alone: one that is in normal form already, as nearly all are, and one that is not. Part of `parse_request`.
-fn normalise_path(c: &mut Criterion) {
+fn normalise_path(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("normalise_path");
     for (name, text) in
         [("normal", "/orders/17/files/report.pdf"), ("encoded", "/orders/./17/%66iles/a%2dreport.pdf")]
@@ -54,7 +54,7 @@ fn normalise_path(c: &mut Criterion) {
 
 /// The request head as it goes upstream, with what a host does by default: look-alikes dropped, `Client-Cert`,
 /// `X-Forwarded-*` and `Via` set.
-fn relay_request(c: &mut Criterion) {
+fn relay_request(c: &mut Criterion<CpuTime>) {
     let peer = Certificates::new().peer();
     let mut group = c.benchmark_group("relay_request");
     for (name, request) in [("service", SERVICE_REQUEST), ("browser", BROWSER_REQUEST)] {
@@ -85,7 +85,7 @@ fn relay_request(c: &mut Criterion) {
 }
 
 /// The response head as it goes to the client.
-fn relay_response(c: &mut Criterion) {
+fn relay_response(c: &mut Criterion<CpuTime>) {
     let request = parsed(SERVICE_REQUEST);
     let mut head = ResponseHead::new();
     let taken = head.parse(RESPONSE.as_bytes(), RequestKind::Other, &LIMITS);
@@ -109,7 +109,7 @@ fn relay_response(c: &mut Criterion) {
 }
 
 /// 64 KiB of a chunked body in chunks of 4 KiB: what streaming costs beside copying.
-fn decode_chunked(c: &mut Criterion) {
+fn decode_chunked(c: &mut Criterion<CpuTime>) {
     let mut body = Vec::new();
     for _ in 0..16 {
         write::chunk(&mut body, &[b'x'; 4096]);
@@ -136,13 +136,9 @@ fn decode_chunked(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(
-    benches,
-    parse_request,
-    parse_response,
-    normalise_path,
-    relay_request,
-    relay_response,
-    decode_chunked
-);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = parse_request, parse_response, normalise_path, relay_request, relay_response, decode_chunked
+}
 criterion_main!(benches);

@@ -3,11 +3,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringward_benches::{BROWSER_REQUEST, Certificates, parsed};
+use ringward_benches::{BROWSER_REQUEST, Certificates, CpuTime, criterion, parsed};
 use ringward_identity::{IdentityOptions, PeerIdentity, headers};
 
 /// Reading names and claims out of a verified leaf and its intermediate, and rendering the header values.
-fn extract(c: &mut Criterion) {
+fn extract(c: &mut Criterion<CpuTime>) {
     let certificates = Certificates::new();
     let chain = certificates.client.chain();
     let options = IdentityOptions::default();
@@ -18,7 +18,7 @@ fn extract(c: &mut Criterion) {
 
 /// The search for look-alikes of identity headers among the sixteen fields of a browser: done for every request, and once
 /// more when it is counted.
-fn lookalikes(c: &mut Criterion) {
+fn lookalikes(c: &mut Criterion<CpuTime>) {
     let head = parsed(BROWSER_REQUEST);
     c.bench_function("identity/lookalikes_of_16_fields", |b| {
         b.iter(|| {
@@ -30,5 +30,9 @@ fn lookalikes(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, extract, lookalikes);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = extract, lookalikes
+}
 criterion_main!(benches);

@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringward_benches::{BROWSER_REQUEST, Certificates, Fields, KIT_REQUEST, SERVICE_REQUEST, parsed};
+use ringward_benches::{
+    BROWSER_REQUEST, Certificates, CpuTime, Fields, KIT_REQUEST, SERVICE_REQUEST, criterion, parsed,
+};
 use ringward_http::RequestHead;
 use ringward_policy::bench::InputBuilder;
 use ringward_policy::{ConnectionView, Limits, PolicySet, RequestView, RouteView, Source, Subject, compile};
@@ -31,7 +33,7 @@ decision := {"allowed": true, "rule": "orders"} if {
 "#;
 
 /// The claims of a client and what is known of its connection, as values of the evaluator: once for each connection.
-fn subject(c: &mut Criterion) {
+fn subject(c: &mut Criterion<CpuTime>) {
     let peer = Certificates::new().peer();
     c.bench_function("policy/subject", |b| {
         b.iter(|| Subject::new(black_box(Some(&*peer)), &connection()));
@@ -39,7 +41,7 @@ fn subject(c: &mut Criterion) {
 }
 
 /// The whole input document of one request, as for a policy that reads every part. A policy that reads less pays less.
-fn input(c: &mut Criterion) {
+fn input(c: &mut Criterion<CpuTime>) {
     let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
     let mut group = c.benchmark_group("policy/input");
     for (name, text) in [("service", SERVICE_REQUEST), ("browser", BROWSER_REQUEST)] {
@@ -53,7 +55,7 @@ fn input(c: &mut Criterion) {
 
 /// Whole decisions, input included: the three rules above, the policy of the side-by-side kit for what its load generator
 /// sends, and the sample policy of `policies/` for a request that it allows and one that it denies.
-fn decide(c: &mut Criterion) {
+fn decide(c: &mut Criterion<CpuTime>) {
     let subject = |certificates: Certificates| Subject::new(Some(&*certificates.peer()), &connection());
     let service = subject(Certificates::new());
     let kit_client = Leaf::client("client-a").organization("bench").spiffe("spiffe://bench/client-a");
@@ -116,5 +118,9 @@ fn request<'a>(head: &'a RequestHead, fields: &'a Fields<'a>) -> RequestView<'a>
     }
 }
 
-criterion_group!(benches, subject, input, decide);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = subject, input, decide
+}
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ringward_benches::{CpuTime, criterion};
 use ringward_config::{HostPattern, HostTable, Methods, PathPattern, Routes};
 
 const SIZES: [usize; 3] = [10, 1000, 10_000];
@@ -11,7 +12,7 @@ const LOOKUPS: usize = 256;
 
 /// Paths spread over a table of templates with one parameter each, and a path that only the catch-all takes. The time is that
 /// of one lookup.
-fn routes(c: &mut Criterion) {
+fn routes(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("route");
     for size in SIZES {
         let template = |index: usize| format!("/service-{}/v1/collection-{index}/{{id}}", index % 97);
@@ -35,7 +36,7 @@ fn routes(c: &mut Criterion) {
 
 /// Names spread over a table of exact names, and one below a wildcard. The time is that of one lookup, of which the handshake
 /// makes one and each request one more.
-fn hosts(c: &mut Criterion) {
+fn hosts(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("host");
     for size in SIZES {
         let name = |index: usize| format!("tenant-{index}.api.example.com");
@@ -61,5 +62,9 @@ fn spread(lookup: usize, size: usize) -> usize {
     lookup * 7919 % size
 }
 
-criterion_group!(benches, routes, hosts);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = routes, hosts
+}
 criterion_main!(benches);

@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringward_benches::{Certificates, HOST};
+use ringward_benches::{Certificates, CpuTime, HOST, criterion, thread_time};
 use ringward_telemetry::{
     AccessRecord, ClosedSets, ClusterId, ConnectionFacts, HandshakeLineRate, Limits, ListenerId, LogOutput,
     LogStats, LogWriter, PeerFacts, PolicyId, PolicyOutcome, Polled, RecordReceiver, RecordSender, Registry,
@@ -34,7 +34,7 @@ impl Metrics {
 }
 
 /// Everything that one allowed request counts, three histograms included.
-fn counters(c: &mut Criterion) {
+fn counters(c: &mut Criterion<CpuTime>) {
     let Metrics { registry, listener, route, policy, cluster } = Metrics::new();
     let shard = registry.shard(0);
     let mut duration_ns = 1;
@@ -53,7 +53,7 @@ fn counters(c: &mut Criterion) {
 
 /// The access record of one request, filled and queued. The queue is emptied outside of the measured time, and its records
 /// come back to be used again.
-fn record(c: &mut Criterion) {
+fn record(c: &mut Criterion<CpuTime>) {
     let metrics = Metrics::new();
     let connection = connection(&metrics);
     c.bench_function("telemetry/access_record_queued", |b| {
@@ -61,9 +61,9 @@ fn record(c: &mut Criterion) {
             let (sender, receiver) = record_queue(QUEUE_RECORDS);
             let mut writer = writer(&metrics, receiver);
             in_batches(count, |batch| {
-                let started = Instant::now();
+                let started = thread_time();
                 (0..batch).for_each(|_| push(&metrics, &connection, &sender));
-                let took = started.elapsed();
+                let took = thread_time() - started;
                 drain(&mut writer);
                 took
             })
@@ -72,7 +72,7 @@ fn record(c: &mut Criterion) {
 }
 
 /// Making the JSON line of one access record, which happens on the log writer's thread.
-fn format_line(c: &mut Criterion) {
+fn format_line(c: &mut Criterion<CpuTime>) {
     let metrics = Metrics::new();
     let connection = connection(&metrics);
     c.bench_function("telemetry/access_record_formatted", |b| {
@@ -81,9 +81,9 @@ fn format_line(c: &mut Criterion) {
             let mut writer = writer(&metrics, receiver);
             in_batches(count, |batch| {
                 (0..batch).for_each(|_| push(&metrics, &connection, &sender));
-                let started = Instant::now();
+                let started = thread_time();
                 drain(&mut writer);
-                started.elapsed()
+                thread_time() - started
             })
         });
     });
@@ -151,5 +151,9 @@ const QUEUE_RECORDS: usize = 8192;
 /// Few enough that all of them come back as spares.
 const BATCH_RECORDS: u64 = 512;
 
-criterion_group!(benches, counters, record, format_line);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = counters, record, format_line
+}
 criterion_main!(benches);

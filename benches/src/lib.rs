@@ -1,8 +1,11 @@
-//! What the benches share: requests as clients send them, a client's certificates, and the allocator of the product.
+//! What the benches share: requests as clients send them, a client's certificates, the allocator of the product, and a clock
+//! that neighbours do not disturb.
 //!
 //! Everything is made from fixed texts or fresh keys; nothing is read at run time and nothing touches the network.
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_panics_doc, reason = "a bench that cannot be set up ends")]
+
+mod clock;
 
 use std::sync::Arc;
 
@@ -10,6 +13,8 @@ use ringward_http::{HeadLimits, RequestHead};
 use ringward_identity::{IdentityOptions, PeerIdentity};
 use ringward_policy::HeaderSource;
 use ringward_testkit::{Authority, Issued, Leaf};
+
+pub use crate::clock::{CpuTime, criterion, thread_time};
 
 /// As in the `ringward` program, so that what allocates costs what it costs there.
 #[global_allocator]

@@ -13,6 +13,8 @@ pub trait CompiledPolicy: Send + Sync {
     fn digest(&self) -> &[u8; 32];
 
     /// An evaluator of its own for one worker. Cheap: the policy itself is shared.
+    ///
+    /// The thread that decides needs 1 MiB of stack; what could take more was refused by the checks.
     fn worker(&self) -> Box<dyn PolicyWorker>;
 }
 

@@ -49,7 +49,7 @@ pub mod bench {
 
     impl InputBuilder {
         /// A builder as each worker has one.
-        #[allow(clippy::new_without_default)]
+        #[allow(clippy::new_without_default, reason = "nothing wants a default builder")]
         pub fn new() -> Self {
             Self(Builder::new(Parts::ALL))
         }

@@ -58,7 +58,8 @@ impl SourceKind {
 /// Bounds of one policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest evaluation of one request; afterwards the decision is an error. Cooperative: see `builtins::bounded`.
+    /// Longest evaluation of one request in real time; afterwards the decision is an error. The clock is looked at
+    /// between the steps of the interpreter, see `builtins::bounded` for what one step may do.
     pub time_budget: Duration,
     /// Most files in a set.
     pub files_max: usize,

@@ -174,7 +174,8 @@ pub(crate) fn lookalikes(head: &RequestHead) -> u64 {
 /// Whether a name begins with `prefix`, read as CGI-like upstreams do: any case, `_` for `-`.
 fn starts_as(name: &[u8], prefix: &[u8]) -> bool {
     let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() >= prefix.len() && name.iter().map(folded).zip(prefix.iter().map(folded)).all(|(ours, theirs)| ours == theirs)
+    name.len() >= prefix.len()
+        && name.iter().map(folded).zip(prefix.iter().map(folded)).all(|(ours, theirs)| ours == theirs)
 }
 
 fn mode(mode: ForwardMode) -> write::ForwardMode {

@@ -1,4 +1,5 @@
 //! Large and slow bodies: unchanged, in little memory, at the pace of the slower side.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the policy says, and what becomes of the request: allowed, denied, undecided, failed, each told apart.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 

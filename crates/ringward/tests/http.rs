@@ -1,4 +1,5 @@
 //! HTTP/1.1 through the gateway: what passes, what changes on the way, and what is answered here.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 
@@ -148,6 +149,14 @@ fn connection_close_ends_the_clients_connection_and_not_the_upstreams() {
     }
     assert_eq!(gateway.upstream.connections_accepted(), 1);
     assert!(gateway.upstream.requests().iter().all(|request| !request.headers.contains("connection")));
+    // What follows the last request is no request.
+    let mut connection = gateway.connect();
+    let last = connection.head("GET", "/last", &[("connection", "close")]);
+    let ignored = connection.head("GET", "/ignored", &[]);
+    connection.send(&[last, ignored].concat()).unwrap();
+    assert_eq!(Echo::of(&connection.response().unwrap()).target, "/last");
+    assert!(connection.wait_closed().0.is_empty());
+    assert!(gateway.upstream.requests().iter().all(|request| request.target != "/ignored"));
 }
 
 #[test]
@@ -225,11 +234,22 @@ fn expect_100_continue_is_answered_once_the_request_is_allowed(driver: &str) {
         assert_eq!((response.status, &response.interim[..]), (status, &[][..]), "{path}");
         assert_eq!(response.headers.get("connection"), Some("close"), "the body may or may not follow");
     }
+    // RFC 9110 §10.1.1: HTTP/1.0 knows no interim responses, so the expectation says nothing there.
+    let mut connection = gateway.connect();
+    let request = format!(
+        "POST /allowed HTTP/1.0\r\nhost: {HOST}\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+    );
+    connection.send(request.as_bytes()).unwrap();
+    gateway.upstream.wait_for_requests(3, DEADLINE);
+    connection.send(b"hello").unwrap();
+    let response = connection.response().unwrap();
+    assert_eq!((&response.interim[..], Echo::of(&response).body_bytes), (&[][..], 5));
+
     let mut connection = gateway.connect();
     let response =
         connection.request("POST", "/", &[("expect", "a-miracle"), ("content-length", "0")], b"").unwrap();
     assert_eq!(response.status, 417);
-    assert_eq!(gateway.upstream.requests().len(), 2);
+    assert_eq!(gateway.upstream.requests().len(), 3);
 }
 
 #[test]
@@ -284,6 +304,42 @@ fn hop_by_hop_fields_end_here() {
         assert!(!response.headers.contains(gone), "{gone}: {:?}", response.headers);
     }
     assert_eq!(response.headers.get("x-public"), Some("2"));
+}
+
+#[test]
+fn fields_pass_as_they_were_sent() {
+    let gateway = Gateway::start();
+    gateway.upstream.on("/response", Script::new().send(b"HTTP/1.1 200 Sure Thing\r\nX-Latin: \xe9\xff\r\nSet-Cookie: a\r\nset-cookie: b\r\nx-empty:\r\ncontent-length: 0\r\n\r\n"));
+    let mut connection = gateway.connect();
+    let mut request = connection.head(
+        "GET",
+        "/echo",
+        &[("X-Case", "a  b"), ("x_under", "1"), ("x-empty", ""), ("cookie", "a"), ("Cookie", "b")],
+    );
+    request.truncate(request.len() - 2);
+    request.extend(b"x-latin: \xe9\xff\r\n\r\n");
+    connection.send(&request).unwrap();
+    let headers = Echo::of(&connection.response().unwrap()).headers;
+    let expected = [
+        ("X-Case", "a  b"),
+        ("x_under", "1"),
+        ("x-empty", ""),
+        ("cookie", "a"),
+        ("Cookie", "b"),
+        ("x-latin", "\u{e9}\u{ff}"),
+    ];
+    let sent: Vec<_> = headers.iter().filter(|field| expected.contains(field)).collect();
+    assert_eq!(sent, expected, "in this order, with these names");
+
+    let response = connection.get("/response").unwrap();
+    assert_eq!(
+        (response.reason.as_str(), response.headers.get("x-latin")),
+        ("Sure Thing", Some("\u{e9}\u{ff}"))
+    );
+    assert_eq!(
+        (response.headers.all("set-cookie"), response.headers.get("x-empty")),
+        (vec!["a", "b"], Some(""))
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Who the upstream is told is calling: from the verified certificate, and from nothing that anybody else can write.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 

@@ -85,8 +85,7 @@ impl Load {
 
 #[test]
 fn a_policy_edit_under_load_fails_no_request_and_decides_the_next_one() {
-    let gateway =
-        Gateway::builder().policy("main", POLICY).host(Host::new(&[HOST]).policy("main")).start();
+    let gateway = Gateway::builder().policy("main", POLICY).host(Host::new(&[HOST]).policy("main")).start();
     let load = Load::start(gateway.edge, (0..8).map(|_| gateway.client()), "/shared/thing");
     let mut watcher = gateway.connect();
     load.go_on();
@@ -95,7 +94,9 @@ fn a_policy_edit_under_load_fails_no_request_and_decides_the_next_one() {
     for (allowed, denied) in [("/second", "/first"), ("/first", "/second"), ("/second", "/first")] {
         let generation = gateway.metric("ringward_config_generation", &[]);
         gateway.pki.write("policies/main/policy.rego", POLICY.replace("/first", allowed));
-        eventually(DEADLINE, "the edit is in force", || gateway.metric("ringward_config_generation", &[]) > generation);
+        eventually(DEADLINE, "the edit is in force", || {
+            gateway.metric("ringward_config_generation", &[]) > generation
+        });
         assert_eq!(watcher.get(denied).unwrap().status, 403);
         assert_eq!(watcher.get(allowed).unwrap().status, 200);
         load.go_on();
@@ -118,7 +119,9 @@ fn a_ca_swap_under_load_fails_no_request_of_the_kept_ca_and_ends_the_others() {
 
     let generation = gateway.metric("ringward_config_generation", &[]);
     gateway.pki.write_authorities("trust/both.pem", &[&gateway.root]);
-    eventually(DEADLINE, "the swap is in force", || gateway.metric("ringward_config_generation", &[]) > generation);
+    eventually(DEADLINE, "the swap is in force", || {
+        gateway.metric("ringward_config_generation", &[]) > generation
+    });
     let (rest, closing) = idle.wait_closed();
     assert_eq!((rest.as_slice(), closing), (&b""[..], Closing::Notified));
     assert!(departing.connect(gateway.edge).and_then(|mut connection| connection.get("/thing")).is_err());
@@ -136,7 +139,9 @@ fn a_request_of_a_removed_ca_is_not_served_on_a_connection_that_is_kept() {
     assert_eq!(connection.get("/before").unwrap().status, 200);
     let generation = gateway.metric("ringward_config_generation", &[]);
     gateway.pki.write_authorities("trust/both.pem", &[&gateway.root]);
-    eventually(DEADLINE, "the swap is in force", || gateway.metric("ringward_config_generation", &[]) > generation);
+    eventually(DEADLINE, "the swap is in force", || {
+        gateway.metric("ringward_config_generation", &[]) > generation
+    });
     // At once: connections are ended by a sweep only when they have been idle for a moment. Here it is the gate that refuses.
     connection.get("/after").expect_err("a client that is not trusted any more is not answered");
     gateway.wait_for_closed("trust_changed", 1);

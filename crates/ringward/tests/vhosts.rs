@@ -2,6 +2,7 @@
 //!
 //! The client was checked by the rules of the host that the ClientHello named (or of the default host). What these tests guard
 //! is that no request gets further than that check reaches. The comment of each names the rule whose removal it notices.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 
@@ -32,8 +33,14 @@ fn hosts() -> Builder {
         .host(Host::new(&[STRICT]))
         .host(Host::new(&[TWIN]))
         .host(Host::new(&[OTHER]).client_auth("mode = \"required\", trust = \"others\""))
-        .host(Host::new(&[SHORT]).client_auth("mode = \"required\", trust = \"partners\", intermediates_max = 0"))
-        .host(Host::new(&[NO_EKU]).client_auth("mode = \"required\", trust = \"partners\", require_eku = false"))
+        .host(
+            Host::new(&[SHORT])
+                .client_auth("mode = \"required\", trust = \"partners\", intermediates_max = 0"),
+        )
+        .host(
+            Host::new(&[NO_EKU])
+                .client_auth("mode = \"required\", trust = \"partners\", require_eku = false"),
+        )
         .host(Host::new(&[WILD]))
 }
 
@@ -127,7 +134,9 @@ fn no_spelling_of_a_protected_host_gets_around_the_check() {
     assert_eq!(connection.response().unwrap().status, 421);
     for (target, host) in [(STRICT, OPEN), (OPEN, STRICT)] {
         let mut connection = gateway.anonymous().server_name(OPEN).connect(gateway.edge).unwrap();
-        connection.send(format!("GET https://{target}/ HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).unwrap();
+        connection
+            .send(format!("GET https://{target}/ HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes())
+            .unwrap();
         assert_eq!(connection.response().unwrap().status, 400, "{target} and {host} disagree");
     }
     assert_eq!(gateway.upstream.connections_accepted(), 0);
@@ -138,8 +147,18 @@ fn no_spelling_of_a_protected_host_gets_around_the_check() {
 fn spellings_of_a_name_are_one_name() {
     let gateway = hosts().start();
     for server_name in [STRICT, "STRICT.Example.com"] {
-        for host in [STRICT, "Strict.EXAMPLE.com", "strict.example.com.", "strict.example.com:1", "strict.example.com.:8443"] {
-            assert_eq!(ask(&gateway, &gateway.client(), server_name, host).status, 200, "{server_name}, {host}");
+        for host in [
+            STRICT,
+            "Strict.EXAMPLE.com",
+            "strict.example.com.",
+            "strict.example.com:1",
+            "strict.example.com.:8443",
+        ] {
+            assert_eq!(
+                ask(&gateway, &gateway.client(), server_name, host).status,
+                200,
+                "{server_name}, {host}"
+            );
         }
     }
     // What goes upstream is the authority as it is compared, with the port that the client asked for.
@@ -151,9 +170,12 @@ fn spellings_of_a_name_are_one_name() {
 #[test]
 fn a_trailing_dot_in_the_server_name_is_ignored() {
     let gateway = hosts().start();
-    for (sent, known) in [("strict.example.com.", true), ("STRICT.example.com.", true), ("strict.example.com..", false)] {
+    for (sent, known) in
+        [("strict.example.com.", true), ("STRICT.example.com.", true), ("strict.example.com..", false)]
+    {
         let mut hello = client_hello(&"x".repeat(sent.len()));
-        let at = hello.windows(sent.len()).position(|bytes| bytes == "x".repeat(sent.len()).as_bytes()).unwrap();
+        let at =
+            hello.windows(sent.len()).position(|bytes| bytes == "x".repeat(sent.len()).as_bytes()).unwrap();
         hello[at..at + sent.len()].copy_from_slice(sent.as_bytes());
         let mut stream = connect_tcp(gateway.edge);
         stream.write_all(&hello).unwrap();
@@ -249,8 +271,10 @@ fn the_server_name_chooses_certificate_and_checks() {
         .host(Host::new(&[OTHER]).client_auth("mode = \"required\", trust = \"others\""))
         .start();
     let stranger = others.issue(&Leaf::client("other"));
-    for (index, (name, identity)) in [(STRICT, &gateway.partner), (OTHER, &stranger)].into_iter().enumerate() {
-        let mut connection = gateway.client().identity(identity).server_name(name).connect(gateway.edge).unwrap();
+    for (index, (name, identity)) in [(STRICT, &gateway.partner), (OTHER, &stranger)].into_iter().enumerate()
+    {
+        let mut connection =
+            gateway.client().identity(identity).server_name(name).connect(gateway.edge).unwrap();
         assert_eq!(connection.server_chain()[0], *gateway.certificates[index].leaf());
         assert_eq!(connection.get("/").unwrap().status, 200);
     }

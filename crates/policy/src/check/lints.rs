@@ -9,12 +9,12 @@ use crate::problem::Problem;
 pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
     for (index, names) in rules.modules.iter().enumerate() {
         for import in &names.module.imports {
-            if let Expr::Var { span, .. } = import.refr.as_ref() {
-                if span.text() == "input" && import.r#as.is_none() {
-                    problems.push(
-                        Problem::error(&place(span), "import of `input` is redundant").help("remove it"),
-                    );
-                }
+            if let Expr::Var { span, .. } = import.refr.as_ref()
+                && span.text() == "input"
+                && import.r#as.is_none()
+            {
+                problems
+                    .push(Problem::error(&place(span), "import of `input` is redundant").help("remove it"));
             }
             input_path(rules, index, &import.refr, problems);
         }
@@ -87,15 +87,15 @@ struct Optional<'a> {
 impl Visit for Optional<'_> {
     fn expr(&mut self, expr: &Expr) {
         // `object.get` takes care of what is missing.
-        if let Expr::Call { fcn, .. } = expr {
-            if Reference::of(fcn).is_some_and(|reference| reference.dotted() == "object.get") {
-                return;
-            }
+        if let Expr::Call { fcn, .. } = expr
+            && Reference::of(fcn).is_some_and(|reference| reference.dotted() == "object.get")
+        {
+            return;
         }
-        if let Some((reference, names)) = input_names(self.rules, self.module, expr) {
-            if schema::look_up(&names) == Lookup::Entry {
-                self.found.get_or_insert_with(|| reference.dotted());
-            }
+        if let Some((reference, names)) = input_names(self.rules, self.module, expr)
+            && schema::look_up(&names) == Lookup::Entry
+        {
+            self.found.get_or_insert_with(|| reference.dotted());
         }
         walk_expr(self, expr);
     }

@@ -223,3 +223,24 @@ fn an_empty_set_is_refused() {
     assert!(!problems(&set(&[("p.rego", "")])).is_empty());
     assert!(!problems(&set(&[("d.json", "{}")])).is_empty());
 }
+
+#[test]
+fn the_parser_gets_along_with_a_small_stack() {
+    let unary =
+        |operators: usize| format!("package p\ndefault allow := false\nx := {}1\n", "-\n".repeat(operators));
+    let nested = "package p\ndefault allow := false\nx := [[[[[[[[1]]]]]]]]\ny := f(f(f(f(f(f(f(f(1))))))))\nf(z) := z\n";
+    let mixed = format!(
+        "package p\ndefault allow := false\nx := {}1{}\n",
+        format!("{}[", "-a*".repeat(32)).repeat(8),
+        "]".repeat(8)
+    );
+    let most = scan::OPERATORS_MAX as usize;
+    let compile_all = move || {
+        for text in [unary(most).as_str(), nested, mixed.as_str()] {
+            assert!(scan::scan("p.rego", text).is_empty());
+            // Whether it is accepted does not matter, only that it comes back.
+            let _ = problems(&set(&[("p.rego", text)]));
+        }
+    };
+    std::thread::Builder::new().stack_size(1024 * 1024).spawn(compile_all).unwrap().join().unwrap();
+}

@@ -129,30 +129,30 @@ impl Builder {
         if !self.parts.headers && !self.parts.headers_all {
             return (Value::Undefined, Value::Undefined);
         }
-        let (known, fields) = (&self.known, &mut self.recent.fields);
-        let mut count = 0;
+        let (known, Recent { fields, headers, .. }) = (&self.known, &mut self.recent);
+        let (mut count, mut changed) = (0, headers.is_none());
         view.headers.for_each(&mut |name, value| {
             // They are removed before anything goes upstream; a policy must not believe them either.
             if is_stripped_inbound(name.as_bytes()) {
                 return;
             }
             // Requests in a row tend to have the same fields in the same order.
-            if fields.len() == count {
-                fields.push(HeaderField::new(known.header(name), value));
-            }
-            fields[count].become_like(known, name, value);
+            changed |= match fields.get_mut(count) {
+                Some(field) => field.become_like(known, name, value),
+                None => {
+                    fields.push(HeaderField::new(known.header(name), value));
+                    true
+                }
+            };
             count += 1;
         });
+        changed |= fields.len() > count;
         fields.truncate(count);
-        let mut sorted: SmallVec<[&HeaderField; 32]> = fields.iter().collect();
-        // Stable: values of one name stay in the order received.
-        sorted.sort_by(|a, b| a.name.cmp(&b.name));
-        let groups = || sorted.chunk_by(|a, b| a.name == b.name);
-        let joined = || object(groups().map(|group| (group[0].name.clone(), join(group))).collect());
-        let listed = || object(groups().map(|group| (group[0].name.clone(), list(group))).collect());
-        let headers = if self.parts.headers { joined() } else { Value::Undefined };
-        let headers_all = if self.parts.headers_all { listed() } else { Value::Undefined };
-        (headers, headers_all)
+        if changed {
+            *headers = None;
+        }
+        let parts = self.parts;
+        headers.get_or_insert_with(|| header_objects(fields, parts)).clone()
     }
 
     /// `name=value` pairs, decoded as forms are; a name without `=` has the empty value.
@@ -204,6 +204,19 @@ fn object(fields: Vec<(Value, Value)>) -> Value {
     Value::Object(Arc::new(Object::from(fields.into_iter().collect::<BTreeMap<_, _>>())))
 }
 
+/// `headers` and `headers_all` of these fields.
+fn header_objects(fields: &[HeaderField], parts: Parts) -> (Value, Value) {
+    let mut sorted: SmallVec<[&HeaderField; 32]> = fields.iter().collect();
+    // Stable: values of one name stay in the order received.
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let groups = || sorted.chunk_by(|a, b| a.name == b.name);
+    let joined = || object(groups().map(|group| (group[0].name.clone(), join(group))).collect());
+    let listed = || object(groups().map(|group| (group[0].name.clone(), list(group))).collect());
+    let headers = if parts.headers { joined() } else { Value::Undefined };
+    let headers_all = if parts.headers_all { listed() } else { Value::Undefined };
+    (headers, headers_all)
+}
+
 /// A header field with its value as text and as the list of this one text.
 struct HeaderField {
     name: Value,
@@ -217,14 +230,16 @@ impl HeaderField {
         Self { name, list: Value::from(vec![value.clone()]), value }
     }
 
-    /// Keeps what is the same already.
-    fn become_like(&mut self, known: &Known, name: &str, value: &str) {
-        if !is_text(&self.name, name) {
+    /// Keeps what is the same already. Returns whether anything was not.
+    fn become_like(&mut self, known: &Known, name: &str, value: &str) -> bool {
+        let (same_name, same_value) = (is_text(&self.name, name), is_text(&self.value, value));
+        if !same_name {
             self.name = known.header(name);
         }
-        if !is_text(&self.value, value) {
+        if !same_value {
             *self = Self::new(self.name.clone(), value);
         }
+        !(same_name && same_value)
     }
 }
 
@@ -387,6 +402,8 @@ struct Recent {
     upstream: Memo,
     /// Header fields by their position. As many as the last request had, which the limits of the head bound.
     fields: Vec<HeaderField>,
+    /// `headers` and `headers_all` of these fields.
+    headers: Option<(Value, Value)>,
     /// The second, and the document that says it.
     time: (Value, Value),
 }
@@ -400,6 +417,7 @@ impl Default for Recent {
             template,
             upstream,
             fields: Vec::new(),
+            headers: None,
             time: (Value::Undefined, Value::Undefined),
         }
     }

@@ -144,3 +144,63 @@ fn connection_value(connection: &ConnectionView<'_>) -> Value {
         ("tls_version", text(connection.tls_version)),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::string::Ia5String;
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+    use ringward_identity::IdentityOptions;
+
+    use super::*;
+    use crate::input::sample;
+
+    #[test]
+    fn claims_come_from_the_certificate() {
+        let ia5 = |text: &str| Ia5String::try_from(text).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Partner A");
+        params.distinguished_name.push(DnType::OrganizationName, "Partner");
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "API");
+        params.subject_alt_names = vec![
+            SanType::URI(ia5("spiffe://example.com/ns/shop/sa/orders")),
+            SanType::DnsName(ia5("orders.example.com")),
+            SanType::Rfc822Name(ia5("orders@example.com")),
+            SanType::IpAddress("192.0.2.9".parse().unwrap()),
+        ];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let peer =
+            PeerIdentity::from_verified_chain(&[certificate.der()], &IdentityOptions::default()).unwrap();
+        let client = Subject::new(Some(&peer), &sample::connection()).client;
+        let at = |path: &str| {
+            let names: Vec<&str> = path.split('.').collect();
+            crate::documents::at(&client, &names).unwrap().clone()
+        };
+        let only = |value: &str| Value::from(vec![Value::from(value)]);
+        assert_eq!(at("verified"), Value::Bool(true));
+        assert_eq!(at("spiffe_id"), Value::from("spiffe://example.com/ns/shop/sa/orders"));
+        assert_eq!(at("trust_domain"), Value::from("example.com"));
+        assert_eq!(at("subject.common_name"), Value::from("Partner A"));
+        assert_eq!(at("subject.common_names"), only("Partner A"));
+        assert_eq!(at("subject.organizations"), only("Partner"));
+        assert_eq!(at("subject.organizational_units"), only("API"));
+        assert_eq!(at("san.uri"), only("spiffe://example.com/ns/shop/sa/orders"));
+        assert_eq!(at("san.dns"), only("orders.example.com"));
+        assert_eq!(at("san.email"), only("orders@example.com"));
+        assert_eq!(at("san.ip"), only("192.0.2.9"));
+        assert_eq!(at("fingerprint_sha256"), Value::from(peer.fingerprint_hex()));
+        assert_eq!(at("serial"), Value::from(peer.serial()));
+        assert_eq!(at("chain_depth"), Value::from(1_u64));
+        assert_eq!(at("not_after_unix"), Value::from(peer.not_after_unix()));
+        // The same fields as an invented client has, so that the golden document speaks for both.
+        let names = |client: &Value| client.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&client), names(&sample::subject().client));
+    }
+
+    #[test]
+    fn one_of_several_common_names_is_never_chosen() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let claims = Claims { common_names: names.into(), ..sample::claims() };
+        let client = Subject::from_claims(&claims, &sample::connection()).client;
+        assert_eq!(client["subject"]["common_name"], Value::from(""));
+    }
+}

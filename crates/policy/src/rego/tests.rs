@@ -341,6 +341,14 @@ fn cost() {
         let mut builder = Builder::new(parts);
         best(name, &mut || drop(builder.build(&subject, &request)));
     }
+    let mut builder = Builder::new(Parts::ALL);
+    let mut other = sample::HEADERS;
+    other.iter_mut().for_each(|(_, value)| *value = "another value");
+    let (mut turn, other) = (false, RequestView { headers: &other, ..request });
+    best("input, everything, headers changing", &mut || {
+        turn = !turn;
+        drop(builder.build(&subject, if turn { &request } else { &other }));
+    });
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
     let file = |path: &str| Source::new(path, std::fs::read(root.join(path)).unwrap());
     for (name, sources) in [

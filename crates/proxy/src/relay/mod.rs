@@ -90,7 +90,7 @@ pub(crate) async fn exchange(
         BodyFraming::Length(length) => take_small_body(plan, down, &mut out, length),
         _ => false,
     };
-    if complete {
+    let relayed = if complete {
         without_body(plan, down, up, response, out).await.map_err(|(error, unanswered)| Failure {
             error,
             unanswered: unanswered && body == BodyFraming::None,
@@ -99,7 +99,15 @@ pub(crate) async fn exchange(
     } else {
         // Boxed, so that the many connections that never carry such a request need not have room for it.
         Box::pin(with_body(plan, down, up, response, out)).await
-    }
+    };
+    relayed
+        .map_err(|failure| Failure { error: blame(failure.error, &up.deadline, &down.deadline), ..failure })
+}
+
+/// An upstream that was cut off because its client had gone is not to blame.
+fn blame(error: ProxyError, up: &Deadline, client: &Deadline) -> ProxyError {
+    let cut_off = error.side() == Side::Upstream && !up.fired() && client.hung_up();
+    if cut_off { ProxyError::ClientGone } else { error }
 }
 
 /// A small body that is there already leaves with the head.
@@ -135,11 +143,8 @@ async fn without_body(
     up.deadline.serve(Some(&client));
     let mut download = download::Download::new(plan, &up.deadline, &client);
     let (_, mut writer) = down.split();
-    let head = download.head(&mut up.stream.read, &mut writer, response).await;
-    up.deadline.serve(None);
-    if let Err(error) = head {
-        let gone = error.side() == Side::Upstream && !up.deadline.fired() && client.hung_up();
-        return Err((if gone { ProxyError::ClientGone } else { error }, download.is_untouched()));
+    if let Err(error) = download.head(&mut up.stream.read, &mut writer, response).await {
+        return Err((error, download.is_untouched()));
     }
     let end = download
         .body(&mut up.stream.read, &mut writer, response, (plan.close)())
@@ -182,7 +187,6 @@ async fn with_body(
         let head = pin!(download.head(&mut up.stream.read, &mut writer, response));
         beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
     }
-    up.deadline.serve(None);
     // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));

@@ -64,11 +64,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ProxyError::Connect`] when no endpoint takes the connection; each is tried once.
-    pub(crate) async fn connect(
-        &self,
-        worker: &Worker,
-        fresh: bool,
-    ) -> Result<Connection, ProxyError> {
+    pub(crate) async fn connect(&self, worker: &Worker, fresh: bool) -> Result<Connection, ProxyError> {
         let mut last = None;
         for _ in 0..self.endpoints.len() {
             let (addr, pool) = self.turn();

@@ -9,6 +9,7 @@ use super::{Gateway, HOST, LOOPBACK, server_certificate};
 /// Describes a gateway. Texts are TOML.
 pub(crate) struct Builder {
     server: String,
+    log: String,
     listener: String,
     limits: Vec<String>,
     echo: String,
@@ -33,6 +34,7 @@ impl Builder {
     pub(super) fn new() -> Builder {
         Builder {
             server: "io = \"auto\"\n".to_owned(),
+            log: String::new(),
             listener: String::new(),
             limits: Vec::new(),
             echo: String::new(),
@@ -53,6 +55,12 @@ impl Builder {
     /// With this driver.
     pub(crate) fn io(mut self, driver: &str) -> Self {
         self.server = format!("io = \"{driver}\"\n");
+        self
+    }
+
+    /// Adds a key to `[log]`.
+    pub(crate) fn log(mut self, line: &str) -> Self {
+        self.log.push_str(&format!("{line}\n"));
         self
     }
 
@@ -130,6 +138,7 @@ impl Builder {
     fn text(&self) -> String {
         let mut text =
             format!("[server]\nworkers = 1\n{}\n[admin]\nmetrics = \"{LOOPBACK}\"\n\n", self.server);
+        text += &format!("[log]\n{}\n", self.log);
         for (name, _) in &self.trust {
             writeln!(text, "[trust.{name}]\nca = [\"trust/{name}.pem\"]\n").expect("a String takes all");
         }

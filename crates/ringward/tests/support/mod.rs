@@ -2,7 +2,7 @@
 //!
 //! A gateway is the real program with a configuration of its own, an authority, a client that is trusted, and a scripted
 //! upstream. Tests look at it from outside only: responses, what the upstream received, metrics, access records.
-#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses a part")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

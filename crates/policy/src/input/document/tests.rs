@@ -4,7 +4,7 @@ use super::*;
 use crate::input::sample;
 use crate::input::schema::{self, Lookup};
 use crate::input::subject::Claims;
-use crate::input::view::ConnectionView;
+use crate::input::view::{ConnectionView, HeaderSource};
 
 fn build(view: &RequestView<'_>) -> Value {
     Builder::new(Parts::ALL).build(&sample::subject(), view)
@@ -182,6 +182,44 @@ fn one_builder_serves_requests_in_a_row() {
     let second = RequestView { method: "PURGE", headers: &headers, ..sample::request() };
     assert_eq!(builder.build(&sample::subject(), &second), build(&second));
     assert_eq!(builder.build(&sample::subject(), &sample::request()), first);
+}
+
+/// Parts of a document are kept for the next request; it may never see what its own request does not have.
+#[test]
+fn nothing_of_a_request_shows_in_the_next() {
+    let mut builder = Builder::new(Parts::ALL);
+    let lists: [&[(&str, &str)]; 9] = [
+        &[("a", "1"), ("b", "2")],
+        &[("a", "1")],
+        &[("a", "1"), ("b", "2"), ("c", "3")],
+        &[("a", "2"), ("b", "2"), ("c", "3")],
+        &[("a", "2"), ("b", "2"), ("d", "3")],
+        &[("b", "2"), ("a", "2"), ("d", "3")],
+        &[("a", "2"), ("a", "2"), ("a", "3")],
+        &[("client-cert", "x")],
+        &[],
+    ];
+    let routes =
+        [sample::request().route, RouteView::default(), RouteView { id: "x", ..sample::request().route }];
+    for (step, (headers, headers_after)) in
+        lists.iter().flat_map(|a| lists.iter().map(move |b| (a, b))).enumerate()
+    {
+        for (turn, headers) in [headers, headers_after].into_iter().enumerate() {
+            let host = ["one.example", "two.example"][(step + turn) % 2];
+            let now_unix = sample::request().now_unix + (step / 3) as i64;
+            let route = routes[(step + turn) % 3];
+            let view = RequestView { headers: &Listed(headers), host, now_unix, route, ..sample::request() };
+            assert_eq!(builder.build(&sample::subject(), &view), build(&view), "{headers:?}");
+        }
+    }
+}
+
+struct Listed<'a>(&'a [(&'a str, &'a str)]);
+
+impl HeaderSource for Listed<'_> {
+    fn for_each(&self, each: &mut dyn FnMut(&str, &str)) {
+        self.0.for_each(each);
+    }
 }
 
 #[test]
