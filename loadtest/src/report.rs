@@ -22,8 +22,8 @@ pub(crate) struct Report {
     /// Exchanges whose answer was right.
     right: u64,
     failed: u64,
-    /// By what was asked for: right exchanges, or connections in the mode `handshake`.
-    per_second: f64,
+    /// Right exchanges per second. None where they were waiting on purpose.
+    per_second: Option<f64>,
     received_bytes: u64,
     sent_bytes: u64,
     connections_opened: u64,
@@ -83,8 +83,7 @@ impl Report {
             seconds,
             right: record.right,
             failed: failures.values().map(|failures| failures.count).sum(),
-            // Time spent waiting says nothing about a rate.
-            per_second: if plan.mode == Mode::Idle { 0.0 } else { record.right as f64 / seconds },
+            per_second: (plan.mode != Mode::Idle).then(|| record.right as f64 / seconds),
             received_bytes: record.received_bytes,
             sent_bytes: record.sent_bytes,
             connections_opened: record.connections,
@@ -124,7 +123,8 @@ impl Report {
         if let Some(tls) = &self.tls {
             writeln!(text, "  {tls}")?;
         }
-        writeln!(text, "right     {:>12}   {:.0} per second", self.right, self.per_second)?;
+        let rate = self.per_second.map(|rate| format!("   {rate:.0} per second")).unwrap_or_default();
+        writeln!(text, "right     {:>12}{rate}", self.right)?;
         writeln!(text, "failed    {:>12}", self.failed)?;
         for (kind, failures) in &self.failures {
             writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringward_testkit::{ClientError, Closing, DEADLINE, Echo, Pattern, Script, sha256_hex};
 use socket2::SockRef;
 
-use self::support::{Builder, Gateway, HOST, Host, PlayedUpstream, on_both_drivers};
+use self::support::{Builder, Gateway, PlayedUpstream, on_both_drivers};
 
 on_both_drivers!(
     large_bodies_pass_unchanged_and_are_not_held,
@@ -25,12 +25,6 @@ const GROWTH_MAX: u64 = 16 * MIB;
 
 fn unlimited() -> Builder {
     Gateway::builder().limits("body_bytes_max = \"unlimited\"")
-}
-
-/// A gateway in front of a played upstream.
-fn before(played: &PlayedUpstream) -> Builder {
-    let host = Host::new(&[HOST]).route("path = \"/{rest...}\"", "cluster = \"played\"");
-    unlimited().section(&played.cluster("played")).host(host)
 }
 
 fn large_bodies_pass_unchanged_and_are_not_held(driver: &str) {
@@ -65,7 +59,7 @@ fn bodies_pass_unchanged_and_are_not_held(driver: &str, bytes: u64) {
 
 fn an_upstream_is_not_drained_faster_than_the_client_reads(driver: &str) {
     let played = PlayedUpstream::start();
-    let gateway = before(&played).io(driver).start();
+    let gateway = unlimited().endpoints(&[played.address()], "").io(driver).start();
     let mut connection = gateway.connect();
     SockRef::from(connection.tcp()).set_recv_buffer_size(64 * 1024).unwrap();
     let before = gateway.peak_resident_bytes();
@@ -97,7 +91,7 @@ fn an_upstream_is_not_drained_faster_than_the_client_reads(driver: &str) {
 
 fn a_client_is_not_drained_faster_than_the_upstream_reads(driver: &str) {
     let played = PlayedUpstream::start();
-    let gateway = before(&played).io(driver).start();
+    let gateway = unlimited().endpoints(&[played.address()], "").io(driver).start();
     let before = gateway.peak_resident_bytes();
     let body = Pattern::new(128 * MIB);
     for framing in [("content-length", body.len().to_string()), ("transfer-encoding", "chunked".to_owned())] {
@@ -138,7 +132,7 @@ fn write_until_stalled(mut stream: &TcpStream, bytes: &[u8]) -> usize {
 
 fn both_directions_stream_at_once(driver: &str) {
     let played = PlayedUpstream::start();
-    let gateway = before(&played).io(driver).start();
+    let gateway = unlimited().endpoints(&[played.address()], "").io(driver).start();
     let mut connection = gateway.connect();
     let head = connection.head("POST", "/", &[("transfer-encoding", "chunked")]);
     connection.send(&head).unwrap();
@@ -198,7 +192,7 @@ fn an_upstream_that_closes_after_the_head_is_502_and_nothing_is_sent_again() {
 #[test]
 fn a_response_that_ends_before_the_upload_does_not_put_the_upstreams_connection_back() {
     let played = PlayedUpstream::start();
-    let gateway = before(&played).start();
+    let gateway = unlimited().endpoints(&[played.address()], "").start();
     let mut connection = gateway.connect();
     let mut request = connection.head("POST", "/", &[("content-length", "100")]);
     request.extend(b"first half");

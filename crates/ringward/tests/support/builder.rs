@@ -1,6 +1,7 @@
 //! The configuration of a gateway, piece by piece.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use ringward_testkit::{Authority, Leaf, Pki, Upstream};
 
@@ -82,10 +83,18 @@ impl Builder {
         self
     }
 
-    /// Adds whole sections, such as further clusters.
+    /// Adds whole sections.
     pub(crate) fn section(mut self, text: &str) -> Self {
         self.sections.push_str(&format!("{text}\n"));
         self
+    }
+
+    /// Sends everything to these endpoints instead of `echo`, as the cluster `others` with these keys. For the one host that
+    /// is there unless others are added.
+    pub(crate) fn endpoints(self, endpoints: &[SocketAddr], keys: &str) -> Self {
+        let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+        let host = Host::new(&[HOST]).route("path = \"/{rest...}\"", "cluster = \"others\"");
+        self.section(&format!("[cluster.others]\nendpoints = {endpoints:?}\n{keys}")).host(host)
     }
 
     /// Adds a policy.

@@ -18,7 +18,9 @@ mod builder;
 mod peer;
 
 pub(crate) use builder::{Builder, Host};
-pub(crate) use peer::{PlayedConnection, PlayedUpstream, client_hello, connect_tcp, read_until_closed};
+pub(crate) use peer::{
+    PlayedConnection, PlayedUpstream, client_hello, connect_tcp, deserted, read_until_closed,
+};
 
 /// The name of the virtual host that is there unless a test says otherwise.
 pub(crate) const HOST: &str = "api.example.com";

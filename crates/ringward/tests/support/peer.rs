@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ringward_testkit::DEADLINE;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::{Domain, Socket, Type};
 
 use super::LOOPBACK;
 
@@ -24,10 +25,9 @@ impl PlayedUpstream {
         PlayedUpstream(TcpListener::bind(LOOPBACK).expect("listen for requests"))
     }
 
-    /// A section for the configuration.
-    pub(crate) fn cluster(&self, name: &str) -> String {
-        let address = self.0.local_addr().expect("the address that was bound");
-        format!("[cluster.{name}]\nendpoints = [\"{address}\"]")
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("the address that was bound")
     }
 
     /// Waits for the proxy's next connection.
@@ -87,6 +87,15 @@ impl PlayedConnection {
         received.extend(read_until_closed(&mut self.stream));
         received
     }
+}
+
+/// An address where nobody listens. The socket is bound, so that nobody else can begin to.
+pub(crate) fn deserted() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&LOOPBACK.into()).expect("a free port");
+    let address =
+        socket.local_addr().expect("the address that was bound").as_socket().expect("an IP address");
+    (socket, address)
 }
 
 /// A TCP connection that TLS has not begun on.
