@@ -58,6 +58,7 @@ pub fn run_worker(control: Arc<Control>, options: WorkerOptions) -> Result<(), R
     {
         tracing::warn!(worker = options.index, cpu, %error, "cannot pin the worker to its cpu, it will wander");
     }
+    ringward_tls::seed_random();
     io::run_on_this_thread(options.driver, |driver| {
         // The main thread may have given up waiting, which is its business.
         let _ = options.started.send(driver);

@@ -308,6 +308,13 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
+/// Seeds the random numbers of this thread. The first ones of a process take some 20 ms of collecting entropy, for which
+/// otherwise the first client, and everybody else on its worker, would have to wait.
+pub fn seed_random() {
+    // A failure shows in the first handshake, which fails.
+    let _ = provider().secure_random.fill(&mut [0; 32]);
+}
+
 fn policy_digest(options: &HostTlsOptions, trust: Option<&TrustBundle>) -> [u8; 32] {
     let mode: &[u8] = match options.mode {
         ClientAuthMode::Off => b"off",
