@@ -133,7 +133,7 @@ fn curl_talks_http_1_0_and_1_1_and_reuses_its_connection() {
     }
     let setting = Setting::new();
     let shown = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code} %{num_connects}\n"];
-    for options in [&["--http1.1"][..], &["--http2"], &["--http1.0", "--no-alpn"]] {
+    for options in [&["--http1.1"][..], &["--http2"], &["--http1.0"], &["--http1.0", "--no-alpn"]] {
         let output = setting.curl(true, STRICT, "/a", &[&shown[..], options].concat());
         assert_eq!(stdout(&output), "1.1 200 1\n", "{options:?}: {output:?}");
     }

@@ -228,7 +228,7 @@ facts := {
 	"header": input.request.headers["x-tenant"] == "t1",
 	"scheme": input.request.scheme == "https",
 	"sni": input.connection.sni == "api.example.com",
-	"tls": input.connection.tls_version == "1.3",
+	"tls": input.connection.tls_version == "TLSv1.3",
 	"remote": input.connection.remote_addr == "127.0.0.1",
 	"route": input.route.id == "orders",
 	"params": input.route.params.tenant == "t1",
@@ -267,6 +267,39 @@ fn a_slow_policy_does_not_hold_up_its_worker_for_longer_than_its_budget() {
     let taken = record["policy_us"].as_u64().unwrap();
     assert!((budget..5 * budget).contains(&taken), "{record}");
     assert_eq!(connection.get("/allowed").unwrap().status, 200);
+}
+
+#[test]
+fn no_spelling_of_a_denied_path_gets_around_the_policy() {
+    let policy = "package ringward.authz\n\ndecision := input.request.path != \"/admin/users\"\n";
+    let gateway = Gateway::builder().policy("main", policy).host(Host::new(&[HOST]).policy("main")).start();
+    for target in [
+        "/admin/users",
+        "/admin/users?x=1",
+        "/./admin/users",
+        "/admin/./users",
+        "/public/../admin/users",
+        "/public/x/../../admin/users",
+        "/public/%2e%2e/admin/users",
+        "/public/.%2E/admin/users",
+        "/%61dmin/%75sers",
+        "/admin%2Fusers",
+        "/admin%5Cusers",
+        "/admin\\users",
+        "//admin/users",
+        "/admin//users",
+        "/../admin/users",
+        "/public/..;/admin/users",
+        "/admin/users%00",
+        "/admin/users#",
+        "https://api.example.com/admin/users",
+        "https://api.example.com/public/../admin/users",
+    ] {
+        let response = gateway.connect().get(target).unwrap();
+        assert!(matches!(response.status, 400 | 403), "{target}: {}", response.status);
+    }
+    assert_eq!(gateway.upstream.connections_accepted(), 0);
+    assert_eq!(gateway.connect().get("/admin/user").unwrap().status, 200);
 }
 
 #[test]

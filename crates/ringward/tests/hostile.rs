@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -188,9 +188,15 @@ fn a_slow_head_is_408(driver: &str) {
         assert_eq!((response.status, response.headers.get("connection")), (408, Some("close")));
         assert_eq!(connection.wait_closed().1, Closing::Notified);
     }
-    gateway.wait_for_metric(GENERATED, &[("flag", "request_head_timeout")], 2.0);
-    gateway.wait_for_closed("header_timeout", 2);
     assert_eq!(gateway.upstream.connections_accepted(), 0);
+    // Also of one that follows a request that was complete.
+    let mut connection = gateway.connect();
+    let head = connection.head("GET", "/", &[]);
+    connection.send(&[&head[..], &head[..20]].concat()).unwrap();
+    assert_eq!(connection.response().unwrap().status, 200);
+    assert_eq!(connection.response().unwrap().status, 408);
+    gateway.wait_for_metric(GENERATED, &[("flag", "request_head_timeout")], 3.0);
+    gateway.wait_for_closed("header_timeout", 3);
 }
 
 fn a_slow_body_is_408(driver: &str) {

@@ -5,7 +5,7 @@ mod support;
 
 use ringward_testkit::{Connection, DEADLINE, Echo, Gate, Headers, Pattern, Response, Script, sha256_hex};
 
-use self::support::{Gateway, HOST, Host, PlayedUpstream, on_both_drivers};
+use self::support::{Gateway, HOST, Host, PlayedUpstream, byte_by_byte, on_both_drivers};
 
 on_both_drivers!(
     bodiless_responses_keep_the_connection_in_step,
@@ -13,6 +13,7 @@ on_both_drivers!(
     pipelined_requests_are_answered_in_order,
     connections_are_kept_alive_on_both_sides,
     expect_100_continue_is_answered_once_the_request_is_allowed,
+    a_connection_whose_every_byte_comes_alone_is_served,
 );
 
 /// Sends raw bytes and reads one response.
@@ -529,6 +530,54 @@ fn our_own_answers_are_complete_messages() {
     let response = connection.response_to_head().unwrap();
     assert_eq!(response.headers.get("content-length"), Some("10"));
     assert_eq!(connection.get("/only").unwrap().status, 200, "nothing is left over from the answer to HEAD");
+}
+
+/// Records, heads, chunks and bodies may be cut anywhere, in both directions.
+fn a_connection_whose_every_byte_comes_alone_is_served(driver: &str) {
+    let gateway = Gateway::builder().io(driver).start();
+    let mut connection = gateway.client().connect(byte_by_byte(gateway.edge)).unwrap();
+    for chunked in [false, true] {
+        let body = Pattern::new(20_000);
+        let echo = Echo::of(&connection.upload("/upload", body, chunked).unwrap());
+        assert_eq!(echo.body_sha256, body.sha256_hex());
+    }
+    assert_eq!(connection.get("/big-chunked/20000").unwrap().body, Pattern::new(20_000).to_vec());
+    assert_eq!(connection.get("/trailers").unwrap().trailers.get("x-checksum"), Some("ok"));
+}
+
+#[test]
+fn upstreams_may_speak_http_1_0() {
+    let gateway = Gateway::start();
+    gateway.upstream.on("/length", Script::new().send("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    gateway.upstream.on("/close", Script::new().send("HTTP/1.0 200 OK\r\n\r\nok").close());
+    gateway.upstream.on(
+        "/chunked",
+        Script::new().send("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    );
+    let mut connection = gateway.connect();
+    for path in ["/length", "/close"] {
+        let response = connection.get(path).unwrap();
+        assert_eq!(
+            (response.minor_version, response.text(), response.keeps_alive()),
+            (1, "ok", true),
+            "{path}"
+        );
+    }
+    // RFC 9112 §6.1: faulty framing.
+    assert_eq!(connection.get("/chunked").unwrap().status, 502);
+    assert_eq!(gateway.upstream.connections_accepted(), 3, "none of them persists");
+}
+
+#[test]
+fn what_follows_a_body_is_the_next_request_and_nothing_else() {
+    let gateway = Gateway::start();
+    let mut connection = gateway.connect();
+    let head = connection.head("POST", "/first", &[("content-length", "2")]);
+    connection.send(&[&head[..], b"ok, and more\r\n\r\n"].concat()).unwrap();
+    assert_eq!(Echo::of(&connection.response().unwrap()).body_sha256, sha256_hex(b"ok"));
+    assert_eq!(connection.response().unwrap().status, 400);
+    assert!(connection.wait_closed().0.is_empty());
+    assert_eq!(gateway.upstream.requests().len(), 1);
 }
 
 #[test]

@@ -292,9 +292,14 @@ fn tls_1_2_and_foreign_protocols_are_refused() {
     let refusal = gateway.client().alpn(&["h2", "spdy/3"]).refusal(gateway.edge);
     assert_eq!(refusal.alert(), Some(AlertDescription::NoApplicationProtocol), "{refusal}");
     gateway.wait_for_failed_handshakes("no_alpn", 1);
-    for offered in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
+    for (offered, chosen) in [
+        (&["h2", "http/1.1"][..], Some("http/1.1")),
+        (&["http/1.0", "http/1.1"], Some("http/1.1")),
+        (&["http/1.0"], Some("http/1.0")),
+        (&[], None),
+    ] {
         let mut connection = gateway.client().alpn(offered).connect(gateway.edge).unwrap();
-        assert_eq!(connection.alpn(), (!offered.is_empty()).then_some(&b"http/1.1"[..]));
+        assert_eq!(connection.alpn(), chosen.map(str::as_bytes), "{offered:?}");
         assert_eq!(connection.get("/").unwrap().status, 200);
     }
 }

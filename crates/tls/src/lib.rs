@@ -34,7 +34,7 @@ pub use credential::{Credential, CredentialError, CredentialOptions, CredentialS
 pub use failure::{HandshakeFailure, HandshakeReason, PresentedChain, UnknownReason};
 pub use hello::{CLIENT_HELLO_BYTES_MAX, ClientHello, HelloReader};
 pub use host::{
-    ClientAuthMode, HostTls, HostTlsOptions, INTERMEDIATES_MAX_DEFAULT, TlsBuildError, WorkerTls,
+    ClientAuthMode, HostTls, HostTlsOptions, INTERMEDIATES_MAX_DEFAULT, TlsBuildError, WorkerTls, seed_random,
 };
 pub use memo::{MEMO_ENTRIES_DEFAULT, PathMemo};
 pub use session::{

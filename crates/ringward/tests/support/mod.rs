@@ -19,7 +19,7 @@ mod peer;
 
 pub(crate) use builder::{Builder, Host};
 pub(crate) use peer::{
-    PlayedConnection, PlayedUpstream, client_hello, connect_tcp, deserted, read_until_closed,
+    PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, connect_tcp, deserted, read_until_closed,
 };
 
 /// The name of the virtual host that is there unless a test says otherwise.

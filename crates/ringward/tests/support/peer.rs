@@ -1,8 +1,9 @@
 //! Peers that a test plays by hand, byte by byte: an upstream, and a client below TLS.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread;
 
 use ringward_testkit::DEADLINE;
 use rustls::pki_types::ServerName;
@@ -105,6 +106,31 @@ pub(crate) fn connect_tcp(address: SocketAddr) -> TcpStream {
     stream.set_write_timeout(Some(DEADLINE)).expect("set a timeout");
     stream.set_nodelay(true).expect("set TCP_NODELAY");
     stream
+}
+
+/// Stands between a client and `target` and passes every byte on by itself, for one connection: where to connect to.
+pub(crate) fn byte_by_byte(target: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(LOOPBACK).expect("listen for a client");
+    let address = listener.local_addr().expect("the address that was bound");
+    thread::spawn(move || {
+        let (client, _) = listener.accept().expect("the client connects");
+        let server = connect_tcp(target);
+        client.set_nodelay(true).expect("set TCP_NODELAY");
+        let (mut from_server, mut to_client) =
+            (server.try_clone().expect("a second handle"), client.try_clone().expect("a second handle"));
+        thread::spawn(move || pass_bytes(&mut from_server, &mut to_client));
+        let (mut from_client, mut to_server) = (client, server);
+        pass_bytes(&mut from_client, &mut to_server);
+    });
+    address
+}
+
+/// Until one of both has had enough.
+fn pass_bytes(from: &mut TcpStream, to: &mut TcpStream) {
+    let mut byte = [0];
+    while matches!(from.read(&mut byte), Ok(1)) && to.write_all(&byte).is_ok() {}
+    // Fails only if it is closed already.
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 /// Everything that comes until the peer closes or resets the connection.
