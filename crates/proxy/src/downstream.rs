@@ -145,7 +145,7 @@ impl Downstream {
         let began = self.deadline.now();
         if self.input.raw.is_empty()
             && !self.input.ended
-            && !(self.pace == Pace::Busy && self.read_briefly().await?)
+            && !(self.is_busy() && self.read_briefly().await?)
         {
             self.stream.readable().await;
         }
@@ -153,6 +153,11 @@ impl Downstream {
         let waited = self.deadline.now() - began;
         self.pace = if self.pace != Pace::New && waited < BUSY_MILLIS { Pace::Busy } else { Pace::Slow };
         filled
+    }
+
+    /// Whether the client has been sending without pauses.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pace == Pace::Busy
     }
 
     /// Whether something arrived soon.
