@@ -63,11 +63,13 @@ struct Entry {
 impl Live {
     /// Enters a connection; it leaves when the guard is dropped, which must be before its socket is closed.
     pub(crate) fn enter(worker: &Rc<Worker>, deadline: Rc<Deadline>, admission: Admission) -> Guard {
+        // The snapshot may have changed during the handshake, and the sweep examines the connections of its time only.
+        let outlived = !admission.holds_in(&worker.view().snapshot);
         let entry = Rc::new(Entry {
             deadline,
             admission,
             idle_since: Cell::new(None),
-            outlived: Cell::new(false),
+            outlived: Cell::new(outlived),
             cut: Cell::new(false),
         });
         let key = worker.live.entries.borrow_mut().insert(entry.clone());
