@@ -143,10 +143,7 @@ impl Downstream {
     pub(crate) async fn wait(&mut self) -> Result<(), ReadError> {
         self.release();
         let began = self.deadline.now();
-        if self.input.raw.is_empty()
-            && !self.input.ended
-            && !(self.is_busy() && self.read_briefly().await?)
-        {
+        if self.input.raw.is_empty() && !self.input.ended && !(self.is_busy() && self.read_briefly().await?) {
             self.stream.readable().await;
         }
         let filled = self.fill().await;

@@ -221,6 +221,7 @@ async fn answer(
     if answer.status == 0 {
         return respond::silent_end(error);
     }
+    let request_unread = request_unread && !discard(connection, head, progress);
     let outlived = connection.standing.outlived();
     let close = answer.close || request_unread || !head.keep_alive() || outlived.is_some();
     let mut out = connection.worker.buffers.small();
@@ -238,6 +239,19 @@ async fn answer(
         Ok(()) if request_unread || answer.close => Next::Linger(reason),
         Ok(()) if close => Next::Close(reason),
         Ok(()) => Next::Request,
+    }
+}
+
+/// Drops a body that has arrived already, if all of it has: a refused client keeps its connection then, and with it a handshake.
+fn discard(connection: &mut Connection, head: &RequestHead, progress: &Progress) -> bool {
+    let BodyFraming::Length(length) = head.body() else { return false };
+    match usize::try_from(length) {
+        // Of a body that is used up in part the end is elsewhere: taking its whole length would take of the next request.
+        Ok(length) if progress.received.get() == 0 && length <= connection.downstream.buffered().len() => {
+            connection.downstream.consume(length);
+            true
+        }
+        _ => false,
     }
 }
 

@@ -32,7 +32,7 @@ fn large_bodies_pass_unchanged_and_are_not_held(driver: &str) {
 }
 
 #[test]
-#[ignore = "takes about a minute without optimisation"]
+#[ignore = "moves 4 GiB, which takes some ten seconds"]
 fn a_gibibyte_passes_unchanged_and_is_not_held() {
     bodies_pass_unchanged_and_are_not_held("auto", 1024 * MIB);
 }

@@ -313,3 +313,24 @@ fn every_request_of_a_connection_is_decided() {
     }
     gateway.wait_for_metric(DECISIONS, &[], 5.0);
 }
+
+#[test]
+fn a_denied_request_whose_body_has_arrived_leaves_the_connection_usable() {
+    let policy =
+        "package ringward.authz\ndefault decision := false\ndecision if input.request.method == \"GET\"\n";
+    let gateway = Gateway::builder().policy("main", policy).host(Host::new(&[HOST]).policy("main")).start();
+    let mut connection = gateway.connect();
+    // The second request is right behind the body of the first, which must end where it says.
+    connection
+        .send(
+            format!(
+                "POST /denied HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 6\r\n\r\n{{\"a\":1GET /allowed HTTP/1.1\r\nhost: {HOST}\r\n\r\n"
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+    let denied = connection.response().unwrap();
+    assert_eq!((denied.status, denied.keeps_alive()), (403, true));
+    assert_eq!(connection.response().unwrap().status, 200);
+    assert_eq!(gateway.upstream.requests().len(), 1);
+}

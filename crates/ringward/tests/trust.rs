@@ -241,7 +241,7 @@ fn a_connection_ends_when_its_clients_certificate_does(driver: &str) {
     let gateway = Gateway::builder().io(driver).start();
     let gate = Gate::new();
     gateway.upstream.on("/slow", Script::new().wait(&gate).respond(200, &[], "late"));
-    let ends = SystemTime::now() + Duration::from_secs(3);
+    let ends = SystemTime::now() + Duration::from_secs(4);
     let identity =
         gateway.root.issue(&Leaf::client("brief").valid_between(ends - Duration::from_secs(3600), ends));
     let client = gateway.client().identity(&identity);

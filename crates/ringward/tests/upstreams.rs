@@ -55,7 +55,7 @@ fn an_endpoint_that_does_not_take_the_connection_is_504() {
 
 #[test]
 fn an_upstream_that_does_not_answer_is_504() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"200ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
     let gate = Gate::new();
     gateway.upstream.on("/stuck", Script::new().read_body().wait(&gate));
     for chunked in [None, Some(false), Some(true)] {
@@ -82,9 +82,9 @@ fn a_head_that_trickles_does_not_extend_the_response_timeout() {
 
 #[test]
 fn a_body_that_trickles_is_waited_for() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"300ms\"").start();
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n";
-    let body = "0123456789".repeat(4);
+    let gateway = Gateway::builder().cluster("response_timeout = \"1s\"").start();
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 80\r\n\r\n";
+    let body = "0123456789".repeat(8);
     gateway.upstream.on("/trickle", Script::new().send(head).trickle(&body, Duration::from_millis(20)));
     assert_eq!(gateway.connect().get("/trickle").unwrap().text(), body);
 }
@@ -109,7 +109,7 @@ fn a_routes_response_timeout_replaces_the_clusters() {
 
 #[test]
 fn a_request_that_timed_out_is_not_sent_again() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"200ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
     let gate = Gate::new();
     gateway.upstream.on("/stuck", Script::new().wait(&gate));
     let mut connection = gateway.connect();
@@ -124,7 +124,7 @@ fn a_request_that_timed_out_is_not_sent_again() {
 
 #[test]
 fn an_upstream_that_stalls_in_its_body_does_not_look_complete() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"200ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
     let gate = Gate::new();
     for (path, framing) in
         [("/length", "content-length: 20"), ("/chunked", "transfer-encoding: chunked"), ("/close", "x: y")]

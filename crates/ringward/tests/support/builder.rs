@@ -20,6 +20,7 @@ pub(crate) struct Builder {
     hosts: Vec<Host>,
     root: Authority,
     upstream: Upstream,
+    open_files_max: Option<usize>,
 }
 
 /// A virtual host to be described.
@@ -45,6 +46,7 @@ impl Builder {
             hosts: Vec::new(),
             root: Authority::root("Test Root"),
             upstream: Upstream::start(),
+            open_files_max: None,
         }
     }
 
@@ -56,6 +58,12 @@ impl Builder {
     /// With this driver.
     pub(crate) fn io(mut self, driver: &str) -> Self {
         self.server = format!("io = \"{driver}\"\n");
+        self
+    }
+
+    /// Lets the program have so many file descriptors at most.
+    pub(crate) fn open_files_max(mut self, max: usize) -> Self {
+        self.open_files_max = Some(max);
         self
     }
 
@@ -84,7 +92,7 @@ impl Builder {
     }
 
     /// Adds whole sections.
-    pub(crate) fn section(mut self, text: &str) -> Self {
+    fn section(mut self, text: &str) -> Self {
         self.sections.push_str(&format!("{text}\n"));
         self
     }
@@ -137,7 +145,7 @@ impl Builder {
             pki.write(&format!("policies/{name}/policy.rego"), rego);
         }
         let config = pki.write("ringward.toml", self.text());
-        let (process, edge, admin) = Gateway::launch(&config);
+        let (process, edge, admin) = Gateway::launch(&config, self.open_files_max);
         let partner = self.root.issue(&Leaf::client("partner-a"));
         let Builder { upstream, root, .. } = self;
         Gateway { process, edge, admin, upstream, root, partner, pki, certificates }

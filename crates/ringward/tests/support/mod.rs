@@ -5,7 +5,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses a part")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use ringward_testkit::{
@@ -54,9 +54,17 @@ impl Gateway {
         Self::builder().start()
     }
 
-    /// Runs the program with this configuration file until it is ready.
-    fn launch(config: &PathBuf) -> (Process, SocketAddr, SocketAddr) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringward"));
+    /// Runs the program with this configuration file until it is ready, if need be with so many file descriptors at most.
+    fn launch(config: &Path, open_files_max: Option<usize>) -> (Process, SocketAddr, SocketAddr) {
+        let program = env!("CARGO_BIN_EXE_ringward");
+        let mut command = match open_files_max {
+            None => Command::new(program),
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\""), program]);
+                shell
+            }
+        };
         command.env_remove("CREDENTIALS_DIRECTORY").arg("run").arg("-c").arg(config);
         let process = Process::start(&mut command);
         let address = |message: &str| -> SocketAddr {
