@@ -293,7 +293,11 @@ impl Reader<'_> {
 
     /// Processes the records that are there; whether that gave plaintext.
     fn process(&mut self) -> Result<bool, ReadError> {
-        let Input { raw, plain, ended, .. } = &mut *self.input;
+        let Input { raw, plain, taken, ended } = &mut *self.input;
+        if *taken > 0 {
+            // Else a client whose bytes never end with a request would be kept whole, for as long as it sends.
+            plain.drain(..mem::take(taken));
+        }
         if *ended {
             return Err(ReadError::Closed);
         }

@@ -65,7 +65,7 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead) -> Next
             error: ProxyError::AuditOverflow,
             request_unread: head.body() != BodyFraming::None,
         }),
-        _ => serve(connection, head, &mut facts, &progress).await,
+        _ => serve(connection, head, audit_required, &mut facts, &progress).await,
     };
     let (next, error) = match served {
         Ok(relayed) => (after(connection, &relayed), None),
@@ -92,6 +92,7 @@ pub(crate) async fn refuse(connection: &mut Connection, error: ProxyError) -> Ne
 async fn serve(
     connection: &mut Connection,
     head: &RequestHead,
+    audited: bool,
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Relayed, Unserved> {
@@ -101,6 +102,10 @@ async fn serve(
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
         facts.generation = view.generation();
+        if view.snapshot.audit_required && !audited {
+            // It came into force while the request waited; there is no place for its record.
+            return Err(refused(ProxyError::AuditOverflow));
+        }
         let (listener, admitted_as) =
             connection.standing.gate(&view, &connection.downstream).map_err(refused)?;
         let target = route::select(listener, admitted_as, head).map_err(refused)?;

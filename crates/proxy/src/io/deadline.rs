@@ -44,7 +44,9 @@ impl Deadlines {
             at: Cell::new(NEVER),
             how: Cell::new(Shut::Both),
             fired: Cell::new(false),
-            serves: Cell::new(None),
+            write_at: Cell::new(NEVER),
+            read_shut: Cell::new(false),
+            serves: RefCell::new(None),
             call_off_at: Cell::new(NEVER),
             canceller: RefCell::new(None),
         });
@@ -56,8 +58,8 @@ impl Deadlines {
     pub(crate) fn sweep(&self, now: u64) {
         self.now.set(now);
         for (_, entry) in self.entries.borrow().iter() {
-            if entry.at.get() <= now {
-                entry.fire();
+            if entry.at.get().min(entry.write_at.get()) <= now {
+                entry.fire(now);
             } else if entry.call_off_at.get() <= now {
                 entry.call_off();
             }
@@ -68,8 +70,9 @@ impl Deadlines {
     /// serves, so it runs less often than [`Deadlines::sweep`].
     pub(crate) fn sweep_abandoned(&self) {
         for (_, entry) in self.entries.borrow().iter() {
-            if entry.serves.get().is_some_and(sys::hung_up) {
-                entry.serves.set(None);
+            let abandoned = entry.serves.borrow().as_ref().is_some_and(|served| served.hung_up());
+            if abandoned {
+                entry.serves.take();
                 sys::shutdown(entry.fd, Shut::Both);
             }
         }
@@ -118,19 +121,29 @@ impl Deadline {
     }
 
     /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down,
-    /// so that nobody waits for an answer that nobody wants. `other` must outlive the setting.
+    /// so that nobody waits for an answer that nobody wants. `other` must not be dropped before the setting ends.
     pub(crate) fn serve(&self, other: Option<&Deadline>) {
-        self.entry.serves.set(other.map(|deadline| deadline.entry.fd));
+        *self.entry.serves.borrow_mut() = other.map(|deadline| deadline.entry.clone());
     }
 
     /// Whether the peer has hung up, at the price of a system call.
     pub(crate) fn hung_up(&self) -> bool {
-        sys::hung_up(self.entry.fd)
+        self.entry.hung_up()
+    }
+
+    /// As [`Deadline::set`] for the writes alone, which then do not share their time with a read in the other direction.
+    pub(crate) fn set_write(&self, millis: u64) {
+        self.entry.write_at.set(self.table.after(millis));
+    }
+
+    /// No bound on writes until [`Deadline::set_write`].
+    pub(crate) fn clear_write(&self) {
+        self.entry.write_at.set(NEVER);
     }
 
     /// Ends the wait now, as if its time had come, but without [`Deadline::fired`].
     pub(crate) fn cut(&self, how: Shut) {
-        sys::shutdown(self.entry.fd, how);
+        self.entry.shut(how, self.table.now());
     }
 
     /// What waits in the receive queue, at the price of a system call.
@@ -155,16 +168,37 @@ struct Entry {
     at: Cell<u64>,
     how: Cell<Shut>,
     fired: Cell<bool>,
-    serves: Cell<Option<RawFd>>,
+    write_at: Cell<u64>,
+    /// We have shut down the receiving side ourselves.
+    read_shut: Cell<bool>,
+    serves: RefCell<Option<Rc<Entry>>>,
     call_off_at: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
 }
 
 impl Entry {
-    fn fire(&self) {
-        self.at.set(NEVER);
+    fn fire(&self, now: u64) {
+        let how = if self.write_at.get() <= now { Shut::Both } else { self.how.get() };
         self.fired.set(true);
-        sys::shutdown(self.fd, self.how.get());
+        self.shut(how, now);
+    }
+
+    /// Shuts down. What does not end although its receiving side is shut (a write that the peer does not take, a queue that the
+    /// peer keeps filling) is shut down altogether a while later, unless a new deadline is set by then.
+    fn shut(&self, how: Shut, now: u64) {
+        self.write_at.set(NEVER);
+        if how == Shut::Read {
+            self.read_shut.set(true);
+            self.how.set(Shut::Both);
+            self.at.set(now.saturating_add(GRACE_MILLIS));
+        } else {
+            self.at.set(NEVER);
+        }
+        sys::shutdown(self.fd, how);
+    }
+
+    fn hung_up(&self) -> bool {
+        sys::hung_up(self.fd, self.read_shut.get())
     }
 
     fn call_off(&self) {
@@ -183,6 +217,8 @@ impl std::fmt::Debug for Entry {
 
 /// How often the table is to be swept: fine enough for timeouts of a second, and 20 wake-ups per second cost nothing.
 pub(crate) const SWEEP_MILLIS: u64 = 50;
+/// How long a connection may go on whose receiving side was shut down.
+const GRACE_MILLIS: u64 = 10_000;
 const NEVER: u64 = u64::MAX;
 
 #[cfg(test)]

@@ -61,12 +61,15 @@ pub(super) fn pending(fd: RawFd) -> Pending {
     }
 }
 
-/// Whether the peer has closed its side or reset the connection.
-pub(super) fn hung_up(fd: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+/// Whether the peer has closed its side or reset the connection. `read_shut`: our own shutdown of the receiving side looks like
+/// the peer's of its sending side, so then only the end of both counts.
+pub(super) fn hung_up(fd: RawFd, read_shut: bool) -> bool {
+    let ended = libc::POLLHUP | libc::POLLERR;
+    let events = if read_shut { ended } else { ended | libc::POLLRDHUP };
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one initialised `pollfd`, a count of one, no waiting; the call does not keep the pointer.
     let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    n > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    n > 0 && poll.revents & events != 0
 }
 
 /// Takes a connection from the queue of a non-blocking listening socket, if there is one.

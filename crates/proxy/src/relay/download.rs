@@ -81,6 +81,7 @@ impl<'a> Download<'a> {
         self.plan.edits.interim_head(&mut out, self.plan.head, head);
         let sent = self.send(writer, &out).await;
         self.plan.buffers.put(out);
+        self.up.set(millis(self.plan.response_timeout), Shut::Both);
         sent
     }
 
@@ -224,11 +225,11 @@ impl<'a> Download<'a> {
     async fn send(&mut self, writer: &mut Writer<'_>, plain: &[u8]) -> Result<(), ProxyError> {
         self.up.clear();
         self.plan.progress.status.set(self.status);
-        let renew = || self.client.set(millis(self.plan.body_timeout), Shut::Both);
+        let renew = || self.client.set_write(millis(self.plan.body_timeout));
         renew();
         let sent = writer.send(plain, renew).await;
         // It is the upstream's turn.
-        self.client.clear();
+        self.client.clear_write();
         sent.map_err(|_| client_failure(self.client, self.plan.body_timeout))
     }
 
@@ -242,6 +243,10 @@ impl<'a> Download<'a> {
 
     /// Reads more behind what is there. [`ProxyError::UpstreamClosed`] at the end of the stream.
     async fn read(&mut self, up: &mut ReadHalf) -> Result<(), ProxyError> {
+        if self.taken > 0 {
+            // The bound of a read counts what is there.
+            self.buffer.drain(..mem::take(&mut self.taken));
+        }
         if self.buffer.len() == self.buffer.capacity() {
             // Only a head grows its buffer, and the parser refuses one beyond its limit.
             self.buffer.reserve(SMALL);

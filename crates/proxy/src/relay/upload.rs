@@ -32,7 +32,9 @@ pub(super) async fn run(
         _ => {}
     }
     client.clear();
-    up_deadline.set(millis(plan.response_timeout), Shut::Both);
+    if plan.progress.answered.get().is_none() {
+        up_deadline.set(millis(plan.response_timeout), Shut::Both);
+    }
     // From now on nothing is in flight on the client's socket that would notice that it has gone.
     up_deadline.serve(Some(client));
     Ok(())
@@ -121,9 +123,10 @@ impl Upload<'_, '_> {
         let limit: Duration = self.plan.response_timeout;
         // It is the upstream's turn.
         self.client.clear();
-        self.up_deadline.set(millis(limit), Shut::Both);
-        let renew = || self.up_deadline.set(millis(limit), Shut::Both);
+        let renew = || self.up_deadline.set_write(millis(limit));
+        renew();
         let (sent, piece) = self.up.write_all(piece, renew).await;
+        self.up_deadline.clear_write();
         self.plan.buffers.put(piece);
         sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
     }
