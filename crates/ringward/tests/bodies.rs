@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringward_testkit::{ClientError, Closing, DEADLINE, Echo, Pattern, Script, sha256_hex};
 use socket2::SockRef;
 
-use self::support::{Builder, Gateway, PlayedUpstream, on_both_drivers};
+use self::support::{Builder, Gateway, HOST, PlayedUpstream, on_both_drivers};
 
 on_both_drivers!(
     large_bodies_pass_unchanged_and_are_not_held,
@@ -255,3 +255,24 @@ fn many_streams_at_once_do_not_mix() {
 
 /// A write that makes no progress for this long is stopped by backpressure: the buffers are on this machine.
 const STALL: Duration = Duration::from_millis(700);
+
+#[test]
+fn requests_that_never_end_where_a_segment_does_are_not_kept() {
+    let gateway = Gateway::start();
+    let mut connection = gateway.connect();
+    let request =
+        format!("GET /status/200 HTTP/1.1\r\nhost: {HOST}\r\nx-padding: {}\r\n\r\n", "p".repeat(8_000))
+            .into_bytes();
+    let (front, back) = request.split_at(request.len() / 2);
+    connection.send(&[&request[..], front].concat()).unwrap();
+    assert_eq!(connection.response().unwrap().status, 200);
+    let turned = [back, front].concat();
+    let before = gateway.peak_resident_bytes();
+    for _ in 0..4_000 {
+        connection.send(&turned).unwrap();
+        assert_eq!(connection.response().unwrap().status, 200);
+    }
+    // What was sent is 32 MB.
+    let grown = gateway.peak_resident_bytes().saturating_sub(before);
+    assert!(grown < 12 << 20, "{grown} bytes");
+}

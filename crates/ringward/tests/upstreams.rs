@@ -364,3 +364,12 @@ fn an_upload_to_an_upstream_that_takes_nothing_is_504() {
     let response = connection.upload("/", Pattern::new(64 << 20), false).unwrap();
     assert_eq!(response.status, 504);
 }
+
+#[test]
+fn an_upstream_that_falls_silent_after_an_interim_response_is_given_up() {
+    let gateway = Gateway::builder().cluster("response_timeout = \"1s\"").start();
+    let gate = Gate::new();
+    gateway.upstream.on("/hints", Script::new().send("HTTP/1.1 103 Early Hints\r\n\r\n").wait(&gate));
+    let response = gateway.connect().get("/hints").unwrap();
+    assert_eq!((&response.interim[..], response.status), (&[103][..], 504));
+}
