@@ -146,9 +146,9 @@ impl Deadline {
         self.entry.shut(how, self.table.now());
     }
 
-    /// What waits in the receive queue, at the price of a system call.
-    pub(crate) fn pending(&self) -> sys::Pending {
-        sys::pending(self.entry.fd)
+    /// Whether nothing waits to be read, not even the end, at the price of a system call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        sys::is_quiet(self.entry.fd)
     }
 }
 
@@ -224,7 +224,7 @@ const NEVER: u64 = u64::MAX;
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Read,
+        io::{Read, Write},
         net::{TcpListener, TcpStream},
         os::fd::AsRawFd,
     };
@@ -280,11 +280,25 @@ mod tests {
         let serving = table.register(upstream.as_raw_fd());
         serving.serve(Some(&served));
         table.sweep_abandoned();
-        assert_eq!(serving.pending(), sys::Pending::Nothing);
+        assert!(serving.is_quiet());
         drop(client);
         assert!(served.hung_up());
         table.sweep_abandoned();
         assert!(!serving.fired());
         assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn bytes_and_ends_break_the_quiet() {
+        let table = Rc::new(Deadlines::default());
+        let (mut one, mut other) = pair();
+        let deadline = table.register(one.as_raw_fd());
+        assert!(deadline.is_quiet());
+        other.write_all(b"!").unwrap();
+        assert!(!deadline.is_quiet());
+        one.read_exact(&mut [0]).unwrap();
+        assert!(deadline.is_quiet());
+        drop(other);
+        assert!(!deadline.is_quiet());
     }
 }

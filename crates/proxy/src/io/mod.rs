@@ -22,4 +22,4 @@ pub(crate) use deadline::{Deadline, Deadlines, SWEEP_MILLIS, is_called_off};
 pub use runtime::{Driver, DriverMode, RuntimeError};
 pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};
 pub(crate) use stream::{Acceptor, ReadHalf, Stream, WriteHalf};
-pub(crate) use sys::{Pending, Shut};
+pub(crate) use sys::Shut;

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::{
-    io,
     mem::ManuallyDrop,
     net::{self, SocketAddr},
     os::fd::{FromRawFd, RawFd},
@@ -37,39 +36,30 @@ pub(super) fn shutdown(fd: RawFd, how: Shut) {
     unsafe { libc::shutdown(fd, how) };
 }
 
-/// What waits in the receive queue of a socket, without taking it and without blocking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pending {
-    /// Nothing, and the peer has not closed.
-    Nothing,
-    /// Bytes, which nobody asked for if the connection is idle.
-    Bytes,
-    /// End of stream or an error.
-    Closed,
-}
-
-/// Looks at the receive queue.
-pub(super) fn pending(fd: RawFd) -> Pending {
-    let mut byte = 0_u8;
-    // SAFETY: the pointer is valid for one byte, the length says so, and the call does not keep it.
-    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-    match n {
-        0 => Pending::Closed,
-        1.. => Pending::Bytes,
-        _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => Pending::Nothing,
-        _ => Pending::Closed,
-    }
+/// Whether nothing waits in the receive queue and the peer has not closed its side or reset the connection.
+pub(super) fn is_quiet(fd: RawFd) -> bool {
+    // End of stream counts as input, errors and hang-ups are told unasked.
+    events(fd, libc::POLLIN) == 0
 }
 
 /// Whether the peer has closed its side or reset the connection. `read_shut`: our own shutdown of the receiving side looks like
 /// the peer's of its sending side, so then only the end of both counts.
 pub(super) fn hung_up(fd: RawFd, read_shut: bool) -> bool {
     let ended = libc::POLLHUP | libc::POLLERR;
-    let events = if read_shut { ended } else { ended | libc::POLLRDHUP };
-    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    let wanted = if read_shut { ended } else { ended | libc::POLLRDHUP };
+    events(fd, wanted) & wanted != 0
+}
+
+/// Which of the `wanted` conditions, or of those that are always told, hold now.
+fn events(fd: RawFd, wanted: i16) -> i16 {
+    let mut poll = libc::pollfd { fd, events: wanted, revents: 0 };
     // SAFETY: one initialised `pollfd`, a count of one, no waiting; the call does not keep the pointer.
-    let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    n > 0 && poll.revents & events != 0
+    match unsafe { libc::poll(&raw mut poll, 1, 0) } {
+        0 => 0,
+        1 => poll.revents,
+        // Nothing is known of the socket, which is not the same as all being well.
+        _ => libc::POLLERR,
+    }
 }
 
 /// Takes a connection from the queue of a non-blocking listening socket, if there is one.

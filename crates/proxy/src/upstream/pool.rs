@@ -16,7 +16,7 @@ use ringward_telemetry::ClusterId;
 
 use crate::{
     error::ProxyError,
-    io::{Deadline, Deadlines, Pending, Shut, Stream},
+    io::{Deadline, Deadlines, Shut, Stream},
     snapshot,
     upstream::millis,
     worker::Worker,
@@ -117,7 +117,7 @@ impl Pool {
             if connection.deadline.fired() {
                 continue;
             }
-            if connection.deadline.pending() == Pending::Nothing {
+            if connection.deadline.is_quiet() {
                 connection.deadline.clear();
                 return Some(connection);
             }
