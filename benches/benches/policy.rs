@@ -93,6 +93,8 @@ fn connection() -> ConnectionView<'static> {
         alpn: "http/1.1",
         tls_version: "TLSv1.3",
         cipher: "TLS_AES_128_GCM_SHA256",
+        resumed: false,
+        auth_time_unix: 1_800_000_000,
     }
 }
 

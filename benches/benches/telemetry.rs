@@ -132,6 +132,7 @@ fn connection(metrics: &Metrics) -> Arc<ConnectionFacts> {
         issuer: peer.issuer().into(),
         serial: peer.serial().into(),
         not_after_unix: peer.not_after_unix(),
+        tenant: None,
     });
     Arc::new(facts)
 }

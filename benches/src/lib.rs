@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a bench that cannot be set up ends")]
 
 mod clock;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -72,8 +73,10 @@ pub struct Certificates {
     pub server_root: Authority,
     /// Our certificate.
     pub server: Issued,
-    /// Signs clients.
+    /// Signs who signs clients.
     pub client_root: Authority,
+    /// Signs clients.
+    pub client_issuing: Authority,
     /// The certificate of a client: leaf and intermediate.
     pub client: Issued,
 }
@@ -94,8 +97,9 @@ impl Certificates {
     pub fn of_client(client: &Leaf) -> Certificates {
         let (server_root, client_root) = (Authority::root("Server Root"), Authority::root("Client Root"));
         let server = server_root.intermediate("Server Issuing CA").issue(&Leaf::server(HOST));
-        let client = client_root.intermediate("Client Issuing CA").issue(client);
-        Certificates { server_root, server, client_root, client }
+        let client_issuing = client_root.intermediate("Client Issuing CA");
+        let client = client_issuing.issue(client);
+        Certificates { server_root, server, client_root, client_issuing, client }
     }
 
     /// The client as policies and upstreams see it.

@@ -1,4 +1,4 @@
-"""Ringward: one worker, access log off, no metrics; the policy is the Rego of `policies/bench`.
+"""Ringward: one worker, access log off, no metrics, session tickets; the policy is the Rego of `policies/bench`.
 
 Adapter of the side-by-side kit, which finds it through BENCH_ADAPTERS. The program comes from
 RINGWARD_BIN or PATH.
@@ -6,8 +6,8 @@ RINGWARD_BIN or PATH.
 import pathlib
 
 VERSION = ["ringward", "--version"]
-# Not yet: h2, and handshake-resumed, since sessions are never resumed.
-CASES = ["idle", "keepalive", "policy", "handshake-full", "download", "upload"]
+# Not yet: h2.
+CASES = ["idle", "keepalive", "policy", "handshake-full", "handshake-resumed", "download", "upload"]
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policies" / "bench"
 
@@ -30,6 +30,7 @@ pool_idle_max = 1024
 [[listener]]
 name = "bench"
 bind = "127.0.0.1:{port}"
+resumption = "{resumption}"
 
 [listener.limits]
 connections_max = 16000
@@ -49,12 +50,12 @@ cluster = "up"
 """
 
 
-def config(b, access='"off"', admin=""):
+def config(b, access='"off"', admin="", resumption="tickets"):
     """The configuration file's text; `access` is the value of `log.access`, `admin` a whole section."""
     policy = f'\n[policy.main]\npath = "{POLICY}"\n' if b.policy else ""
     decides = 'policy = "main"' if b.policy else "danger_no_policy = true"
     return CONFIG.format(admin=admin, access=access, pki=b.pki, policy=policy, upstream=b.upstream,
-                         port=b.port, decides=decides)
+                         port=b.port, resumption=resumption, decides=decides)
 
 
 def command(b):

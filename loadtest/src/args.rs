@@ -20,7 +20,7 @@ use crate::tls::{self, TlsFileError};
 pub(crate) enum Mode {
     /// GET after GET on connections that stay open.
     Keepalive,
-    /// A new connection with a full handshake for each GET.
+    /// A new connection for each GET, with a full handshake unless `--resume` is given.
     Handshake,
     /// Connections that make one request, wait, and make another.
     Idle,
@@ -69,6 +69,9 @@ pub(crate) struct RunArguments {
     /// How long a handshake or an exchange may take.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    /// Mode handshake: keep what the target gives for resuming a session, and resume with the next connection.
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// Mode idle: how long the connections wait.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) hold: Option<Duration>,
@@ -112,6 +115,7 @@ pub(crate) struct Plan {
     pub(crate) duration_max: Duration,
     pub(crate) path: String,
     pub(crate) timeout: Duration,
+    pub(crate) resume: bool,
     pub(crate) hold: Duration,
     pub(crate) body_bytes: u64,
     pub(crate) expected_status: u16,
@@ -173,6 +177,7 @@ impl Plan {
             duration_max: arguments.duration.unwrap_or(SECONDS_MAX),
             path: arguments.path.clone(),
             timeout: arguments.timeout,
+            resume: arguments.resume,
             hold: arguments.hold.unwrap_or(HOLD_DEFAULT),
             body_bytes: arguments.body_bytes.unwrap_or(0),
             expected_status: arguments.expect_status,
@@ -216,6 +221,9 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     } else {
         needs(arguments.requests.is_some() || arguments.duration.is_some(), "--requests or --duration")?;
         useless(arguments.hold.is_some(), "--hold")?;
+    }
+    if mode != Mode::Handshake {
+        useless(arguments.resume, "--resume")?;
     }
     if mode == Mode::Upload {
         needs(arguments.body_bytes.is_some(), "--body-bytes")?;

@@ -1,8 +1,9 @@
 //! A client: opens connections and makes one exchange after the other on each.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConnection, HandshakeKind};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,6 +26,8 @@ pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     /// How long TCP and TLS took together.
     pub(crate) handshake_time: Duration,
+    /// The target took up an earlier session.
+    pub(crate) resumed: bool,
 }
 
 impl Request {
@@ -54,8 +57,8 @@ impl Request {
 }
 
 impl Connection {
-    /// Connects and shakes hands.
-    pub(crate) async fn open(plan: &Plan) -> Result<Connection, Failure> {
+    /// Connects and shakes hands by the rules of `tls`.
+    pub(crate) async fn open(plan: &Plan, tls: &Arc<ClientConfig>) -> Result<Connection, Failure> {
         let started = Instant::now();
         let opening = async {
             let tcp = TcpStream::connect(plan.target)
@@ -63,13 +66,13 @@ impl Connection {
                 .map_err(|error| Failure::new(FailureKind::Connect, error.to_string()))?;
             // A head and its body's beginning are to go out as they are written.
             tcp.set_nodelay(true).map_err(|error| Failure::new(FailureKind::Connect, error.to_string()))?;
-            let connector = TlsConnector::from(plan.tls.clone());
+            let connector = TlsConnector::from(tls.clone());
             let handshake = connector.connect(plan.server_name.clone(), tcp).await;
             handshake.map_err(|error| Failure::new(FailureKind::Tls, error.to_string()))
         };
         let stream = bounded(plan.timeout, "the handshake", opening).await?;
-        debug_assert_ne!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
-        Ok(Connection { stream, handshake_time: started.elapsed() })
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Connection { stream, handshake_time: started.elapsed(), resumed })
     }
 
     /// Sends the request and reads the whole answer. After an error, or unless the answer says so, the connection is of no

@@ -5,8 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -17,6 +19,7 @@ use crate::client::{Connection, Request};
 use crate::failure::{Failure, FailureKind};
 use crate::record::Record;
 use crate::report::{IdleReport, Report};
+use crate::tls;
 
 /// Carries out a plan. To be called on a [`tokio::runtime::LocalRuntime`].
 pub(crate) async fn run(plan: Plan) -> Report {
@@ -72,17 +75,17 @@ impl Run {
     }
 
     /// Opens a connection and counts it.
-    async fn open(&self) -> Result<Connection, Failure> {
+    async fn open(&self, tls: &Arc<ClientConfig>) -> Result<Connection, Failure> {
         let permit = self.handshakes.acquire().await.expect("never closed");
-        let connection = Connection::open(&self.plan).await?;
+        let connection = Connection::open(&self.plan, tls).await?;
         drop(permit);
         self.record.borrow_mut().opened(&connection);
         Ok(connection)
     }
 
     /// Opens one of the first connections, or counts why not.
-    async fn open_first(&self) -> Option<Connection> {
-        self.open().await.map_err(|failure| self.record.borrow_mut().failed(failure)).ok()
+    async fn open_first(&self, tls: &Arc<ClientConfig>) -> Option<Connection> {
+        self.open(tls).await.map_err(|failure| self.record.borrow_mut().failed(failure)).ok()
     }
 
     async fn exchange(&self, connection: &mut Connection, buffer: &mut [u8]) -> Result<Answer, Failure> {
@@ -109,7 +112,7 @@ async fn keepalive(run: &Rc<Run>) -> Duration {
     for _ in 0..run.plan.connections {
         let (run, all_open) = (run.clone(), all_open.clone());
         tasks.spawn_local(async move {
-            let mut slot = run.open_first().await;
+            let mut slot = run.open_first(&run.plan.tls).await;
             all_open.wait().await;
             let mut buffer = vec![0; BUFFER_BYTES];
             while run.take() {
@@ -136,7 +139,7 @@ async fn exchange_or_reopen(
 ) -> Result<Answer, Failure> {
     let (mut connection, reused) = match slot.take() {
         Some(connection) => (connection, true),
-        None => (run.open().await?, false),
+        None => (run.open(&run.plan.tls).await?, false),
     };
     let mut outcome = run.exchange(&mut connection, buffer).await;
     // RFC 9112 §9.3.1: a target may close an idle connection at any time, also just when the next request is on its way.
@@ -146,7 +149,7 @@ async fn exchange_or_reopen(
         && run.request.is_idempotent()
     {
         run.record.borrow_mut().stale_connections += 1;
-        connection = run.open().await?;
+        connection = run.open(&run.plan.tls).await?;
         outcome = run.exchange(&mut connection, buffer).await;
     }
     if matches!(outcome, Ok(Answer { keep_alive: true, .. })) {
@@ -155,17 +158,18 @@ async fn exchange_or_reopen(
     outcome
 }
 
-/// A connection for each request.
+/// A connection for each request. Each task is a client of its own, which resumes its own sessions if it is to.
 async fn handshake(run: &Rc<Run>) -> Duration {
     run.begin();
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..run.plan.connections {
         let run = run.clone();
+        let tls = if run.plan.resume { tls::resuming(&run.plan.tls) } else { run.plan.tls.clone() };
         tasks.spawn_local(async move {
             let mut buffer = vec![0; BUFFER_BYTES];
             while run.take() {
-                let Some(mut connection) = run.open_first().await else {
+                let Some(mut connection) = run.open_first(&tls).await else {
                     sleep(PAUSE_AFTER_FAILURE).await;
                     continue;
                 };
@@ -210,7 +214,7 @@ async fn on_each(run: &Rc<Run>, connections: Vec<Option<Connection>>) -> Vec<Con
                 let Some(next) = todo.borrow_mut().pop() else { return };
                 let opened = match next {
                     Some(connection) => Some(connection),
-                    None => run.open_first().await,
+                    None => run.open_first(&run.plan.tls).await,
                 };
                 let Some(mut connection) = opened else { continue };
                 let started = Instant::now();

@@ -22,6 +22,8 @@ pub(crate) struct Record {
     /// Times of handshakes, TCP included.
     pub(crate) handshake_time: Times,
     pub(crate) connections: u64,
+    /// Those of them that resumed a session.
+    pub(crate) resumed_connections: u64,
     /// Idle connections that the target had closed when the next request was sent, which was then sent on a new one.
     pub(crate) stale_connections: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
@@ -53,6 +55,7 @@ impl Record {
             exchange_time: Times::new(),
             handshake_time: Times::new(),
             connections: 0,
+            resumed_connections: 0,
             stale_connections: 0,
             statuses: BTreeMap::new(),
             received_bytes: 0,
@@ -65,6 +68,7 @@ impl Record {
     /// Counts a new connection.
     pub(crate) fn opened(&mut self, connection: &Connection) {
         self.connections += 1;
+        self.resumed_connections += u64::from(connection.resumed);
         self.handshake_time.add(connection.handshake_time);
         self.negotiated.get_or_insert_with(|| connection.negotiated());
     }

@@ -27,6 +27,9 @@ pub(crate) struct Report {
     received_bytes: u64,
     sent_bytes: u64,
     connections_opened: u64,
+    /// Those whose handshake resumed a session. None unless clients were to resume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_resumed: Option<u64>,
     stale_connections: u64,
     statuses: BTreeMap<u16, u64>,
     failures: BTreeMap<FailureKind, FailureReport>,
@@ -87,6 +90,7 @@ impl Report {
             received_bytes: record.received_bytes,
             sent_bytes: record.sent_bytes,
             connections_opened: record.connections,
+            connections_resumed: plan.resume.then_some(record.resumed_connections),
             stale_connections: record.stale_connections,
             statuses: record.statuses.clone(),
             failures,
@@ -143,6 +147,10 @@ impl Report {
             "opened    {:>12} connections, {} were stale when used again",
             self.connections_opened, self.stale_connections
         )?;
+        if let Some(resumed) = self.connections_resumed {
+            let share = resumed as f64 * 100.0 / (self.connections_opened.max(1)) as f64;
+            writeln!(text, "resumed   {resumed:>12} of them, {share:.1} %")?;
+        }
         if let Some(idle) = &self.idle {
             let IdleReport { opened_seconds, held, answered_again } = idle;
             writeln!(text, "held      {held:>12} connections, opened in {opened_seconds:.2} s")?;
@@ -185,6 +193,10 @@ impl Report {
 
     pub(crate) fn connections_opened(&self) -> u64 {
         self.connections_opened
+    }
+
+    pub(crate) fn connections_resumed(&self) -> Option<u64> {
+        self.connections_resumed
     }
 
     pub(crate) fn stale_connections(&self) -> u64 {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ringward_testkit::{Authority, Leaf, Pki};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -25,11 +25,26 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// Connections that it accepted.
     pub(crate) accepted: Rc<Cell<u64>>,
+    /// Those of them that resumed a session.
+    pub(crate) resumed: Rc<Cell<u64>>,
 }
 
 impl World {
     /// Starts the server on the test's own runtime.
     pub(crate) async fn start() -> World {
+        World::start_with(|_| {}).await
+    }
+
+    /// The same for one that gives clients nothing to resume with.
+    pub(crate) async fn start_without_resumption() -> World {
+        World::start_with(|config| {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        })
+        .await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> World {
         let pki = Pki::new();
         let root = Authority::root("Test Root");
         let server = root.issue(&Leaf::server(HOST));
@@ -41,25 +56,26 @@ impl World {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(verifier)
             .with_single_cert(server.chain().to_vec(), server.key())
             .unwrap();
+        change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let accepted = Rc::new(Cell::new(0));
-        let count = accepted.clone();
+        let (accepted, resumed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let counts = (accepted.clone(), resumed.clone());
         tokio::task::spawn_local(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((tcp, _)) = listener.accept().await {
-                count.set(count.get() + 1);
+                counts.0.set(counts.0.get() + 1);
                 // A client that goes away is no failure of a test.
-                tokio::task::spawn_local(serve(acceptor.clone(), tcp));
+                tokio::task::spawn_local(serve(acceptor.clone(), tcp, counts.1.clone()));
             }
         });
-        World { pki, address, accepted }
+        World { pki, address, accepted, resumed }
     }
 
     /// The command line for this server, followed by more arguments.
@@ -99,8 +115,11 @@ pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
 }
 
 /// Serves one connection until it ends.
-async fn serve(acceptor: TlsAcceptor, tcp: TcpStream) -> Option<()> {
+async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, resumed: Rc<Cell<u64>>) -> Option<()> {
     let mut stream = BufReader::new(acceptor.accept(tcp).await.ok()?);
+    if stream.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+        resumed.set(resumed.get() + 1);
+    }
     let mut served = 0;
     loop {
         let (path, close, length) = read_request(&mut stream).await?;

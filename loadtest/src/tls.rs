@@ -1,6 +1,7 @@
 //! The TLS side of the clients, from files.
 //!
-//! Sessions are never resumed, so that each connection costs the target a full handshake in every mode.
+//! Sessions are not resumed, so that each connection costs the target a full handshake, unless a client is asked to with
+//! [`resuming`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,12 +58,23 @@ pub(crate) fn client_config(
     Ok(Arc::new(config))
 }
 
+/// The same for one client that keeps its sessions and resumes them. Its sessions are its own: a client uses each of them
+/// once (RFC 8446 §C.4), so connections at the same time would take them away from each other.
+pub(crate) fn resuming(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    Arc::new(config)
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let failed = |reason| TlsFileError::Pem { file: file.to_owned(), reason };
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(file).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
     if certificates.is_empty() { Err(TlsFileError::Empty(file.to_owned())) } else { Ok(certificates) }
 }
+
+/// A client has one target, and uses one session after the other.
+const SESSIONS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,23 @@ pub(crate) struct NumberBounds {
 /// systemd kills 90 s after SIGTERM by default, so the default stays below; a long download may deserve an hour.
 pub(crate) const DRAIN_TIMEOUT: DurationBounds = durations(secs(30), millis(100)..=secs(3600));
 
+/// A client that lost our trust finishes what it does if that is quick; an hour is for uploads that must not break.
+pub(crate) const TRUST_GRACE: DurationBounds = durations(secs(30), secs(0)..=secs(3600));
+
+/// A full handshake costs about 0.13 ms of one core, so 1000 per second leave most of it to everybody else.
+pub(crate) const TRUST_DRAIN_RATE: NumberBounds = numbers(1000, 1..=1_000_000);
+
+/// As many sessions as connections that common limits of open files allow. A table of 64 has 16 sets; 10 million would be
+/// 80 MB before the first session.
+pub(crate) const SESSION_CACHE_ENTRIES: NumberBounds = numbers(20_000, 64..=10_000_000);
+
+/// About 1.2 KiB for a session with a chain of two, so 64 MiB hold the default number of entries threefold. 256 KiB hold
+/// the least number of entries at the largest size of a session.
+pub(crate) const SESSION_CACHE_BYTES_MAX: NumberBounds = numbers(64 << 20, 256 << 10..=64 << 30);
+
+/// An hour still leaves time to carry a key to every node before it seals; longer than a day is hardly a rotation.
+pub(crate) const KEYS_ROTATE_EVERY: DurationBounds = durations(secs(4 * 3600), secs(3600)..=secs(86_400));
+
 /// More threads than any machine has cores are a slip, and each costs a ring and its buffers.
 pub(crate) const WORKERS: NumberBounds = numbers(0, 1..=1024);
 
@@ -85,6 +102,33 @@ pub(crate) const CONNECTION_AGE_MAX: DurationBounds = durations(secs(60), secs(1
 /// 64 would cost 5.7 ms. Real chains have one or two.
 pub(crate) const INTERMEDIATES_MAX: NumberBounds = numbers(4, 0..=4);
 
+/// A working day without a new proof of possession; a month is the life of a certificate that is hardly renewed at all.
+pub(crate) const MAX_AUTH_AGE: DurationBounds = durations(secs(8 * 3600), secs(60)..=secs(30 * 86_400));
+
+/// A responder answers within a round trip or two; the client waits meanwhile, and its own patience ends at 10 s.
+pub(crate) const OCSP_TIMEOUT: DurationBounds = durations(secs(2), millis(100)..=secs(10));
+
+/// CAs publish a list each day or week and allow for a few days of trouble; after a week of it a list says nothing.
+pub(crate) const CRL_STALE: DurationBounds = durations(secs(0), secs(60)..=secs(7 * 86_400));
+
+/// The shortest life of a list in use is about an hour. More often than once a minute is a load test of the CA.
+pub(crate) const CRL_REFRESH: DurationBounds = durations(secs(3600), secs(60)..=secs(86_400));
+
+/// 35 MB hold a million entries. The list is in memory whole while it is read.
+pub(crate) const CRL_BYTES_MAX: NumberBounds = numbers(64 << 20, 1 << 10..=1 << 30);
+
+/// The library verifies signatures of 2048 to 8192 bits and of no other length.
+pub(crate) const RSA_BITS_MIN: NumberBounds = numbers(2048, 2048..=8192);
+
+/// More intermediates than `intermediates_max` could ever allow are refused before.
+pub(crate) const PATH_LENGTH_MAX: NumberBounds = numbers(4, 0..=4);
+
+/// From certificates of a minute to those of ten years.
+pub(crate) const LEAF_LIFETIME_MAX: DurationBounds = durations(secs(0), secs(60)..=secs(3650 * 86_400));
+
+/// Without revocation for longer than a day, the revocation is not in force but a memory.
+pub(crate) const SUSPENSION_MAX: Duration = secs(86_400);
+
 /// Every list in the file is bounded, so that a generated file with a fault in its loop is noticed.
 pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 /// Addresses of one listener.
@@ -93,6 +137,32 @@ pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
 /// Names of one virtual host.
 pub(crate) const HOST_NAMES: RangeInclusive<usize> = 1..=1000;
+/// Trust bundles of one host, and of one tenant: each is tried for a client that is not known yet.
+pub(crate) const TRUST_BUNDLES: RangeInclusive<usize> = 1..=16;
+/// Tenants that one host admits.
+pub(crate) const TENANTS: RangeInclusive<usize> = 1..=256;
+/// Conditions of one tenant.
+pub(crate) const TENANT_RULES: RangeInclusive<usize> = 1..=64;
+/// Tenants: each is a label of metrics.
+pub(crate) const TENANTS_MAX: usize = 4096;
+/// Conditions of all tenants: each is compared with every other, which takes about a second for so many.
+pub(crate) const TENANT_RULES_MAX: usize = 16_384;
+/// Characters of the text of a condition; RFC 5280 allows attributes 64, and a name may have several.
+pub(crate) const TENANT_TEXT_CHARS_MAX: usize = 512;
+/// Pins of one bundle: with a single one the loss of its key would lock everybody out.
+pub(crate) const PINS: RangeInclusive<usize> = 2..=64;
+/// Certificates of one host: one for each kind of key that clients can verify, and one to spare.
+pub(crate) const CERTIFICATES: RangeInclusive<usize> = 1..=4;
+/// Certificate policies of which a leaf must carry one.
+pub(crate) const CERTIFICATE_POLICIES: RangeInclusive<usize> = 0..=16;
+/// URLs of one bundle.
+pub(crate) const URLS: RangeInclusive<usize> = 1..=64;
+/// Hosts that may be asked on behalf of one bundle.
+pub(crate) const HOSTS: RangeInclusive<usize> = 1..=64;
+/// `sun_path` has 108 bytes, the last of which is NUL (unix(7)).
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// The name of a file (`NAME_MAX`), which is what a systemd credential is.
+pub(crate) const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 /// Methods of one route.
 pub(crate) const METHODS: RangeInclusive<usize> = 1..=32;
 /// Certificate extensions that policies see; each is kept per connection.

@@ -264,11 +264,11 @@ impl Source {
     pub(crate) fn quoting(
         &self,
         severity: Severity,
-        span: &Range<usize>,
+        at: &Location,
         message: &str,
         help: Option<&str>,
     ) -> Diagnostic {
-        let diagnostic = self.diagnostic(severity, &self.locate(span), printable(message));
+        let diagnostic = self.diagnostic(severity, at, printable(message));
         Diagnostic { help: help.map(printable), ..diagnostic }
     }
 

@@ -30,17 +30,20 @@ mod routes;
 mod suggest;
 mod system_roots;
 mod units;
+mod url;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Snippet};
 pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
 pub use self::model::*;
 pub use self::path::{Params, PathPattern, PathPatternError, Segment};
 pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, Routes};
+pub use self::url::{HttpUrl, HttpUrlError};
 use crate::diagnostic::Source;
 
 /// Reads and checks a configuration file. Paths in it that are relative begin at its directory.
@@ -75,6 +78,15 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it. If it is not TOML, only that.
 pub fn parse(source: &str, file: &Path) -> Result<Config, Diagnostics> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    parse_at(source, file, i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// As [`parse`], at a moment in Unix seconds: what the file allows for a limited time is judged by it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_at(source: &str, file: &Path, now_unix: i64) -> Result<Config, Diagnostics> {
     if source.len() as u64 > bounds::FILE_BYTES_MAX {
         let help = Some("is this the configuration?".to_owned());
         return Err(Diagnostic::whole_file(file, "is larger than 16 MiB", help).into());
@@ -83,10 +95,11 @@ pub fn parse(source: &str, file: &Path) -> Result<Config, Diagnostics> {
     let (raw, problems) = decode::decode::<raw::File>(source.text());
     let mut found = Diagnostics::new();
     for problem in problems {
-        found.push(source.quoting(Severity::Error, &problem.span, &problem.message, problem.help.as_deref()));
+        let (at, help) = (source.locate(&problem.span), problem.help.as_deref());
+        found.push(source.quoting(Severity::Error, &at, &problem.message, help));
     }
     match raw {
-        Some(raw) => build::build(&raw, source, found),
+        Some(raw) => build::build(&raw, source, found, now_unix),
         None => {
             found.sort();
             Err(found)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Reads a duration such as `10s`, `5ms` or `1m30s`: whole numbers with units, largest unit first, each unit once.
 ///
-/// Units are `h`, `m`, `s`, `ms` and `us`.
+/// Units are `d`, `h`, `m`, `s`, `ms` and `us`; a day has 24 hours.
 ///
 /// # Errors
 /// [`UnitError`] says what is wrong; its [`UnitError::help`] shows the way to write it.
@@ -106,7 +106,7 @@ impl UnitError {
     pub(crate) fn help(&self) -> &'static str {
         match self.expected {
             Expected::Duration => {
-                "write whole numbers with the units h, m, s, ms, us: \"10s\", \"500ms\", \"1m30s\""
+                "write whole numbers with the units d, h, m, s, ms, us: \"10s\", \"500ms\", \"1m30s\""
             }
             Expected::Size => {
                 "write a whole number with one of B, KB, MB, GB, KiB, MiB, GiB: \"32KiB\", \"10MiB\""
@@ -178,8 +178,14 @@ fn split_letters(text: &str) -> (&str, &str) {
 }
 
 /// In microseconds, largest first: the order in which they may follow each other.
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const DURATION_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// In bytes. Decimal and binary units differ in spelling only, so case matters.
 const SIZE_UNITS: [(&str, u64); 9] = [
@@ -207,6 +213,8 @@ mod tests {
             ("1m30s", 90_000_000),
             ("2h", 7_200_000_000),
             ("1h1m1s1ms1us", 3_661_001_001),
+            ("30d", 2_592_000_000_000),
+            ("1d1h", 90_000_000_000),
         ] {
             let parsed = parse_duration(text).unwrap();
             assert_eq!(parsed, Duration::from_micros(us), "{text}");
@@ -229,7 +237,7 @@ mod tests {
             ("10 s", "\"10 s\" is not a duration: it is not made of whole numbers and units"),
             (" 10s", "\" 10s\" is not a duration: it is not made of whole numbers and units"),
             ("10S", "\"10S\" is not a duration: unknown unit \"S\""),
-            ("1d", "\"1d\" is not a duration: unknown unit \"d\""),
+            ("1w", "\"1w\" is not a duration: unknown unit \"w\""),
             ("30s1m", "\"30s1m\" is not a duration: units go from large to small, each at most once"),
             ("1s1s", "\"1s1s\" is not a duration: units go from large to small, each at most once"),
             ("99999999999999999999s", "\"99999999999999999999s\" is not a duration: the number is too large"),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringward_config::{
-    AccessLog, Audit, Balance, ClientAuth, ClientAuthMode, Config, Engine, FileKind, ForwardMode, HostPolicy,
-    IoDriver, Level, Lookup, Methods, Severity, XfccMode, load, parse,
+    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HostPolicy,
+    IoDriver, Level, Lookup, Methods, RevocationPolicy, Severity, XfccMode, load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -58,6 +58,10 @@ fn the_sample_is_good_and_complete() {
     assert_eq!(host.names[1].to_string(), "*.api.example.com");
     let verification = host.client_auth.verification().unwrap();
     assert_eq!(verification.extensions[0].as_str(), "1.3.6.1.4.1.57264.1.8");
+    assert_eq!(
+        (verification.trust.as_slice(), verification.tenants.len()),
+        (&["partners".to_owned()][..], 2)
+    );
     let ids: Vec<_> = host.routes.iter().map(|route| route.id.as_str()).collect();
     assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest"]);
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
@@ -82,13 +86,37 @@ fn the_sample_is_good_and_complete() {
 fn the_sample_shows_the_defaults() {
     let sample = good(include_str!("sample.toml"));
     let minimal = good(MINIMAL);
+    let (edge, listener) = (&sample.listeners[0], &minimal.listeners[0]);
+    assert_eq!((edge.resumption, &edge.tls), (listener.resumption, &listener.tls));
+    let verification =
+        |config: &Config| config.listeners[0].hosts[0].client_auth.verification.clone().unwrap();
+    let (shown, default) = (verification(&sample), verification(&minimal));
+    assert_eq!((shown.max_auth_age, shown.ocsp), (default.max_auth_age, default.ocsp));
+    assert_eq!(shown.ocsp_timeout, default.ocsp_timeout);
+    let (shown, default) = (&sample.trust["partners"], &minimal.trust["partners"]);
+    assert_eq!(shown.hints, default.hints);
+    assert_eq!(
+        (&shown.profile.keys, shown.profile.rsa_bits_min),
+        (&default.profile.keys, default.profile.rsa_bits_min)
+    );
+    // What lists mean by default depends on whether there are some.
+    let default = RevocationPolicy { crl: CrlMode::Required, ..default.revocation.clone() };
+    assert_eq!(shown.revocation, default);
+    assert_eq!(
+        (sample.keys.rotate_every, sample.keys.rotate),
+        (minimal.keys.rotate_every, minimal.keys.rotate)
+    );
+    assert_eq!(sample.tenants["acme"].identity, sample.tenants["globex"].identity);
     assert_eq!(sample.listeners[0].limits, minimal.listeners[0].limits);
     assert_eq!(sample.listeners[0].hosts[0].forward, minimal.listeners[0].hosts[0].forward);
     assert_eq!(sample.listeners[0].backlog, minimal.listeners[0].backlog);
     let same = |config: &Config, policy: &str, cluster: &str| {
         let mut text = String::new();
         let (server, log) = (&config.server, &config.log);
-        write!(text, "{server:?} {:?} {:?} {}", log.audit, log.level, log.queue_records).unwrap();
+        write!(text, "{:?} {:?} {:?}", server.workers, server.io, server.drain_timeout).unwrap();
+        write!(text, "{:?} {:?}", server.session_cache, server.trust_grace).unwrap();
+        write!(text, "{:?} {:?} {:?} {}", server.trust_drain_rate, log.audit, log.level, log.queue_records)
+            .unwrap();
         let policy = &config.policies[policy];
         write!(text, "{:?} {} {:?}", policy.engine, policy.rule, policy.time_budget).unwrap();
         let cluster = &config.clusters[cluster];
@@ -129,7 +157,7 @@ fn defaults() {
     assert_eq!((limits.requests_per_connection_max, limits.connection_age_max), (None, None));
     let host = &listener.hosts[0];
     assert!(!host.danger_allow_expired_certificate);
-    assert!(matches!(&host.client_auth, ClientAuth::Required(_)));
+    assert_eq!(host.client_auth.handshake, ClientAuthMode::Required);
     let verification = host.client_auth.verification().unwrap();
     assert_eq!((verification.intermediates_max, verification.require_eku), (4, true));
     assert!(verification.extensions.is_empty());
@@ -280,7 +308,7 @@ fn warnings() {
                 "client_auth = { mode = \"required\", trust = \"partners\" }\npolicy = \"main\"",
                 off,
             ),
-            "`client_cert` has no effect: this host asks for no client certificate",
+            "`client_cert` has no effect: this host knows no client by a certificate",
         ),
     ] {
         let config = good(&source);
@@ -346,7 +374,9 @@ fn which_host_may_be_the_default() {
 #[test]
 fn strictness_is_ordered() {
     assert!(
-        ClientAuthMode::Off < ClientAuthMode::Optional && ClientAuthMode::Optional < ClientAuthMode::Required
+        ClientAuthMode::Off < ClientAuthMode::Observe
+            && ClientAuthMode::Observe < ClientAuthMode::Optional
+            && ClientAuthMode::Optional < ClientAuthMode::Required
     );
 }
 
@@ -362,13 +392,20 @@ fn every_file_is_listed_with_its_kind_and_place() {
     let expected: Vec<(String, FileKind)> = [
         ("ringward.toml", FileKind::Configuration),
         ("trust/partners/", FileKind::TrustAnchors),
+        ("crl/", FileKind::Crl),
+        ("trust/partners-issuing.pem", FileKind::CrlIssuers),
         ("trust/staff.pem", FileKind::TrustAnchors),
+        ("pki/servers.pem", FileKind::TrustAnchors),
+        ("tickets.ring", FileKind::KeyRing),
         ("policies/", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
         ("tls/api.pem", FileKind::CertificateChain),
         ("tls/api.key", FileKind::PrivateKey),
+        ("tls/api-rsa.pem", FileKind::CertificateChain),
+        ("tls/api-rsa.key", FileKind::PrivateKey),
         ("tls/staff.pem", FileKind::CertificateChain),
         ("tls/staff.key", FileKind::PrivateKey),
+        ("tls/staff.ocsp", FileKind::StapleFile),
     ]
     .map(|(path, kind)| (format!("{directory}/{path}"), kind))
     .to_vec();
@@ -396,7 +433,7 @@ fn absolute_paths_stay_and_relative_ones_begin_at_the_file() {
 #[test]
 fn later_problems_point_into_the_file() {
     let config = good(MINIMAL);
-    let at = &config.listeners[0].hosts[0].certificate.key.at;
+    let at = &config.listeners[0].hosts[0].certificates[0].key.at;
     let shown =
         config.diagnostic(Severity::Error, at, "the key does not match").with_help("renew both").to_string();
     assert_eq!(

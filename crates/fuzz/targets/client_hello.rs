@@ -17,12 +17,12 @@ fuzz_target!(|input: &[u8]| {
     SETUP.with(|setup| check_session(setup, &parts, &read));
 });
 
-// Random bytes are no ClientHello, so the search starts from a real one, in two parts.
+// Random bytes are no ClientHello, so the search starts from a real one, in two parts. Every other one offers a session.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if size > 2 {
         return fuzzer_mutate(data, size, max_size);
     }
-    let hello = SETUP.with(real_hello);
+    let hello = SETUP.with(|setup| real_hello(setup, seed % 2 == 0));
     let (front, back) = hello.split_at(seed as usize % hello.len());
     let start = pack([front, back].into_iter());
     if start.len() > max_size {
@@ -55,7 +55,10 @@ fn read_hello(parts: &[&[u8]]) -> Read {
 }
 
 fn check_session(setup: &TlsSetup, parts: &[&[u8]], read: &Read) {
-    let mut session = ServerSession::new(&setup.host).expect("a good host");
+    // A session must cope with what no reader would have passed on.
+    let other = ClientHello { server_name: None, alpn: Vec::new(), in_one_record: true };
+    let hello = if let Read::Hello(hello) = read { hello } else { &other };
+    let mut session = ServerSession::new(&setup.host, hello).expect("a good host");
     let (mut incoming, mut plain, mut outgoing) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts {
         incoming.extend_from_slice(part);
@@ -88,9 +91,10 @@ fn check_session(setup: &TlsSetup, parts: &[&[u8]], read: &Read) {
     }
 }
 
-fn real_hello(setup: &TlsSetup) -> Vec<u8> {
+fn real_hello(setup: &TlsSetup, returning: bool) -> Vec<u8> {
     let name = SERVER_NAME.try_into().expect("a host name");
-    let mut client = ClientConnection::new(setup.client_config(), name).expect("a good configuration");
+    let config = if returning { setup.returning_client_config() } else { setup.client_config() };
+    let mut client = ClientConnection::new(config, name).expect("a good configuration");
     let mut hello = Vec::new();
     client.write_tls(&mut hello).expect("writing to memory does not fail");
     hello

@@ -2,7 +2,7 @@
 //! it cuts, delays, flips and inserts. Whatever it does, the session delivers a prefix of what the client sent, knows
 //! the peer exactly when it proved itself, and fails only if bytes were altered.
 //!
-//! The input is a list of [`Step`]s of three octets each.
+//! The input is a list of [`Step`]s of three octets each. With an octet left over, the client resumes a session.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -11,13 +11,16 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use ringward_fuzz::{SERVER_NAME, TlsSetup};
 use ringward_tls::{
-    HANDSHAKE_BYTES_MAX, PLAINTEXT_RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, ServerSession, SessionError,
+    ClientHello, HANDSHAKE_BYTES_MAX, PLAINTEXT_RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, ServerSession,
+    SessionError,
 };
 use rustls::{ClientConfig, ClientConnection};
 
 fuzz_target!(|input: &[u8]| {
-    SETUP.with(|(setup, config)| {
-        let mut link = Link::new(setup, config.clone());
+    SETUP.with(|setup| {
+        let returns = input.len() % 3 == 1;
+        let config = if returns { setup.returning_client_config() } else { setup.client_config() };
+        let mut link = Link::new(setup, config);
         for step in input.chunks_exact(3).take(STEPS_MAX) {
             let amount = usize::from(u16::from_be_bytes([step[1], step[2]]));
             if !link.step(step[0], amount) {
@@ -47,9 +50,11 @@ struct Link {
 impl Link {
     fn new(setup: &TlsSetup, config: Arc<ClientConfig>) -> Self {
         let name = SERVER_NAME.try_into().expect("a host name");
+        let hello =
+            ClientHello { server_name: Some(SERVER_NAME.into()), alpn: Vec::new(), in_one_record: true };
         Self {
             client: ClientConnection::new(config, name).expect("a good configuration"),
-            session: ServerSession::new(&setup.host).expect("a good host"),
+            session: ServerSession::new(&setup.host, &hello).expect("a good host"),
             in_flight: Vec::new(),
             incoming: Vec::new(),
             altered: false,
@@ -187,9 +192,5 @@ const RECORD_BYTES_MAX: usize = 5 + PLAINTEXT_RECORD_BYTES_MAX + 256;
 const _: () = assert!(RECORD_OVERHEAD_BYTES < 256);
 
 thread_local! {
-    static SETUP: (TlsSetup, Arc<ClientConfig>) = {
-        let setup = TlsSetup::new();
-        let config = setup.client_config();
-        (setup, config)
-    };
+    static SETUP: TlsSetup = TlsSetup::new();
 }

@@ -5,7 +5,7 @@
 //! read in exactly one way yields an [`IdentityError`] and no identity.
 //!
 //! A [`PeerIdentity`] is built once per connection. What a request needs of it (header values, lists) is
-//! rendered then and borrowed afterwards.
+//! rendered then and borrowed afterwards. A [`TenantMap`] says which tenant it belongs to.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ mod oid;
 mod peer;
 mod san;
 mod spiffe;
+mod tenant;
 mod text;
 
 pub use error::{IdentityError, NamePlace, SanKind};
@@ -28,3 +29,7 @@ pub use extensions::ExtensionValue;
 pub use oid::{ObjectId, ObjectIdError};
 pub use peer::{IdentityOptions, PeerIdentity};
 pub use spiffe::{SpiffeError, SpiffeId};
+pub use tenant::{
+    Assignment, IdentitySource, TENANT_ERRORS_MAX, TenantDefinition, TenantError, TenantMap, TenantMatch,
+    TenantRule,
+};

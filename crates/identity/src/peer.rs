@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
@@ -62,6 +63,14 @@ pub struct PeerIdentity {
     client_cert: String,
     client_cert_chain: Option<String>,
     xfcc_element: String,
+    tenant: Option<Membership>,
+}
+
+/// Whose the peer is, and what it is called there.
+#[derive(Clone, PartialEq, Eq)]
+struct Membership {
+    tenant: Arc<str>,
+    identity: Box<str>,
 }
 
 impl PeerIdentity {
@@ -133,7 +142,28 @@ impl PeerIdentity {
             san_dns: names.dns,
             san_emails: names.emails,
             san_ips: names.ips,
+            tenant: None,
         })
+    }
+
+    /// The same peer as a member of `tenant`, which calls it `identity`: what [`TenantMap::assign`] found.
+    ///
+    /// [`TenantMap::assign`]: crate::TenantMap::assign
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: Arc<str>, identity: Box<str>) -> Self {
+        self.tenant = Some(Membership { tenant, identity });
+        self
+    }
+
+    /// The tenant that the peer belongs to, if it was assigned to one.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_ref().map(|membership| &*membership.tenant)
+    }
+
+    /// What its tenant calls the peer: the value of the tenant's identity source. Without a tenant, its
+    /// [`name`](Self::name). Unique within a tenant only.
+    pub fn identity(&self) -> &str {
+        self.tenant.as_ref().map_or(&self.name, |membership| &*membership.identity)
     }
 
     /// What to call the peer in logs: its SPIFFE ID, else its first URI, DNS or email name, else its subject, else

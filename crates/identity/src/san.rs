@@ -60,7 +60,7 @@ fn ascii(content: &[u8], kind: SanKind) -> Result<&str, IdentityError> {
 }
 
 /// A mailbox `local@domain` of RFC 5321 without quoting: exactly one `@`, no blank, no quote.
-fn email(text: &str) -> Result<&str, IdentityError> {
+pub(crate) fn email(text: &str) -> Result<&str, IdentityError> {
     let (local, domain) = text.split_once('@').unwrap_or_default();
     let plain = !text.bytes().any(|b| matches!(b, b' ' | b'"' | b'\\' | b',' | b';' | b'<' | b'>'));
     if local.is_empty() || domain.is_empty() || domain.contains('@') || !plain {
@@ -72,7 +72,7 @@ fn email(text: &str) -> Result<&str, IdentityError> {
 /// A host name of 1 to 253 characters in labels of 1 to 63 letters, digits, `-` or `_`; a whole first label may
 /// be `*`. RFC 5280 refers to RFC 1034's preferred syntax, which has no underscore and no trailing dot; the
 /// underscore is common inside private networks and harmless.
-fn dns(text: &str) -> Result<&str, IdentityError> {
+pub(crate) fn dns(text: &str) -> Result<&str, IdentityError> {
     let labels = text.strip_prefix("*.").unwrap_or(text);
     let valid = text.len() <= 253
         && labels.split('.').all(|label| {
@@ -83,7 +83,7 @@ fn dns(text: &str) -> Result<&str, IdentityError> {
 }
 
 /// An absolute URI in the characters of RFC 3986, each `%` followed by two hexadecimal digits.
-fn uri(text: &str) -> Result<&str, IdentityError> {
+pub(crate) fn uri(text: &str) -> Result<&str, IdentityError> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err(malformed(SanKind::Uri, "has no scheme"));
     };

@@ -3,16 +3,23 @@
 //! Whatever is not an explicit allow ends the request here: denied and undefined as 403, no decision as 500. Each has its own
 //! flag and metric.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use ringward_http::RequestHead;
+use ringward_identity::PeerIdentity;
 use ringward_policy::{
     ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject,
 };
 use ringward_telemetry::PolicyOutcome;
 
 use crate::{
-    connection::Connection, error::ProxyError, exchange::Facts, request_id::RequestId, route::Target,
+    connection::{Connection, Subjects},
+    downstream::Downstream,
+    error::ProxyError,
+    exchange::Facts,
+    request_id::RequestId,
+    route::Target,
+    standing::Standing,
     worker::View,
 };
 
@@ -23,6 +30,7 @@ use crate::{
 pub(crate) fn decide(
     view: &View,
     connection: &mut Connection,
+    caller: Option<&PeerIdentity>,
     head: &RequestHead,
     target: &Target<'_>,
     facts: &mut Facts,
@@ -31,7 +39,7 @@ pub(crate) fn decide(
     let Some(index) = target.route.policy else { return Ok(()) };
     let policy = &view.snapshot.policies[index];
     let started = Instant::now();
-    let result = evaluate(&mut **view.policies[index].borrow_mut(), connection, head, target);
+    let result = evaluate(&mut **view.policies[index].borrow_mut(), connection, caller, head, target);
     facts.policy_time = started.elapsed();
     facts.policy = Some(policy.id);
     let outcome = outcome(&result);
@@ -55,6 +63,7 @@ pub(crate) fn decide(
 fn evaluate(
     policy: &mut dyn ringward_policy::PolicyWorker,
     connection: &mut Connection,
+    caller: Option<&PeerIdentity>,
     head: &RequestHead,
     target: &Target<'_>,
 ) -> Result<Decision, DecisionError> {
@@ -84,31 +93,31 @@ fn evaluate(
         },
         now_unix: connection.worker.clock.now_unix(),
     };
-    let subject = connection.subject.get_or_insert_with(|| {
-        subject(
-            &mut connection.downstream,
-            connection.client.peer.as_deref(),
-            connection.peer_addr,
-            &connection.standing,
-        )
+    let Subjects { known, anonymous } = &mut connection.subjects;
+    let subject = if caller.is_some() { known } else { anonymous };
+    let subject = subject.get_or_insert_with(|| {
+        subject_of(&mut connection.downstream, caller, connection.peer_addr, &connection.standing)
     });
     policy.decide(subject, &request)
 }
 
-fn subject(
-    downstream: &mut crate::downstream::Downstream,
-    peer: Option<&ringward_identity::PeerIdentity>,
-    remote: std::net::SocketAddr,
-    standing: &crate::standing::Standing,
+fn subject_of(
+    downstream: &mut Downstream,
+    peer: Option<&PeerIdentity>,
+    remote: SocketAddr,
+    standing: &Standing,
 ) -> Subject {
-    let negotiated = downstream.with_session(|session| session.negotiated());
+    let (negotiated, resumed) =
+        downstream.with_session(|session| (session.negotiated(), session.resumed().is_some()));
     let view = ConnectionView {
         remote,
         local_port: downstream.local_port(),
-        sni: standing.admission().server_name.as_deref().unwrap_or(""),
+        sni: standing.admission().terms.server_name.as_deref().unwrap_or(""),
         alpn: negotiated.alpn,
         tls_version: negotiated.version,
         cipher: negotiated.suite,
+        resumed,
+        auth_time_unix: standing.admission().terms.auth_time_unix,
     };
     Subject::new(peer, &view)
 }

@@ -7,8 +7,10 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use ringward_http::RequestHead;
 use ringward_policy::Subject;
 use ringward_telemetry::{CloseReason, ConnectionFacts};
+use ringward_tls::{ObservedIdentity, OcspEntry};
 
 use crate::{
+    admission::{Admission, Terms},
     downstream::{Downstream, ReadError},
     edits::Client,
     error::ProxyError,
@@ -19,8 +21,9 @@ use crate::{
     record,
     snapshot::Limits,
     standing::Standing,
+    tenants::TenantPlace,
     upstream::millis,
-    worker::Worker,
+    worker::{View, Worker},
 };
 
 /// A connection that has been let in.
@@ -32,8 +35,22 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) peer_addr: SocketAddr,
     pub(crate) facts: Arc<ConnectionFacts>,
-    /// What policies see of client and connection; made when the first one asks.
-    pub(crate) subject: Option<Subject>,
+    /// What the client has shown where certificates are only observed.
+    pub(crate) observed: Option<Box<ObservedIdentity>>,
+    pub(crate) subjects: Subjects,
+    /// What OCSP says of the client's certificate; held so that it stays up to date.
+    pub(crate) ocsp: Option<Arc<OcspEntry>>,
+    /// Its place among the connections of the client's tenant.
+    pub(crate) tenant: Option<TenantPlace>,
+}
+
+/// What policies see of client and connection; made when the first one asks.
+#[derive(Default)]
+pub(crate) struct Subjects {
+    /// On routes that know the client.
+    pub(crate) known: Option<Subject>,
+    /// On routes that do not want to know.
+    pub(crate) anonymous: Option<Subject>,
 }
 
 /// What follows an exchange.
@@ -56,24 +73,16 @@ pub(crate) async fn serve(
     stream: Stream,
     peer: SocketAddr,
 ) -> CloseReason {
-    let Some(mut connection) = open(&worker, &listener, stream, peer).await else {
-        return CloseReason::HandshakeFailed;
+    let mut connection = match open(&worker, &listener, stream, peer).await {
+        Ok(connection) => connection,
+        Err(reason) => return reason,
     };
-    loop {
-        let reason = match connection.next().await {
-            Next::Request => continue,
-            Next::Close(reason) => {
-                connection.downstream.close().await;
-                reason
-            }
-            Next::Linger(reason) => {
-                connection.downstream.close().await;
-                connection.downstream.linger().await;
-                reason
-            }
-            Next::Cut(reason) => reason,
-        };
-        return reason;
+    let reason = connection.run().await;
+    connection.standing.note_end();
+    match connection.standing.live().was_cut() {
+        // Whatever the exchange took it for.
+        Some(Shut::Both) => CloseReason::TrustGrace,
+        _ => reason,
     }
 }
 
@@ -82,33 +91,66 @@ async fn open(
     listener: &str,
     stream: Stream,
     peer_addr: SocketAddr,
-) -> Option<Connection> {
+) -> Result<Connection, CloseReason> {
     let id = worker.connection_id();
     let view = worker.view();
-    let listener = view.snapshot.listener(listener)?;
-    let established = handshake::establish(worker, &view, listener, stream, peer_addr, id).await?;
-    let Established { downstream, admission, peer, peer_valid_until } = established;
-    let facts = record::connection(
-        worker,
-        listener,
-        id,
-        peer_addr,
-        peer.as_deref(),
-        admission.server_name.as_deref(),
-    );
-    let live = Live::enter(worker, downstream.deadline.clone(), admission);
-    Some(Connection {
-        standing: Standing::new(worker, &view, listener, live, peer_valid_until),
+    let listener = view.snapshot.listener(listener).ok_or(CloseReason::Removed)?;
+    let established = handshake::establish(worker, &view, listener, stream, peer_addr, id).await;
+    let mut established = established.ok_or(CloseReason::HandshakeFailed)?;
+    let tenant = match tenant_place(worker, &view, &established.terms) {
+        Ok(place) => place,
+        Err(reason) => {
+            established.downstream.close().await;
+            return Err(reason);
+        }
+    };
+    let facts = record::connection(worker, listener, id, peer_addr, &established);
+    let Established { downstream, host, terms, observed, settled, .. } = established;
+    let client = Client::new(peer_addr);
+    let admission = Admission::new(terms, &view, (listener.index, host), settled, id, worker.deadlines.now());
+    let live = Live::enter(worker, id, peer_addr, downstream.deadline.clone(), admission);
+    Ok(Connection {
+        standing: Standing::new(worker, listener, live),
         downstream,
         worker: worker.clone(),
-        client: Client::new(peer, peer_addr),
+        client,
         peer_addr,
         facts: Arc::new(facts),
-        subject: None,
+        observed,
+        subjects: Subjects::default(),
+        ocsp: None,
+        tenant,
     })
 }
 
+/// A place among the connections of the client's tenant, if it has one.
+fn tenant_place(worker: &Rc<Worker>, view: &View, terms: &Terms) -> Result<Option<TenantPlace>, CloseReason> {
+    let Some(name) = terms.peer.as_ref().and_then(|peer| peer.tenant()) else { return Ok(None) };
+    // The handshake was done with this very snapshot, so it knows the tenant.
+    let tenant = view.snapshot.tenant_index(name).ok_or(CloseReason::TrustChanged)?;
+    TenantPlace::take(worker, view, tenant).map(Some).ok_or(CloseReason::TenantLimit)
+}
+
 impl Connection {
+    /// Serves one request after the other.
+    async fn run(&mut self) -> CloseReason {
+        loop {
+            return match self.next().await {
+                Next::Request => continue,
+                Next::Close(reason) => {
+                    self.downstream.close().await;
+                    reason
+                }
+                Next::Linger(reason) => {
+                    self.downstream.close().await;
+                    self.downstream.linger().await;
+                    reason
+                }
+                Next::Cut(reason) => reason,
+            };
+        }
+    }
+
     /// Waits for a request and serves it.
     async fn next(&mut self) -> Next {
         let Some(limits) = self.limits() else { return Next::Close(CloseReason::Removed) };
@@ -133,7 +175,7 @@ impl Connection {
         self.standing.live().idle();
         if !self.downstream.is_busy() {
             // As much memory as all the rest of an idle connection, and made again in microseconds.
-            self.subject = None;
+            self.subjects = Subjects::default();
         }
         self.downstream.wait().await
     }
@@ -173,7 +215,9 @@ impl Connection {
         match error {
             ReadError::Tls(_) => Next::Close(CloseReason::Tls),
             ReadError::Io(_) => Next::Cut(CloseReason::Io),
-            ReadError::Closed if self.downstream.deadline.fired() || self.standing.live().was_cut() => {
+            ReadError::Closed
+                if self.downstream.deadline.fired() || self.standing.live().was_cut().is_some() =>
+            {
                 Next::Close(self.standing.outlived().unwrap_or(CloseReason::IdleTimeout))
             }
             ReadError::Closed => Next::Close(CloseReason::Peer),
@@ -182,7 +226,9 @@ impl Connection {
 
     fn limits(&self) -> Option<Limits> {
         let view = self.worker.view();
-        view.snapshot.listener(&self.standing.admission().listener).map(|listener| listener.limits.clone())
+        view.snapshot
+            .listener(&self.standing.admission().terms.listener)
+            .map(|listener| listener.limits.clone())
     }
 }
 

@@ -1,16 +1,21 @@
 //! What the control plane and the workers share: the snapshot in force, and whether to go on.
 //!
 //! The only memory that both worlds write to. Workers read one word per request; snapshots are dropped on the control thread,
-//! because freeing a large one would stall a worker.
+//! because freeing a large one would stall a worker. What the control plane wants to know of the workers (which generation
+//! they use, who is connected) they tell at their next beat.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use ringward_tls::Sightings;
 
-use crate::snapshot::Snapshot;
+use crate::{live::LivePeer, snapshot::Snapshot};
 
 /// What the workers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +38,38 @@ pub struct Control {
     phase: AtomicU8,
     /// Snapshots that were replaced and may still be in use.
     retired: Mutex<Vec<Arc<Snapshot>>>,
+    /// Generation that each worker uses, by its index.
+    acknowledged: Box<[AtomicU64]>,
+    /// Number of the census that was asked for last.
+    census: AtomicU64,
+    /// Answers to the last census, by worker.
+    counted: Mutex<Census>,
+    /// Paths of clients that were verified for the first time, for whoever fetches what is known of them.
+    sightings: Sightings,
+    /// Open connections of each tenant that was ever configured.
+    tenants: Mutex<HashMap<Arc<str>, Arc<AtomicUsize>>>,
+}
+
+/// What the workers have answered to one census.
+#[derive(Debug, Default)]
+struct Census {
+    number: u64,
+    answers: Vec<Option<Vec<LivePeer>>>,
 }
 
 impl Control {
-    /// With the first snapshot.
-    pub fn new(first: Snapshot) -> Arc<Control> {
+    /// With the first snapshot, for a number of workers.
+    pub fn new(first: Snapshot, workers: usize) -> Arc<Control> {
         Arc::new(Control {
             generation: AtomicU64::new(first.generation()),
             snapshot: ArcSwap::from_pointee(first),
             phase: AtomicU8::new(Phase::Running as u8),
             retired: Mutex::default(),
+            acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            census: AtomicU64::new(0),
+            counted: Mutex::default(),
+            sightings: Sightings::new(),
+            tenants: Mutex::default(),
         })
     }
 
@@ -73,6 +100,65 @@ impl Control {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Whether every worker uses `generation` or a later one, so that no request is decided on an earlier one any more.
+    /// Becomes true within a worker's beat of [`Control::publish`]; not before the last worker has started.
+    pub fn is_acknowledged(&self, generation: u64) -> bool {
+        self.acknowledged.iter().all(|worker| worker.load(Ordering::Acquire) >= generation)
+    }
+
+    /// Paths of clients that were verified for the first time.
+    pub fn sightings(&self) -> &Sightings {
+        &self.sightings
+    }
+
+    /// The open connections of a tenant, counted by all workers together. To be looked up once for each snapshot.
+    pub(crate) fn tenant_connections(&self, tenant: &Arc<str>) -> Arc<AtomicUsize> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.entry(tenant.clone()).or_default().clone()
+    }
+
+    /// A worker uses `generation` from now on.
+    pub(crate) fn acknowledge(&self, worker: usize, generation: u64) {
+        if let Some(acknowledged) = self.acknowledged.get(worker) {
+            acknowledged.store(generation, Ordering::Release);
+        }
+    }
+
+    /// Asks all workers who is connected. The answer is there within some beats, by its number here.
+    pub fn start_census(&self) -> u64 {
+        let mut counted = self.counted();
+        let number = self.census.load(Ordering::Relaxed) + 1;
+        let answers = self.acknowledged.iter().map(|_| None).collect();
+        *counted = Census { number, answers };
+        self.census.store(number, Ordering::Release);
+        number
+    }
+
+    /// The answer to census `number`, once all workers have given it. A later census takes the place of an earlier one.
+    pub fn take_census(&self, number: u64) -> Option<Vec<LivePeer>> {
+        let mut counted = self.counted();
+        if counted.number != number || counted.answers.iter().any(Option::is_none) {
+            return None;
+        }
+        let answers = std::mem::take(&mut counted.answers);
+        Some(answers.into_iter().flatten().flatten().collect())
+    }
+
+    /// Number of the census asked for last; 0 if none.
+    pub(crate) fn census(&self) -> u64 {
+        self.census.load(Ordering::Acquire)
+    }
+
+    /// A worker's answer to census `number`.
+    pub(crate) fn answer_census(&self, worker: usize, number: u64, peers: Vec<LivePeer>) {
+        let mut counted = self.counted();
+        if counted.number == number
+            && let Some(answer) = counted.answers.get_mut(worker)
+        {
+            *answer = Some(peers);
+        }
+    }
+
     /// What the workers are to do.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
@@ -85,6 +171,10 @@ impl Control {
     /// Tells the workers to go on to `phase`; there is no way back.
     pub fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Census> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {

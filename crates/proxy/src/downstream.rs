@@ -84,11 +84,16 @@ impl Downstream {
     pub(crate) async fn handshake(&mut self) -> Result<(), ReadError> {
         loop {
             let processed = self.reader().process();
+            let complete = !self.tls.borrow().session.is_handshaking();
+            if complete && matches!(processed, Ok(true)) {
+                // A request came with the client's last flight. What is there to send, a session ticket, leaves with the answer.
+                return Ok(());
+            }
             // The alert of a failed handshake, or our flight.
             let flushed = self.flush().await;
             processed?;
             flushed.map_err(ReadError::Io)?;
-            if !self.tls.borrow().session.is_handshaking() {
+            if complete {
                 return Ok(());
             }
             self.reader().read(SMALL).await?;

@@ -3,7 +3,7 @@
 //! The order is part of the security: fields that look like identity headers are dropped from what the client sent on every
 //! route, then what the policy sets is written, and what only Ringward may say comes last and replaces all else.
 
-use std::{cell::OnceCell, net::SocketAddr, sync::Arc};
+use std::{cell::OnceCell, net::SocketAddr};
 
 use ringward_config::{Forward, ForwardMode, XfccMode};
 use ringward_http::{ChunkedDecoder, RequestHead, ResponseHead, write};
@@ -17,14 +17,14 @@ use crate::snapshot::Host;
 pub(crate) struct Edits<'a> {
     forward: &'a Forward,
     client: &'a Client,
+    /// The client, as far as the route wants to know.
+    peer: Option<&'a PeerIdentity>,
     decision: Option<&'a Decision>,
     date: &'a [u8; 29],
 }
 
 /// Who sends the requests of a connection.
 pub(crate) struct Client {
-    /// `None` without a certificate.
-    pub(crate) peer: Option<Arc<PeerIdentity>>,
     /// The address without port.
     ip: Box<str>,
     /// What `x-forwarded-client-cert` says; made when it is first sent.
@@ -32,8 +32,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(peer: Option<Arc<PeerIdentity>>, addr: SocketAddr) -> Client {
-        Client { peer, ip: addr.ip().to_canonical().to_string().into(), xfcc: OnceCell::new() }
+    pub(crate) fn new(addr: SocketAddr) -> Client {
+        Client { ip: addr.ip().to_canonical().to_string().into(), xfcc: OnceCell::new() }
     }
 }
 
@@ -47,10 +47,11 @@ impl<'a> Edits<'a> {
     pub(crate) fn new(
         host: &'a Host,
         client: &'a Client,
+        peer: Option<&'a PeerIdentity>,
         decision: Option<&'a Decision>,
         date: &'a [u8; 29],
     ) -> Edits<'a> {
-        Edits { forward: &host.forward, client, decision, date }
+        Edits { forward: &host.forward, client, peer, decision, date }
     }
 
     /// Writes the request's head for the upstream.
@@ -68,7 +69,7 @@ impl<'a> Edits<'a> {
                 decision.request_headers_to_set.iter().map(|(name, value)| (&**name, value.as_bytes())),
             );
         }
-        if let Some(peer) = &self.client.peer {
+        if let Some(peer) = self.peer {
             if self.forward.client_cert {
                 set.push((headers::CLIENT_CERT, peer.client_cert().as_bytes()));
             }

@@ -8,6 +8,8 @@ use std::{io, time::Duration};
 use ringward_http::{ChunkError, RequestError, ResponseError, write::WriteError};
 use ringward_policy::DecisionError;
 
+use crate::admission::Withdrawal;
+
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -28,8 +30,14 @@ pub(crate) enum ProxyError {
         "host {host} has another client-authentication policy than {admitted_as}, for which this connection was made"
     )]
     Misdirected { host: String, admitted_as: std::sync::Arc<str> },
-    #[error("this client is not trusted any more: {0}")]
-    TrustWithdrawn(String),
+    #[error("this client is not trusted any more: {why}")]
+    TrustWithdrawn { withdrawal: Withdrawal, why: Box<str> },
+    #[error("the route requires a client certificate, and the client has shown none")]
+    CertificateRequired,
+    #[error("the client's certificate is not accepted: {0}")]
+    CertificateRefused(Box<str>),
+    #[error("the client's certificate is not served: {0}")]
+    RevocationRefused(Box<str>),
     #[error("no virtual host is named {0}")]
     UnknownHost(String),
     #[error("no route matches")]
@@ -88,7 +96,10 @@ impl ProxyError {
             Head(_)
             | HeadTimeout(_)
             | Misdirected { .. }
-            | TrustWithdrawn(_)
+            | TrustWithdrawn { .. }
+            | CertificateRequired
+            | CertificateRefused(_)
+            | RevocationRefused(_)
             | UnknownHost(_)
             | NoRoute
             | MethodNotAllowed { .. }
@@ -118,7 +129,10 @@ impl ProxyError {
             Head(e) => e.flag(),
             HeadTimeout(_) => "request_head_timeout",
             Misdirected { .. } => "misdirected",
-            TrustWithdrawn(_) => "trust_withdrawn",
+            TrustWithdrawn { .. } => "trust_withdrawn",
+            CertificateRequired => "certificate_required",
+            CertificateRefused(_) => "certificate_refused",
+            RevocationRefused(_) => "revocation_refused",
             UnknownHost(_) => "unknown_host",
             NoRoute => "no_route",
             MethodNotAllowed { .. } => "method_not_allowed",
@@ -186,6 +200,8 @@ pub const FLAGS: &[&str] = &[
     "unsupported_version",
     // All others.
     "audit_overflow",
+    "certificate_refused",
+    "certificate_required",
     "client_gone",
     "client_stalled",
     "encoded_slash",
@@ -199,6 +215,7 @@ pub const FLAGS: &[&str] = &[
     "request_body_timeout",
     "request_body_too_large",
     "request_head_timeout",
+    "revocation_refused",
     "trust_withdrawn",
     "unknown_host",
     "unsettled",

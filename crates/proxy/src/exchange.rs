@@ -10,11 +10,12 @@ use std::{
 };
 
 use ringward_http::{BodyFraming, RequestHead};
+use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
 use ringward_telemetry::{CloseReason, ClusterId, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
-    authorize,
+    authorize, caller,
     connection::{Connection, Next},
     edits::Edits,
     error::{ProxyError, Side},
@@ -49,6 +50,17 @@ struct Unserved {
     error: ProxyError,
     /// The client may still be sending its body.
     request_unread: bool,
+}
+
+/// A request that may go on.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    head: &'a RequestHead,
+    view: &'a View,
+    listener: &'a Listener,
+    target: &'a Target<'a>,
+    /// The client, as far as the route wants to know.
+    caller: Option<&'a PeerIdentity>,
 }
 
 /// Serves one request whose head has arrived.
@@ -106,14 +118,16 @@ async fn serve(
             // It came into force while the request waited; there is no place for its record.
             return Err(refused(ProxyError::AuditOverflow));
         }
-        let (listener, admitted_as) =
-            connection.standing.gate(&view, &connection.downstream).map_err(refused)?;
+        let (listener, admitted_as) = connection.standing.gate(&view).map_err(refused)?;
         let target = route::select(listener, admitted_as, head).map_err(refused)?;
         facts.route = Some(target.route.id);
-        authorize::decide(&view, connection, head, &target, facts).map_err(refused)?;
+        let caller = caller::identify(connection, target.route).map_err(refused)?;
+        caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
+        authorize::decide(&view, connection, caller.as_deref(), head, &target, facts).map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
-        if let Some(relayed) = forward(connection, head, &view, listener, &target, facts, progress).await? {
+        let job = Job { head, view: &view, listener, target: &target, caller: caller.as_deref() };
+        if let Some(relayed) = forward(connection, &job, facts, progress).await? {
             return Ok(relayed);
         }
     }
@@ -130,13 +144,11 @@ fn within_limit(head: &RequestHead, limit: u64) -> Result<(), ProxyError> {
 /// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent.
 async fn forward(
     connection: &mut Connection,
-    head: &RequestHead,
-    view: &View,
-    listener: &Listener,
-    target: &Target<'_>,
+    job: &Job<'_>,
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Relayed>, Unserved> {
+    let Job { head, view, listener, target, caller } = *job;
     let worker = connection.worker.clone();
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
@@ -163,7 +175,7 @@ async fn forward(
         let standing = &connection.standing;
         let plan = Plan {
             head,
-            edits: &Edits::new(target.host, &connection.client, facts.decision.as_ref(), &date),
+            edits: &Edits::new(target.host, &connection.client, caller, facts.decision.as_ref(), &date),
             head_limits: &listener.limits.head,
             body_bytes_max: target.route.body_bytes_max,
             body_timeout: listener.limits.body_timeout,

@@ -3,16 +3,22 @@
 //! ClientHello → virtual host → TLS → identity. The client of a failed handshake learns nothing but a TLS alert; the operator
 //! gets one reason from a closed set, with the presented chain and the trust bundle that was consulted.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use ringward_http::write;
-use ringward_identity::PeerIdentity;
-use ringward_tls::{HandshakeFailure, HandshakeReason, HelloReader, ServerSession, SessionError};
+use ringward_tls::{
+    ClientHello, DeclineReason, HandshakeFailure, HandshakeReason, HelloReader, ObservedIdentity, ResumedBy,
+    ServerSession, SessionError,
+};
 
 use crate::{
+    admission::Terms,
     downstream::{Downstream, ReadError},
     io::{Deadline, SMALL, Shut, Stream},
-    live::Admission,
     record,
     snapshot::Listener,
     upstream::millis,
@@ -22,17 +28,26 @@ use crate::{
 /// A client that may send requests.
 pub(crate) struct Established {
     pub(crate) downstream: Downstream,
-    pub(crate) admission: Admission,
-    /// `None` when the virtual host asks for no certificate, or the client has none and need not have one.
-    pub(crate) peer: Option<Arc<PeerIdentity>>,
-    /// Until when the client's path holds, in seconds since the epoch.
-    pub(crate) peer_valid_until: Option<i64>,
+    /// Index of the virtual host that has let it in.
+    pub(crate) host: usize,
+    pub(crate) terms: Terms,
+    /// How the session was resumed, if it was.
+    pub(crate) resumed: Option<ResumedBy>,
+    /// Why the session that the client offered was not resumed, if it might have been.
+    pub(crate) declined: Option<DeclineReason>,
+    /// What the client has shown where certificates are only observed.
+    pub(crate) observed: Option<Box<ObservedIdentity>>,
+    /// The verdict on the client was given about now. Between it and the client's last message, which it may hold back, a
+    /// certificate can expire and a list go stale; a resumed session is judged at the very begin.
+    pub(crate) settled: bool,
 }
 
 /// What is known of a handshake when it fails.
 #[derive(Default)]
 pub(crate) struct Attempt {
     pub(crate) server_name: Option<Box<str>>,
+    /// Why a session that the client offered was not resumed.
+    pub(crate) declined: Option<DeclineReason>,
 }
 
 /// Runs the handshake. A failure has been counted, recorded and told to the client, as far as it is told anything.
@@ -50,12 +65,20 @@ pub(crate) async fn establish(
     let outcome = Box::pin(run(worker, view, listener, stream, &mut attempt)).await;
     let duration = started.elapsed();
     match outcome {
-        Ok(established) => {
+        Ok(mut established) => {
+            established.settled = established.resumed.is_none() && duration < SETTLED_WITHIN;
             worker.shard.handshake_completed(listener.id, record::nanos(duration));
+            count(worker, listener, &established);
             Some(established)
         }
         Err(failure) => {
             worker.shard.handshake_failed(listener.id, failure.reason.as_str());
+            if let Some(declined) = attempt.declined {
+                worker.shard.resumption_declined(listener.id, declined.as_str());
+            }
+            if let Some(source) = record::revocation_source(failure.reason) {
+                worker.shard.revocation_refused(listener.id, source);
+            }
             record::handshake(worker, view, listener, peer, connection_id, &attempt, &failure, duration);
             None
         }
@@ -73,17 +96,18 @@ async fn run(
     let deadline = Rc::new(worker.deadlines.register(stream.fd()));
     deadline.set(millis(listener.limits.handshake_timeout), Shut::Both);
 
-    let (raw, host) = match hello(worker, listener, &mut stream, &deadline, attempt).await {
+    let (raw, hello, host) = match hello(worker, listener, &mut stream, &deadline, attempt).await {
         Ok(found) => found,
         Err(failure) => {
             part(&mut stream, &deadline, &failure).await;
             return Err(failure);
         }
     };
-    let session = ServerSession::new(&view.hosts[listener.index][host]).map_err(of_session)?;
+    let session = ServerSession::new(&view.hosts[listener.index][host], &hello).map_err(of_session)?;
     let mut downstream = Downstream::new(stream, deadline.clone(), session, raw, worker.buffers.clone());
     if let Err(error) = downstream.handshake().await {
         let failure = of_read(error, &deadline);
+        attempt.declined = downstream.with_session(ServerSession::declined);
         // The alert has been sent. What the client has sent behind its certificate must not turn it into a reset.
         downstream.close().await;
         downstream.linger().await;
@@ -91,24 +115,40 @@ async fn run(
     }
     deadline.clear();
 
-    let (peer, peer_valid_until) = downstream
-        .with_session(|session| (session.peer_identity().cloned(), session.peer_valid_until_unix()));
-    let admission = Admission {
-        listener: listener.name.clone(),
-        server_name: attempt.server_name.take(),
-        policy_digest: *listener.hosts[host].tls.policy_digest(),
-    };
-    Ok(Established { downstream, admission, peer, peer_valid_until })
+    let server_name = attempt.server_name.take();
+    let (terms, resumed, declined, observed) = downstream.with_session(|session| {
+        let terms = Terms {
+            listener: listener.name.clone(),
+            server_name,
+            peer: session.peer_identity().cloned(),
+            path: session.peer_path().cloned(),
+            auth_time_unix: session.auth_time_unix().unwrap_or_default(),
+        };
+        (terms, session.resumed(), session.declined(), session.observed().cloned().map(Box::new))
+    });
+    Ok(Established { downstream, host, terms, resumed, declined, observed, settled: false })
 }
 
-/// Reads the ClientHello; its bytes, and the index of the virtual host that it asks for.
+fn count(worker: &Worker, listener: &Listener, established: &Established) {
+    if let Some(how) = established.resumed {
+        worker.shard.handshake_resumed(listener.id, record::resumed(how));
+    }
+    if let Some(declined) = established.declined {
+        worker.shard.resumption_declined(listener.id, declined.as_str());
+    }
+    if let Some(observed) = &established.observed {
+        worker.shard.client_observed(listener.id, observed.verdict.err().map(HandshakeReason::as_str));
+    }
+}
+
+/// Reads the ClientHello; its bytes, what they say, and the index of the virtual host that it asks for.
 async fn hello(
     worker: &Worker,
     listener: &Listener,
     stream: &mut Stream,
     deadline: &Deadline,
     attempt: &mut Attempt,
-) -> Result<(Vec<u8>, usize), Box<HandshakeFailure>> {
+) -> Result<(Vec<u8>, ClientHello, usize), Box<HandshakeFailure>> {
     let mut reader = HelloReader::new();
     let mut raw = worker.buffers.small();
     let hello = loop {
@@ -131,8 +171,8 @@ async fn hello(
             None => HandshakeFailure::missing_server_name(),
         })
     });
-    attempt.server_name = hello.server_name.map(Into::into);
-    Ok((raw, host?))
+    attempt.server_name = hello.server_name.as_deref().map(Into::into);
+    Ok((raw, hello, host?))
 }
 
 /// Tells a client why there is no session, as far as there is a way to tell it.
@@ -176,3 +216,6 @@ fn ended(deadline: &Deadline) -> Box<HandshakeFailure> {
         )
     })
 }
+
+/// A handshake that took no longer has a verdict of about now: certificates and lists count in seconds.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);

@@ -7,7 +7,9 @@
 //! Knows no files, signals or command line.
 #![deny(unsafe_code)]
 
+mod admission;
 mod authorize;
+mod caller;
 mod clock;
 mod connection;
 mod control;
@@ -26,11 +28,13 @@ mod respond;
 mod route;
 mod snapshot;
 mod standing;
+mod tenants;
 mod upstream;
 mod worker;
 
 pub use control::{Control, Phase};
 pub use error::{FLAGS, UPSTREAM_FLAGS};
 pub use io::{Driver, DriverMode, RuntimeError};
+pub use live::LivePeer;
 pub use snapshot::{Materials, Snapshot, SnapshotError};
 pub use worker::{WorkerOptions, run_worker};

@@ -8,9 +8,11 @@ use std::{
 };
 
 use ringward_http::RequestHead;
-use ringward_identity::PeerIdentity;
-use ringward_telemetry::{ConnectionFacts, Excerpt, HandshakeRecord, PeerFacts, Permit, TextField};
-use ringward_tls::HandshakeFailure;
+use ringward_telemetry::{
+    ConnectionFacts, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts, Permit, Resumed, RevocationSource,
+    TenantFacts, TextField,
+};
+use ringward_tls::{HandshakeFailure, HandshakeReason, ResumedBy};
 
 use crate::{
     authorize,
@@ -18,7 +20,7 @@ use crate::{
     edits,
     error::ProxyError,
     exchange::Facts,
-    handshake::Attempt,
+    handshake::{Attempt, Established},
     relay::Progress,
     request_id::RequestId,
     snapshot::Listener,
@@ -31,17 +33,31 @@ pub(crate) fn connection(
     listener: &Listener,
     id: u64,
     peer_addr: SocketAddr,
-    peer: Option<&PeerIdentity>,
-    server_name: Option<&str>,
+    established: &Established,
 ) -> ConnectionFacts {
+    let terms = &established.terms;
     let mut facts = ConnectionFacts::new(id, worker.shard.worker(), listener.id, peer_addr);
-    facts.server_name = server_name.map(Excerpt::from);
-    facts.peer = peer.map(|peer| PeerFacts {
+    facts.server_name = terms.server_name.as_deref().map(Excerpt::from);
+    facts.resumed = established.resumed.map(resumed);
+    facts.resumption_declined = established.declined.map(|reason| reason.as_str());
+    facts.auth_time_unix = terms.peer.is_some().then_some(terms.auth_time_unix);
+    facts.observed = established.observed.as_deref().map(|observed| {
+        Box::new(ObservedFacts {
+            name: observed.name.as_str().into(),
+            fingerprint: observed.fingerprint_hex.as_str().into(),
+            refused: observed.verdict.err().map(HandshakeReason::as_str),
+            detail: (!observed.message.is_empty()).then(|| observed.message.as_str().into()),
+        })
+    });
+    facts.peer = terms.peer.as_deref().map(|peer| PeerFacts {
         name: peer.name().into(),
         fingerprint: peer.fingerprint_hex().into(),
         issuer: peer.issuer().into(),
         serial: peer.serial().into(),
         not_after_unix: peer.not_after_unix(),
+        tenant: peer
+            .tenant()
+            .map(|tenant| TenantFacts { name: tenant.into(), identity: peer.identity().into() }),
     });
     facts
 }
@@ -70,11 +86,34 @@ pub(crate) fn handshake(
         detail: Some(failure.message.as_str().into()),
         presented_subject: presented.map(|chain| chain.subject.as_str().into()),
         presented_fingerprint: presented.map(|chain| hex(&chain.fingerprint_sha256).into()),
+        tenant: None,
+        resumed: None,
+        resumption_declined: attempt.declined.map(|reason| reason.as_str()),
+        observed: None,
         duration_ns: nanos(duration),
         generation: view.generation(),
     };
     if worker.records.push_handshake(Box::new(record)).is_err() {
         worker.shard.log_record_dropped();
+    }
+}
+
+/// What has revoked the client's certificate, if that is why a handshake was refused.
+pub(crate) fn revocation_source(reason: HandshakeReason) -> Option<RevocationSource> {
+    Some(match reason {
+        HandshakeReason::Revoked => RevocationSource::Crl,
+        HandshakeReason::DenyListed => RevocationSource::DenyList,
+        HandshakeReason::RevocationUnknown => RevocationSource::Missing,
+        HandshakeReason::RevocationStale => RevocationSource::Stale,
+        _ => return None,
+    })
+}
+
+/// What the counters call a way to resume.
+pub(crate) fn resumed(by: ResumedBy) -> Resumed {
+    match by {
+        ResumedBy::Ticket => Resumed::Ticket,
+        ResumedBy::Cache => Resumed::Cache,
     }
 }
 
@@ -151,7 +190,8 @@ fn count(
     let shard = &connection.worker.shard;
     let listener = connection.facts.listener;
     let view = connection.worker.view();
-    let unmatched = || Some(view.snapshot.listener(&connection.standing.admission().listener)?.unmatched);
+    let unmatched =
+        || Some(view.snapshot.listener(&connection.standing.admission().terms.listener)?.unmatched);
     if let Some(route) = facts.route.or_else(unmatched) {
         shard.request_finished(route, progress.status.get(), nanos(duration));
     }
@@ -161,6 +201,9 @@ fn count(
     let stripped = edits::lookalikes(head) + progress.stripped_trailers.get();
     if stripped > 0 {
         shard.identity_headers_stripped(listener, stripped);
+    }
+    if let Some(tenant) = &connection.tenant {
+        shard.tenant_request_finished(tenant.id());
     }
     shard.downstream_bytes(listener, progress.received.get(), progress.sent.get());
     if let Some(error) = error {

@@ -42,7 +42,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         | TooManyInterim
         | UpstreamChunk(_)
         | UpstreamTruncated { .. } => (502, false),
-        ClientGone | ClientStalled(_) | TrustWithdrawn(_) => (0, true),
+        ClientGone | ClientStalled(_) | TrustWithdrawn { .. } => (0, true),
+        CertificateRequired | CertificateRefused(_) | RevocationRefused(_) => (403, false),
     };
     Answer { status, close }
 }
@@ -50,7 +51,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
 /// How the connection ends for an error that has no answer.
 pub(crate) fn silent_end(error: &ProxyError) -> Next {
     match error {
-        ProxyError::TrustWithdrawn(_) => Next::Close(CloseReason::TrustChanged),
+        ProxyError::TrustWithdrawn { withdrawal, .. } => Next::Close(withdrawal.close_reason()),
         error => Next::Cut(cut_reason(error)),
     }
 }

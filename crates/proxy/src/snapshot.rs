@@ -3,24 +3,46 @@
 //! Built and checked by the control plane from a configuration and the loaded materials, published whole, and dropped on the
 //! control thread. Indexes between its parts (routes to clusters, routes to policies) are resolved once, here.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ringward_config::{self as config, HostTable, Location, Routes};
 use ringward_http::HeadLimits;
-use ringward_identity::IdentityOptions;
+use ringward_identity::{IdentityOptions, TenantMap};
 use ringward_policy::CompiledPolicy;
-use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId};
-use ringward_tls::{ClientAuthMode, Credential, HostTls, HostTlsOptions, TlsBuildError, TrustBundle};
+use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId, TenantId};
+use ringward_tls::{
+    ClientAuth, ClientAuthMode, ClientAuthOptions, Credential, HostTls, HostTlsOptions, KeyRing, OcspMode,
+    OcspPolicy, OcspTable, Resumption, Revocation, SessionCache, TenantRules, TlsBuildError, TlsPolicy,
+    TrustBundle,
+};
+
+use crate::upstream::millis;
 
 /// What the control plane has loaded for a configuration.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Materials {
     /// Certificates with keys, by listener name and index of the host in the listener.
-    pub credentials: HashMap<(String, usize), Arc<Credential>>,
+    pub credentials: HashMap<(String, usize), Vec<Arc<Credential>>>,
     /// Trust bundles by name.
     pub trust: HashMap<String, Arc<TrustBundle>>,
     /// Policies by name.
     pub policies: HashMap<String, Arc<dyn CompiledPolicy>>,
+    /// The rules by which clients belong to tenants.
+    pub tenants: Arc<TenantMap>,
+    /// What is revoked.
+    pub revocation: Arc<Revocation>,
+    /// What OCSP responders have answered.
+    pub ocsp: Arc<OcspTable>,
+    /// The keys that seal session tickets, if a listener hands out any.
+    pub key_ring: Option<Arc<KeyRing>>,
+    /// The session cache, if a listener uses it.
+    pub session_cache: Option<Arc<SessionCache>>,
 }
 
 /// A snapshot that cannot be built.
@@ -66,6 +88,24 @@ pub struct Snapshot {
     pub(crate) audit_required: bool,
     /// Access records are written.
     pub(crate) access_log: bool,
+    pub(crate) tenants: Vec<Tenant>,
+    /// What is revoked; the hosts of this snapshot look it up in the same.
+    pub(crate) revocation: Arc<Revocation>,
+    pub(crate) ocsp: Arc<OcspTable>,
+    /// When it was built, right before it came into force.
+    pub(crate) published_at: Instant,
+    /// How long an exchange may go on after its client has lost our trust.
+    pub(crate) trust_grace_millis: u64,
+    /// How many idle connections are ended per second for that, on the whole node.
+    pub(crate) trust_drain_rate: Option<NonZeroU32>,
+}
+
+/// A tenant, as far as connections are concerned.
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) name: Arc<str>,
+    /// Open connections, on the whole node.
+    pub(crate) connections_max: Option<usize>,
 }
 
 /// A configured listener.
@@ -114,6 +154,11 @@ pub(crate) struct Route {
     pub(crate) cluster_name: Box<str>,
     /// Index of the policy in [`Snapshot::policies`]; `None` if the configuration says `danger_no_policy`.
     pub(crate) policy: Option<usize>,
+    /// What it wants of clients.
+    pub(crate) client_auth: config::ClientAuthMode,
+    /// Whether it has OCSP responders asked, and how long it waits for them.
+    pub(crate) ocsp: OcspMode,
+    pub(crate) ocsp_timeout: Duration,
     pub(crate) allow_encoded_slash: bool,
     pub(crate) body_bytes_max: u64,
     pub(crate) response_timeout: Duration,
@@ -171,6 +216,12 @@ impl Snapshot {
             policies,
             audit_required: config.log.audit == config::Audit::Required,
             access_log: !matches!(config.log.access, config::AccessLog::Off),
+            tenants: config.tenants.values().map(|tenant| builder.tenant(tenant)).collect(),
+            revocation: materials.revocation.clone(),
+            ocsp: materials.ocsp.clone(),
+            published_at: Instant::now(),
+            trust_grace_millis: millis(config.server.trust_grace),
+            trust_drain_rate: config.server.trust_drain_rate,
         })
     }
 
@@ -182,6 +233,10 @@ impl Snapshot {
     /// The TLS side of a virtual host, by the name of its listener and its index there.
     pub fn host_tls(&self, listener: &str, host: usize) -> Option<&HostTls> {
         Some(&self.listener(listener)?.hosts.get(host)?.tls)
+    }
+
+    pub(crate) fn tenant_index(&self, name: &str) -> Option<usize> {
+        self.tenants.iter().position(|tenant| &*tenant.name == name)
     }
 
     pub(crate) fn listener(&self, name: &str) -> Option<&Listener> {
@@ -233,6 +288,14 @@ impl Builder<'_> {
         }
     }
 
+    fn tenant(&self, tenant: &config::Tenant) -> Tenant {
+        Tenant {
+            id: self.registry.tenant(&tenant.name),
+            name: tenant.name.as_str().into(),
+            connections_max: tenant.connections_max,
+        }
+    }
+
     fn listener(&self, index: usize, listener: &config::Listener) -> Result<Listener, Vec<SnapshotError>> {
         let id = self.registry.listener(&listener.name);
         let mut errors = Vec::new();
@@ -244,7 +307,10 @@ impl Builder<'_> {
         }
         // The configuration has compared names of trust bundles; here their content is compared.
         if let Some(default) = listener.default_host.map(|index| &hosts[index]) {
-            for host in hosts.iter().filter(|host| !default.tls.is_at_least_as_strict_as(&host.tls)) {
+            for host in hosts
+                .iter()
+                .filter(|host| !default.tls.client_auth().is_at_least_as_strict_as(host.tls.client_auth()))
+            {
                 let (default, host) = (default.name.clone(), host.name.clone());
                 errors.push(SnapshotError::LaxDefault { default, host, at: listener.at.clone() });
             }
@@ -283,36 +349,65 @@ impl Builder<'_> {
     ) -> Result<Host, SnapshotError> {
         let name: Arc<str> = host.names[0].to_string().into();
         let missing = |what: String| SnapshotError::Missing { what };
-        let credential = self.materials.credentials.get(&(listener.name.clone(), index)).cloned();
-        let credential = credential.ok_or_else(|| missing(format!("the certificate of {name}")))?;
-        let mut options = HostTlsOptions::new(match host.client_auth.mode() {
-            config::ClientAuthMode::Off => ClientAuthMode::Off,
-            config::ClientAuthMode::Optional => ClientAuthMode::Optional,
-            config::ClientAuthMode::Required => ClientAuthMode::Required,
-        });
-        let mut trust = None;
-        if let Some(verification) = host.client_auth.verification() {
-            options.intermediates_max = verification.intermediates_max;
-            options.require_eku = verification.require_eku;
-            options.identity =
-                IdentityOptions { extensions: verification.extensions.clone(), ..IdentityOptions::default() };
-            let bundle = self.materials.trust.get(&verification.trust).cloned();
-            trust = Some(bundle.ok_or_else(|| missing(format!("trust bundle {}", verification.trust)))?);
-        }
-        let tls = HostTls::build(&options, credential, trust).map_err(|source| SnapshotError::Tls {
-            host: name.clone(),
-            source,
-            at: host.at.clone(),
-        })?;
+        let credentials = self.materials.credentials.get(&(listener.name.clone(), index)).cloned();
+        let credentials = credentials.ok_or_else(|| missing(format!("the certificate of {name}")))?;
+        let refused =
+            |source: TlsBuildError| SnapshotError::Tls { host: name.clone(), source, at: host.at.clone() };
+        let client_auth =
+            ClientAuth::build(&self.client_auth(host)?).map_err(|error| refused(error.into()))?;
+        let tls = HostTls::build(&HostTlsOptions {
+            listener: listener.name.as_str().into(),
+            name: name.clone(),
+            client_auth: Arc::new(client_auth),
+            credentials,
+            resumption: self.resumption(listener)?,
+            tls: tls_policy(&listener.tls),
+        })
+        .map_err(refused)?;
         let routes = host
             .routes
             .iter()
-            .map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, route)));
+            .map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, host, route)));
         let routes = Routes::build(routes).expect("no route is unreachable in a checked configuration");
         Ok(Host { name, tls, forward: host.forward.clone(), routes })
     }
 
-    fn route(&self, listener: ListenerId, route: &config::Route) -> Route {
+    fn client_auth(&self, host: &config::Host) -> Result<ClientAuthOptions, SnapshotError> {
+        let missing = |what: String| SnapshotError::Missing { what };
+        let mut options = ClientAuthOptions::new(handshake_mode(host));
+        let Some(verification) = host.client_auth.verification() else { return Ok(options) };
+        for name in &verification.trust {
+            let bundle = self.materials.trust.get(name).cloned();
+            options.trust.push(bundle.ok_or_else(|| missing(format!("trust bundle {name}")))?);
+        }
+        options.intermediates_max = verification.intermediates_max;
+        options.require_eku = verification.require_eku;
+        options.identity =
+            IdentityOptions { extensions: verification.extensions.clone(), ..IdentityOptions::default() };
+        options.max_auth_age = verification.max_auth_age;
+        options.ocsp = OcspPolicy { mode: ocsp_mode(verification.ocsp), timeout: verification.ocsp_timeout };
+        options.tenants = Some(TenantRules {
+            map: self.materials.tenants.clone(),
+            admitted: verification.tenants.iter().map(|name| name.as_str().into()).collect(),
+        });
+        options.revocation = self.materials.revocation.clone();
+        Ok(options)
+    }
+
+    fn resumption(&self, listener: &config::Listener) -> Result<Resumption, SnapshotError> {
+        let missing = |what: &str| SnapshotError::Missing { what: what.to_owned() };
+        Ok(match listener.resumption {
+            config::Resumption::Off => Resumption::Off,
+            config::Resumption::Tickets => Resumption::Tickets(
+                self.materials.key_ring.clone().ok_or_else(|| missing("the keys of session tickets"))?,
+            ),
+            config::Resumption::Cache => Resumption::Cache(
+                self.materials.session_cache.clone().ok_or_else(|| missing("the session cache"))?,
+            ),
+        })
+    }
+
+    fn route(&self, listener: ListenerId, host: &config::Host, route: &config::Route) -> Route {
         let position = |found: Option<usize>| found.expect("names that refer to something do (config)");
         Route {
             id: self.registry.route(listener, &route.id),
@@ -325,9 +420,45 @@ impl Builder<'_> {
                 .policy
                 .name()
                 .map(|name| position(self.config.policies.keys().position(|key| key == name))),
+            client_auth: route.client_auth,
+            ocsp: ocsp_mode(route.ocsp),
+            ocsp_timeout: host.client_auth.verification().map_or(Duration::ZERO, |rules| rules.ocsp_timeout),
             allow_encoded_slash: route.allow_encoded_slash,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
             response_timeout: route.response_timeout,
         }
+    }
+}
+
+/// How the handshake asks: as the configuration says, except that bad certificates pass it where one route only observes while
+/// others want to know the client.
+fn handshake_mode(host: &config::Host) -> ClientAuthMode {
+    match host.client_auth.handshake {
+        config::ClientAuthMode::Off => ClientAuthMode::Off,
+        config::ClientAuthMode::Observe if host.routes.iter().any(identifies) => ClientAuthMode::Lenient,
+        config::ClientAuthMode::Observe => ClientAuthMode::Observe,
+        config::ClientAuthMode::Optional => ClientAuthMode::Optional,
+        config::ClientAuthMode::Required => ClientAuthMode::Required,
+    }
+}
+
+/// Whether a route wants to know its clients.
+fn identifies(route: &config::Route) -> bool {
+    matches!(route.client_auth, config::ClientAuthMode::Optional | config::ClientAuthMode::Required)
+}
+
+fn ocsp_mode(mode: config::OcspMode) -> OcspMode {
+    match mode {
+        config::OcspMode::Off => OcspMode::Off,
+        config::OcspMode::SoftFail => OcspMode::SoftFail,
+        config::OcspMode::HardFail => OcspMode::HardFail,
+    }
+}
+
+fn tls_policy(tls: &config::TlsPolicy) -> TlsPolicy {
+    TlsPolicy {
+        min_version_12: tls.min_version == config::TlsVersion::Tls12,
+        suites: tls.cipher_suites.iter().map(|suite| suite.as_str().into()).collect(),
+        groups: tls.groups.iter().map(|group| group.as_str().into()).collect(),
     }
 }

@@ -3,18 +3,15 @@
 //! This is where a change of trust reaches a connection that was admitted before it. Per request it costs one comparison of
 //! generations.
 
-use std::{
-    cell::Cell,
-    rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use ringward_telemetry::CloseReason;
+use ringward_telemetry::{CloseReason, Enforced};
 
 use crate::{
-    downstream::Downstream,
+    admission::Admission,
     error::ProxyError,
-    live::{Admission, Guard},
+    io::Shut,
+    live::Guard,
     snapshot::Listener,
     upstream::millis,
     worker::{View, Worker},
@@ -24,45 +21,23 @@ use crate::{
 pub(crate) struct Standing {
     worker: Rc<Worker>,
     live: Guard,
-    examined: Cell<Examined>,
-    /// When the client's certificate path ends to hold, in the clock of [`crate::io::Deadlines`].
-    expires_at: Option<u64>,
-    /// When the connection has served long enough, in the same clock.
+    /// When the connection has served long enough, in the clock of [`crate::io::Deadlines`].
     ages_at: Option<u64>,
     requests: Cell<u64>,
-}
-
-/// How the connection stands in one generation.
-#[derive(Clone, Copy, Debug)]
-struct Examined {
-    generation: u64,
-    /// Listener and host that would do this client's handshake.
-    place: Option<(usize, usize)>,
-    /// That host checks clients in the very way in which this one was checked.
-    holds: bool,
-    /// It does not, but would let the client in nevertheless.
-    readmitted: bool,
+    /// A request was refused because the admission does not hold any more.
+    refused: Cell<bool>,
 }
 
 impl Standing {
-    pub(crate) fn new(
-        worker: &Rc<Worker>,
-        view: &View,
-        listener: &Listener,
-        live: Guard,
-        valid_until_unix: Option<i64>,
-    ) -> Standing {
+    pub(crate) fn new(worker: &Rc<Worker>, listener: &Listener, live: Guard) -> Standing {
         let now = worker.deadlines.now();
-        let standing = Standing {
+        Standing {
             worker: worker.clone(),
             live,
-            examined: Cell::new(Examined { generation: 0, place: None, holds: false, readmitted: false }),
-            expires_at: valid_until_unix.map(|until| now.saturating_add(millis(until_unix(until)))),
             ages_at: listener.limits.connection_age_max.map(|age| now.saturating_add(millis(age))),
             requests: Cell::new(0),
-        };
-        standing.examine(view);
-        standing
+            refused: Cell::new(false),
+        }
     }
 
     pub(crate) fn live(&self) -> &Guard {
@@ -86,7 +61,7 @@ impl Standing {
     /// How long this connection may wait for its next request, in milliseconds.
     pub(crate) fn patience(&self, idle_timeout: Duration) -> u64 {
         let now = self.worker.deadlines.now();
-        let ends = [self.expires_at, self.ages_at];
+        let ends = [self.admission().ends_at(), self.ages_at];
         ends.into_iter().flatten().map(|end| end.saturating_sub(now)).fold(millis(idle_timeout), u64::min)
     }
 
@@ -94,44 +69,27 @@ impl Standing {
     ///
     /// # Errors
     /// [`ProxyError::TrustWithdrawn`] when the snapshot in force would not let this client in.
-    pub(crate) fn gate<'v>(
-        &self,
-        view: &'v View,
-        downstream: &Downstream,
-    ) -> Result<(&'v Listener, usize), ProxyError> {
-        if self.expires_at.is_some_and(|at| at <= self.worker.deadlines.now()) {
-            return Err(ProxyError::TrustWithdrawn(
-                "the client's certificate, or one that it depends on, has expired".into(),
-            ));
+    pub(crate) fn gate<'v>(&self, view: &'v View) -> Result<(&'v Listener, usize), ProxyError> {
+        let admission = self.admission();
+        match admission.examine(view, self.worker.deadlines.now()) {
+            Ok((listener, host)) => Ok((&view.snapshot.listeners[listener], host)),
+            Err(withdrawal) => {
+                self.refused.set(true);
+                Err(ProxyError::TrustWithdrawn { withdrawal, why: admission.explanation() })
+            }
         }
-        let mut examined = self.examine(view);
-        let Some((listener, host)) = examined.place else {
-            return Err(ProxyError::TrustWithdrawn(
-                "its listener or virtual host is no longer configured".into(),
-            ));
-        };
-        if !examined.holds && !examined.readmitted {
-            downstream
-                .with_session(|session| view.hosts[listener][host].readmit(session))
-                .map_err(|failure| ProxyError::TrustWithdrawn(failure.to_string()))?;
-            examined.readmitted = true;
-            self.examined.set(examined);
-        }
-        Ok((&view.snapshot.listeners[listener], host))
     }
 
     /// Why this connection must not serve a request after the present one, if it must not.
     pub(crate) fn outlived(&self) -> Option<CloseReason> {
         let view = self.worker.view();
         let now = self.worker.deadlines.now();
-        let examined = self.examine(&view);
-        let Some((listener, _)) = examined.place else { return Some(CloseReason::Removed) };
+        let (listener, _) = match self.admission().examine(&view, now) {
+            Ok(place) => place,
+            Err(withdrawal) => return Some(withdrawal.close_reason()),
+        };
         let requests_max = view.snapshot.listeners[listener].limits.requests_per_connection_max;
-        if self.expires_at.is_some_and(|at| at <= now) {
-            Some(CloseReason::CertificateExpired)
-        } else if !examined.holds {
-            Some(CloseReason::TrustChanged)
-        } else if self.worker.is_draining() {
+        if self.worker.is_draining() {
             Some(CloseReason::Drain)
         } else if self.ages_at.is_some_and(|at| at <= now) {
             Some(CloseReason::AgeLimit)
@@ -142,20 +100,17 @@ impl Standing {
         }
     }
 
-    fn examine(&self, view: &View) -> Examined {
-        let mut examined = self.examined.get();
-        if examined.generation != view.generation() {
-            let place = self.admission().place_in(&view.snapshot);
-            let holds = self.admission().holds_in(&view.snapshot);
-            examined = Examined { generation: view.generation(), place, holds, readmitted: false };
-            self.examined.set(examined);
-        }
-        examined
+    /// Records how long it took from the change of trust that ended this connection to its end.
+    pub(crate) fn note_end(&self) {
+        let Some((_, changed_at)) = self.admission().withdrawn() else { return };
+        let how = match self.live.was_cut() {
+            Some(Shut::Read) => Enforced::Idle,
+            Some(Shut::Both) => Enforced::Exchange,
+            // The change has overtaken its handshake.
+            None if self.refused.get() && self.requests.get() <= 1 => Enforced::Handshake,
+            None if self.refused.get() => Enforced::Request,
+            None => Enforced::Exchange,
+        };
+        self.worker.shard.trust_enforced(how, crate::record::nanos(changed_at.elapsed()));
     }
-}
-
-/// How long it is until then; zero if it is over.
-fn until_unix(seconds: i64) -> Duration {
-    let then = UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs());
-    then.duration_since(SystemTime::now()).unwrap_or_default()
 }

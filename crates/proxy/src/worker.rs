@@ -7,7 +7,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicUsize, mpsc},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use crate::{
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
     listener,
     live::Live,
-    snapshot::{Host, Snapshot},
+    snapshot::{Host, Policy, Snapshot},
     upstream::{Cluster, Pools},
 };
 
@@ -83,7 +83,12 @@ pub(crate) struct Worker {
     /// Client chains that were verified lately.
     memo: PathMemo,
     connections: Cell<u64>,
+    /// The census that was answered last.
+    census: Cell<u64>,
 }
+
+/// A policy as this worker evaluates it. Shared by the views of all snapshots that have the policy.
+pub(crate) type Evaluator = Rc<RefCell<Box<dyn PolicyWorker>>>;
 
 /// A snapshot as this worker uses it.
 pub(crate) struct View {
@@ -91,29 +96,50 @@ pub(crate) struct View {
     /// The TLS side of each virtual host, by the snapshot's listener and host index.
     pub(crate) hosts: Vec<Vec<WorkerTls>>,
     /// Evaluators, by the snapshot's policy index.
-    pub(crate) policies: Vec<RefCell<Box<dyn PolicyWorker>>>,
+    pub(crate) policies: Vec<Evaluator>,
     /// By the snapshot's cluster index.
     pub(crate) clusters: Vec<Rc<Cluster>>,
+    /// Open connections, by the snapshot's tenant index.
+    pub(crate) tenants: Vec<Arc<AtomicUsize>>,
 }
 
 impl View {
-    fn new(snapshot: Arc<Snapshot>, worker: usize, pools: &mut Pools, memo: &PathMemo) -> View {
+    fn new(
+        control: &Control,
+        previous: Option<&View>,
+        worker: usize,
+        pools: &mut Pools,
+        memo: &PathMemo,
+    ) -> View {
+        let snapshot = control.snapshot();
         let hosts = snapshot.listeners.iter().map(|listener| {
             let view = |host: &Host| host.tls.worker_view(memo).expect("the same was built for the snapshot");
             listener.hosts.iter().map(view).collect()
         });
         let hosts = hosts.collect();
-        let policies =
-            snapshot.policies.iter().map(|policy| RefCell::new(policy.compiled.worker())).collect();
+        let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous)).collect();
         let clusters =
             snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
-        View { snapshot, hosts, policies, clusters }
+        let tenants =
+            snapshot.tenants.iter().map(|tenant| control.tenant_connections(&tenant.name)).collect();
+        View { snapshot, hosts, policies, clusters, tenants }
     }
 
     /// The configuration generation that this is.
     pub(crate) fn generation(&self) -> u64 {
         self.snapshot.generation()
     }
+}
+
+/// The evaluator of `policy`, taken over if the policy is the same: making one takes milliseconds for large policies, during
+/// which all connections of the worker would wait.
+fn evaluator(policy: &Policy, previous: Option<&View>) -> Evaluator {
+    let same = |old: &Policy| std::ptr::addr_eq(Arc::as_ptr(&old.compiled), Arc::as_ptr(&policy.compiled));
+    let kept = previous.and_then(|view| {
+        let index = view.snapshot.policies.iter().position(same)?;
+        Some(view.policies[index].clone())
+    });
+    kept.unwrap_or_else(|| Rc::new(RefCell::new(policy.compiled.worker())))
 }
 
 impl Worker {
@@ -134,13 +160,14 @@ impl Worker {
 
     #[cold]
     fn refresh(&self) -> Rc<View> {
-        let snapshot = self.control.snapshot();
+        let previous = self.view.borrow().clone();
         let mut pools = self.pools.borrow_mut();
-        let view = Rc::new(View::new(snapshot, self.index, &mut pools, &self.memo));
+        let view = Rc::new(View::new(&self.control, Some(&previous), self.index, &mut pools, &self.memo));
         // Endpoints that are in no cluster any more: their idle connections are closed, those in use end with their exchange.
         let kept = |addr: &_| view.snapshot.clusters.iter().any(|cluster| cluster.endpoints.contains(addr));
         pools.retain(|addr, _| kept(addr));
         *self.view.borrow_mut() = view.clone();
+        self.control.acknowledge(self.index, view.generation());
         view
     }
 
@@ -153,6 +180,13 @@ impl Worker {
     /// This worker's share of a limit that is per node.
     pub(crate) fn share(&self, limit: usize) -> usize {
         limit.div_ceil(self.workers)
+    }
+
+    fn answer_census(&self) {
+        let asked = self.control.census();
+        if self.census.replace(asked) != asked {
+            self.control.answer_census(self.index, asked, self.live.census());
+        }
     }
 
     /// Whether new requests should be the last on their connections.
@@ -195,8 +229,9 @@ impl Heads {
 
 async fn run(control: Arc<Control>, options: WorkerOptions) {
     let mut pools = Pools::new();
-    let memo = PathMemo::new(MEMO_ENTRIES_DEFAULT);
-    let view = View::new(control.snapshot(), options.index, &mut pools, &memo);
+    let memo = PathMemo::new(MEMO_ENTRIES_DEFAULT).reporting_to(control.sightings().clone());
+    let view = View::new(&control, None, options.index, &mut pools, &memo);
+    control.acknowledge(options.index, view.generation());
     let worker = Rc::new(Worker {
         index: options.index,
         workers: options.workers.max(1),
@@ -212,6 +247,7 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
         pools: RefCell::new(pools),
         memo,
         connections: Cell::new(0),
+        census: Cell::new(0),
     });
     let listeners = listener::open(&worker, options.listeners);
     beat(&worker, listeners).await;
@@ -231,7 +267,8 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         let view = worker.view();
         worker.clock.tick();
         worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
-        worker.live.sweep(&view, now, worker.is_draining());
+        worker.live.sweep(&view, now, worker.is_draining(), worker.workers);
+        worker.answer_census();
         match worker.control.phase() {
             Phase::Running => {}
             Phase::Draining => {

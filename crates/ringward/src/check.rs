@@ -3,6 +3,7 @@
 //! Runs the loaders of `run`, so it finds what `run` would find, except for what other processes have taken (ports).
 
 mod admission;
+mod path;
 mod summary;
 
 use std::path::{Path, PathBuf};
@@ -10,13 +11,16 @@ use std::path::{Path, PathBuf};
 use ringward_config::Diagnostics;
 use ringward_proxy::Snapshot;
 use ringward_telemetry::{ClosedSets, Limits, Registry};
+use ringward_tls::CrlFloors;
 use serde::Serialize;
 
 use self::admission::Admission;
 use self::summary::Summary;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::load::{self, Loaded};
+use crate::publish;
 use crate::terminal::{complain, say};
+use crate::trust;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -62,10 +66,12 @@ pub(crate) fn run(path: &Path, clients: &[PathBuf], json: bool) -> Result<(), Fa
 }
 
 fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
-    let loaded = load::gather(path)?.build(&Default::default())?;
-    // The last step of `run`: the parts have to go together.
+    let loaded = load::gather(path)?.build(None, &CrlFloors::new()).map_err(|refused| refused.problems)?;
+    // The last step of `run`: the parts have to go together. The state directory is left alone: a process may have it.
     let registry = Registry::new(ClosedSets::default(), Limits::default());
-    let snapshot = crate::reload::snapshot(&loaded, 1, &registry)?;
+    let trust = trust::without_state(&loaded.config);
+    let (_, state) = trust.current();
+    let snapshot = publish::build(&loaded, &state, &trust, 1, &registry)?;
     Ok((loaded, snapshot))
 }
 

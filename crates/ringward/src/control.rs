@@ -1,6 +1,6 @@
 //! The control plane: one thread that listens to signals, files, the workers and the admin listener, and never blocks.
 
-use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,9 @@ use std::time::Duration;
 use ringward_proxy::{Control, Phase};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::admin::Admin;
 use crate::failure::Failure;
 use crate::reload::{Attempt, Reloader};
 use crate::watch::Watch;
@@ -22,12 +21,16 @@ pub(crate) struct ControlPlane {
     pub(crate) control: Arc<Control>,
     pub(crate) workers: Workers,
     pub(crate) reloader: Reloader,
-    pub(crate) admin: Option<Admin>,
+    pub(crate) services: Services,
     pub(crate) watch: Watch,
     pub(crate) signals: Signals,
     /// Told to stop by this process itself.
     pub(crate) stop: Arc<Notify>,
 }
+
+/// What goes on beside the control loop until the process ends: the admin listeners, the keepers of what is trusted.
+#[derive(Debug, Default)]
+pub(crate) struct Services(JoinSet<String>);
 
 /// The reload under way.
 struct Reload {
@@ -57,12 +60,13 @@ impl ControlPlane {
     /// # Errors
     /// If a worker died and cannot be started again.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        let mut admin = tokio::spawn(serve_admin(self.admin.take()));
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between the first reading and the begin of the watch was not noticed.
         let mut reload = Some(self.start_reload(false));
         let mut reload_again = false;
+        // When to look again at files that were in the middle of a change.
+        let mut retry: Option<Instant> = None;
         // When to lose patience with what still runs: first with connections, then with workers.
         let mut deadline: Option<Instant> = None;
         while self.workers.running() > 0 {
@@ -84,9 +88,13 @@ impl ControlPlane {
                     }
                 },
                 _ = self.watch.changed(), if running && reload.is_none() => reload = Some(self.start_reload(false)),
+                () = at(retry), if running && reload.is_none() => {
+                    retry = None;
+                    reload = Some(self.start_reload(false));
+                }
                 (attempt, insist) = finished(&mut reload) => {
                     reload = None;
-                    self.finish_reload(attempt, insist);
+                    retry = self.finish_reload(attempt, insist);
                     if std::mem::take(&mut reload_again) {
                         reload = Some(self.start_reload(true));
                     }
@@ -94,10 +102,9 @@ impl ControlPlane {
                 _ = housekeeping.tick() => {
                     self.control.retire();
                 }
-                _ = &mut admin => return Err(Failure::Runtime("the admin listener failed".to_owned())),
+                failed = self.services.failed() => return Err(Failure::Runtime(failed)),
             }
         }
-        admin.abort();
         Ok(())
     }
 
@@ -139,18 +146,35 @@ impl ControlPlane {
     }
 
     fn start_reload(&self, insist: bool) -> Reload {
-        let job = self.reloader.job();
-        Reload { attempt: tokio::task::spawn_blocking(|| job.run()), insist }
+        Reload { attempt: tokio::spawn(self.reloader.attempt()), insist }
     }
 
-    fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) {
-        let Some(attempt) = attempt else { return };
+    /// When to try again, if the attempt came too early.
+    fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) -> Option<Instant> {
+        let attempt = attempt?;
         if let Some(watched) = &attempt.watched {
             self.watch.set(watched);
         }
-        // A new snapshot would only delay the end.
-        if self.control.phase() == Phase::Running {
-            self.reloader.finish(attempt, insist);
+        self.reloader.finish(attempt, insist).map(|pause| Instant::now() + pause)
+    }
+}
+
+impl Services {
+    /// Begins another one, which is not to end before the process. To be called within a runtime.
+    pub(crate) fn start<E: Display + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        service: impl Future<Output = E> + Send + 'static,
+    ) {
+        self.0.spawn(async move { format!("the {name} failed: {}", service.await) });
+    }
+
+    /// Waits for one to end, which none should; why it did.
+    async fn failed(&mut self) -> String {
+        match self.0.join_next().await {
+            Some(Ok(failed)) => failed,
+            Some(Err(error)) => format!("a service of the control plane failed: {error}"),
+            None => pending().await,
         }
     }
 }
@@ -171,19 +195,17 @@ impl Signals {
         })
     }
 
+    /// Waits until the process is told to stop. For the time before there is anything to reload.
+    pub(crate) async fn stop(&mut self) {
+        while !matches!(self.next().await, Asked::Stop) {}
+    }
+
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.reload.recv() => Asked::Reload,
         }
-    }
-}
-
-async fn serve_admin(admin: Option<Admin>) -> Infallible {
-    match admin {
-        Some(admin) => admin.serve().await,
-        None => pending().await,
     }
 }
 

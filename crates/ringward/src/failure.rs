@@ -33,6 +33,10 @@ impl Failure {
     }
 }
 
+/// It did what it was told to.
+pub(crate) const EXIT_SUCCESS: u8 = 0;
+/// What was compared differs.
+pub(crate) const EXIT_DIFFERENT: u8 = 3;
 /// Something failed at run time.
 pub(crate) const EXIT_RUNTIME: u8 = 1;
 /// The configuration is refused, or the command was used wrongly. Also clap's code.

@@ -1,26 +1,32 @@
 //! From the path of a configuration file to everything that a snapshot is built from.
 //!
 //! Two steps, so that a reload can stop after the first: [`gather`] reads all files, [`Gathered::build`] makes
-//! credentials, trust bundles and policies of them. All problems are reported at once, each at the place of the
-//! configuration that names the file. Never falls back to fewer checks because a file is broken.
+//! credentials, trust bundles, revocation lists, keys and policies of them. All problems are reported at once, each at the
+//! place of the configuration that names the file. Never falls back to fewer checks because a file is broken.
 
+mod credentials;
 pub(crate) mod files;
 mod policies;
+mod trust;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringward_config::{
-    Certificate, Config, Diagnostic, Diagnostics, FileKind, Host, HostPattern, Listener, Location, NamedPath,
-    Severity, Trust,
+    Config, Diagnostic, Diagnostics, FileKind, Host, Listener, Location, Passphrase, Severity,
 };
 use ringward_proxy::Materials;
-use ringward_tls::{Credential, CredentialOptions, CredentialSource, TrustBundle};
-use rustls::pki_types::UnixTime;
+use ringward_tls::{CrlFloors, IssuerCertificate, KeyRing, Staple, Suspension, TrustBundle};
+use rustls::ClientConfig;
 
 use self::files::{FileError, Files};
 pub(crate) use self::policies::LoadedPolicy;
+use crate::hex;
+use crate::trust::crl::list::List;
+use crate::trust::keys;
+use crate::trust::status::CrlStatus;
 
 /// A configuration with the content of all files that it names.
 #[derive(Debug)]
@@ -30,17 +36,48 @@ pub(crate) struct Gathered {
 }
 
 /// A configuration with everything that it needs to run.
+#[derive(Clone)]
 pub(crate) struct Loaded {
     /// The configuration.
     pub(crate) config: Arc<Config>,
-    /// What was made of its files.
+    /// What was made of its files, without what is trusted beyond them.
     pub(crate) materials: Materials,
     /// Its policies by name, with what their check found out.
     pub(crate) policies: HashMap<String, LoadedPolicy>,
+    /// Certificates that were left out of a trust bundle, and why, by the bundle's name.
+    pub(crate) quarantined: BTreeMap<String, Vec<String>>,
+    /// Whose revocation lists and OCSP answers are checked, by the name of the trust bundle: its CAs and `crl_issuers`.
+    pub(crate) issuers: BTreeMap<String, Vec<IssuerCertificate>>,
+    /// Revocation lists of files.
+    pub(crate) lists: Vec<List>,
+    /// What can be said of them.
+    pub(crate) list_status: Vec<CrlStatus>,
+    /// The ring file.
+    pub(crate) key_ring: Option<Arc<KeyRing>>,
+    /// How https servers of revocation data are verified, if any are asked.
+    pub(crate) fetch_tls: Option<Arc<ClientConfig>>,
+    /// Staples of files, by SHA-256 of the certificate's DER.
+    pub(crate) staples: HashMap<[u8; 32], Arc<Staple>>,
     /// What works, but deserves a look.
     pub(crate) warnings: Vec<Diagnostic>,
     /// Digest of all that was read.
     pub(crate) digest: [u8; 32],
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Everything that is wrong, with the warnings found on the way.
+    pub(crate) problems: Diagnostics,
+    /// A certificate and its key do not belong together, and nothing else is wrong: perhaps only one of two files was
+    /// written so far.
+    pub(crate) torn: bool,
+}
+
+impl From<Diagnostics> for Refused {
+    fn from(problems: Diagnostics) -> Refused {
+        Refused { problems, torn: false }
+    }
 }
 
 /// Reads a configuration and every file that it names. What is wrong with those files is found by [`Gathered::build`].
@@ -62,6 +99,19 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     for named in config.files() {
         files.read(named.path, named.kind);
     }
+    // Not among the files of the configuration if it is we who rotate it.
+    if let Some(ring) = &config.keys.file {
+        files.read(&ring.path, FileKind::KeyRing);
+    }
+    let certificates =
+        config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.certificates);
+    for certificate in certificates {
+        if let Some(Passphrase::Credential { name, .. }) = &certificate.passphrase
+            && let Some(path) = credentials::credential_path(name)
+        {
+            files.read(&path, FileKind::Passphrase);
+        }
+    }
     Ok(Gathered { config, files })
 }
 
@@ -76,6 +126,11 @@ fn whole_file(path: &Path, error: &FileError) -> Diagnostic {
 }
 
 impl Gathered {
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Digest of the content of all files.
     pub(crate) fn digest(&self) -> [u8; 32] {
         self.files.digest()
@@ -87,53 +142,108 @@ impl Gathered {
     }
 
     /// Makes what a snapshot needs. Policies that did not change are taken from `previous`, with their workers' caches.
+    /// Revocation lists must not be older than `floors`.
     ///
     /// # Errors
     /// Everything that is wrong, with the warnings found on the way.
-    pub(crate) fn build(self, previous: &HashMap<String, LoadedPolicy>) -> Result<Loaded, Diagnostics> {
+    pub(crate) fn build(self, previous: Option<&Loaded>, floors: &CrlFloors) -> Result<Loaded, Refused> {
         let digest = self.digest();
         let Gathered { config, files } = self;
-        let mut report = Report { config: &config, found: config.warnings.iter().cloned().collect() };
-        let mut materials = Materials::default();
+        let found = config.warnings.iter().cloned().collect();
+        let mut report = Report { config: &config, found, torn: 0 };
+        let mut materials = Materials { tenants: config.tenant_map.clone(), ..Materials::default() };
+        let (mut staples, none) = (HashMap::new(), HashMap::new());
+        let last_staples = previous.map_or(&none, |previous| &previous.staples);
         for listener in &config.listeners {
             for (index, host) in listener.hosts.iter().enumerate() {
-                if let Some(credential) = credential(host, &files, &mut report) {
-                    materials.credentials.insert((listener.name.clone(), index), Arc::new(credential));
-                }
+                let credentials = credentials::load(host, &files, last_staples, &mut staples, &mut report);
+                materials.credentials.insert((listener.name.clone(), index), credentials);
             }
         }
+        let mut trusted = trust::Trusted::default();
         for trust in config.trust.values() {
-            if let Some(bundle) = trust_bundle(trust, &files, &mut report) {
-                materials.trust.insert(trust.name.clone(), Arc::new(bundle));
-            }
+            trusted.load(trust, &files, floors, &mut report);
         }
+        materials.trust = trusted.bundles;
+        let key_ring = key_ring(&config, &files, &mut report);
+        let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
+        let known = HashMap::new();
+        let previous = previous.map_or(&known, |previous| &previous.policies);
         let policies = policies::load(&config, &files, previous, &mut report);
         for (name, policy) in &policies {
             materials.policies.insert(name.clone(), policy.compiled.clone());
         }
-        let mut found = report.found;
+        let Report { mut found, torn, .. } = report;
         // In the order of the configuration, then of the policies.
         let key = |problem: &Diagnostic| {
             let elsewhere = *problem.file != *config.file();
             (elsewhere, problem.file.clone(), problem.line, problem.column)
         };
         found.sort_by_cached_key(key);
-        if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-            let mut all = Diagnostics::new();
-            all.extend(found);
-            return Err(all);
+        let errors = found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        if errors > 0 {
+            let mut problems = Diagnostics::new();
+            problems.extend(found);
+            return Err(Refused { problems, torn: torn == errors });
         }
-        Ok(Loaded { config: Arc::new(config), materials, policies, warnings: found, digest })
+        Ok(Loaded {
+            config: Arc::new(config),
+            materials,
+            policies,
+            quarantined: trusted.quarantined,
+            issuers: trusted.issuers,
+            lists: trusted.lists,
+            list_status: trusted.list_status,
+            key_ring,
+            fetch_tls,
+            staples,
+            warnings: found,
+            digest,
+        })
+    }
+}
+
+/// The ring file, also if it is this process that rotates it: somebody else may replace it nevertheless.
+fn key_ring(config: &Config, files: &Files, report: &mut Report<'_>) -> Option<Arc<KeyRing>> {
+    let named = config.keys.file.as_ref()?;
+    let content = files.content(&named.path, FileKind::KeyRing);
+    let content = content.inspect_err(|error| report.file(&named.at, error)).ok()?;
+    let ring = keys::parse(&named.path, content).inspect_err(|error| {
+        let help = "`ringward keys new --file FILE` makes one".to_owned();
+        report.error(&named.at, error.to_string(), Some(help));
+    });
+    Some(Arc::new(ring.ok()?.rotating_every(config.keys.rotate_every)))
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("digest", &hex::encode(&self.digest)).finish_non_exhaustive()
     }
 }
 
 impl Loaded {
+    /// Tenants whose clients are not looked up in revocation lists for now.
+    pub(crate) fn suspensions(&self) -> Vec<Suspension> {
+        let suspension = |tenant: &ringward_config::Tenant| {
+            let until_unix = tenant.danger_suspend_revocation_until_unix?;
+            Some(Suspension { tenant: tenant.name.as_str().into(), until_unix })
+        };
+        self.config.tenants.values().filter_map(suspension).collect()
+    }
+
+    /// Our certificates, by SHA-256 of the leaf's DER.
+    pub(crate) fn leaves(&self) -> Vec<[u8; 32]> {
+        let credentials = self.materials.credentials.values().flatten();
+        credentials.map(|credential| *credential.fingerprint_sha256()).collect()
+    }
+
     /// When the certificate of each virtual host expires, in seconds since 1970, by the host's first name.
     pub(crate) fn certificate_expiries(&self) -> Vec<(String, i64)> {
         let listeners = &self.config.listeners;
         let expiry = |listener: &Listener, index: usize, host: &Host| {
-            let credential = self.materials.credentials.get(&(listener.name.clone(), index))?;
-            Some((host.names[0].to_string(), credential.not_after_unix()))
+            let credentials = self.materials.credentials.get(&(listener.name.clone(), index))?;
+            let soonest = credentials.iter().map(|credential| credential.not_after_unix()).min()?;
+            Some((host.names[0].to_string(), soonest))
         };
         listeners
             .iter()
@@ -157,9 +267,11 @@ impl Loaded {
 }
 
 /// What was found so far.
-pub(crate) struct Report<'c> {
+struct Report<'c> {
     config: &'c Config,
     found: Vec<Diagnostic>,
+    /// Errors that say that a certificate and its key do not belong together.
+    torn: usize,
 }
 
 impl Report<'_> {
@@ -175,6 +287,13 @@ impl Report<'_> {
         self.error(at, error.to_string(), error.help());
     }
 
+    /// A certificate and its key do not belong together.
+    fn torn(&mut self, at: &Location, message: String) {
+        let known = self.found.len();
+        self.error(at, message, None);
+        self.torn += self.found.len() - known;
+    }
+
     fn push(&mut self, severity: Severity, at: &Location, message: String, help: Option<String>) {
         let mut diagnostic = self.config.diagnostic(severity, at, message);
         diagnostic.help = help;
@@ -183,95 +302,6 @@ impl Report<'_> {
             self.found.push(diagnostic);
         }
     }
-}
-
-fn credential(host: &Host, files: &Files, report: &mut Report<'_>) -> Option<Credential> {
-    let Certificate { chain, key, at } = &host.certificate;
-    let mut content = |named: &NamedPath, kind| {
-        files.content(&named.path, kind).inspect_err(|error| report.file(&named.at, error)).ok()
-    };
-    let (chain_pem, key_pem) =
-        (content(chain, FileKind::CertificateChain), content(key, FileKind::PrivateKey));
-    let (chain_pem, key_pem) = (chain_pem?, key_pem?);
-    let source = CredentialSource { chain_file: &chain.path, chain_pem, key_file: &key.path, key_pem };
-    let options = CredentialOptions { allow_expired: host.danger_allow_expired_certificate };
-    let credential = Credential::from_pem(&source, options, UnixTime::now())
-        .inspect_err(|error| report.error(at, error.to_string(), None))
-        .ok()?;
-    for warning in credential.warnings() {
-        report.warning(&chain.at, warning.to_string());
-    }
-    let names: Vec<String> = host.names.iter().map(HostPattern::to_string).collect();
-    let uncovered = credential.uncovered(names.iter().map(String::as_str));
-    if !uncovered.is_empty() {
-        let message = format!(
-            "the certificate in `{}` is not for {}: clients that ask for it will refuse the connection; it is for {}",
-            chain.path.display(),
-            list(&uncovered),
-            list(credential.names()),
-        );
-        // With none of the names it is the wrong file. With some it may be a name that only default_host answers.
-        if uncovered.len() == names.len() && !credential.names().is_empty() {
-            let help = "use a certificate for these names, or correct `names`".to_owned();
-            report.error(&chain.at, message, Some(help));
-            return None;
-        }
-        report.warning(&chain.at, message);
-    }
-    Some(credential)
-}
-
-fn trust_bundle(trust: &Trust, files: &Files, report: &mut Report<'_>) -> Option<TrustBundle> {
-    let mut sources = Vec::new();
-    let mut complete = true;
-    for named in &trust.ca {
-        for entry in files.entries(&named.path, FileKind::TrustAnchors) {
-            match &entry.content {
-                Ok(content) => sources.push((entry.path.clone(), content.to_vec())),
-                Err(error) => {
-                    report.file(&named.at, error);
-                    complete = false;
-                }
-            }
-        }
-    }
-    // With a part of the bundle some clients would be locked out, for a reason that may be gone in a moment.
-    if !complete {
-        return None;
-    }
-    let at = trust.ca.first().map_or(&trust.at, |named| &named.at);
-    match TrustBundle::from_pem(&trust.name, &sources, UnixTime::now()) {
-        Err(error) => {
-            report.error(at, error.to_string(), None);
-            None
-        }
-        Ok((bundle, _)) if is_of_the_public_web(&bundle) => {
-            let shown: Vec<&str> = bundle.anchors().iter().map(|anchor| anchor.subject.as_str()).collect();
-            let message =
-                format!("trust bundle `{}` holds CAs of the public web: {}", trust.name, list(&shown));
-            let help =
-                "they sign for everybody, so everybody would be trusted: keep the CAs of your clients only";
-            report.error(at, message, Some(help.to_owned()));
-            None
-        }
-        Ok((bundle, quarantined)) => {
-            for certificate in &quarantined {
-                report.warning(at, format!("left out of trust bundle `{}`: {certificate}", trust.name));
-            }
-            for warning in bundle.warnings() {
-                report.warning(at, format!("trust bundle `{}`: {warning}", trust.name));
-            }
-            Some(bundle)
-        }
-    }
-}
-
-/// Whether a bundle looks like the one that systems and browsers ship, under whatever name it is kept here. Told by a few
-/// roots that every such bundle has; one of them alone may be there for a reason.
-fn is_of_the_public_web(bundle: &TrustBundle) -> bool {
-    let known =
-        |root: &&&str| bundle.anchors().iter().any(|anchor| anchor.subject.contains(&format!("CN={root}")));
-    WEB_ROOTS.iter().filter(known).count() > 1
 }
 
 /// `a`, `b` and 3 more.
@@ -285,13 +315,3 @@ fn list(names: &[impl AsRef<str>]) -> String {
 }
 
 const NAMES_SHOWN: usize = 5;
-/// Long-lived roots of different organisations.
-const WEB_ROOTS: &[&str] = &[
-    "Amazon Root CA 1",
-    "DigiCert Global Root G2",
-    "GlobalSign Root CA",
-    "GTS Root R1",
-    "ISRG Root X1",
-    "Microsoft RSA Root Certificate Authority 2017",
-    "USERTrust RSA Certification Authority",
-];

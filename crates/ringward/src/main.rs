@@ -4,19 +4,25 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod admin_socket;
 mod check;
+mod commands;
 mod control;
 mod demo;
 mod failure;
 mod health;
+mod hex;
 mod load;
 mod logs;
 mod pki;
 mod policy_child;
+mod publish;
 mod reload;
 mod server;
 mod sockets;
+mod table;
 mod terminal;
+mod trust;
 mod version;
 mod watch;
 mod workers;
@@ -75,12 +81,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Revoke(Box<commands::revoke::Revoke>),
+    #[command(subcommand)]
+    Trust(commands::trust::TrustCommand),
+    #[command(subcommand)]
+    Keys(commands::keys::KeysCommand),
     /// Make certificates for development.
     #[command(subcommand)]
     Pki(Pki),
     /// Check a policy that is given on standard input, as a child process of `run` and `check`.
     #[command(name = policy_child::SUBCOMMAND, hide = true)]
-    PolicyCheckChild { cpu_seconds: u64, memory_bytes: u64 },
+    PolicyCheckChild {
+        cpu_seconds: u64,
+        memory_bytes: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,6 +128,9 @@ fn main() -> ExitCode {
         Command::Demo { once, port } => demo::run(once, port),
         Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
         Command::Check { config, clients, json } => check::run(&config, &clients, json),
+        Command::Revoke(arguments) => commands::revoke::run(&arguments),
+        Command::Trust(command) => commands::trust::run(&command),
+        Command::Keys(command) => commands::keys::run(&command),
         Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
         Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
             return policy_child::run_child(cpu_seconds, memory_bytes);

@@ -1,46 +1,50 @@
 //! Reload: reads everything again, and if it is different and good, puts it in force.
 //!
-//! What is broken changes nothing: the running snapshot stays, and the reason is logged once and counted. The work is done on
-//! a thread of its own ([`Job`]); publishing and counting happen on the control thread ([`Reloader`]).
+//! What is broken changes nothing: the running snapshot stays, and the reason is logged once and counted. Reading is done on
+//! a thread that may block ([`Job`]); what was read is put in force by the [`Publisher`]; counting and logging happen on the
+//! control thread ([`Reloader`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringward_config::{AccessLog, Config, Diagnostic, Diagnostics, Severity};
-use ringward_proxy::{Control, Snapshot, SnapshotError};
-use ringward_telemetry::{ControlMetrics, Registry, ReloadOutcome};
+use ringward_config::{AccessLog, Config, Diagnostic, Diagnostics, NamedPath};
+use ringward_proxy::{Control, Phase};
+use ringward_telemetry::{ControlMetrics, ReloadOutcome};
 
-use crate::load::{self, Loaded, LoadedPolicy};
+use crate::load::{self, Gathered, Loaded, Refused};
+use crate::publish::Publisher;
+use crate::trust::TrustKeeper;
+use crate::trust::network::Preparation;
 
-/// Knows what runs, and replaces it.
+/// Knows what was loaded last, and replaces it.
 pub(crate) struct Reloader {
     path: PathBuf,
     control: Arc<Control>,
-    registry: Registry,
+    publisher: Arc<Publisher>,
+    preparation: Preparation,
     metrics: Arc<ControlMetrics>,
-    config: Arc<Config>,
-    digest: [u8; 32],
-    policies: HashMap<String, LoadedPolicy>,
+    loaded: Arc<Loaded>,
     warnings: HashSet<String>,
-    /// The last failure, so that it is logged once and not at every poll.
-    failure: Option<String>,
+    /// The last failure and the digest of what was read, so that it is logged once and not at every poll.
+    failure: Option<(String, Option<[u8; 32]>)>,
+    /// Attempts in a row that found a certificate and a key that do not belong together.
+    torn: usize,
 }
 
-/// One attempt, to be made on a thread that may block.
-pub(crate) struct Job {
+/// The reading part of an attempt.
+struct Job {
     path: PathBuf,
-    registry: Registry,
-    config: Arc<Config>,
-    digest: [u8; 32],
-    policies: HashMap<String, LoadedPolicy>,
-    generation: u64,
+    running: Arc<Loaded>,
+    trust: Arc<TrustKeeper>,
 }
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
-    result: Result<Outcome, Diagnostics>,
+    result: Result<Outcome, Refused>,
+    /// Digest of what was read, if the configuration could be read.
+    digest: Option<[u8; 32]>,
     /// What to watch from now on, if the configuration could be read.
     pub(crate) watched: Option<Vec<PathBuf>>,
 }
@@ -49,8 +53,23 @@ pub(crate) struct Attempt {
 enum Outcome {
     /// Everything is as it was.
     Unchanged,
-    /// Something new, which is good.
-    Ready(Box<Loaded>, Box<Snapshot>),
+    /// Something new, which is good and in force.
+    Applied(Arc<Loaded>),
+    /// The process ends, and a new snapshot would only delay that.
+    TooLate,
+}
+
+/// What [`Job::run`] comes to.
+struct Finding {
+    read: Result<Read, Refused>,
+    digest: Option<[u8; 32]>,
+    watched: Option<Vec<PathBuf>>,
+}
+
+/// What was read.
+enum Read {
+    Unchanged,
+    New(Box<Loaded>),
 }
 
 impl Reloader {
@@ -58,20 +77,21 @@ impl Reloader {
     pub(crate) fn new(
         path: &Path,
         control: Arc<Control>,
-        registry: Registry,
+        publisher: Arc<Publisher>,
+        preparation: Preparation,
         metrics: Arc<ControlMetrics>,
-        loaded: Loaded,
+        loaded: Arc<Loaded>,
     ) -> Reloader {
         let mut reloader = Reloader {
             path: path.to_owned(),
             control,
-            registry,
+            publisher,
+            preparation,
             metrics,
-            config: loaded.config.clone(),
-            digest: loaded.digest,
-            policies: HashMap::new(),
+            loaded: loaded.clone(),
             warnings: HashSet::new(),
             failure: None,
+            torn: 0,
         };
         reloader.adopt(loaded);
         reloader
@@ -79,24 +99,44 @@ impl Reloader {
 
     /// The configuration in force.
     pub(crate) fn config(&self) -> &Config {
-        &self.config
+        &self.loaded.config
     }
 
-    /// A further attempt.
-    pub(crate) fn job(&self) -> Job {
-        Job {
-            path: self.path.clone(),
-            registry: self.registry.clone(),
-            config: self.config.clone(),
-            digest: self.digest,
-            policies: self.policies.clone(),
-            generation: self.control.generation() + 1,
+    /// A further attempt, to be run beside everything else.
+    pub(crate) fn attempt(&self) -> impl Future<Output = Attempt> + Send + 'static {
+        let (path, running) = (self.path.clone(), self.loaded.clone());
+        let job = Job { path, running, trust: self.publisher.trust().clone() };
+        let (control, publisher, path) = (self.control.clone(), self.publisher.clone(), self.path.clone());
+        let (preparation, serving) = (self.preparation.clone(), self.loaded.leaves());
+        async move {
+            let found = tokio::task::spawn_blocking(|| job.run()).await;
+            let Finding { read, digest, watched } = found.unwrap_or_else(|error| {
+                let message = format!("cannot be loaded: {error}");
+                Finding::nothing(Diagnostic::whole_file(&path, message, None).into())
+            });
+            let result = match read {
+                Err(refused) => Err(refused),
+                Ok(Read::Unchanged) => Ok(Outcome::Unchanged),
+                Ok(Read::New(_)) if control.phase() != Phase::Running => Ok(Outcome::TooLate),
+                Ok(Read::New(loaded)) => {
+                    let loaded: Arc<Loaded> = Arc::from(loaded);
+                    let adopted = match preparation.prepare(&loaded, &serving).await {
+                        Ok(()) => publisher.adopt(loaded.clone()).await,
+                        Err(problems) => Err(problems),
+                    };
+                    adopted.map(|_| Outcome::Applied(loaded)).map_err(Refused::from)
+                }
+            };
+            Attempt { result, digest, watched }
         }
     }
 
-    /// Puts the result of an attempt in force, or says why not. `insist` says it even if it was said before.
-    pub(crate) fn finish(&mut self, attempt: Attempt, insist: bool) {
+    /// Counts an attempt and says what it came to. `insist` says it even if it was said before. When it should be made again
+    /// without being asked for, if it should.
+    pub(crate) fn finish(&mut self, attempt: Attempt, insist: bool) -> Option<Duration> {
+        let torn = std::mem::take(&mut self.torn);
         let outcome = match attempt.result {
+            Ok(Outcome::TooLate) => return None,
             Ok(Outcome::Unchanged) => {
                 if self.failure.take().is_some() {
                     tracing::info!("the configuration is again what runs");
@@ -105,84 +145,76 @@ impl Reloader {
                 }
                 ReloadOutcome::Unchanged
             }
-            Ok(Outcome::Ready(loaded, snapshot)) => {
+            Ok(Outcome::Applied(loaded)) => {
                 self.failure = None;
-                self.control.publish(*snapshot);
-                self.adopt(*loaded);
+                self.adopt(loaded);
                 tracing::info!(generation = self.control.generation(), "new configuration in force");
                 ReloadOutcome::Applied
             }
-            Err(problems) => {
+            // Whoever renews a certificate writes two files, and we may have come between. It is no failure yet.
+            Err(Refused { torn: true, .. }) if torn < TORN_RETRIES.len() => {
+                tracing::info!("a certificate and its key do not belong together, trying again in a moment");
+                self.torn = torn + 1;
+                return Some(TORN_RETRIES[torn]);
+            }
+            Err(Refused { problems, .. }) => {
                 let text = brief(&problems);
-                if insist || self.failure.as_ref() != Some(&text) {
+                let failure = Some((text.clone(), attempt.digest));
+                if insist || self.failure != failure {
                     tracing::error!(
                         generation = self.control.generation(),
                         problems = text,
                         "new configuration refused, the running one stays"
                     );
                 }
-                self.failure = Some(text);
+                self.failure = failure;
                 ReloadOutcome::Failed
             }
         };
         self.metrics.reload_finished(outcome, now_unix());
+        None
     }
 
-    fn adopt(&mut self, loaded: Loaded) {
-        self.metrics.snapshot_published(self.control.generation(), now_unix());
+    fn adopt(&mut self, loaded: Arc<Loaded>) {
         self.metrics.expiries_changed(loaded.certificate_expiries(), loaded.trust_expiries());
         let warnings: HashSet<String> = loaded.warnings.iter().map(brief_one).collect();
         for warning in warnings.difference(&self.warnings) {
             tracing::warn!(problem = warning, "the configuration deserves a look");
         }
         self.warnings = warnings;
-        self.config = loaded.config;
-        self.digest = loaded.digest;
-        self.policies = loaded.policies;
+        self.loaded = loaded;
     }
 }
 
 impl Job {
-    /// Reads and builds. Blocks, for seconds if policies are large.
-    pub(crate) fn run(self) -> Attempt {
+    /// Reads and checks. Blocks, for seconds if policies are large.
+    fn run(self) -> Finding {
         let gathered = match load::gather(&self.path) {
             Ok(gathered) => gathered,
-            Err(problems) => return Attempt { result: Err(problems), watched: None },
+            Err(problems) => return Finding::nothing(problems),
         };
-        let watched = Some(gathered.watched());
-        if gathered.digest() == self.digest {
-            return Attempt { result: Ok(Outcome::Unchanged), watched };
+        let (digest, watched) = (gathered.digest(), Some(gathered.watched()));
+        let read = if digest == self.running.digest { Ok(Read::Unchanged) } else { self.build(gathered) };
+        Finding { read, digest: Some(digest), watched }
+    }
+
+    fn build(&self, gathered: Gathered) -> Result<Read, Refused> {
+        let floors = self.trust.floors();
+        let loaded = gathered.build(Some(&self.running), &floors.current())?;
+        refuse_what_needs_a_restart(&self.running.config, &loaded.config)?;
+        // On disk before the lists are used, so that no older ones can take their place after a restart.
+        if let Err(error) = floors.raise(&loaded.lists) {
+            tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
         }
-        let result = gathered.build(&self.policies).and_then(|loaded| {
-            refuse_what_needs_a_restart(&self.config, &loaded.config)?;
-            let snapshot = snapshot(&loaded, self.generation, &self.registry)?;
-            Ok(Outcome::Ready(Box::new(loaded), Box::new(snapshot)))
-        });
-        Attempt { result, watched }
+        Ok(Read::New(Box::new(loaded)))
     }
 }
 
-/// Builds a snapshot of what was loaded.
-///
-/// # Errors
-/// Why the parts do not go together.
-pub(crate) fn snapshot(
-    loaded: &Loaded,
-    generation: u64,
-    registry: &Registry,
-) -> Result<Snapshot, Diagnostics> {
-    Snapshot::build(&loaded.config, &loaded.materials, generation, registry).map_err(|errors| {
-        let mut problems = Diagnostics::new();
-        problems.extend(errors.iter().map(|error| match error {
-            SnapshotError::Tls { at, .. } | SnapshotError::LaxDefault { at, .. } => {
-                loaded.config.diagnostic(Severity::Error, at, error.to_string())
-            }
-            SnapshotError::Missing { .. } => {
-                Diagnostic::whole_file(loaded.config.file(), error.to_string(), None)
-            }
-        }));
-        problems
-    })
+impl Finding {
+    /// The configuration could not even be read.
+    fn nothing(problems: Diagnostics) -> Finding {
+        Finding { read: Err(problems.into()), digest: None, watched: None }
+    }
 }
 
 /// Sockets, threads and logs are set up once.
@@ -199,6 +231,10 @@ fn refuse_what_needs_a_restart(running: &Config, next: &Config) -> Result<(), Di
     compare(running.server.io == next.server.io, "`io` in [server]");
     let metrics = |config: &Config| config.admin.metrics.as_ref().map(|bind| bind.addr);
     compare(metrics(running) == metrics(next), "`metrics` in [admin]");
+    let path = |named: &'_ Option<NamedPath>| named.as_ref().map(|named| named.path.clone());
+    compare(path(&running.admin.socket) == path(&next.admin.socket), "`socket` in [admin]");
+    compare(path(&running.server.state_dir) == path(&next.server.state_dir), "`state_dir` in [server]");
+    compare(running.server.session_cache == next.server.session_cache, "`session_cache` in [server]");
     compare(running.log.level == next.log.level, "`level` in [log]");
     compare(running.log.queue_records == next.log.queue_records, "`queue_records` in [log]");
     compare(access_target(running) == access_target(next), "`access` in [log]");
@@ -207,7 +243,7 @@ fn refuse_what_needs_a_restart(running: &Config, next: &Config) -> Result<(), Di
 }
 
 /// All problems in one line of a log; `ringward check` shows them in full.
-fn brief(problems: &Diagnostics) -> String {
+pub(crate) fn brief(problems: &Diagnostics) -> String {
     let mut text: Vec<String> = problems.iter().take(PROBLEMS_LOGGED).map(brief_one).collect();
     if let Some(more @ 1..) = problems.len().checked_sub(PROBLEMS_LOGGED) {
         text.push(format!("{more} more"));
@@ -246,5 +282,9 @@ fn now_unix() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// Renewal tools need milliseconds between certificate and key, people with an editor somewhat longer. Further changes are
+/// noticed anyway; this is for those that come before we watch again.
+const TORN_RETRIES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// Problems shown in one line of the log.
 const PROBLEMS_LOGGED: usize = 20;

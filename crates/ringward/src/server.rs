@@ -16,12 +16,17 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::admin::Admin;
-use crate::control::{ControlPlane, Signals};
-use crate::failure::Failure;
+use crate::admin_socket::AdminSocket;
+use crate::control::{ControlPlane, Services, Signals};
+use crate::failure::{EXIT_SUCCESS, Failure};
 use crate::health::Health;
-use crate::load::{self, Loaded};
+use crate::load::{self, Gathered, Loaded};
+use crate::publish::{self, Publisher};
 use crate::reload::{self, Reloader};
 use crate::sockets::{self, ListenError, Opened, Wanted};
+use crate::trust::network::Network;
+use crate::trust::operations::Operator;
+use crate::trust::{self, TrustKeeper};
 use crate::watch::Watch;
 use crate::workers::{self, Workers};
 use crate::{logs, version};
@@ -31,11 +36,15 @@ pub(crate) struct Server {
     control: Arc<Control>,
     workers: Workers,
     reloader: Reloader,
+    publisher: Arc<Publisher>,
+    trust: Arc<TrustKeeper>,
+    network: Network,
     registry: Registry,
     metrics: Arc<ControlMetrics>,
     log: LogThread,
     log_stats: Arc<LogStats>,
     admin: Option<TcpListener>,
+    operators: Option<AdminSocket>,
     watched: Vec<PathBuf>,
     stop: Arc<Notify>,
     runtime: Runtime,
@@ -64,23 +73,40 @@ impl Server {
     /// What is wrong with the configuration or the files that it names, a port in use, or no workers.
     pub(crate) fn start(path: &Path) -> Result<Server, Failure> {
         // First of all: until then a signal that asks for a reload ends the process.
-        let (runtime, signals) = control_runtime()?;
+        let (runtime, mut signals) = control_runtime()?;
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
         let watched = gathered.watched();
-        let loaded = gathered.build(&Default::default()).map_err(Failure::Configuration)?;
-        logs::init(loaded.config.log.level);
+        let (trust, loaded) = load(gathered).map_err(Failure::Configuration)?;
+        let config: &Config = &loaded.config;
         let registry = Registry::new(words(), Limits::default());
-        let snapshot =
-            reload::snapshot(&loaded, FIRST_GENERATION, &registry).map_err(Failure::Configuration)?;
-        let workers = workers::count(loaded.config.server.workers);
-        raise_descriptor_limit(&loaded.config);
-        let Sockets { admin, listeners } =
-            open_sockets(&loaded.config, workers).map_err(Failure::Configuration)?;
+        let (version, state) = trust.current();
+        let snapshot = publish::build(&loaded, &state, &trust, FIRST_GENERATION, &registry);
+        let snapshot = snapshot.map_err(Failure::Configuration)?;
+        let workers = workers::count(config.server.workers);
+        raise_descriptor_limit(config);
+        let Sockets { admin, operators, listeners } =
+            open_sockets(config, workers).map_err(Failure::Configuration)?;
         let log_stats = Arc::new(LogStats::default());
-        let (queues, log) = start_log(&loaded, workers, &registry, &log_stats)?;
+        let (queues, log) = start_log(config, workers, &registry, &log_stats)?;
 
-        let control = Control::new(snapshot);
-        let driver = driver_mode(loaded.config.server.io);
+        let control = Control::new(snapshot, workers);
+        let metrics = Arc::new(ControlMetrics::default());
+        let publisher = Publisher::new(
+            control.clone(),
+            registry.clone(),
+            metrics.clone(),
+            trust.clone(),
+            loaded.clone(),
+            version,
+        );
+        let publisher = Arc::new(publisher);
+        let network = runtime.block_on(async {
+            tokio::select! {
+                network = connect(&control, &metrics, &publisher, &loaded) => network,
+                () = signals.stop() => Err(Failure::Reported(EXIT_SUCCESS)),
+            }
+        })?;
+        let driver = driver_mode(config.server.io);
         let mut outline = Outline {
             listeners: listeners.iter().map(|(name, opened)| (name.clone(), opened.address)).collect(),
             admin: admin.as_ref().map(|admin| admin.address),
@@ -94,19 +120,24 @@ impl Server {
             Failure::Runtime(error.to_string())
         })?;
         outline.driver = driver;
-        let metrics = Arc::new(ControlMetrics::default());
-        let reloader = Reloader::new(path, control.clone(), registry.clone(), metrics.clone(), loaded);
+        let preparation = network.preparation();
+        let reloader =
+            Reloader::new(path, control.clone(), publisher.clone(), preparation, metrics.clone(), loaded);
         let admin = admin.and_then(|mut admin| admin.sockets.pop());
         let stop = Arc::new(Notify::new());
         Ok(Server {
             control,
             workers,
             reloader,
+            publisher,
+            trust,
+            network,
             registry,
             metrics,
             log,
             log_stats,
             admin,
+            operators,
             watched,
             stop,
             runtime,
@@ -129,9 +160,27 @@ impl Server {
         let exporter = Arc::new(Exporter::new(self.registry, self.metrics, self.log_stats, build));
         let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
         let result = self.runtime.block_on(async {
-            let admin = self.admin.map(|socket| Admin::new(socket, exporter, health)).transpose();
-            let admin = admin
-                .map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
+            let mut services = Services::default();
+            if let Some(socket) = self.admin {
+                let admin = Admin::new(socket, exporter, health)
+                    .map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
+                services.start("admin listener", admin.serve());
+            }
+            services.start("publisher", self.publisher.clone().follow());
+            services.start("sampling of the session cache", self.publisher.clone().sample());
+            self.network.start(&mut services);
+            services.start("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
+            let operators = self.operators.map(|socket| (socket.path().to_owned(), socket));
+            if let Some((path, socket)) = operators {
+                let operations =
+                    Operator::new(self.control.clone(), self.publisher.clone(), self.trust.clone());
+                tracing::info!(path = %path.display(), "admin socket listening");
+                services.start("admin socket", async move {
+                    match socket.serve(Arc::new(operations)).await {
+                        Err(error) => error,
+                    }
+                });
+            }
             let mut watch = Watch::new();
             watch.set(&self.watched);
             announce(&self.outline);
@@ -139,7 +188,7 @@ impl Server {
                 control: self.control,
                 workers: self.workers,
                 reloader: self.reloader,
-                admin,
+                services,
                 watch,
                 signals: self.signals,
                 stop: self.stop,
@@ -167,6 +216,35 @@ fn control_runtime() -> Result<(Runtime, Signals), Failure> {
     Ok((runtime, signals))
 }
 
+/// Takes back what the process remembers, and makes what a snapshot needs.
+fn load(gathered: Gathered) -> Result<(Arc<TrustKeeper>, Arc<Loaded>), Diagnostics> {
+    // Before anything is served: what was refused before the last end is refused again from the first connection on.
+    let trust = trust::open(gathered.config())?;
+    let loaded = gathered.build(None, &trust.floors().current()).map_err(|refused| refused.problems)?;
+    logs::init(loaded.config.log.level);
+    if let Err(error) = trust.floors().raise(&loaded.lists) {
+        tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
+    }
+    Ok((trust, Arc::new(loaded)))
+}
+
+/// Gets what has to be fetched before the first client comes, as far as that is to be had, and puts it in force.
+async fn connect(
+    control: &Control,
+    metrics: &Arc<ControlMetrics>,
+    publisher: &Publisher,
+    loaded: &Loaded,
+) -> Result<Network, Failure> {
+    let mut network = Network::new(publisher.trust().clone(), metrics, control.sightings().clone());
+    if let Err(problems) = network.before_serving(loaded).await {
+        // Nothing better is in force, and other hosts have clients, too.
+        tracing::error!(problems = reload::brief(&problems), "a certificate serves without what it demands");
+    }
+    let (version, _) = publisher.trust().current();
+    publisher.publish(version).await.map_err(Failure::Configuration)?;
+    Ok(network)
+}
+
 fn announce(outline: &Outline) {
     let Outline { listeners, admin, workers, driver } = outline;
     for (listener, address) in listeners {
@@ -187,12 +265,14 @@ fn words() -> ClosedSets {
         handshake_reasons,
         response_flags: ringward_proxy::FLAGS,
         upstream_errors: ringward_proxy::UPSTREAM_FLAGS,
+        resumption_declines: &["unknown_session", "incompatible_session", "no_auth_time"],
     }
 }
 
 /// All listening sockets of a process.
 struct Sockets {
     admin: Option<Opened>,
+    operators: Option<AdminSocket>,
     /// With the name of their listener.
     listeners: Vec<(String, Opened)>,
 }
@@ -233,7 +313,13 @@ fn open_sockets(config: &Config, workers: usize) -> Result<Sockets, Diagnostics>
             }
         }
     }
-    if problems.is_empty() { Ok(Sockets { admin, listeners: opened }) } else { Err(problems) }
+    let operators = config.admin.socket.as_ref().and_then(|named| {
+        let bound = AdminSocket::bind(&named.path);
+        bound
+            .map_err(|error| problems.push(config.diagnostic(Severity::Error, &named.at, error.to_string())))
+            .ok()
+    });
+    if problems.is_empty() { Ok(Sockets { admin, operators, listeners: opened }) } else { Err(problems) }
 }
 
 /// From sockets by address to sockets by worker.
@@ -251,14 +337,13 @@ fn per_worker(opened: Vec<(String, Opened)>, workers: usize) -> Vec<Vec<(String,
 }
 
 fn start_log(
-    loaded: &Loaded,
+    config: &Config,
     workers: usize,
     registry: &Registry,
     stats: &Arc<LogStats>,
 ) -> Result<(Vec<RecordSender>, LogThread), Failure> {
-    let output =
-        logs::open_access(&loaded.config.log.access).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (senders, receivers) = workers::queues(workers, loaded.config.log.queue_records);
+    let output = logs::open_access(&config.log.access).map_err(|error| Failure::Usage(error.to_string()))?;
+    let (senders, receivers) = workers::queues(workers, config.log.queue_records);
     let log = logs::start_writer(output, receivers, registry.clone(), stats.clone());
     Ok((senders, log.map_err(|error| Failure::Runtime(format!("cannot start the log writer: {error}")))?))
 }

@@ -129,8 +129,8 @@ fn an_unknown_key() {
 #[test]
 fn a_key_whose_feature_is_not_there_yet() {
     let world = World::new();
-    world.edit_config("ca = [\"trust/\"]", "ca = [\"trust/\"]\ncrl = [\"crl/\"]");
-    refused(&world, &["ringward.toml:13:1: error: ", "crl"]);
+    world.edit_config("workers = 2", "workers = 2\nseccomp = true");
+    refused(&world, &["ringward.toml:3:1: error: ", "seccomp"]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_key_that_others_can_read() {
     refused(
         &world,
         &[
-            "ringward.toml:26:42: error: private key `api.key` is accessible to others",
+            "ringward.toml:26:42: error: `api.key` is a secret and is accessible to others",
             "(mode 0644)",
             "chmod 0600 api.key",
         ],

@@ -1,15 +1,17 @@
 //! The commands that the documents tell people to type, typed.
 //!
 //! A block that begins with ```` ```toml NAME ```` is a file of that name. In ```` ```sh ```` and ```` ```console ```` blocks the
-//! lines that call `ringward`, `cargo run --release --` (which stands for it) and `curl` are run, in order, in one empty
-//! directory; every other line is left to the reader. `ringward run` goes on until the end of the document, and ports are
-//! replaced by free ones.
+//! lines that call `ringward`, `cargo run --release --` (which stands for it), `curl`, or one of a few programs that handle files
+//! are run, in order, in one empty directory; every other line is left to the reader. `ringward run` goes on until the end of the
+//! document, and ports are replaced by free ones. What clients see may follow a change after a moment, so they try until it is as
+//! the document says: a line that ends in `# refused` must fail, every other one succeed.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use ringward_testkit::{DEADLINE, Process, Upstream, eventually, free_port};
 use tempfile::TempDir;
@@ -18,8 +20,7 @@ use tempfile::TempDir;
 fn readme() {
     let mut reader = Reader::new();
     let ran = reader.read("README.md");
-    let count = |program: &str| ran.iter().filter(|line| line.starts_with(program)).count();
-    assert!(count("ringward ") >= 4 && count("curl ") >= 3, "the commands are there: {ran:#?}");
+    assert!(count(&ran, "ringward ") >= 4 && count(&ran, "curl ") >= 3, "the commands are there: {ran:#?}");
     let proxy = reader.serving.first().expect("something serves");
     for decision in ["allowed", "denied"] {
         proxy.wait_for_line(DEADLINE, |line| line.contains(&format!("\"decision\":\"{decision}\"")));
@@ -29,6 +30,33 @@ fn readme() {
 #[test]
 fn policies() {
     Reader::new().read("policies/README.md");
+}
+
+#[test]
+fn resumption() {
+    let ran = Reader::new().read("deploy/resumption.md");
+    assert!(count(&ran, "ringward keys rotate") >= 2, "{ran:#?}");
+}
+
+#[test]
+fn revocation() {
+    let mut reader = Reader::new();
+    let ran = reader.read("deploy/revocation.md");
+    assert!(count(&ran, "ringward revoke") >= 4 && count(&ran, "openssl ca") >= 3, "{ran:#?}");
+    let proxy = reader.serving.first().expect("something serves");
+    for reason in ["deny_listed", "revoked"] {
+        proxy.wait_for_line(DEADLINE, |line| line.contains(&format!("\"reason\":\"{reason}\"")));
+    }
+}
+
+#[test]
+fn credentials() {
+    let ran = Reader::new().read("deploy/credentials.md");
+    assert!(count(&ran, "openssl s_client") >= 2, "{ran:#?}");
+}
+
+fn count(ran: &[String], beginning: &str) -> usize {
+    ran.iter().filter(|line| line.starts_with(beginning)).count()
 }
 
 /// Somebody who follows a document.
@@ -78,9 +106,21 @@ impl Reader {
             self.serving.push(process);
             return;
         }
-        let mut process = Process::start(&mut shell);
-        let status = process.wait(DEADLINE);
-        assert!(status.success(), "{line}\n{}\n{}", process.stdout(), process.stderr());
+        if !["curl ", "openssl s_client "].iter().any(|client| line.starts_with(client)) {
+            let (success, said) = finish(&mut shell);
+            return assert!(success, "{line}\n{said}");
+        }
+        let wanted = !line.ends_with(REFUSED);
+        let mut said = String::new();
+        let mut is_so = || {
+            let (success, text) = finish(&mut self.shell(line));
+            said = text;
+            success == wanted
+        };
+        let end = Instant::now() + DEADLINE;
+        while !is_so() {
+            assert!(Instant::now() < end, "{line}\n{said}");
+        }
     }
 
     /// Of a directory that the program under test comes first in.
@@ -132,6 +172,13 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     blocks
 }
 
+/// Whether it succeeded, and what it said.
+fn finish(shell: &mut Command) -> (bool, String) {
+    let mut process = Process::start(shell);
+    let success = process.wait(DEADLINE).success();
+    (success, format!("{}\n{}", process.stdout(), process.stderr()))
+}
+
 /// The commands of a block that can be run here, as they are run.
 fn commands(block: &str) -> Vec<String> {
     let joined = block.replace("\\\n", " ");
@@ -139,7 +186,8 @@ fn commands(block: &str) -> Vec<String> {
     let ours = |line: &str| {
         let line = line.replacen("cargo run --release -- ", "ringward ", 1);
         let once = if line == "ringward demo" { " --once" } else { "" };
-        (line.starts_with("ringward ") || line.starts_with("curl ")).then(|| line + once)
+        let program = line.split(' ').next().unwrap_or_default();
+        PROGRAMS.contains(&program).then(|| line + once)
     };
     lines.filter_map(ours).collect()
 }
@@ -147,3 +195,8 @@ fn commands(block: &str) -> Vec<String> {
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// What is run of a document.
+const PROGRAMS: [&str; 8] = ["ringward", "curl", "openssl", "cat", "chmod", "cp", "mkdir", "mv"];
+/// What ends a line that must fail.
+const REFUSED: &str = "# refused";

@@ -273,17 +273,6 @@ fn a_connection_ends_when_its_clients_certificate_does(driver: &str) {
 }
 
 #[test]
-fn sessions_are_not_resumed() {
-    let gateway = Gateway::start();
-    let client = gateway.client().resuming();
-    for _ in 0..3 {
-        let mut connection = client.connect(gateway.edge).unwrap();
-        assert_eq!(connection.get("/").unwrap().status, 200);
-        assert!(!connection.is_resumed() && connection.tickets_received() == 0);
-    }
-}
-
-#[test]
 fn tls_1_2_and_foreign_protocols_are_refused() {
     let gateway = Gateway::start();
     let refusal = gateway.client().tls12_only().refusal(gateway.edge);

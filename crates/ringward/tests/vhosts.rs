@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use ringward_testkit::{Authority, Client, ClientError, Echo, Leaf, Response};
 use rustls::AlertDescription;
 
-use self::support::{Builder, Gateway, Host, client_hello, connect_tcp, on_both_drivers};
+use self::support::{Builder, Gateway, Host, client_hello, connect_tcp, on_both_drivers, with_sessions};
 
 on_both_drivers!(an_open_host_does_not_open_a_protected_one, absent_and_unknown_server_names_are_refused);
 
@@ -283,4 +283,72 @@ fn the_server_name_chooses_certificate_and_checks() {
         assert!(matches!(refusal, ClientError::Tls(_)), "{refusal}");
     }
     gateway.wait_for_failed_handshakes("unknown_issuer", 2);
+}
+
+/// Rule: a resumed connection is bound to its host by the same check as any other, and its session to the name that it is of,
+/// by whatever spelling.
+#[test]
+fn resumed_connections_are_no_way_to_another_host() {
+    for kind in ["tickets", "cache"] {
+        let gateway = hosts().listener(&format!("resumption = \"{kind}\"")).start();
+        let anonymous = gateway.anonymous().server_name(OPEN);
+        let (resuming, _) = with_sessions(&anonymous, gateway.edge, 8);
+        for host in [
+            STRICT,
+            OTHER,
+            "STRICT.example.com.",
+            "strict.example.com:8443",
+            "a.wild.example.com",
+            "unknown.example.com",
+        ] {
+            let mut connection = resuming.connect(gateway.edge).unwrap();
+            let response = connection.request("GET", "/after", &[("host", host)], b"").unwrap();
+            assert!(connection.is_resumed() && response.status == 421, "{kind} {host}: {}", response.status);
+            // And the connection goes on to its own.
+            assert_eq!(connection.request("GET", "/", &[("host", OPEN)], b"").unwrap().status, 200);
+        }
+        // Offered to the other name itself, the session is of no use.
+        for name in [STRICT, OTHER, "a.wild.example.com"] {
+            let refusal = resuming.clone().server_name(name).refusal(gateway.edge);
+            assert_eq!(
+                refusal.alert(),
+                Some(AlertDescription::CertificateRequired),
+                "{kind} {name}: {refusal}"
+            );
+        }
+        let refusal = resuming.clone().server_name("unknown.example.com").refusal(gateway.edge);
+        assert_eq!(refusal.alert(), Some(AlertDescription::UnrecognisedName), "{kind}: {refusal}");
+        // Twins check clients alike, and may share connections; sessions they share not.
+        let (resuming, _) = with_sessions(&gateway.client().server_name(STRICT), gateway.edge, 2);
+        let mut connection = resuming.connect(gateway.edge).unwrap();
+        let response = connection.request("GET", "/", &[("host", TWIN)], b"").unwrap();
+        assert!(connection.is_resumed() && response.status == 200, "{kind}");
+        let mut twin = resuming.clone().server_name(TWIN).connect(gateway.edge).unwrap();
+        assert!(!twin.is_resumed() && twin.get("/").is_ok(), "{kind}");
+        assert!(gateway.reached().iter().all(|target| target != "/after"));
+    }
+}
+
+/// Rule: the default host gives absent and unknown names its own sessions, and takes none of another's.
+#[test]
+fn sessions_of_the_default_host_are_its_own() {
+    let gateway = Gateway::builder()
+        .listener(&format!("default_host = \"{STRICT}\""))
+        .host(Host::new(&[OPEN]).client_auth("mode = \"off\""))
+        .host(Host::new(&[STRICT]))
+        .start();
+    let anonymous = gateway.anonymous().server_name(OPEN).accept_any_server();
+    let (stolen, _) = with_sessions(&anonymous, gateway.edge, 3);
+    for client in [stolen.clone().server_name("unknown.example.com"), stolen.clone().without_sni()] {
+        let refusal = client.refusal(gateway.edge);
+        assert_eq!(refusal.alert(), Some(AlertDescription::CertificateRequired), "{refusal}");
+    }
+    let unknown = gateway.client().server_name("unknown.example.com").accept_any_server().resuming();
+    for resumed in [false, true] {
+        let mut connection = unknown.connect(gateway.edge).unwrap();
+        assert_eq!(connection.request("GET", "/", &[("host", STRICT)], b"").unwrap().status, 200);
+        assert_eq!(connection.is_resumed(), resumed);
+        assert_eq!(connection.request("GET", "/after", &[("host", OPEN)], b"").unwrap().status, 421);
+    }
+    assert!(!gateway.has_reached("/after"));
 }

@@ -42,6 +42,8 @@ closed_set! {
         Exchange => "exchange",
         /// The connection limit of the listener was reached; closed right after accept.
         ConnectionLimit => "connection_limit",
+        /// The client's tenant has as many connections as it may.
+        TenantLimit => "tenant_limit",
         /// The connection served as many requests as it may.
         RequestLimit => "request_limit",
         /// The connection reached its greatest age.
@@ -50,6 +52,12 @@ closed_set! {
         CertificateExpired => "certificate_expired",
         /// The trust bundle that admitted the peer was changed.
         TrustChanged => "trust_changed",
+        /// The peer, or an authority that it depends on, was revoked or deny-listed.
+        Revoked => "revoked",
+        /// The peer's proof of its key became older than the virtual host allows.
+        AuthAge => "auth_age",
+        /// The peer's trust was withdrawn during an exchange, which did not end within the grace.
+        TrustGrace => "trust_grace",
         /// The listener or virtual host is no longer configured.
         Removed => "removed",
         /// The process is draining.
@@ -118,6 +126,76 @@ closed_set! {
 }
 
 closed_set! {
+    /// Where the session of a resumed handshake was kept.
+    Resumed {
+        /// With the client, in a ticket.
+        Ticket => "ticket",
+        /// In the session cache.
+        Cache => "cache",
+    }
+}
+
+closed_set! {
+    /// What refused a client whose certificate was valid otherwise.
+    RevocationSource {
+        /// A certificate revocation list names it.
+        Crl => "crl",
+        /// A responder calls it revoked, or gave no answer where one is required.
+        Ocsp => "ocsp",
+        /// The deny list names it.
+        DenyList => "deny_list",
+        /// A required list is not there.
+        Missing => "missing",
+        /// A list is older than is allowed.
+        Stale => "stale",
+    }
+}
+
+closed_set! {
+    /// Where a change of trust caught a client that it affects.
+    Enforced {
+        /// Between two requests.
+        Idle => "idle",
+        /// When its next request arrived.
+        Request => "request",
+        /// During an exchange: at its end, or cut after the grace.
+        Exchange => "exchange",
+        /// During its handshake.
+        Handshake => "handshake",
+    }
+}
+
+closed_set! {
+    /// How an attempt to fetch a revocation list ended.
+    FetchOutcome {
+        /// A newer list is in use.
+        Updated => "updated",
+        /// The list in use is still the newest.
+        Unchanged => "unchanged",
+        /// Nothing, or no success, came from its source.
+        Unreachable => "unreachable",
+        /// What came was refused: malformed, wrongly signed, expired, or older than what was seen before.
+        Invalid => "invalid",
+    }
+}
+
+closed_set! {
+    /// What an OCSP responder said of a client's certificate.
+    OcspOutcome {
+        /// It is good.
+        Good => "good",
+        /// It is revoked.
+        Revoked => "revoked",
+        /// The responder does not know it.
+        Unknown => "unknown",
+        /// Nothing, or no success, came from the responder.
+        Unreachable => "unreachable",
+        /// The answer was refused: malformed, wrongly signed, about another certificate, or out of date.
+        Invalid => "invalid",
+    }
+}
+
+closed_set! {
     /// How a reload ended.
     ReloadOutcome {
         /// A new snapshot is in force.
@@ -152,6 +230,8 @@ pub struct ClosedSets {
     pub response_flags: &'static [&'static str],
     /// Why an exchange with an upstream failed.
     pub upstream_errors: &'static [&'static str],
+    /// Why a session was not resumed, besides `handshake_reasons`, which count there too.
+    pub resumption_declines: &'static [&'static str],
 }
 
 /// The words of one set with `other` in front, looked up by text.
@@ -159,7 +239,7 @@ pub struct ClosedSets {
 pub(crate) struct Words(Box<[&'static str]>);
 
 impl Words {
-    pub(crate) fn new(words: &'static [&'static str]) -> Words {
+    pub(crate) fn new(words: impl IntoIterator<Item = &'static &'static str>) -> Words {
         let mut all = vec![OTHER];
         for word in words {
             // A duplicate would render one series twice, for which Prometheus refuses the whole scrape.
@@ -184,6 +264,8 @@ impl Words {
 
 /// The word for whatever lies outside a closed set or above the ceiling of a family.
 pub const OTHER: &str = "other";
+/// The verdict on an observed client that would have been let in. No handshake reason has this name.
+pub const ADMITTED: &str = "admitted";
 const OTHER_INDEX: usize = 0;
 
 #[cfg(test)]
@@ -208,10 +290,18 @@ mod tests {
 
     #[test]
     fn words_are_stable_lower_case_and_unique() {
-        let words: Vec<&str> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        for (position, word) in words.iter().enumerate() {
-            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
-            assert!(!words[..position].contains(word), "{word} occurs twice");
+        for words in [
+            CloseReason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
+            Resumed::ALL.iter().map(|word| word.as_str()).collect(),
+            RevocationSource::ALL.iter().map(|word| word.as_str()).collect(),
+            Enforced::ALL.iter().map(|word| word.as_str()).collect(),
+            FetchOutcome::ALL.iter().map(|word| word.as_str()).collect(),
+            OcspOutcome::ALL.iter().map(|word| word.as_str()).collect(),
+        ] {
+            for (position, word) in words.iter().enumerate() {
+                assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
+                assert!(!words[..position].contains(word), "{word} occurs twice");
+            }
         }
     }
 

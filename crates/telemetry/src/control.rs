@@ -1,10 +1,12 @@
-//! What the control plane itself measures: reloads, generations and the expiry of certificates.
+//! What the control plane itself measures: reloads, generations and the expiry of certificates. What it measures of
+//! trust is in `trust.rs`.
 //!
 //! Everything in here is set off the request path, so a lock is good enough.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::closed::ReloadOutcome;
+use crate::trust::TrustState;
 
 /// Metrics that the control plane sets. Shared with the [`Exporter`](crate::Exporter) behind an `Arc`.
 ///
@@ -20,7 +22,8 @@ pub(crate) struct ControlState {
     pub(crate) generation: u64,
     pub(crate) snapshot_unix: Option<f64>,
     pub(crate) certificates: Vec<(String, i64)>,
-    pub(crate) trust: Vec<(String, i64)>,
+    pub(crate) authorities: Vec<(String, i64)>,
+    pub(crate) trust: TrustState,
 }
 
 impl ControlMetrics {
@@ -51,7 +54,7 @@ impl ControlMetrics {
     ) {
         let mut state = self.lock();
         state.certificates = soonest_by_name(certificates);
-        state.trust = soonest_by_name(trust);
+        state.authorities = soonest_by_name(trust);
     }
 
     pub(crate) fn state(&self) -> ControlState {
@@ -59,7 +62,7 @@ impl ControlMetrics {
     }
 
     /// A poisoned lock is entered anyway: no state in between is invalid.
-    fn lock(&self) -> MutexGuard<'_, ControlState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ControlState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

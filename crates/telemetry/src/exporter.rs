@@ -6,6 +6,7 @@
 
 mod exposition;
 mod fold;
+mod trust;
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -82,9 +83,10 @@ impl Exporter {
         for (host, not_after) in &state.certificates {
             page.gauge(&catalogue::CERTIFICATE_NOT_AFTER, &[host], *not_after as f64);
         }
-        for (bundle, not_after) in &state.trust {
+        for (bundle, not_after) in &state.authorities {
             page.gauge(&catalogue::TRUST_NOT_AFTER, &[bundle], *not_after as f64);
         }
+        trust::series(page, &state.trust);
     }
 
     fn log(&self, page: &mut Page) {

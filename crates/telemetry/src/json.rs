@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use time::OffsetDateTime;
 
-use crate::closed::Level;
+use crate::closed::{ADMITTED, Level, Resumed};
 use crate::record::{
     AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, Record, TextField,
 };
@@ -81,6 +81,10 @@ impl Formatter {
         line.excerpt("detail", record.detail.as_ref());
         line.excerpt("presented.subject", record.presented_subject.as_ref());
         line.excerpt("presented.fingerprint", record.presented_fingerprint.as_ref());
+        line.excerpt("peer.tenant", record.tenant.as_ref());
+        line.some("tls.resumed", record.resumed.map(Resumed::as_str));
+        line.some("tls.resumption_declined", record.resumption_declined);
+        line.some("observed.verdict", record.observed);
         line.number("duration_us", record.duration_ns / NS_PER_US);
         line.number("generation", record.generation);
         line.end();
@@ -111,6 +115,13 @@ impl Formatter {
     }
 }
 
+/// A time in seconds since the Unix epoch as the log writes times.
+pub(crate) fn time_text(unix: i64) -> String {
+    let mut text = Vec::new();
+    Second::default().write(&mut text, u64::try_from(unix).unwrap_or(0).saturating_mul(NS_PER_S));
+    String::from_utf8(text).expect("digits and punctuation")
+}
+
 /// The members that every exchange of a connection repeats, each with the comma in front.
 fn connection_members(names: &Names, facts: &ConnectionFacts) -> Box<[u8]> {
     let mut members = Vec::new();
@@ -120,16 +131,27 @@ fn connection_members(names: &Names, facts: &ConnectionFacts) -> Box<[u8]> {
     line.text("listener", names.listeners.name(facts.listener.0));
     line.address("downstream.addr", facts.downstream);
     line.excerpt("tls.server_name", facts.server_name.as_ref());
+    line.some("tls.resumed", facts.resumed.map(Resumed::as_str));
+    line.some("tls.resumption_declined", facts.resumption_declined);
+    if let Some(auth_time_unix) = facts.auth_time_unix {
+        line.time("tls.auth_time", auth_time_unix);
+    }
     if let Some(peer) = &facts.peer {
         line.text("peer.id", peer.name.as_str());
         line.text("peer.fingerprint", peer.fingerprint.as_str());
         line.text("peer.issuer", peer.issuer.as_str());
         line.text("peer.serial", peer.serial.as_str());
-        line.key("peer.not_after");
-        members.push(b'"');
-        Second::default()
-            .write(&mut members, u64::try_from(peer.not_after_unix).unwrap_or(0).saturating_mul(NS_PER_S));
-        members.push(b'"');
+        line.time("peer.not_after", peer.not_after_unix);
+        if let Some(tenant) = &peer.tenant {
+            line.text("peer.tenant", tenant.name.as_str());
+            line.text("peer.identity", tenant.identity.as_str());
+        }
+    }
+    if let Some(observed) = &facts.observed {
+        line.text("observed.id", observed.name.as_str());
+        line.text("observed.fingerprint", observed.fingerprint.as_str());
+        line.text("observed.verdict", observed.refused.unwrap_or(ADMITTED));
+        line.excerpt("observed.detail", observed.detail.as_ref());
     }
     members.into()
 }
@@ -174,6 +196,11 @@ impl Line<'_> {
     fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
         self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// A time in seconds since the Unix epoch. For what is written once per connection.
+    fn time(&mut self, key: &'static str, unix: i64) {
+        self.text(key, &time_text(unix));
     }
 
     /// A duration in microseconds, unless the step was not taken.

@@ -3,10 +3,12 @@
 //! Fixed counters come first, closed sets after them (the member's index is the offset), so that counting is one
 //! addition of constants; only the sets that other crates own have a length known at start.
 
-use crate::closed::{CloseReason, ClosedSets, PolicyOutcome, StatusClass, Words};
+use crate::closed::{
+    CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass, Words,
+};
 use crate::histogram::Histogram;
 use crate::metrics::{
-    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, UPSTREAM_DURATION,
+    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, TRUST_ENFORCEMENT, UPSTREAM_DURATION,
 };
 use crate::registry::Limits;
 
@@ -16,6 +18,7 @@ pub(crate) struct Layout {
     pub(crate) handshake_reasons: Words,
     pub(crate) response_flags: Words,
     pub(crate) upstream_errors: Words,
+    pub(crate) resumption_declines: Words,
     pub(crate) limits: Limits,
 }
 
@@ -25,6 +28,7 @@ impl Layout {
             handshake_reasons: Words::new(sets.handshake_reasons),
             response_flags: Words::new(sets.response_flags),
             upstream_errors: Words::new(sets.upstream_errors),
+            resumption_declines: Words::new(sets.resumption_declines.iter().chain(sets.handshake_reasons)),
             limits,
         }
     }
@@ -34,8 +38,22 @@ impl Layout {
         listener::FAILED + self.handshake_reasons.all().len() + flag
     }
 
+    /// First of the cells of declined resumptions.
+    pub(crate) fn declined(&self, reason: usize) -> usize {
+        self.response_flag(self.response_flags.all().len()) + reason
+    }
+
+    /// The cell of observed clients that would have been admitted. Those that would not follow, by handshake reason.
+    pub(crate) fn observed_admitted(&self) -> usize {
+        self.declined(self.resumption_declines.all().len())
+    }
+
+    pub(crate) fn observed_refused(&self, reason: usize) -> usize {
+        self.observed_admitted() + 1 + reason
+    }
+
     pub(crate) fn listener_cells(&self) -> usize {
-        self.response_flag(self.response_flags.all().len())
+        self.observed_refused(self.handshake_reasons.all().len())
     }
 
     pub(crate) fn cluster_cells(&self) -> usize {
@@ -51,12 +69,15 @@ impl Layout {
             (self.limits.routes_max, route::CELLS),
             (self.limits.policies_max, policy::CELLS),
             (self.limits.clusters_max, self.cluster_cells()),
+            // What was opened and closed makes one gauge.
+            (self.limits.tenants_max, tenant::CELLS - 1),
         ];
         entities.into_iter().map(|(most, series)| (most + 1) * series).sum()
     }
 }
 
-/// Cells of a listener. Failed handshakes and own responses follow [`FAILED`](listener::FAILED).
+/// Cells of a listener. Failed handshakes, own responses, declined resumptions and observed clients follow
+/// [`FAILED`](listener::FAILED).
 pub(crate) mod listener {
     use super::*;
 
@@ -67,7 +88,9 @@ pub(crate) mod listener {
     pub(crate) const MISDIRECTED: usize = 4;
     pub(crate) const HANDSHAKES: usize = 5;
     pub(crate) const CLOSED: usize = 6;
-    const HANDSHAKE_FIRST: usize = CLOSED + CloseReason::ALL.len();
+    pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
+    pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
+    const HANDSHAKE_FIRST: usize = REVOCATION + RevocationSource::ALL.len();
     pub(crate) const HANDSHAKE: Histogram = Histogram::new(bounds(&HANDSHAKE_DURATION), HANDSHAKE_FIRST);
     pub(crate) const FAILED: usize = HANDSHAKE_FIRST + Histogram::cells(bounds(&HANDSHAKE_DURATION));
 }
@@ -105,14 +128,32 @@ pub(crate) mod cluster {
     pub(crate) const ERRORS: usize = DURATION_FIRST + Histogram::cells(bounds(&UPSTREAM_DURATION));
 }
 
+/// Cells of a tenant.
+pub(crate) mod tenant {
+    pub(crate) const OPENED: usize = 0;
+    pub(crate) const CLOSED: usize = 1;
+    pub(crate) const REFUSED: usize = 2;
+    pub(crate) const REQUESTS: usize = 3;
+    pub(crate) const CELLS: usize = 4;
+}
+
 /// Cells of the worker itself.
 pub(crate) mod worker {
+    use super::*;
+
     pub(crate) const HEARTBEAT_UNIX_MS: usize = 0;
     pub(crate) const GENERATION: usize = 1;
     pub(crate) const PANICS: usize = 2;
     pub(crate) const ACCESS_DROPPED: usize = 3;
     pub(crate) const LOG_DROPPED: usize = 4;
-    pub(crate) const CELLS: usize = 5;
+    const ENFORCED_FIRST: usize = 5;
+    const ENFORCED_CELLS: usize = Histogram::cells(bounds(&TRUST_ENFORCEMENT));
+    pub(crate) const CELLS: usize = ENFORCED_FIRST + Enforced::ALL.len() * ENFORCED_CELLS;
+
+    /// How long changes of trust took to reach the clients that they affect.
+    pub(crate) const fn enforced(how: Enforced) -> Histogram {
+        Histogram::new(bounds(&TRUST_ENFORCEMENT), ENFORCED_FIRST + how as usize * ENFORCED_CELLS)
+    }
 }
 
 /// The bucket bounds of a histogram of the catalogue.

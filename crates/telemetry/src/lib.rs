@@ -11,6 +11,7 @@
 mod cells;
 mod closed;
 mod control;
+mod events;
 mod exporter;
 mod histogram;
 mod json;
@@ -23,16 +24,23 @@ mod rate;
 mod record;
 mod registry;
 mod shard;
+mod trust;
 mod writer;
 
-pub use closed::{CloseReason, ClosedSets, Level, OTHER, PolicyOutcome, ReloadOutcome, StatusClass};
+pub use closed::{
+    ADMITTED, CloseReason, ClosedSets, Enforced, FetchOutcome, Level, OTHER, OcspOutcome, PolicyOutcome,
+    ReloadOutcome, Resumed, RevocationSource, StatusClass,
+};
 pub use control::ControlMetrics;
+pub use events::RevocationEvent;
 pub use exporter::{BuildInfo, CONTENT_TYPE, Exporter};
 pub use output::{LogOpenError, LogOutput, LogTarget};
 pub use queue::{Permit, QueueFull, RecordReceiver, RecordSender, record_queue};
 pub use record::{
-    AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, PeerFacts, TextField,
+    AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts,
+    TenantFacts, TextField,
 };
-pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, UNMATCHED};
+pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, TenantId, UNMATCHED};
 pub use shard::Shard;
+pub use trust::{CrlFigures, SessionCacheFigures};
 pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

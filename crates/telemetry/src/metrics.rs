@@ -53,6 +53,22 @@ catalogue! {
         "TLS handshakes finished; reason is none for completed ones.";
     HANDSHAKE_DURATION = Kind::Histogram(HANDSHAKE_BOUNDS), "ringward_handshake_duration_seconds", ["listener"],
         "Time from accept to the end of a completed TLS handshake.";
+    HANDSHAKES_RESUMED = Kind::Counter, "ringward_handshakes_resumed_total", ["listener", "how"],
+        "Completed TLS handshakes that resumed a session, by where it was kept.";
+    RESUMPTIONS_DECLINED = Kind::Counter, "ringward_resumptions_declined_total", ["listener", "reason"],
+        "Clients that offered a session and got a full handshake instead, by reason.";
+    OBSERVED_CLIENTS = Kind::Counter, "ringward_observed_clients_total", ["listener", "verdict"],
+        "Certificates shown where they are only observed; verdict is admitted, or why the client would be refused.";
+    REVOCATION_REFUSALS = Kind::Counter, "ringward_revocation_refusals_total", ["listener", "source"],
+        "Clients refused by revocation, by what refused them; missing and stale are lists that are required.";
+    TRUST_ENFORCEMENT = Kind::Histogram(ENFORCEMENT_BOUNDS), "ringward_trust_enforcement_seconds", ["how"],
+        "Time from a change of trust until it ended a client that it affects, by where it caught the client.";
+    TENANT_CONNECTIONS = Kind::Gauge, "ringward_tenant_connections_active", ["tenant"],
+        "Downstream connections of the tenant's clients open now.";
+    TENANT_REFUSED = Kind::Counter, "ringward_tenant_connections_refused_total", ["tenant"],
+        "Connections refused because the tenant had as many as it may.";
+    TENANT_REQUESTS = Kind::Counter, "ringward_tenant_requests_finished_total", ["tenant"],
+        "Requests of the tenant's clients finished.";
     REQUESTS_FINISHED = Kind::Counter, "ringward_requests_finished_total", ["listener", "route", "status_class"],
         "Requests finished, by class of the status sent; none if the exchange ended before any.";
     REQUEST_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_request_duration_seconds", ["listener", "route"],
@@ -111,6 +127,40 @@ catalogue! {
         "When the certificate presented for the virtual host expires.";
     TRUST_NOT_AFTER = Kind::Gauge, "ringward_trust_not_after_timestamp_seconds", ["bundle"],
         "When the first certificate authority of the trust bundle expires.";
+    DENY_LIST_ENTRIES = Kind::Gauge, "ringward_deny_list_entries", [],
+        "Entries of the deny list in force.";
+    CRL_ENTRIES = Kind::Gauge, "ringward_crl_entries", ["bundle"],
+        "Certificates on the revocation lists of the trust bundle.";
+    CRL_THIS_UPDATE = Kind::Gauge, "ringward_crl_this_update_timestamp_seconds", ["bundle"],
+        "When the oldest revocation list of the trust bundle was made.";
+    CRL_NEXT_UPDATE = Kind::Gauge, "ringward_crl_next_update_timestamp_seconds", ["bundle"],
+        "When the first revocation list of the trust bundle is due to be replaced.";
+    CRL_FETCHES = Kind::Counter, "ringward_crl_fetches_finished_total", ["bundle", "outcome"],
+        "Attempts to fetch a revocation list of the trust bundle, by outcome.";
+    CRL_FETCH_HEALTHY = Kind::Gauge, "ringward_crl_fetch_healthy", ["bundle"],
+        "1 if the last attempt at each source of the trust bundle's revocation lists succeeded, else 0.";
+    OCSP_QUERIES = Kind::Counter, "ringward_ocsp_queries_finished_total", ["outcome"],
+        "Questions to OCSP responders about clients, by outcome.";
+    OCSP_CACHE_ENTRIES = Kind::Gauge, "ringward_ocsp_cache_entries", [],
+        "OCSP answers about clients that are kept.";
+    STAPLE_THIS_UPDATE = Kind::Gauge, "ringward_staple_this_update_timestamp_seconds", ["host"],
+        "When the OCSP answer that is stapled for the virtual host was made.";
+    STAPLE_NEXT_UPDATE = Kind::Gauge, "ringward_staple_next_update_timestamp_seconds", ["host"],
+        "Until when the OCSP answer that is stapled for the virtual host is valid.";
+    STAPLE_FAILURES = Kind::Counter, "ringward_staple_fetches_failed_total", ["host"],
+        "Attempts to get an OCSP answer to staple for the virtual host that failed.";
+    REVOCATION_SUSPENDED = Kind::Gauge, "ringward_revocation_suspended_until_timestamp_seconds", ["tenant"],
+        "Until when revocation is not looked up for the tenant; absent where it is.";
+    TICKET_KEY_SINCE = Kind::Gauge, "ringward_ticket_key_since_timestamp_seconds", [],
+        "Since when the key in use seals session tickets.";
+    TICKET_KEY_ROTATIONS = Kind::Counter, "ringward_ticket_key_rotations_total", [],
+        "Times that another key took over to seal session tickets.";
+    SESSION_CACHE_ENTRIES = Kind::Gauge, "ringward_session_cache_entries", [],
+        "Sessions in the cache.";
+    SESSION_CACHE_BYTES = Kind::Gauge, "ringward_session_cache_bytes", [],
+        "Bytes that the sessions in the cache take.";
+    SESSION_CACHE_EVICTIONS = Kind::Counter, "ringward_session_cache_evictions_total", [],
+        "Sessions that gave way to newer ones before they expired.";
     BUILD_INFO = Kind::Gauge, "ringward_build_info", ["version", "revision"],
         "Always 1; the labels say what is running.";
     PROCESS_START = Kind::Gauge, "ringward_process_start_timestamp_seconds", [],
@@ -124,7 +174,7 @@ catalogue! {
     METRICS_SERIES = Kind::Gauge, "ringward_metrics_series_active", [],
         "Series in this scrape, counting each histogram as its samples.";
     METRICS_SERIES_MAX = Kind::Gauge, "ringward_metrics_series_max", [],
-        "Most series that listeners, routes, policies and clusters can make together.";
+        "Most series that listeners, routes, policies, clusters and tenants can make together.";
     METRICS_OVERFLOWED = Kind::Counter, "ringward_metrics_labels_overflowed_total", ["family"],
         "Names above the ceiling of their family, which share the series labelled other.";
 }
@@ -150,6 +200,25 @@ const HANDSHAKE_BOUNDS: &[u64] = &[
     2_500 * MS,
     5 * S,
     10 * S,
+];
+
+/// From an idle connection that is ended at once to exchanges that end with the grace, 30 s if nothing else is configured.
+const ENFORCEMENT_BOUNDS: &[u64] = &[
+    MS,
+    2_500 * US,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    S,
+    2_500 * MS,
+    5 * S,
+    10 * S,
+    30 * S,
+    60 * S,
 ];
 
 const REQUEST_BOUNDS: &[u64] = &[
@@ -207,7 +276,7 @@ mod tests {
             match metric.kind {
                 Kind::Counter => assert!(total, "{}: a counter ends in _total", metric.name),
                 Kind::Gauge => assert!(!total, "{}: only a counter ends in _total", metric.name),
-                Kind::Histogram(_) => assert!(metric.name.ends_with("_duration_seconds"), "{}", metric.name),
+                Kind::Histogram(_) => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
             }
             for unit in ["_ms", "_us", "_millis", "_kb", "_percent"] {
                 assert!(!metric.name.contains(unit), "{}: base units only", metric.name);
@@ -237,6 +306,10 @@ mod tests {
             "flag",
             "status_class",
             "family",
+            "how",
+            "verdict",
+            "source",
+            "tenant",
             "version",
             "revision",
         ];

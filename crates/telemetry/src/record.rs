@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::closed::{Level, PolicyOutcome};
+use crate::closed::{Level, PolicyOutcome, Resumed};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
 
 /// One entry of the queue to the log.
@@ -31,8 +31,16 @@ pub struct ConnectionFacts {
     pub downstream: SocketAddr,
     /// Server name of the ClientHello.
     pub server_name: Option<Excerpt>,
+    /// Where the session was kept, if one was resumed.
+    pub resumed: Option<Resumed>,
+    /// Why a session that the client offered was not resumed.
+    pub resumption_declined: Option<&'static str>,
+    /// When the client last proved its key, seconds since the Unix epoch.
+    pub auth_time_unix: Option<i64>,
     /// The verified peer, if the client showed a certificate.
     pub peer: Option<PeerFacts>,
+    /// What the client claims to be, where certificates are only observed. Apart, since few connections have it.
+    pub observed: Option<Box<ObservedFacts>>,
     /// These facts as JSON members, written once by the log writer and reused for every exchange.
     pub(crate) rendered: OnceLock<Box<[u8]>>,
 }
@@ -46,7 +54,11 @@ impl ConnectionFacts {
             listener,
             downstream,
             server_name: None,
+            resumed: None,
+            resumption_declined: None,
+            auth_time_unix: None,
             peer: None,
+            observed: None,
             rendered: OnceLock::new(),
         }
     }
@@ -65,6 +77,31 @@ pub struct PeerFacts {
     pub serial: Excerpt,
     /// notAfter of the leaf, seconds since the Unix epoch.
     pub not_after_unix: i64,
+    /// Whose it is, if it was assigned to a tenant.
+    pub tenant: Option<TenantFacts>,
+}
+
+/// A tenant and its name for a peer.
+#[derive(Clone, Debug)]
+pub struct TenantFacts {
+    /// The tenant.
+    pub name: Excerpt,
+    /// What the tenant calls the peer.
+    pub identity: Excerpt,
+}
+
+/// What a certificate claims that decides nothing. Verified or not, it is written under names of its own, so that no
+/// reader of the log takes it for an identity.
+#[derive(Clone, Debug)]
+pub struct ObservedFacts {
+    /// Display name, as claimed.
+    pub name: Excerpt,
+    /// SHA-256 of the leaf, in hexadecimal.
+    pub fingerprint: Excerpt,
+    /// Why the client would have been refused, from the handshake reasons; `None` if it would have been admitted.
+    pub refused: Option<&'static str>,
+    /// What the reason leaves open, for the operator only.
+    pub detail: Option<Excerpt>,
 }
 
 /// One exchange. Durations are in nanoseconds; 0 means that the step was not taken.
@@ -233,6 +270,14 @@ pub struct HandshakeRecord {
     pub presented_subject: Option<Excerpt>,
     /// SHA-256 of the presented leaf, in hexadecimal.
     pub presented_fingerprint: Option<Excerpt>,
+    /// The tenant that the presented chain was assigned to, if it came that far.
+    pub tenant: Option<Excerpt>,
+    /// Where the session was kept, if one was resumed and the client refused nevertheless.
+    pub resumed: Option<Resumed>,
+    /// Why a session that the client offered was not resumed.
+    pub resumption_declined: Option<&'static str>,
+    /// Where certificates are only observed: [`ADMITTED`](crate::ADMITTED), or why the client would be refused.
+    pub observed: Option<&'static str>,
     /// From accept to the failure.
     pub duration_ns: u64,
     /// Generation of the snapshot that decided.

@@ -1,4 +1,4 @@
-//! Names to numbers: gives every listener, route, policy and cluster a small id that stays the same for the life of the
+//! Names to numbers: gives every listener, route, policy, cluster and tenant a small id that stays the same for the life of the
 //! process, and makes the shards that count by these ids.
 //!
 //! The control plane asks for ids while it builds a snapshot; workers only carry them. Because an id is never given to
@@ -29,6 +29,10 @@ pub struct PolicyId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub(crate) u32);
 
+/// Number of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(pub(crate) u32);
+
 /// How many names of each family get series of their own. Names above share the series labelled `other`.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -40,11 +44,19 @@ pub struct Limits {
     pub policies_max: usize,
     /// Clusters.
     pub clusters_max: usize,
+    /// Tenants.
+    pub tenants_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { listeners_max: 64, routes_max: 2_048, policies_max: 128, clusters_max: 512 }
+        Limits {
+            listeners_max: 64,
+            routes_max: 2_048,
+            policies_max: 128,
+            clusters_max: 512,
+            tenants_max: 1_024,
+        }
     }
 }
 
@@ -67,6 +79,7 @@ impl Registry {
             routes: Family::new(limits.routes_max, (ListenerId(0), name(OTHER))),
             policies: Family::new(limits.policies_max, name(OTHER)),
             clusters: Family::new(limits.clusters_max, name(OTHER)),
+            tenants: Family::new(limits.tenants_max, name(OTHER)),
         };
         let inner = Inner {
             layout: Arc::new(Layout::new(sets, limits)),
@@ -101,6 +114,11 @@ impl Registry {
         ClusterId(self.names().clusters.id(name(cluster)))
     }
 
+    /// The id of a tenant by its configured name.
+    pub fn tenant(&self, tenant: &str) -> TenantId {
+        TenantId(self.names().tenants.id(name(tenant)))
+    }
+
     /// A shard for a worker thread. A worker that is started again gets a new one; the counts of the old one stay.
     pub fn shard(&self, worker: u16) -> Shard {
         let cells = Arc::new(Cells::new(worker, Arc::clone(&self.0.layout)));
@@ -128,6 +146,7 @@ pub(crate) struct Names {
     pub(crate) routes: Family<(ListenerId, Arc<str>)>,
     pub(crate) policies: Family<Arc<str>>,
     pub(crate) clusters: Family<Arc<str>>,
+    pub(crate) tenants: Family<Arc<str>>,
 }
 
 /// The names of one kind of entity; the id is the position. Position 0 is `other`.

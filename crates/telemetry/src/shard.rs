@@ -9,9 +9,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
-use crate::closed::{CloseReason, PolicyOutcome, StatusClass};
-use crate::layout::{Layout, cluster, listener, policy, route, worker};
-use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
+use crate::closed::{CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass};
+use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
+use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
 
 /// What one worker counts. Made by [`Registry::shard`](crate::Registry::shard), moved to the worker's thread and kept there.
 ///
@@ -66,6 +66,64 @@ impl Shard {
     pub fn handshake_failed(&self, id: ListenerId, reason: &str) {
         let reason = self.cells.layout.handshake_reasons.index(reason);
         self.listener(id).add(listener::FAILED + reason, 1);
+    }
+
+    /// A handshake that was completed had resumed a session; to be counted besides its completion.
+    #[inline]
+    pub fn handshake_resumed(&self, id: ListenerId, how: Resumed) {
+        self.listener(id).add(listener::RESUMED + how as usize, 1);
+    }
+
+    /// A client offered a session and got a full handshake instead, for one of
+    /// [`ClosedSets::resumption_declines`](crate::ClosedSets::resumption_declines) or of the handshake reasons.
+    pub fn resumption_declined(&self, id: ListenerId, reason: &str) {
+        let layout = &self.cells.layout;
+        self.listener(id).add(layout.declined(layout.resumption_declines.index(reason)), 1);
+    }
+
+    /// A client showed a certificate where it is only observed. `refused` is the handshake reason for which it would
+    /// not have been admitted elsewhere, `None` if it would.
+    pub fn client_observed(&self, id: ListenerId, refused: Option<&str>) {
+        let layout = &self.cells.layout;
+        let cell = match refused {
+            None => layout.observed_admitted(),
+            Some(reason) => layout.observed_refused(layout.handshake_reasons.index(reason)),
+        };
+        self.listener(id).add(cell, 1);
+    }
+
+    /// A client was refused by revocation, in its handshake or later; to be counted besides the handshake or
+    /// connection that it ended.
+    pub fn revocation_refused(&self, id: ListenerId, source: RevocationSource) {
+        self.listener(id).add(listener::REVOCATION + source as usize, 1);
+    }
+
+    /// A change of trust ended a client that it affects, this long after it was made.
+    pub fn trust_enforced(&self, how: Enforced, elapsed_ns: u64) {
+        worker::enforced(how).record(&self.cells.own, elapsed_ns);
+    }
+
+    /// A connection is a tenant's.
+    #[inline]
+    pub fn tenant_connection_opened(&self, id: TenantId) {
+        self.tenant(id).add(tenant::OPENED, 1);
+    }
+
+    /// A tenant's connection ended. To be called once for each opened one, on the same worker.
+    #[inline]
+    pub fn tenant_connection_closed(&self, id: TenantId) {
+        self.tenant(id).add(tenant::CLOSED, 1);
+    }
+
+    /// A connection was refused because its tenant has as many as it may.
+    pub fn tenant_connection_refused(&self, id: TenantId) {
+        self.tenant(id).add(tenant::REFUSED, 1);
+    }
+
+    /// A request of a tenant's client ended; to be counted besides the request.
+    #[inline]
+    pub fn tenant_request_finished(&self, id: TenantId) {
+        self.tenant(id).add(tenant::REQUESTS, 1);
     }
 
     /// Bytes moved on downstream sockets since the last call.
@@ -171,6 +229,11 @@ impl Shard {
     fn cluster(&self, id: ClusterId) -> &Block {
         self.cells.clusters.entity(id.0)
     }
+
+    #[inline]
+    fn tenant(&self, id: TenantId) -> &Block {
+        self.cells.tenants.entity(id.0)
+    }
 }
 
 /// The cells of one shard, as the scrape sees them.
@@ -182,6 +245,7 @@ pub(crate) struct Cells {
     pub(crate) routes: Blocks,
     pub(crate) policies: Blocks,
     pub(crate) clusters: Blocks,
+    pub(crate) tenants: Blocks,
     layout: Arc<Layout>,
 }
 
@@ -196,6 +260,7 @@ impl Cells {
             routes: Blocks::new(limits.routes_max + 1, route::CELLS),
             policies: Blocks::new(limits.policies_max + 1, policy::CELLS),
             clusters: Blocks::new(limits.clusters_max + 1, layout.cluster_cells()),
+            tenants: Blocks::new(limits.tenants_max + 1, tenant::CELLS),
             layout,
         }
     }

@@ -1,4 +1,4 @@
-//! Test double of everything around the proxy: certificate authority, clients, scripted upstream, processes.
+//! Test double of everything around the proxy: certificate authority, OCSP responder, clients, scripted upstream, processes.
 //!
 //! For tests only. Everything panics with a message that names what was expected, so that a test reads as a
 //! story: make a [`Pki`], start an [`Upstream`], start the [`Process`] under test, talk to it with a [`Client`].
@@ -12,6 +12,7 @@
 
 mod client;
 mod http;
+mod openssl;
 mod pattern;
 mod pki;
 mod process;
@@ -19,10 +20,14 @@ mod scrape;
 mod upstream;
 mod wait;
 
-pub use client::{Client, ClientError, Closing, Connection};
+pub use client::{Client, ClientError, Closing, Connection, Greeting, Sessions};
 pub use http::{Headers, MessageError, Response};
+pub use openssl::{SClient, SClientRun, openssl};
 pub use pattern::{Pattern, sha256_hex};
-pub use pki::{Authority, Issued, KeyType, Leaf, PemFiles, Pki, Usage, der};
+pub use pki::{
+    Authority, AuthorityOptions, Crl, Issued, KeyForm, KeyType, Leaf, OcspAnswer, OcspDatabase, OcspRefusal,
+    PemFiles, Pki, Responder, RevocationReason, Usage, der,
+};
 pub use process::{Process, Signal};
 pub use scrape::{Samples, scrape};
 pub use upstream::{Echo, Gate, ReceivedRequest, Script, Upstream};

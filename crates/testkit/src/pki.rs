@@ -18,18 +18,27 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{Issuer, KeyPair, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
+mod authority;
+mod crl;
 pub mod der;
+mod key_form;
 mod leaf;
+mod ocsp;
+mod responder;
 
+pub use authority::AuthorityOptions;
+pub use crl::{Crl, RevocationReason};
+pub use key_form::KeyForm;
 pub use leaf::{KeyType, Leaf, Usage};
+pub use ocsp::{OcspAnswer, OcspRefusal};
+pub use responder::{OcspDatabase, Responder};
 
 /// A temporary directory for certificates, keys, policies and configuration; removed when dropped.
 #[derive(Debug)]
@@ -117,22 +126,30 @@ impl Authority {
 
     /// A self-signed authority with a key of the given type.
     pub fn root_with_key(common_name: &str, key: KeyType) -> Self {
-        Self::self_signed(authority_params(common_name), key)
+        Self::root_with(&AuthorityOptions::named(common_name).key(key))
     }
 
     /// A self-signed authority whose certificate expired a day ago.
     pub fn expired_root(common_name: &str) -> Self {
-        let mut params = authority_params(common_name);
-        params.not_before = leaf::from_now(-30 * leaf::DAY_SECONDS);
-        params.not_after = leaf::from_now(-leaf::DAY_SECONDS);
-        Self::self_signed(params, KeyType::P256)
+        Self::root_with(&AuthorityOptions::named(common_name).expired())
+    }
+
+    /// A self-signed authority.
+    pub fn root_with(options: &AuthorityOptions) -> Self {
+        let (params, key) = options.params();
+        let certificate = params.self_signed(&key).expect("sign a root").der().clone();
+        Self { issuer: Arc::new(Issuer::new(params, key)), certificate, intermediates: Vec::new() }
     }
 
     /// An authority below this one, with a P-256 key.
     pub fn intermediate(&self, common_name: &str) -> Self {
-        let mut params = authority_params(common_name);
+        self.intermediate_with(&AuthorityOptions::named(common_name))
+    }
+
+    /// An authority below this one.
+    pub fn intermediate_with(&self, options: &AuthorityOptions) -> Self {
+        let (mut params, key) = options.params();
         params.use_authority_key_identifier_extension = true;
-        let key = KeyType::P256.generate();
         let certificate = params.signed_by(&key, &self.issuer).expect("sign an intermediate").der().clone();
         let mut intermediates = vec![certificate.clone()];
         intermediates.extend(self.intermediates.iter().cloned());
@@ -154,13 +171,31 @@ impl Authority {
 
     /// The authority's own certificate as PEM.
     pub fn pem(&self) -> String {
-        pem(&self.certificate)
+        pem("CERTIFICATE", &self.certificate)
     }
 
-    fn self_signed(params: CertificateParams, key: KeyType) -> Self {
-        let key = key.generate();
-        let certificate = params.self_signed(&key).expect("sign a root").der().clone();
-        Self { issuer: Arc::new(Issuer::new(params, key)), certificate, intermediates: Vec::new() }
+    /// The authority's own key as PEM of PKCS #8.
+    pub fn key_pem(&self) -> String {
+        self.key_pair().serialize_pem()
+    }
+
+    /// The serial number of the authority's own certificate, big-endian without leading zeros.
+    pub fn serial(&self) -> &[u8] {
+        der::serial(&self.certificate)
+    }
+
+    /// SHA-256 of the authority's own certificate.
+    pub fn fingerprint_sha256(&self) -> [u8; 32] {
+        sha256(&self.certificate)
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo of the authority's own certificate.
+    pub fn spki_sha256(&self) -> [u8; 32] {
+        sha256(der::public_key_info(&self.certificate))
+    }
+
+    fn key_pair(&self) -> &KeyPair {
+        self.issuer.key()
     }
 }
 
@@ -173,6 +208,21 @@ impl Issued {
     /// The leaf.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.chain[0]
+    }
+
+    /// The serial number of the leaf, big-endian without leading zeros.
+    pub fn serial(&self) -> &[u8] {
+        der::serial(self.leaf())
+    }
+
+    /// SHA-256 of the leaf.
+    pub fn fingerprint_sha256(&self) -> [u8; 32] {
+        sha256(self.leaf())
+    }
+
+    /// SHA-256 of the leaf's SubjectPublicKeyInfo.
+    pub fn spki_sha256(&self) -> [u8; 32] {
+        sha256(der::public_key_info(self.leaf()))
     }
 
     /// The key as PKCS #8.
@@ -189,7 +239,7 @@ impl Issued {
 
     /// The chain as PEM.
     pub fn chain_pem(&self) -> String {
-        self.chain.iter().map(|certificate| pem(certificate)).collect()
+        self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
     }
 
     /// The key as PEM of PKCS #8.
@@ -202,26 +252,35 @@ impl Issued {
     }
 }
 
-fn authority_params(common_name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = leaf::from_now(-leaf::DAY_SECONDS);
-    params.not_after = leaf::from_now(365 * leaf::DAY_SECONDS);
-    params
+/// Signs with the algorithm that certificates of this key have, and says which it is (RFC 5280 §4.1.1.2).
+fn sign(key: &KeyPair, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let algorithm = key.algorithm();
+    let known = [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, "1.2.840.10045.4.3.2", Vec::new()),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, "1.2.840.10045.4.3.3", Vec::new()),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, "1.2.840.10045.4.3.4", Vec::new()),
+        (&rcgen::PKCS_ED25519, "1.3.101.112", Vec::new()),
+        (&rcgen::PKCS_RSA_SHA256, "1.2.840.113549.1.1.11", der::null()),
+    ];
+    let (_, kind, parameters) =
+        known.into_iter().find(|(known, ..)| *known == algorithm).expect("an algorithm of KeyType");
+    let signature = key.sign(message).expect("sign a message");
+    (der::sequence(&[der::oid(kind), parameters]), signature)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 yields 32 octets")
 }
 
 /// RFC 7468 with lines of 64 characters.
-fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut pem = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(64) {
         pem.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
         pem.push('\n');
     }
-    pem.push_str("-----END CERTIFICATE-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }
 

@@ -92,7 +92,8 @@ impl Upstream {
         self.address
     }
 
-    /// Sets what to do for requests with this path (the target without its query), whatever the method.
+    /// Sets what to do for requests with this path (the target without its query), whatever the method; `*` stands for every
+    /// path that has no script of its own.
     pub fn on(&self, path: &str, script: Script) {
         self.shared.scripts.lock().expect("no holder panics").insert(path.to_owned(), script);
     }
@@ -160,7 +161,8 @@ impl Shared {
     }
 
     fn script(&self, path: &str) -> Option<Script> {
-        self.scripts.lock().expect("no holder panics").get(path).cloned()
+        let scripts = self.scripts.lock().expect("no holder panics");
+        scripts.get(path).or_else(|| scripts.get("*")).cloned()
     }
 }
 

@@ -10,19 +10,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
+use self::key::read_key;
+use self::order::check_order;
 use crate::certificate::{
-    Certificate, Purpose, contains, holds_private_key, read_certificates, unix_seconds,
+    Certificate, PublicKey, Purpose, contains, holds_private_key, read_certificates, unix_seconds,
 };
 use crate::digest::sha256;
+use crate::path::is_fetchable;
+use crate::staple::Staple;
+use crate::trust::KeyKind;
 
+mod encrypted;
 mod error;
+mod key;
+mod order;
+mod set;
 
 pub use error::{CredentialError, CredentialWarning};
+pub use set::{CredentialSet, CredentialSetError};
 
 /// The contents of a certificate file and a key file, and what to call them.
 #[derive(Clone, Copy)]
@@ -33,22 +42,36 @@ pub struct CredentialSource<'a> {
     pub chain_pem: &'a [u8],
     /// Label of the key file.
     pub key_file: &'a Path,
-    /// PEM: one unencrypted private key as PKCS#8, SEC1 or PKCS#1.
+    /// PEM: one private key as PKCS#8, SEC1 or PKCS#1, or encrypted as PKCS#8 by PBES2 (PBKDF2 or scrypt with AES).
     pub key_pem: &'a [u8],
 }
 
-/// Exceptions that a configuration may make.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CredentialOptions {
+/// What a configuration adds to the files.
+#[derive(Clone, Copy, Default)]
+pub struct CredentialOptions<'a> {
     /// Serve with an expired certificate (`danger_allow_expired_certificate`). It becomes a warning.
     pub allow_expired: bool,
+    /// Opens the key if it is encrypted: bytes as a file has them. One line ending at their end, LF or CR LF, is
+    /// dropped, as editors put it there; everything else counts. At most 1024 bytes.
+    pub passphrase: Option<&'a [u8]>,
 }
 
-/// A certificate chain with its key, fit to be served.
+/// A certificate chain with its key, fit to be served. Cheap to clone.
+#[derive(Clone)]
 pub struct Credential {
     certified_key: Arc<CertifiedKey>,
+    pub(crate) staple: Option<Arc<Staple>>,
+    facts: Arc<Facts>,
+}
+
+/// What the certificates say.
+struct Facts {
     subject: String,
     names: Vec<String>,
+    key_kind: KeyKind,
+    serial_octets: Vec<u8>,
+    ocsp_urls: Vec<Box<str>>,
+    requires_staple: bool,
     fingerprint_sha256: [u8; 32],
     not_before_unix: i64,
     not_after_unix: i64,
@@ -63,18 +86,16 @@ impl Credential {
     /// The first [`CredentialError`] found. What is merely doubtful is in [`warnings`](Self::warnings).
     pub fn from_pem(
         source: &CredentialSource<'_>,
-        options: CredentialOptions,
+        options: CredentialOptions<'_>,
         now: UnixTime,
     ) -> Result<Self, CredentialError> {
         let file = source.chain_file.to_owned();
         let chain = read_chain(source)?;
         let parsed = parse_chain(&chain, source)?;
-        let key = read_key(source)?;
-        let certified_key = match_key(&chain, key, source)?;
-
         let mut warnings = Vec::new();
+        let key = read_key(source, options, &mut warnings)?;
+        check_order(&parsed, match_key(&chain, &*key, source)?, source)?;
         check_validity(&parsed, source, options, now, &mut warnings)?;
-        check_order(&parsed, source)?;
         check_signatures(&chain, &parsed, source, now)?;
         let leaf = &parsed[0];
         let unparsable = |detail| CredentialError::Unparsable { file: file.clone(), position: 1, detail };
@@ -82,50 +103,64 @@ impl Credential {
         if leaf.server_auth().map_err(unparsable)? == Purpose::NotListed {
             return Err(CredentialError::NotForServers { file });
         }
+        let Some(PublicKey { kind: key_kind, .. }) = leaf.public_key() else {
+            return Err(unparsable("its key is of a kind that TLS cannot use".to_owned()));
+        };
         let names = leaf.host_names().map_err(unparsable)?;
         if names.is_empty() {
             warnings.push(CredentialWarning::NoNames);
         }
+        let requires_staple = leaf.requires_staple().map_err(unparsable)?;
         note_completeness(&parsed, &mut warnings);
-        Ok(Self {
-            certified_key: Arc::new(certified_key),
+        let facts = Facts {
             subject: leaf.subject(),
             names,
+            key_kind,
+            serial_octets: leaf.serial_octets().to_vec(),
+            ocsp_urls: leaf.ocsp_urls().filter(|url| is_fetchable(url)).map(Into::into).collect(),
+            requires_staple,
             fingerprint_sha256: sha256(&chain[0]),
             not_before_unix: parsed.iter().map(Certificate::not_before_unix).max().unwrap_or(i64::MAX),
             not_after_unix: parsed.iter().map(Certificate::not_after_unix).min().unwrap_or(0),
             warnings,
-        })
+        };
+        let certified_key = Arc::new(CertifiedKey::new(chain, key));
+        Ok(Self { certified_key, staple: None, facts: Arc::new(facts) })
     }
 
     /// Subject of the leaf by RFC 4514, cut at 512 bytes.
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.facts.subject
     }
 
     /// The DNS names (lower case) and IP addresses that the leaf is valid for.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.facts.names
     }
 
     /// SHA-256 of the leaf's DER.
     pub fn fingerprint_sha256(&self) -> &[u8; 32] {
-        &self.fingerprint_sha256
+        &self.facts.fingerprint_sha256
     }
 
     /// When the last certificate of the chain became valid, seconds since 1970.
     pub fn not_before_unix(&self) -> i64 {
-        self.not_before_unix
+        self.facts.not_before_unix
     }
 
     /// When the first certificate of the chain expires, seconds since 1970.
     pub fn not_after_unix(&self) -> i64 {
-        self.not_after_unix
+        self.facts.not_after_unix
+    }
+
+    /// What kind of key it has. A host presents at most one credential of each kind.
+    pub fn key_kind(&self) -> KeyKind {
+        self.facts.key_kind
     }
 
     /// What deserves a look.
     pub fn warnings(&self) -> &[CredentialWarning] {
-        &self.warnings
+        &self.facts.warnings
     }
 
     /// True if clients that connect to `host` accept this certificate's names. `host` is a host name, a
@@ -138,10 +173,10 @@ impl Credential {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             let address = address.to_string();
-            return self.names.contains(&address);
+            return self.facts.names.contains(&address);
         }
         let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        self.names.iter().any(|name| *name == host || Some(name) == wildcard.as_ref())
+        self.facts.names.iter().any(|name| *name == host || Some(name) == wildcard.as_ref())
     }
 
     /// Those of a host's `names` that [`covers`](Self::covers) denies.
@@ -149,8 +184,50 @@ impl Credential {
         names.into_iter().filter(|name| !self.covers(name)).collect()
     }
 
+    /// The certificate that names the host.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.certified_key.cert[0]
+    }
+
+    /// The CA certificate that has signed the leaf, if it is in the chain.
+    pub fn issuer(&self) -> Option<&CertificateDer<'static>> {
+        self.certified_key.cert.get(1)
+    }
+
+    /// Where the leaf says that its OCSP responders are (authorityInfoAccess), as far as they can be asked: `http` or
+    /// `https`, at most 1024 bytes.
+    pub fn ocsp_urls(&self) -> &[Box<str>] {
+        &self.facts.ocsp_urls
+    }
+
+    /// True if the leaf demands that an OCSP response is shown with it (TLS feature `status_request`, RFC 7633): clients
+    /// may refuse it otherwise.
+    pub fn requires_staple(&self) -> bool {
+        self.facts.requires_staple
+    }
+
+    /// The staple that is shown with it as long as it is usable.
+    pub fn staple(&self) -> Option<&Arc<Staple>> {
+        self.staple.as_ref()
+    }
+
+    /// The serial number of the leaf as the certificate has it.
+    pub(crate) fn serial_octets(&self) -> &[u8] {
+        &self.facts.serial_octets
+    }
+
     pub(crate) fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified_key
+    }
+}
+
+impl fmt::Debug for CredentialOptions<'_> {
+    // Never the passphrase.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialOptions")
+            .field("allow_expired", &self.allow_expired)
+            .field("passphrase", &self.passphrase.map(|_| "..."))
+            .finish()
     }
 }
 
@@ -158,8 +235,8 @@ impl fmt::Debug for Credential {
     // Never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
-            .field("subject", &self.subject)
-            .field("names", &self.names)
+            .field("subject", &self.facts.subject)
+            .field("names", &self.facts.names)
             .finish_non_exhaustive()
     }
 }
@@ -203,67 +280,29 @@ fn parse_chain<'a>(
     chain.iter().enumerate().map(parse).collect()
 }
 
-fn read_key(source: &CredentialSource<'_>) -> Result<PrivateKeyDer<'static>, CredentialError> {
-    let file = || source.key_file.to_owned();
-    // PKCS#8 has a PEM label of its own for it (RFC 7468 §11); the older forms of OpenSSL have a header (RFC
-    // 1421 §4.6.1.1).
-    let encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
-    if encrypted.iter().any(|marker| contains(source.key_pem, marker)) {
-        return Err(CredentialError::EncryptedKey { file: file() });
-    }
-    let mut keys = Vec::new();
-    for key in PrivateKeyDer::pem_slice_iter(source.key_pem) {
-        // The message of the PEM reader names no content of the key.
-        keys.push(
-            key.map_err(|error| CredentialError::UnusableKey { file: file(), detail: error.to_string() })?,
-        );
-    }
-    match keys.len() {
-        0 => {
-            let hint = if source.key_pem.is_empty() {
-                ": it is empty"
-            } else if contains(source.key_pem, b"BEGIN CERTIFICATE") {
-                ", but a certificate; were `chain` and `key` swapped?"
-            } else if source.key_pem.first() == Some(&0x30) {
-                ", but probably one in DER; convert it with `openssl pkey -inform DER`"
-            } else {
-                ""
-            };
-            Err(CredentialError::NoKey { file: file(), hint })
-        }
-        1 => Ok(keys.remove(0)),
-        count => Err(CredentialError::SeveralKeys { file: file(), count }),
-    }
-}
-
+/// Which of the certificates the key belongs to.
 fn match_key(
     chain: &[CertificateDer<'static>],
-    key: PrivateKeyDer<'static>,
+    key: &dyn SigningKey,
     source: &CredentialSource<'_>,
-) -> Result<CertifiedKey, CredentialError> {
-    let unusable = |detail: String| CredentialError::UnusableKey { file: source.key_file.to_owned(), detail };
-    let provider = aws_lc_rs::default_provider();
-    let key = provider.key_provider.load_private_key(key).map_err(|error| unusable(error.to_string()))?;
-    let public = key.public_key().ok_or_else(|| unusable("its public part cannot be derived".to_owned()))?;
+) -> Result<usize, CredentialError> {
+    let Some(public) = key.public_key() else {
+        let detail = "its public part cannot be derived".to_owned();
+        return Err(CredentialError::UnusableKey { file: source.key_file.to_owned(), detail });
+    };
     let belongs = |der: &CertificateDer<'_>| {
         EndEntityCert::try_from(der).is_ok_and(|certificate| certificate.subject_public_key_info() == public)
     };
-    match chain.iter().position(belongs) {
-        Some(0) => Ok(CertifiedKey::new(chain.to_vec(), key)),
-        Some(index) => {
-            Err(CredentialError::LeafNotFirst { file: source.chain_file.to_owned(), position: index + 1 })
-        }
-        None => Err(CredentialError::KeyMismatch {
-            chain_file: source.chain_file.to_owned(),
-            key_file: source.key_file.to_owned(),
-        }),
-    }
+    chain.iter().position(belongs).ok_or_else(|| CredentialError::KeyMismatch {
+        chain_file: source.chain_file.to_owned(),
+        key_file: source.key_file.to_owned(),
+    })
 }
 
 fn check_validity(
     chain: &[Certificate<'_>],
     source: &CredentialSource<'_>,
-    options: CredentialOptions,
+    options: CredentialOptions<'_>,
     now: UnixTime,
     warnings: &mut Vec<CredentialWarning>,
 ) -> Result<(), CredentialError> {
@@ -279,20 +318,6 @@ fn check_validity(
                 return Err(CredentialError::Expired { file, position, subject, not_after_unix });
             }
             warnings.push(CredentialWarning::Expired { subject, not_after_unix });
-        }
-    }
-    Ok(())
-}
-
-fn check_order(chain: &[Certificate<'_>], source: &CredentialSource<'_>) -> Result<(), CredentialError> {
-    for (index, pair) in chain.windows(2).enumerate() {
-        if pair[0].issuer_der() != pair[1].subject_der() {
-            return Err(CredentialError::BrokenChain {
-                file: source.chain_file.to_owned(),
-                position: index + 1,
-                issuer: pair[0].issuer(),
-                next: pair[1].subject(),
-            });
         }
     }
     Ok(())
@@ -349,5 +374,7 @@ fn note_completeness(chain: &[Certificate<'_>], warnings: &mut Vec<CredentialWar
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

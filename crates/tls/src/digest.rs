@@ -3,6 +3,9 @@
 //! Hides the encoding only. It is used for policy digests and memo keys, where an ambiguity would let one
 //! configuration pass for another.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 /// SHA-256 of `bytes`.
@@ -31,12 +34,27 @@ impl FieldHasher {
         self.field(&value.to_be_bytes())
     }
 
+    pub(crate) fn duration(&mut self, value: Duration) -> &mut Self {
+        self.field(&value.as_nanos().to_be_bytes())
+    }
+
+    /// A list in which neither order nor repetition counts.
+    pub(crate) fn set<'a>(&mut self, items: impl Iterator<Item = &'a [u8]>) -> &mut Self {
+        let items: BTreeSet<_> = items.collect();
+        self.number(items.len() as u64);
+        items.into_iter().fold(self, Self::field)
+    }
+
     /// Distinguishes an absent value from an empty one.
     pub(crate) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         match bytes {
             Some(bytes) => self.number(1).field(bytes),
             None => self.number(0),
         }
+    }
+
+    pub(crate) fn optional_number(&mut self, value: Option<u64>) -> &mut Self {
+        self.optional(value.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice))
     }
 
     pub(crate) fn finish(self) -> [u8; 32] {
@@ -65,6 +83,20 @@ mod tests {
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
         assert_ne!(hash(&[b"ab"]), hash(&[b"ab", b""]));
         assert_eq!(hash(&[b"ab", b"c"]), hash(&[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn order_and_repetition_do_not_count_in_sets_but_their_extent_does() {
+        let hash = |set: &[&[u8]], next: &[u8]| {
+            let mut hasher = FieldHasher::new("test");
+            hasher.set(set.iter().copied()).field(next);
+            hasher.finish()
+        };
+        assert_eq!(hash(&[b"a", b"b"], b"c"), hash(&[b"b", b"a", b"b"], b"c"));
+        assert_ne!(hash(&[b"a", b"b"], b"c"), hash(&[b"a"], b"c"));
+        let mut longer = FieldHasher::new("test");
+        longer.set([b"a".as_slice()].into_iter()).field(b"b").field(b"c");
+        assert_ne!(hash(&[b"a", b"b"], b"c"), longer.finish());
     }
 
     #[test]

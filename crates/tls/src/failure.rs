@@ -56,6 +56,30 @@ closed_set! {
     BadName = "bad_name",
     /// A name, path length or CA constraint of an issuer forbids the chain.
     ConstraintViolation = "constraint_violation",
+    /// No key of the verified path is pinned by the bundle.
+    PinMismatch = "pin_mismatch",
+    /// A key is of a kind, or shorter than, the bundle accepts.
+    KeyNotAllowed = "key_not_allowed",
+    /// The leaf carries none of the certificate policies that the bundle asks for.
+    PolicyOidMissing = "policy_oid_missing",
+    /// The leaf is valid for longer than the bundle accepts.
+    LifetimeTooLong = "lifetime_too_long",
+    /// The leaf's SPIFFE trust domain is not one that any bundle that could vouch for it is bound to.
+    TrustDomainMismatch = "trust_domain_mismatch",
+    /// No tenant that the host admits claims the peer.
+    NoTenant = "no_tenant",
+    /// Several tenants claim the peer.
+    AmbiguousTenant = "ambiguous_tenant",
+    /// A certificate of the path was revoked by its issuer.
+    Revoked = "revoked",
+    /// The peer, its certificate or one of its issuers is on the deny list.
+    DenyListed = "deny_listed",
+    /// Revocation data is required and there is none.
+    RevocationUnknown = "revocation_unknown",
+    /// The revocation data is older than the bundle accepts.
+    RevocationStale = "revocation_stale",
+    /// The client proved its key longer ago than `max_auth_age`.
+    TooOld = "too_old",
     /// A certificate cannot be parsed, or has a critical extension that is not understood.
     BadCertificate = "bad_certificate",
     /// No cipher suite in common.
@@ -278,6 +302,10 @@ fn classify_incompatible(error: &PeerIncompatible) -> (HandshakeReason, &'static
         PeerIncompatible::NoSignatureSchemesInCommon => {
             (Reason::NoCommonSignature, "the client cannot verify the kind of key that this host has")
         }
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => (
+            Reason::NoCommonVersion,
+            "a client of TLS 1.2 must support the extended master secret (RFC 7627)",
+        ),
         // A ClientHello without signature_algorithms is legal only up to TLS 1.2 (RFC 8446 §4.2.3).
         PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::SupportedVersionsExtensionRequired

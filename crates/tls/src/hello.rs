@@ -20,12 +20,15 @@ pub struct ClientHello {
     pub server_name: Option<String>,
     /// The offered application protocols in the client's order; empty without the extension.
     pub alpn: Vec<Vec<u8>>,
+    /// It came in a record of its own, so that its bytes can be processed a second time. rustls joins the parts
+    /// of one that came in several, in place.
+    pub in_one_record: bool,
 }
 
 /// Collects the bytes of a ClientHello. Use one per connection, and drop it when it has answered.
 pub struct HelloReader {
     acceptor: Box<Acceptor>,
-    /// The first bytes, kept until they tell TLS from HTTP.
+    /// The first bytes: they tell TLS from HTTP, and a ClientHello in one record from one in several.
     start: Vec<u8>,
 }
 
@@ -70,6 +73,7 @@ impl HelloReader {
                     return Ok(Some(ClientHello {
                         server_name: hello.server_name().map(str::to_owned),
                         alpn: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
+                        in_one_record: is_in_one_record(&self.start),
                     }));
                 }
                 Err((error, mut pending)) => {
@@ -123,6 +127,15 @@ impl Protocol {
     }
 }
 
+/// True if `bytes` begin with a record that holds exactly one ClientHello (RFC 8446 §4 and §5.1).
+pub(crate) fn is_in_one_record(bytes: &[u8]) -> bool {
+    let [CONTENT_TYPE_HANDSHAKE, _, _, high, low, TYPE_CLIENT_HELLO, length @ ..] = bytes else {
+        return false;
+    };
+    let Some([a, b, c]) = length.first_chunk() else { return false };
+    u32::from(u16::from_be_bytes([*high, *low])) == MESSAGE_HEADER_BYTES + u32::from_be_bytes([0, *a, *b, *c])
+}
+
 fn malformed(message: &str) -> Box<HandshakeFailure> {
     Box::new(HandshakeFailure {
         alert: fatal_alert(ALERT_UNEXPECTED_MESSAGE),
@@ -143,8 +156,14 @@ const METHODS: &[&[u8]] = &[
     b"PATCH ",
     b"PRI ",
 ];
-/// Length of the longest of [`METHODS`].
-const START_BYTES: usize = 8;
+/// Length of the headers of a record and of a handshake message. More than that of any of [`METHODS`].
+const START_BYTES: usize = 9;
+/// RFC 8446 §4: type and length.
+const MESSAGE_HEADER_BYTES: u32 = 4;
+/// RFC 8446 §5.1.
+const CONTENT_TYPE_HANDSHAKE: u8 = 22;
+/// RFC 8446 §4.
+const TYPE_CLIENT_HELLO: u8 = 1;
 /// RFC 8446 §6: `unexpected_message`.
 const ALERT_UNEXPECTED_MESSAGE: u8 = 10;
 

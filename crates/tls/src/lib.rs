@@ -8,41 +8,72 @@
 //! The life of one connection, in the order of the modules:
 //!
 //! 1. [`HelloReader`] reads the ClientHello far enough to choose a virtual host.
-//! 2. [`HostTls`], built once per snapshot from a [`Credential`] and a [`TrustBundle`], gives each worker a
-//!    [`WorkerTls`] with [`HostTls::worker_view`].
+//! 2. [`HostTls`], built once per snapshot from its [`Credential`]s and a [`ClientAuth`], which says whom it admits by
+//!    which [`TrustBundle`]s, gives each worker a [`WorkerTls`] with [`HostTls::worker_view`].
 //! 3. [`ServerSession`] replays the ClientHello and pumps records. It has a [`PeerIdentity`](ringward_identity::PeerIdentity)
 //!    exactly when the chain was verified and the handshake is complete.
 //!
-//! Sessions are never resumed: no ticket is sent and none is accepted, so nothing outlives the trust that
-//! admitted it.
+//! A client may resume a session, by a ticket or from the [`SessionCache`]. What it resumes is a key and a chain, not
+//! a verdict: the chain is judged anew by the rules and the trust of the moment, and if they do not admit it, or the
+//! client's proof of its key is too old, the client has a full handshake instead. So no session outlives the trust
+//! that admitted it.
 #![forbid(unsafe_code)]
 
 mod certificate;
+mod client_auth;
 mod credential;
 mod digest;
+mod facts;
 mod failure;
 mod hello;
 mod host;
 mod memo;
+mod observed;
+mod path;
+mod protocol;
+mod resumption;
+mod revocation;
 mod session;
+mod staple;
 #[cfg(test)]
 mod testing;
 mod trust;
 mod verifier;
 
-pub use credential::{Credential, CredentialError, CredentialOptions, CredentialSource, CredentialWarning};
+pub use client_auth::{
+    ClientAuth, ClientAuthError, ClientAuthMode, ClientAuthOptions, HINT_BYTES_MAX,
+    INTERMEDIATES_MAX_DEFAULT, MAX_AUTH_AGE_DEFAULT, OCSP_TIMEOUT_DEFAULT, OcspPolicy, TenantRules,
+};
+pub use credential::{
+    Credential, CredentialError, CredentialOptions, CredentialSet, CredentialSetError, CredentialSource,
+    CredentialWarning,
+};
+pub use facts::CertificateFacts;
 pub use failure::{HandshakeFailure, HandshakeReason, PresentedChain, UnknownReason};
 pub use hello::{CLIENT_HELLO_BYTES_MAX, ClientHello, HelloReader};
-pub use host::{
-    ClientAuthMode, HostTls, HostTlsOptions, INTERMEDIATES_MAX_DEFAULT, TlsBuildError, WorkerTls, seed_random,
-};
+pub use host::{HostTls, HostTlsOptions, TlsBuildError, WorkerTls, seed_random};
 pub use memo::{MEMO_ENTRIES_DEFAULT, PathMemo};
+pub use observed::ObservedIdentity;
+pub use path::{
+    AnchorRef, PathCertificate, PeerPath, REVOCATION_URL_BYTES_MAX, REVOCATION_URLS_MAX, SIGHTINGS_MAX,
+    Sightings,
+};
+pub use protocol::TlsPolicy;
+/// For the benches and fuzz targets of this repository: what rustls calls within a handshake, on its own.
+#[doc(hidden)]
+pub use resumption::bench;
+pub use resumption::{
+    DeclineReason, KEY_RING_BYTES_MAX, KEY_RING_KEYS_MAX, KeyRing, KeyRingError, KeyRole, KeyStatus,
+    ResumedBy, Resumption, SESSION_BYTES_MAX, SessionCache,
+};
+pub use revocation::*;
 pub use session::{
     HANDSHAKE_BYTES_MAX, Negotiated, PLAINTEXT_RECORD_BYTES_MAX, Progress, RECORD_OVERHEAD_BYTES,
     ServerSession, SessionError,
 };
+pub use staple::{STAPLE_SKEW_SECONDS, Staple, StapleError};
 pub use trust::{
-    ANCHORS_PER_SUBJECT_MAX, ANCHORS_PER_SUBJECT_WARN, Anchor, QuarantineReason, Quarantined, TrustBundle,
-    TrustError, TrustWarning,
+    ANCHORS_PER_SUBJECT_MAX, ANCHORS_PER_SUBJECT_WARN, Anchor, KeyKind, Profile, QuarantineReason,
+    Quarantined, RSA_BITS_MIN_DEFAULT, TrustBundle, TrustError, TrustOptions, TrustWarning, UnknownKeyKind,
 };
 pub use verifier::CHAIN_BYTES_MAX;

@@ -13,9 +13,11 @@ use ringward_identity::PeerIdentity;
 use rustls_pki_types::CertificateDer;
 
 use crate::digest::FieldHasher;
+use crate::path::{PeerPath, Sightings};
 
-/// Default bound on the entries of a [`PathMemo`]. An entry is a peer identity of a few kilobytes, so a
-/// worker that has seen this many different clients holds some 60 MB of them.
+/// Default bound on the entries of a [`PathMemo`]. An entry is a peer identity and the
+/// certificates of its path, some five kilobytes, so a worker that has seen this many different clients holds some
+/// 80 MB of them.
 pub const MEMO_ENTRIES_DEFAULT: usize = 16_384;
 
 /// The memo of one worker, shared by all its hosts and surviving snapshots: the verification context is part
@@ -24,16 +26,17 @@ pub const MEMO_ENTRIES_DEFAULT: usize = 16_384;
 /// rustls wants a verifier that is `Sync`, hence a mutex. It is taken once per handshake and, as each worker
 /// has a memo of its own, never contended.
 #[derive(Clone, Debug)]
-pub struct PathMemo(Arc<Mutex<Table>>);
+pub struct PathMemo {
+    table: Arc<Mutex<Table>>,
+    /// Where paths that were not remembered are reported.
+    sightings: Option<Sightings>,
+}
 
 /// What verification found out about a chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
     pub(crate) identity: Arc<PeerIdentity>,
-    /// Latest notBefore of the verified path, its anchor included; seconds since 1970.
-    pub(crate) valid_from: i64,
-    /// Earliest notAfter of the verified path, its anchor included; seconds since 1970.
-    pub(crate) valid_until: i64,
+    pub(crate) path: Arc<PeerPath>,
 }
 
 /// Names one (verification context, presented chain).
@@ -51,7 +54,14 @@ struct Table {
 impl PathMemo {
     /// A memo of at most `entries_max` chains; 0 remembers nothing.
     pub fn new(entries_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Table { entries: HashMap::new(), order: VecDeque::new(), entries_max })))
+        let table = Table { entries: HashMap::new(), order: VecDeque::new(), entries_max };
+        Self { table: Arc::new(Mutex::new(table)), sightings: None }
+    }
+
+    /// The same memo, which reports every path that verified and was not remembered.
+    #[must_use]
+    pub fn reporting_to(self, sightings: Sightings) -> Self {
+        Self { sightings: Some(sightings), ..self }
     }
 
     /// How many chains are remembered now.
@@ -69,7 +79,7 @@ impl PathMemo {
         let table = self.table();
         // An entry outside its window stays until its turn to be evicted: verification then answers, and
         // replaces it if it passes.
-        table.entries.get(key).filter(|entry| entry.valid_from <= now && now <= entry.valid_until).cloned()
+        table.entries.get(key).filter(|entry| entry.path.is_valid_at(now)).cloned()
     }
 
     pub(crate) fn insert(&self, key: MemoKey, admitted: Admitted) {
@@ -88,10 +98,17 @@ impl PathMemo {
         }
     }
 
+    /// Reports a path that has just verified, whatever becomes of it.
+    pub(crate) fn sight(&self, path: &Arc<PeerPath>) {
+        if let Some(sightings) = &self.sightings {
+            sightings.push(path.clone());
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // A panic cannot leave the table half changed in a way that admits: at worst an order entry lacks its
         // value.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +144,10 @@ mod tests {
     }
 
     fn admitted(valid_from: i64, valid_until: i64) -> Admitted {
-        Admitted { identity: Pki::new().client("memo").identity(), valid_from, valid_until }
+        let pki = Pki::new();
+        let leaf = pki.client("memo");
+        let path = PeerPath { valid_from, valid_until, ..leaf.path_under(&pki.client_ca) };
+        Admitted { identity: leaf.identity(), path: Arc::new(path) }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Drives one TLS connection: records in, plaintext out, and back.
 //!
 //! Hides rustls' unbuffered connection and its states. Owns no buffer, so an idle session costs what rustls
-//! needs and no more. Never performs I/O, never resumes a session, and has a peer identity exactly when the
-//! peer proved it.
+//! needs and no more. Never performs I/O, and has a peer identity exactly when the peer proved it.
+//!
+//! A resumed session is judged when the ClientHello has been processed and before a byte of the answer is handed
+//! out. If it would not be let in now, the connection is thrown away and the ClientHello processed again by one
+//! that does not resume: the client has a full handshake, in which it may present a better certificate. The same
+//! way a client that does not offer TLS 1.3 comes to a connection of TLS 1.2.
 //!
 //! rustls keeps the parts of a handshake message that spans records in the caller's input, by position. Two
 //! rules follow, and both are kept here: input is consumed only as far as rustls says, and rustls is never
 //! called with other input while it has such parts ([`SessionError::FragmentedMessage`]).
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use ringward_identity::PeerIdentity;
@@ -18,12 +21,23 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{AlertDescription, CipherSuite, Error, HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
+use crate::client_auth::ClientAuthMode;
 use crate::failure::{HandshakeFailure, HandshakeReason, PresentedChain};
-use crate::host::{ClientAuthMode, WorkerHost, WorkerTls};
+use crate::hello::ClientHello;
+use crate::host::WorkerTls;
 use crate::memo::Admitted;
+use crate::observed::ObservedIdentity;
+use crate::path::PeerPath;
+use crate::protocol::suite_name;
+use crate::resumption::{DeclineReason, ResumedBy};
+use crate::verifier::Verdict;
+
+mod course;
+
+use course::{Course, Handshake, Settlement};
 
 /// Largest plaintext of one record (RFC 8446 §5.1).
 pub const PLAINTEXT_RECORD_BYTES_MAX: usize = 16 * 1024;
@@ -41,10 +55,18 @@ pub struct ServerSession {
     peer_closed: bool,
     /// The verified chain. Proven to be the peer's only when the handshake is complete.
     admitted: Option<Admitted>,
+    /// What a host that only observes made of the presented chain.
+    observed: Option<Box<ObservedIdentity>>,
+    /// When the peer's last full handshake began, on this connection or before; seconds since 1970.
+    auth_time: i64,
+    /// Until when the connection may last; seconds since 1970.
+    valid_until: i64,
+    resumed: Option<ResumedBy>,
+    declined: Option<DeclineReason>,
 }
 
 enum Phase {
-    Handshaking(Rc<WorkerHost>),
+    Handshaking(Handshake),
     Open,
     /// We said close_notify. Whatever the peer still sends is dropped.
     Closing,
@@ -115,20 +137,31 @@ impl SessionError {
 }
 
 impl ServerSession {
-    /// A session that has seen no byte yet. The ClientHello goes into [`process`](Self::process) like
-    /// everything after it.
+    /// A session that has seen no byte yet. The ClientHello that `hello` was read from goes into
+    /// [`process`](Self::process) like everything after it.
     ///
     /// # Errors
     ///
-    /// [`SessionError::Handshake`] with [`HandshakeReason::Internal`] if rustls refuses the configuration.
-    pub fn new(host: &WorkerTls) -> Result<Self, SessionError> {
-        let connection = UnbufferedServerConnection::new(host.host().config.clone())
-            .map_err(|error| SessionError::Handshake(Box::new(HandshakeFailure::from_rustls(&error))))?;
+    /// [`SessionError::Handshake`] with [`HandshakeReason::Internal`] if rustls refuses the configuration or the
+    /// clock cannot be read.
+    pub fn new(host: &WorkerTls, hello: &ClientHello) -> Result<Self, SessionError> {
+        let host = host.host().clone();
+        // A ClientHello that cannot be processed twice gets what needs no second time.
+        let (config, course) = match (&host.tls12, hello.in_one_record) {
+            (_, true) => (&host.config, Course::Undecided),
+            (Some(tls12), false) => (tls12, Course::Settled),
+            (None, false) => (&host.full, Course::Settled),
+        };
         Ok(Self {
-            connection: Box::new(connection),
-            phase: Phase::Handshaking(host.host().clone()),
+            connection: Box::new(course::connect(config).map_err(SessionError::Handshake)?),
             peer_closed: false,
             admitted: None,
+            observed: None,
+            auth_time: host.now().map_err(SessionError::Handshake)?,
+            valid_until: i64::MAX,
+            resumed: None,
+            declined: None,
+            phase: Phase::Handshaking(Handshake { host, course }),
         })
     }
 
@@ -214,10 +247,38 @@ impl ServerSession {
         self.proven().map(|admitted| &admitted.identity)
     }
 
-    /// Until when the peer's path holds, its trust anchor included; seconds since 1970. The connection should
-    /// not outlive it.
+    /// What the peer claims to be, on a host that only observes. Never an identity.
+    pub fn observed(&self) -> Option<&ObservedIdentity> {
+        self.observed.as_deref().filter(|_| matches!(self.phase, Phase::Open | Phase::Closing))
+    }
+
+    /// Until when the peer's path holds, its trust anchor included, and its proof of its key is not too old; seconds
+    /// since 1970. The connection should not outlive it.
     pub fn peer_valid_until_unix(&self) -> Option<i64> {
-        self.proven().map(|admitted| admitted.valid_until)
+        self.proven().map(|_| self.valid_until)
+    }
+
+    /// The verified path of the peer, for what is looked up after verification. Exists exactly if
+    /// [`peer_identity`](Self::peer_identity) does.
+    pub fn peer_path(&self) -> Option<&Arc<PeerPath>> {
+        self.proven().map(|admitted| &admitted.path)
+    }
+
+    /// When the peer last proved its key, or for an anonymous one when its last full handshake began; seconds since
+    /// 1970. `None` until the handshake is complete. A resumption does not renew it.
+    pub fn auth_time_unix(&self) -> Option<i64> {
+        matches!(self.phase, Phase::Open | Phase::Closing).then_some(self.auth_time)
+    }
+
+    /// Where the session came from that the peer resumed. `None` until the handshake is complete, and after a
+    /// full one.
+    pub fn resumed(&self) -> Option<ResumedBy> {
+        self.resumed.filter(|_| matches!(self.phase, Phase::Open | Phase::Closing))
+    }
+
+    /// Why the peer, which wanted to resume a session, did not.
+    pub fn declined(&self) -> Option<DeclineReason> {
+        self.declined
     }
 
     /// The presented chain of the peer, leaf first, once the handshake is complete.
@@ -231,14 +292,10 @@ impl ServerSession {
         Negotiated {
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "",
             },
-            suite: connection.negotiated_cipher_suite().map_or("", |suite| match suite.suite() {
-                CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-                CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-                _ => "",
-            }),
+            suite: connection.negotiated_cipher_suite().map_or("", suite_name),
             group: connection
                 .negotiated_key_exchange_group()
                 .and_then(|group| group.name().as_str())
@@ -265,11 +322,15 @@ impl ServerSession {
         plain: &mut Vec<u8>,
         outgoing: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        if let Phase::Handshaking(host) = &self.phase {
+        if let Phase::Handshaking(handshake) = &self.phase {
             // A call that panicked may have left the verdict on someone else.
-            host.verdict.take();
+            handshake.host.verdict.take();
         }
         loop {
+            let (input, output) = (*consumed, outgoing.len());
+            if let Phase::Handshaking(handshake) = &self.phase {
+                handshake.host.offers.begin(self.auth_time);
+            }
             let status = self.connection.process_tls_records(&mut incoming[*consumed..]);
             let UnbufferedStatus { mut discard, state, .. } = status;
             let step = match state {
@@ -298,6 +359,19 @@ impl ServerSession {
                 Err(error) => Err(error),
             };
             *consumed += discard;
+            match self.settle_course(step.as_ref().err(), &incoming[input..]) {
+                Ok(Settlement::Proceed) => {}
+                Ok(Settlement::StartOver) => {
+                    *consumed = input;
+                    outgoing.truncate(output);
+                    continue;
+                }
+                Err(mut failure) => {
+                    outgoing.truncate(output);
+                    outgoing.append(&mut failure.alert);
+                    return Err(SessionError::Handshake(failure));
+                }
+            }
             let step = step.map_err(|error| self.fail(error))?;
             self.advance_handshake()?;
             match step {
@@ -314,13 +388,14 @@ impl ServerSession {
 
     /// Takes the verdict on the client's chain, and opens the session once the handshake is complete.
     fn advance_handshake(&mut self) -> Result<(), SessionError> {
-        let Phase::Handshaking(host) = &self.phase else { return Ok(()) };
+        let Phase::Handshaking(Handshake { host, .. }) = &self.phase else { return Ok(()) };
         match host.verdict.take() {
             None => {}
-            Some(Ok(admitted)) => self.admitted = Some(admitted),
+            Some(Verdict::Admitted(admitted)) => self.admitted = Some(admitted),
+            Some(Verdict::Observed(observed)) => self.observed = Some(observed),
             // rustls reports the refusal as an error of its own, so this is not reached; if it were, it must
             // not pass.
-            Some(Err(failure)) => return Err(SessionError::Handshake(failure)),
+            Some(Verdict::Refused(failure)) => return Err(SessionError::Handshake(failure)),
         }
         if self.connection.is_handshaking() {
             return Ok(());
@@ -330,12 +405,16 @@ impl ServerSession {
             kind: self.connection.handshake_kind(),
             presented: self.connection.peer_certificates().is_some(),
             admitted: self.admitted.is_some(),
+            judged: self.resumed.is_some(),
         };
-        if !outcome.is_acceptable(host.mode) {
-            let message =
-                format!("handshake ended in an impossible way ({outcome:?}, client_auth {:?})", host.mode);
+        if !outcome.is_acceptable(host.auth.mode(), host.tls12.is_some()) {
+            let mode = host.auth.mode();
+            let message = format!("handshake ended in an impossible way ({outcome:?}, client_auth {mode:?})");
             let failure = HandshakeFailure::new(HandshakeReason::Internal, message);
             return Err(SessionError::Handshake(Box::new(failure)));
+        }
+        if let Some(admitted) = &self.admitted {
+            self.valid_until = admitted.path.valid_until.min(host.auth_valid_until(self.auth_time));
         }
         self.phase = Phase::Open;
         Ok(())
@@ -365,19 +444,19 @@ impl ServerSession {
 
     /// The session error for an error of rustls, with the verifier's reason if it has one.
     fn fail(&mut self, error: Error) -> SessionError {
-        let Phase::Handshaking(host) = &self.phase else {
+        let Phase::Handshaking(Handshake { host, .. }) = &self.phase else {
             return match error {
                 Error::AlertReceived(alert) => SessionError::PeerAlert(alert),
                 error => SessionError::Protocol(error),
             };
         };
-        let verdict = host.verdict.take();
-        if let Some(Err(failure)) = verdict {
-            return SessionError::Handshake(failure);
-        }
+        let admitted = match host.verdict.take() {
+            Some(Verdict::Refused(failure)) => return SessionError::Handshake(failure),
+            Some(Verdict::Admitted(admitted)) => Some(admitted),
+            Some(Verdict::Observed(_)) | None => self.admitted.take(),
+        };
         let mut failure = HandshakeFailure::from_rustls(&error);
         failure.trust_bundle = host.trust_name.clone();
-        let admitted = verdict.and_then(Result::ok).or_else(|| self.admitted.take());
         failure.presented = admitted.map(|admitted| PresentedChain::of_identity(&admitted.identity));
         SessionError::Handshake(Box::new(failure))
     }
@@ -471,18 +550,30 @@ struct Outcome {
     presented: bool,
     /// Our verifier admitted a chain on this connection.
     admitted: bool,
+    /// A session was resumed and would be let in now.
+    judged: bool,
 }
 
 impl Outcome {
     /// The gate. rustls should never end otherwise; should a later one, it ends here and not at an upstream.
-    fn is_acceptable(&self, mode: ClientAuthMode) -> bool {
+    fn is_acceptable(&self, mode: ClientAuthMode, tls12: bool) -> bool {
         let identity = match mode {
             ClientAuthMode::Off => !self.presented && !self.admitted,
+            ClientAuthMode::Observe => !self.admitted,
+            ClientAuthMode::Lenient => self.presented || !self.admitted,
             ClientAuthMode::Optional => self.presented == self.admitted,
             ClientAuthMode::Required => self.presented && self.admitted,
         };
-        let full = matches!(self.kind, Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest));
-        identity && full && self.version == Some(ProtocolVersion::TLSv1_3)
+        let course = match (self.version, self.kind) {
+            (Some(ProtocolVersion::TLSv1_3), Some(HandshakeKind::Resumed)) => self.judged,
+            (
+                Some(ProtocolVersion::TLSv1_3),
+                Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest),
+            ) => !self.judged,
+            (Some(ProtocolVersion::TLSv1_2), Some(HandshakeKind::Full)) => tls12 && !self.judged,
+            _ => false,
+        };
+        identity && course
     }
 }
 

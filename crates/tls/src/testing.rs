@@ -17,9 +17,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use time::OffsetDateTime;
 
+use crate::certificate::Certificate;
+use crate::digest::sha256;
 use crate::{
-    ClientAuthMode, Credential, CredentialOptions, CredentialSource, HostTls, HostTlsOptions, PathMemo,
-    Progress, ServerSession, SessionError, TrustBundle, WorkerTls,
+    Anchor, ClientAuth, ClientAuthMode, ClientAuthOptions, ClientHello, Credential, CredentialOptions,
+    CredentialSource, HostTls, HostTlsOptions, PathMemo, PeerPath, Progress, ServerSession, SessionError,
+    TlsPolicy, TrustBundle, TrustOptions, WorkerTls,
 };
 
 /// When the tests happen. Certificates are valid from a year before to ten years after.
@@ -117,6 +120,15 @@ impl Ca {
         name: &str,
         edit: impl FnOnce(&mut CertificateParams),
     ) -> Leaf {
+        self.issue_with_key(KeyPair::generate_for(algorithm).unwrap(), name, edit)
+    }
+
+    pub(crate) fn issue_with_key(
+        &self,
+        key: KeyPair,
+        name: &str,
+        edit: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -125,7 +137,6 @@ impl Ca {
         params.not_before = date(NOW - 365 * DAY);
         params.not_after = date(NOW + 365 * DAY);
         edit(&mut params);
-        let key = KeyPair::generate_for(algorithm).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Leaf { chain: vec![certificate.der().clone()], key }
     }
@@ -172,6 +183,15 @@ impl Leaf {
         Arc::new(PeerIdentity::from_verified_chain(&self.chain, &IdentityOptions::default()).unwrap())
     }
 
+    /// The path that verification would find if `issuer` were the anchor of bundle `partners`, valid for ever.
+    pub(crate) fn path_under(&self, issuer: &Ca) -> PeerPath {
+        let (bundle, root) = (bundle("partners", &[issuer]), issuer.der());
+        let anchor = Anchor { not_before_unix: 0, not_after_unix: i64::MAX, ..bundle.anchors()[0].clone() };
+        assert_eq!(anchor.fingerprint_sha256, sha256(&root));
+        let certificates: Vec<_> = self.chain.iter().map(|der| Certificate::parse(der).unwrap()).collect();
+        PeerPath::new("partners".into(), &certificates, &anchor).unwrap()
+    }
+
     pub(crate) fn credential(&self) -> Arc<Credential> {
         let (chain_pem, key_pem) = (self.pem(), self.key.serialize_pem());
         let source = CredentialSource {
@@ -204,8 +224,12 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn bundle(name: &str, cas: &[&Ca]) -> Arc<TrustBundle> {
+    bundle_with(name, cas, TrustOptions::default())
+}
+
+pub(crate) fn bundle_with(name: &str, cas: &[&Ca], options: TrustOptions) -> Arc<TrustBundle> {
     let sources: Vec<_> = cas.iter().map(|ca| (PathBuf::from("ca.pem"), ca.pem())).collect();
-    let (bundle, quarantined) = TrustBundle::from_pem(name, &sources, at(NOW)).unwrap();
+    let (bundle, quarantined) = TrustBundle::from_pem(name, &sources, options, at(NOW)).unwrap();
     assert!(quarantined.is_empty(), "{quarantined:?}");
     Arc::new(bundle)
 }
@@ -233,16 +257,33 @@ impl Pki {
         bundle("partners", &[&self.client_ca])
     }
 
-    pub(crate) fn options(&self, mode: ClientAuthMode) -> HostTlsOptions {
-        HostTlsOptions { clock: self.clock.clone(), ..HostTlsOptions::new(mode) }
+    pub(crate) fn options(&self, mode: ClientAuthMode) -> ClientAuthOptions {
+        ClientAuthOptions { clock: self.clock.clone(), ..ClientAuthOptions::new(mode) }
     }
 
     pub(crate) fn host(&self, mode: ClientAuthMode) -> HostTls {
         self.host_with(&self.options(mode), self.bundle())
     }
 
-    pub(crate) fn host_with(&self, options: &HostTlsOptions, trust: Arc<TrustBundle>) -> HostTls {
-        HostTls::build(options, self.server.credential(), Some(trust)).unwrap()
+    pub(crate) fn host_with(&self, options: &ClientAuthOptions, trust: Arc<TrustBundle>) -> HostTls {
+        HostTls::build(&self.host_options(options, trust)).unwrap()
+    }
+
+    /// A host that resumes nothing, to be changed at will.
+    pub(crate) fn host_options(
+        &self,
+        options: &ClientAuthOptions,
+        trust: Arc<TrustBundle>,
+    ) -> HostTlsOptions {
+        let options = ClientAuthOptions { trust: vec![trust], ..options.clone() };
+        HostTlsOptions {
+            listener: "public".into(),
+            name: HOST.into(),
+            client_auth: Arc::new(ClientAuth::build(&options).unwrap()),
+            credentials: vec![self.server.credential()],
+            resumption: crate::Resumption::Off,
+            tls: TlsPolicy::default(),
+        }
     }
 
     pub(crate) fn worker(&self, mode: ClientAuthMode) -> WorkerTls {
@@ -286,6 +327,12 @@ impl Pki {
     }
 }
 
+/// A session for a client whose ClientHello comes in one record.
+pub(crate) fn session(worker: &WorkerTls) -> ServerSession {
+    let hello = ClientHello { server_name: Some(HOST.to_owned()), alpn: vec![], in_one_record: true };
+    ServerSession::new(worker, &hello).unwrap()
+}
+
 /// How a refused handshake looks from both sides.
 pub(crate) struct Refused {
     pub(crate) failure: crate::HandshakeFailure,
@@ -307,15 +354,15 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(worker: &WorkerTls, config: ClientConfig) -> Self {
+    pub(crate) fn new(worker: &WorkerTls, config: impl Into<Arc<ClientConfig>>) -> Self {
         Self::named(worker, config, HOST)
     }
 
-    pub(crate) fn named(worker: &WorkerTls, config: ClientConfig, name: &str) -> Self {
+    pub(crate) fn named(worker: &WorkerTls, config: impl Into<Arc<ClientConfig>>, name: &str) -> Self {
         let name = name.to_owned().try_into().unwrap();
         Self {
-            client: ClientConnection::new(Arc::new(config), name).unwrap(),
-            session: ServerSession::new(worker).unwrap(),
+            client: ClientConnection::new(config.into(), name).unwrap(),
+            session: session(worker),
             incoming: Vec::new(),
             plain: Vec::new(),
             answer: Vec::new(),

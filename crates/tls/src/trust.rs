@@ -1,87 +1,46 @@
 //! Trust bundles: the certificate authorities that may vouch for clients.
 //!
-//! Hides which of the given certificates are fit to be a trust anchor. One unfit certificate is quarantined
-//! and reported, and the rest still serves; a bundle that would be empty or ambiguous is an error, so the
-//! caller keeps what it has. Never falls back to other roots, and never to none.
+//! Hides which of the given certificates are fit to be a trust anchor, and how the few that a chain could lead to
+//! are found among many. One unfit certificate is quarantined and reported, and the rest still serves; a bundle that
+//! would be empty or ambiguous is an error, so the caller keeps what it has. Never falls back to other roots, and
+//! never to none.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use ringward_identity::SpiffeId;
+use rustls_pki_types::{Der, TrustAnchor, UnixTime};
 
-use crate::certificate::{Certificate, format_unix, read_certificates, unix_seconds};
-use crate::digest::{FieldHasher, sha256};
+use crate::certificate::{format_unix, unix_seconds};
+use crate::digest::FieldHasher;
 
-/// The CAs of one `[trust.NAME]` section, checked. Immutable: a change makes a new bundle.
+mod anchors;
+mod profile;
+mod rules;
+
+pub use anchors::{Anchor, QuarantineReason, Quarantined};
+use anchors::{Candidate, read_source};
+pub use profile::{KeyKind, Profile, RSA_BITS_MIN_DEFAULT, UnknownKeyKind};
+pub use rules::TrustOptions;
+pub(crate) use rules::Violation;
+
+/// The CAs of one `[trust.NAME]` section with the rules for what they issue, checked. Immutable: a change makes a
+/// new bundle.
 #[derive(Debug)]
 pub struct TrustBundle {
     name: Arc<str>,
-    /// In the order of `keys`, which is the order that webpki searches.
+    options: TrustOptions,
     roots: Vec<TrustAnchor<'static>>,
     /// Parallel to `roots`.
     anchors: Vec<Anchor>,
     /// Parallel to `roots`, ascending: SHA-256 of (subject, SPKI, name constraints).
     keys: Vec<[u8; 32]>,
+    /// Positions in `roots`, ascending by subject: a chain names a handful of issuers, and webpki would compare each
+    /// with every anchor.
+    by_subject: Vec<u32>,
     digest: [u8; 32],
     warnings: Vec<TrustWarning>,
-}
-
-/// What an operator sees of one trust anchor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anchor {
-    /// Subject by RFC 4514, cut at 512 bytes.
-    pub subject: String,
-    /// SHA-256 of the certificate's DER.
-    pub fingerprint_sha256: [u8; 32],
-    /// Start of validity, seconds since 1970. Before it the anchor admits nobody.
-    pub not_before_unix: i64,
-    /// End of validity, seconds since 1970. After it the anchor admits nobody, even without a reload.
-    pub not_after_unix: i64,
-    /// The file that it was read from.
-    pub file: PathBuf,
-}
-
-/// A certificate that was left out of the bundle. It admits nobody; the others do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    /// The file.
-    pub file: PathBuf,
-    /// Position in the file, counted from 1. 0 if the file as a whole is meant.
-    pub position: usize,
-    /// Subject, if it could be read.
-    pub subject: Option<String>,
-    /// Why.
-    pub reason: QuarantineReason,
-}
-
-/// Why a certificate is not fit to be a trust anchor.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuarantineReason {
-    /// The file holds no certificate.
-    #[error("holds no certificate in PEM or DER form")]
-    NoCertificate,
-    /// Not PEM, not DER, or not X.509.
-    #[error("cannot be parsed: {0}")]
-    Unparsable(String),
-    /// The validity has ended.
-    #[error("expired on {}; remove it or put the renewed CA here", format_unix(*.not_after_unix))]
-    Expired {
-        /// notAfter, seconds since 1970.
-        not_after_unix: i64,
-    },
-    /// basicConstraints does not say cA=TRUE.
-    #[error(
-        "is not a CA certificate (basicConstraints lacks CA:TRUE); \
-         put the issuing CA here, not a client certificate"
-    )]
-    NotCa,
-    /// keyUsage is present and forbids signing certificates.
-    #[error(
-        "may not sign certificates (keyUsage lacks keyCertSign); use the CA that issues the client certificates"
-    )]
-    MayNotSign,
 }
 
 /// Something that works and deserves a look.
@@ -107,8 +66,8 @@ pub enum TrustWarning {
     },
     /// Verification refuses what it cannot check.
     #[error(
-        "`{subject}` constrains URI or e-mail names: every client certificate with such a name \
-         (a SPIFFE ID, say) is refused under it"
+        "`{subject}` constrains URI, e-mail or directory names, which cannot be checked: every client certificate \
+         with such a name (a SPIFFE ID, say, or a subject) is refused under it"
     )]
     UnsupportedNameConstraints {
         /// The subject.
@@ -129,6 +88,17 @@ pub enum TrustError {
         name: String,
         /// How many certificates or files were left out.
         quarantined: usize,
+    },
+    /// No SPIFFE ID can have this trust domain.
+    #[error(
+        "trust bundle `{name}` is bound to `{trust_domain}`, which is not a SPIFFE trust domain; write it as in \
+         `example.org`: a-z, 0-9, '.', '-' and '_', without scheme and path"
+    )]
+    TrustDomain {
+        /// The bundle.
+        name: String,
+        /// What was to be the trust domain.
+        trust_domain: String,
     },
     /// A valid client could run into the limit on signature checks.
     #[error(
@@ -159,13 +129,20 @@ impl TrustBundle {
     ///
     /// # Errors
     ///
-    /// [`TrustError`] if nothing usable is left, or if more than [`ANCHORS_PER_SUBJECT_MAX`] anchors share a
-    /// subject.
+    /// [`TrustError`] if nothing usable is left, if more than [`ANCHORS_PER_SUBJECT_MAX`] anchors share a subject, or
+    /// if the trust domain is none.
     pub fn from_pem(
         name: &str,
         sources: &[(PathBuf, Vec<u8>)],
+        options: TrustOptions,
         now: UnixTime,
     ) -> Result<(Self, Vec<Quarantined>), TrustError> {
+        if let Some(trust_domain) =
+            options.spiffe_trust_domain.as_deref().filter(|name| !is_trust_domain(name))
+        {
+            let (name, trust_domain) = (name.to_owned(), trust_domain.to_owned());
+            return Err(TrustError::TrustDomain { name, trust_domain });
+        }
         let mut candidates = Vec::new();
         let mut quarantined = Vec::new();
         for (file, bytes) in sources {
@@ -179,7 +156,7 @@ impl TrustBundle {
             return Err(TrustError::Empty { name: name.to_owned(), quarantined: quarantined.len() });
         }
         let warnings = check_bundle(name, &candidates, now)?;
-        Ok((Self::assemble(name, candidates, warnings), quarantined))
+        Ok((Self::assemble(name, options, candidates, warnings), quarantined))
     }
 
     /// The name of the bundle in the configuration.
@@ -187,8 +164,13 @@ impl TrustBundle {
         &self.name
     }
 
-    /// SHA-256 over the sorted (subject, SPKI, name constraints) of all anchors: two bundles with this digest
-    /// admit the same chains. Validity is not part of it, so renewing a CA with its old key changes nothing.
+    /// The rules for what the CAs of the bundle issue.
+    pub fn options(&self) -> &TrustOptions {
+        &self.options
+    }
+
+    /// SHA-256 over the sorted (subject, SPKI, name constraints) of all anchors and all rules: two bundles with this
+    /// digest admit the same chains. Validity is not part of it, so renewing a CA with its old key changes nothing.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -203,28 +185,50 @@ impl TrustBundle {
         &self.warnings
     }
 
-    /// True if every anchor of this bundle is in `other` too, so that `other` admits whomever this one
-    /// admits.
-    pub(crate) fn is_subset_of(&self, other: &Self) -> bool {
+    /// True if `other` admits whomever this bundle admits: it has the same anchors and perhaps more, and no rule that
+    /// is stricter.
+    pub(crate) fn is_at_least_as_strict_as(&self, other: &Self) -> bool {
         self.keys.iter().all(|key| other.keys.binary_search(key).is_ok())
+            && self.options.is_at_least_as_strict_as(&other.options)
     }
 
-    pub(crate) fn roots(&self) -> &[TrustAnchor<'static>] {
-        &self.roots
+    /// Positions of the anchors with this subject, those of one key side by side. `subject` as in
+    /// [`TrustAnchor::subject`].
+    pub(crate) fn anchors_named(&self, subject: &[u8]) -> impl Iterator<Item = usize> {
+        let subject_of = |position: &u32| self.roots[*position as usize].subject.as_ref();
+        let start = self.by_subject.partition_point(|position| subject_of(position) < subject);
+        let end = self.by_subject.partition_point(|position| subject_of(position) <= subject);
+        self.by_subject[start..end].iter().map(|position| *position as usize)
     }
 
-    /// The anchor that webpki picked from [`roots`](Self::roots), which is recognised by its address: two
-    /// anchors may differ in their validity alone, which webpki does not know.
-    pub(crate) fn anchor_of(&self, root: &TrustAnchor<'_>) -> Option<&Anchor> {
-        self.roots
-            .iter()
-            .position(|candidate| std::ptr::eq(candidate, root))
-            .map(|index| &self.anchors[index])
+    /// What webpki has to know of the anchor at `position`.
+    pub(crate) fn root(&self, position: usize) -> TrustAnchor<'_> {
+        let root = &self.roots[position];
+        TrustAnchor {
+            subject: Der::from_slice(&root.subject),
+            subject_public_key_info: Der::from_slice(&root.subject_public_key_info),
+            name_constraints: root.name_constraints.as_deref().map(Der::from_slice),
+        }
     }
 
-    fn assemble(name: &str, candidates: Vec<Candidate>, warnings: Vec<TrustWarning>) -> Self {
-        let mut hasher = FieldHasher::new("ringward trust bundle 1");
-        let (mut roots, mut anchors, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    /// Names the anchor at `position`, but for its validity: SHA-256 of (subject, SPKI, name constraints).
+    pub(crate) fn key(&self, position: usize) -> &[u8; 32] {
+        &self.keys[position]
+    }
+
+    /// The subjects of all anchors, as in [`TrustAnchor::subject`], with their keys.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = (&[u8], &[u8; 32])> {
+        self.roots.iter().map(|root| root.subject.as_ref()).zip(&self.keys)
+    }
+
+    fn assemble(
+        name: &str,
+        options: TrustOptions,
+        candidates: Vec<Candidate>,
+        warnings: Vec<TrustWarning>,
+    ) -> Self {
+        let mut hasher = FieldHasher::new("ringward trust bundle 2");
+        let (mut roots, mut anchors, mut keys) = (Vec::new(), Vec::new(), Vec::<[u8; 32]>::new());
         for candidate in candidates {
             if keys.last() != Some(&candidate.key) {
                 hasher.field(&candidate.key);
@@ -233,100 +237,20 @@ impl TrustBundle {
             anchors.push(candidate.anchor);
             keys.push(candidate.key);
         }
-        Self { name: name.into(), roots, anchors, keys, digest: hasher.finish(), warnings }
+        options.digest(hasher.field(b"rules"));
+        let mut by_subject: Vec<u32> = (0..).take(roots.len()).collect();
+        // Stable, so that anchors of one subject stay in the order of their keys.
+        by_subject.sort_by(|one, other| {
+            roots[*one as usize].subject.as_ref().cmp(roots[*other as usize].subject.as_ref())
+        });
+        let digest = hasher.finish();
+        Self { name: name.into(), options, roots, anchors, keys, by_subject, digest, warnings }
     }
 }
 
-impl fmt::Display for Quarantined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file.display())?;
-        if self.position > 0 {
-            write!(f, "certificate {} ", self.position)?;
-        }
-        if let Some(subject) = &self.subject {
-            write!(f, "(`{subject}`) ")?;
-        }
-        write!(f, "{}", self.reason)
-    }
-}
-
-/// A certificate that passed all checks of its own.
-struct Candidate {
-    key: [u8; 32],
-    root: TrustAnchor<'static>,
-    anchor: Anchor,
-    constrains_unsupported_names: bool,
-}
-
-impl Candidate {
-    fn order(&self) -> ([u8; 32], i64, i64) {
-        (self.key, self.anchor.not_before_unix, self.anchor.not_after_unix)
-    }
-}
-
-fn read_source(
-    file: &Path,
-    bytes: &[u8],
-    now: UnixTime,
-    candidates: &mut Vec<Candidate>,
-    quarantined: &mut Vec<Quarantined>,
-) {
-    let certificates = read_certificates(bytes);
-    let quarantine =
-        |position, subject, reason| Quarantined { file: file.to_owned(), position, subject, reason };
-    if certificates.is_empty() {
-        quarantined.push(quarantine(0, None, QuarantineReason::NoCertificate));
-    }
-    for (index, certificate) in certificates.into_iter().enumerate() {
-        let outcome = match certificate {
-            Ok(der) => check_anchor(&der, file, now),
-            Err(error) => Err((None, QuarantineReason::Unparsable(error.to_string()))),
-        };
-        match outcome {
-            Ok(candidate) => candidates.push(candidate),
-            Err((subject, reason)) => quarantined.push(quarantine(index + 1, subject, reason)),
-        }
-    }
-}
-
-fn check_anchor(
-    der: &CertificateDer<'_>,
-    file: &Path,
-    now: UnixTime,
-) -> Result<Candidate, (Option<String>, QuarantineReason)> {
-    let unparsable = |message: String| (None, QuarantineReason::Unparsable(message));
-    let certificate = Certificate::parse(der).map_err(unparsable)?;
-    let refused = |reason| (Some(certificate.subject()), reason);
-    if !certificate.is_ca().map_err(unparsable)? {
-        return Err(refused(QuarantineReason::NotCa));
-    }
-    // RFC 5280 §4.2.1.3: without the extension the key is not restricted.
-    if certificate.allows_certificate_signing().map_err(unparsable)? == Some(false) {
-        return Err(refused(QuarantineReason::MayNotSign));
-    }
-    let not_after_unix = certificate.not_after_unix();
-    if unix_seconds(now) > not_after_unix {
-        return Err(refused(QuarantineReason::Expired { not_after_unix }));
-    }
-    let root =
-        webpki::anchor_from_trusted_cert(der).map_err(|error| unparsable(error.to_string()))?.to_owned();
-    let mut hasher = FieldHasher::new("ringward trust anchor 1");
-    hasher
-        .field(&root.subject)
-        .field(&root.subject_public_key_info)
-        .optional(root.name_constraints.as_deref());
-    Ok(Candidate {
-        key: hasher.finish(),
-        root,
-        anchor: Anchor {
-            subject: certificate.subject(),
-            fingerprint_sha256: sha256(der),
-            not_before_unix: certificate.not_before_unix(),
-            not_after_unix,
-            file: file.to_owned(),
-        },
-        constrains_unsupported_names: certificate.constrains_unsupported_names(),
-    })
+/// True for what can stand between the scheme and the path of a SPIFFE ID.
+fn is_trust_domain(name: &str) -> bool {
+    SpiffeId::parse(&format!("spiffe://{name}")).is_ok_and(|id| id.trust_domain() == name)
 }
 
 fn check_bundle(

@@ -1,49 +1,40 @@
-//! Judges client chains: our own checks, then webpki, then the identity; remembers what passed, explains what
-//! did not.
+//! Judges client chains: our own checks, then webpki and the rules of the bundle that a path leads to, then the identity
+//! with its trust domain and its tenant; remembers what passed, looks up revocation every time, explains what is refused.
 //!
 //! Hides webpki. One [`ClientVerifier`] serves one host on one worker, so its mutexes are never contended. It
 //! leaves the verdict of the latest chain in a [`VerdictSlot`], from which the session that caused it takes
 //! it in the same call: rustls has no channel of its own for an identity or for a reason.
 //!
 //! webpki bounds neither the number of presented certificates nor, by much, the signatures that it checks,
-//! accepts a leaf without extendedKeyUsage, ignores keyUsage and the validity of anchors. All five are
-//! checked here.
+//! accepts a leaf without extendedKeyUsage, ignores keyUsage and the validity of anchors. All of it is checked here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ringward_identity::{IdentityOptions, PeerIdentity};
+use ringward_identity::{Assignment, PeerIdentity, SpiffeId};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::EndEntityCert;
 
-use crate::certificate::{Certificate, Purpose, unix_seconds};
+use crate::certificate::unix_seconds;
+use crate::client_auth::{ClientAuth, ClientAuthMode, TenantRules};
 use crate::failure::{HandshakeFailure, HandshakeReason, PresentedChain};
-use crate::host::ClientAuthMode;
 use crate::memo::{Admitted, MemoKey, PathMemo};
-use crate::trust::TrustBundle;
+use crate::observed::ObservedIdentity;
 
+mod leaf;
 mod refusal;
+mod search;
 
+use leaf::check_leaf;
 use refusal::Refusal;
+use search::PathSearch;
 
 /// Most bytes of DER in a presented chain, all certificates together. Four intermediates with RSA-4096 keys
 /// and generous extensions stay below it; parsing and hashing more is work for strangers.
 pub const CHAIN_BYTES_MAX: usize = 16 * 1024;
-
-/// The validation section of a host: everything that decides which chain is admitted, and as whom.
-#[derive(Debug)]
-pub(crate) struct ClientAuth {
-    pub(crate) mode: ClientAuthMode,
-    pub(crate) trust: Arc<TrustBundle>,
-    pub(crate) intermediates_max: usize,
-    pub(crate) require_eku: bool,
-    pub(crate) identity: IdentityOptions,
-    /// Digest of all of the above, and of the anchors' validity: the context part of memo keys.
-    pub(crate) memo_context: [u8; 32],
-}
 
 /// Verifies client chains for one host on one worker.
 #[derive(Debug)]
@@ -58,8 +49,16 @@ pub(crate) struct ClientVerifier {
 #[derive(Debug, Default)]
 pub(crate) struct VerdictSlot(Mutex<Option<Verdict>>);
 
-/// The verdict on a presented chain. A refusal becomes the failure of the handshake.
-pub(crate) type Verdict = Result<Admitted, Box<HandshakeFailure>>;
+/// The verdict on a presented chain.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The client is this peer, if it proves to hold the key.
+    Admitted(Admitted),
+    /// The host only observes: the client stays anonymous, whatever was found out.
+    Observed(Box<ObservedIdentity>),
+    /// The handshake fails with this.
+    Refused(Box<HandshakeFailure>),
+}
 
 impl VerdictSlot {
     pub(crate) fn take(&self) -> Option<Verdict> {
@@ -72,13 +71,17 @@ impl VerdictSlot {
 }
 
 impl ClientVerifier {
+    /// `None` if the host asks no client for a certificate.
     pub(crate) fn new(
         auth: Arc<ClientAuth>,
         memo: PathMemo,
         slot: Arc<VerdictSlot>,
         algorithms: WebPkiSupportedAlgorithms,
-    ) -> Self {
-        Self { auth, memo, slot, algorithms }
+    ) -> Option<Self> {
+        if auth.trust().is_empty() {
+            return None;
+        }
+        Some(Self { auth, memo, slot, algorithms })
     }
 
     fn verify(
@@ -90,23 +93,135 @@ impl ClientVerifier {
         // Before anything is parsed or hashed: an unauthenticated peer chose these sizes.
         self.check_size(leaf, intermediates)?;
         let key = MemoKey::new(&self.auth.memo_context, leaf, intermediates);
-        if let Some(admitted) = self.memo.find(&key, unix_seconds(now)) {
-            return Ok(admitted);
-        }
-        self.check_leaf(leaf)?;
-        let (valid_from, valid_until) = self.verify_path(leaf, intermediates, now)?;
-        let chain: Vec<&CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).collect();
-        let identity = PeerIdentity::from_verified_chain(&chain, &self.auth.identity).map_err(|error| {
-            let reason = match error.flag() {
-                "bad_name" | "bad_san" | "bad_spiffe_id" => HandshakeReason::BadName,
-                "bad_key_usage" => HandshakeReason::BadKeyUsage,
-                _ => HandshakeReason::BadCertificate,
-            };
-            Refusal::of_application(reason, error.to_string())
-        })?;
-        let admitted = Admitted { identity: Arc::new(identity), valid_from, valid_until };
-        self.memo.insert(key, admitted.clone());
+        let admitted = match self.memo.find(&key, unix_seconds(now)) {
+            Some(admitted) => admitted,
+            None => {
+                let admitted = self.verify_anew(leaf, intermediates, now)?;
+                self.memo.insert(key, admitted.clone());
+                admitted
+            }
+        };
+        // After the memo, so that what was revoked a moment ago is refused now.
+        self.check_revocation(&admitted, now)?;
         Ok(admitted)
+    }
+
+    /// Everything about a chain that stays true while its certificates are valid.
+    fn verify_anew(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Admitted, Refusal> {
+        let claimed = check_leaf(leaf, self.auth.options.require_eku)?;
+        self.verify_claim(leaf, intermediates, now, claimed.as_deref())
+    }
+
+    /// Verifies a chain whose leaf claims this SPIFFE trust domain.
+    fn verify_claim(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        claimed: Option<&str>,
+    ) -> Result<Admitted, Refusal> {
+        let binding = self.auth.binding(claimed);
+        let search = PathSearch { auth: &self.auth, binding, algorithms: self.algorithms, now };
+        let path = Arc::new(search.run(leaf, intermediates, claimed)?);
+        // Before anything else can refuse it, as the control plane may have to fetch what clears it.
+        self.memo.sight(&path);
+        let chain: Vec<&CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).collect();
+        let identity = PeerIdentity::from_verified_chain(&chain, &self.auth.options.identity)
+            .map_err(|error| Refusal::of_identity(&error, &path.bundle))?;
+        // The bundles were chosen by a claim that was read before anything was verified.
+        let trust_domain = identity.spiffe_id().map(SpiffeId::trust_domain);
+        if self.auth.binding(trust_domain) != binding {
+            return Err(Refusal::of_application(
+                HandshakeReason::TrustDomainMismatch,
+                format!("trust bundle `{}` does not speak for the trust domain of the leaf", path.bundle),
+            )
+            .by(&path.bundle));
+        }
+        let identity = self.assign_tenant(identity, &path.bundle)?;
+        Ok(Admitted { identity: Arc::new(identity), path })
+    }
+
+    fn assign_tenant(&self, identity: PeerIdentity, bundle: &Arc<str>) -> Result<PeerIdentity, Refusal> {
+        let Some(TenantRules { map, admitted }) = &self.auth.options.tenants else { return Ok(identity) };
+        let refuse = |reason, message| Err(Refusal::of_application(reason, message).by(bundle));
+        match map.assign(bundle, &identity) {
+            Assignment::Tenant { name, identity: own_name, .. }
+                if admitted.is_empty() || admitted.contains(&name) =>
+            {
+                Ok(identity.with_tenant(name, own_name))
+            }
+            Assignment::None if admitted.is_empty() => Ok(identity),
+            Assignment::Tenant { name, .. } => refuse(
+                HandshakeReason::NoTenant,
+                format!(
+                    "it belongs to the tenant `{name}`, and the host admits those of {} only",
+                    list(admitted)
+                ),
+            ),
+            Assignment::None => refuse(
+                HandshakeReason::NoTenant,
+                format!("no tenant claims it, and the host admits those of {} only", list(admitted)),
+            ),
+            Assignment::NoIdentity { name, source } => refuse(
+                HandshakeReason::NoTenant,
+                format!(
+                    "it belongs to the tenant `{name}`, and has no single `{source}` to be called by there"
+                ),
+            ),
+            Assignment::Ambiguous(names) => refuse(
+                HandshakeReason::AmbiguousTenant,
+                format!("several tenants claim it: {}; make their rules exclude each other", list(&names)),
+            ),
+        }
+    }
+
+    fn check_revocation(&self, admitted: &Admitted, now: UnixTime) -> Result<(), Refusal> {
+        let Admitted { identity, path } = admitted;
+        // Names are part of the context that the memo answers for.
+        let Some(bundle) = self.auth.bundle(&path.bundle) else {
+            let message = format!("trust bundle `{}` admitted the chain and is gone", path.bundle);
+            return Err(Refusal::of_application(HandshakeReason::Internal, message));
+        };
+        let policy = &bundle.options().revocation;
+        self.auth
+            .options
+            .revocation
+            .check(path, identity, policy, unix_seconds(now))
+            .map_err(|refusal| Refusal::of_revocation(&refusal, &path.bundle))
+    }
+
+    fn observes(&self) -> bool {
+        self.auth.mode() == ClientAuthMode::Observe
+    }
+
+    fn is_lenient(&self) -> bool {
+        self.auth.mode() == ClientAuthMode::Lenient
+    }
+
+    /// Passes on whether the client proved that it holds the key of `leaf`. In observe mode a failure is only
+    /// noted: the client is anonymous either way, and one whose certificate cannot even be read (webpki knows no X.509
+    /// v1, say) must not be turned away. A lenient host, which knows some clients, forgives no more than the latter:
+    /// what cannot be read was not admitted, and never will be when the session is resumed.
+    fn judge_proof(
+        &self,
+        leaf: &CertificateDer<'_>,
+        proof: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match proof {
+            Err(error)
+                if self.observes() || (self.is_lenient() && EndEntityCert::try_from(leaf).is_err()) =>
+            {
+                let observed = ObservedIdentity::new(leaf, Err(HandshakeFailure::from_rustls(&error)));
+                self.slot.put(Verdict::Observed(Box::new(observed)));
+                Ok(HandshakeSignatureValid::assertion())
+            }
+            proof => proof,
+        }
     }
 
     fn check_size(
@@ -115,7 +230,7 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), Refusal> {
         let too_long = |message| Err(Refusal::of_application(HandshakeReason::ChainTooLong, message));
-        let (count, max) = (intermediates.len(), self.auth.intermediates_max);
+        let (count, max) = (intermediates.len(), self.auth.options.intermediates_max);
         if count > max {
             return too_long(format!(
                 "{count} intermediates presented, at most {max} accepted (`intermediates_max`)"
@@ -129,106 +244,6 @@ impl ClientVerifier {
         }
         Ok(())
     }
-
-    fn check_leaf(&self, leaf: &CertificateDer<'_>) -> Result<(), Refusal> {
-        let malformed = |message: String| Refusal {
-            reason: HandshakeReason::BadCertificate,
-            message: format!("the leaf cannot be parsed: {message}"),
-            error: CertificateError::BadEncoding,
-        };
-        let leaf = Certificate::parse(leaf).map_err(malformed)?;
-        let refuse = |reason, message: &str| {
-            Err(Refusal { reason, message: message.to_owned(), error: CertificateError::InvalidPurpose })
-        };
-        if leaf.is_ca().map_err(malformed)? {
-            return refuse(
-                HandshakeReason::CaAsLeaf,
-                "the leaf is a CA certificate; issue a client certificate with it",
-            );
-        }
-        match leaf.client_auth().map_err(malformed)? {
-            Purpose::Listed => {}
-            Purpose::Unrestricted if !self.auth.require_eku => {}
-            Purpose::Unrestricted => {
-                return refuse(
-                    HandshakeReason::BadEku,
-                    "the leaf has no extendedKeyUsage; reissue it with clientAuth or set `require_eku = false`",
-                );
-            }
-            Purpose::NotListed => {
-                return refuse(
-                    HandshakeReason::BadEku,
-                    "extendedKeyUsage of the leaf does not list clientAuth; reissue it with clientAuth",
-                );
-            }
-        }
-        // RFC 8446 §4.4.2.2: the key must be allowed to sign, which is all that it does in TLS 1.3.
-        if leaf.allows_digital_signature().map_err(malformed)? == Some(false) {
-            return refuse(
-                HandshakeReason::BadKeyUsage,
-                "keyUsage of the leaf lacks digitalSignature; reissue it with digitalSignature",
-            );
-        }
-        Ok(())
-    }
-
-    /// Builds and checks a path to a trust anchor. Returns from when until when all of it is valid, in
-    /// seconds since 1970.
-    fn verify_path(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(i64, i64), Refusal> {
-        let explain =
-            |error| Refusal::of_path(&error, leaf, intermediates, unix_seconds(now), &self.auth.trust);
-        let parsed = EndEntityCert::try_from(leaf).map_err(explain)?;
-        // webpki does not know when an anchor is valid. Rejecting the path here lets it try another anchor.
-        let anchor_is_valid = |path: &VerifiedPath<'_>| self.check_anchor(path, now);
-        let path = parsed
-            .verify_for_usage(
-                self.algorithms.all,
-                self.auth.trust.roots(),
-                intermediates,
-                now,
-                KeyUsage::client_auth(),
-                None,
-                Some(&anchor_is_valid),
-            )
-            .map_err(explain)?;
-        self.validity(&path).ok_or_else(|| {
-            let message = "the validity of the verified path cannot be read".to_owned();
-            Refusal { reason: HandshakeReason::BadCertificate, message, error: CertificateError::BadEncoding }
-        })
-    }
-
-    fn check_anchor(&self, path: &VerifiedPath<'_>, time: UnixTime) -> Result<(), webpki::Error> {
-        let anchor = self.auth.trust.anchor_of(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?;
-        let at = |seconds: i64| {
-            UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.max(0).unsigned_abs()))
-        };
-        let now = unix_seconds(time);
-        if now > anchor.not_after_unix {
-            return Err(webpki::Error::CertExpired { time, not_after: at(anchor.not_after_unix) });
-        }
-        if now < anchor.not_before_unix {
-            return Err(webpki::Error::CertNotValidYet { time, not_before: at(anchor.not_before_unix) });
-        }
-        Ok(())
-    }
-
-    fn validity(&self, path: &VerifiedPath<'_>) -> Option<(i64, i64)> {
-        let anchor = self.auth.trust.anchor_of(path.anchor())?;
-        let mut window = (anchor.not_before_unix, anchor.not_after_unix);
-        let of_path =
-            std::iter::once(path.end_entity().der()).chain(path.intermediate_certificates().map(|c| c.der()));
-        for der in of_path {
-            let certificate = Certificate::parse(&der).ok()?;
-            window =
-                (window.0.max(certificate.not_before_unix()), window.1.min(certificate.not_after_unix()));
-        }
-        Some(window)
-    }
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -237,14 +252,16 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        // Anything but an explicit `Optional` demands a certificate.
-        self.auth.mode != ClientAuthMode::Optional
+        // Anything but an explicit permission to come without demands a certificate.
+        !matches!(
+            self.auth.mode(),
+            ClientAuthMode::Optional | ClientAuthMode::Lenient | ClientAuthMode::Observe
+        )
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // No hints: with some hundreds of CAs they break the handshake, and they tell strangers whom we
-        // trust.
-        &[]
+        // None by default: with some hundreds of CAs they break the handshake, and they tell strangers whom we trust.
+        &self.auth.hints
     }
 
     fn verify_client_cert(
@@ -253,15 +270,23 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.verify(end_entity, intermediates, now) {
+        let verified = self.verify(end_entity, intermediates, now);
+        if self.observes() || (self.is_lenient() && verified.is_err()) {
+            let verdict = verified
+                .map(drop)
+                .map_err(|Refusal { reason, message, .. }| HandshakeFailure::new(reason, message));
+            self.slot.put(Verdict::Observed(Box::new(ObservedIdentity::new(end_entity, verdict))));
+            return Ok(ClientCertVerified::assertion());
+        }
+        match verified {
             Ok(admitted) => {
-                self.slot.put(Ok(admitted));
+                self.slot.put(Verdict::Admitted(admitted));
                 Ok(ClientCertVerified::assertion())
             }
-            Err(Refusal { reason, message, error }) => {
-                self.slot.put(Err(Box::new(HandshakeFailure {
+            Err(Refusal { reason, message, error, bundle }) => {
+                self.slot.put(Verdict::Refused(Box::new(HandshakeFailure {
                     presented: Some(PresentedChain::describe(end_entity, intermediates.len())),
-                    trust_bundle: Some(self.auth.trust.name().clone()),
+                    trust_bundle: bundle.or_else(|| self.auth.trust_names()),
                     ..HandshakeFailure::new(reason, message)
                 })));
                 Err(error.into())
@@ -275,7 +300,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.judge_proof(cert, verify_tls12_signature(message, cert, dss, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -284,12 +309,16 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.judge_proof(cert, verify_tls13_signature(message, cert, dss, &self.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+fn list(names: &[Arc<str>]) -> String {
+    names.join(", ")
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ async fn arguments_fit_the_mode() {
         ("--mode handshake", "handshake needs --requests or --duration"),
         ("--requests 1 --hold 1", "keepalive has no use for --hold"),
         ("--requests 1 --body-bytes 1", "keepalive has no use for --body-bytes"),
+        ("--requests 1 --resume", "keepalive has no use for --resume"),
+        ("--mode idle --resume", "idle has no use for --resume"),
         ("--mode idle --requests 1", "idle has no use for --requests"),
         ("--mode idle --duration 1", "idle has no use for --duration"),
         ("--mode upload --requests 1", "upload needs --body-bytes"),

@@ -31,6 +31,29 @@ async fn handshake_opens_a_connection_for_each_request() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn clients_resume_from_their_second_connection_on_if_they_are_to() {
+    let world = World::start().await;
+    let handshakes = "--mode handshake --requests 9 --connections 2 --path /bytes/1";
+    let report = world.run(&format!("{handshakes} --resume")).await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!((report.right(), report.connections_opened(), report.connections_resumed()), (9, 9, Some(7)));
+    assert!(report.to_text().contains("7 of them, 77.8 %"), "{}", report.to_text());
+    // The same target, which would let them.
+    assert_eq!(world.resumed.get(), 7);
+    let report = world.run(handshakes).await;
+    assert_eq!((report.connections_opened(), report.connections_resumed()), (9, None));
+    assert_eq!(world.resumed.get(), 7, "full handshakes only");
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_a_target_does_not_resume_is_told() {
+    let world = World::start_without_resumption().await;
+    let report = world.run("--mode handshake --resume --requests 4 --connections 1 --path /bytes/1").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!((report.connections_opened(), report.connections_resumed()), (4, Some(0)));
+}
+
+#[tokio::test(flavor = "local")]
 async fn idle_connections_answer_again() {
     let world = World::start().await;
     let report = world.run("--mode idle --connections 100 --hold 0.01 --path /bytes/1").await;

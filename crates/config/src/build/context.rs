@@ -3,21 +3,23 @@
 //! Every reader reports what is wrong and then returns something usable, so that one run finds everything. What it
 //! returns after a report never gets out: a file with an error is refused as a whole.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ringward_identity::ObjectId;
 use serde_spanned::Spanned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::bounds::{DurationBounds, NAME_CHARS_MAX, NumberBounds};
+use crate::bounds::{DurationBounds, NAME_CHARS_MAX, NumberBounds, OBJECT_ID_CHARS_MAX};
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-use crate::model::NamedPath;
-use crate::raw::{Count, CountOrWord, DurationText, Field, OneOrMany, SizeText, strings};
-use crate::suggest::nearest;
+use crate::model::{NamedPath, NamedUrl};
+use crate::raw::{Count, CountOrWord, DateTime, DurationText, Field, OneOrMany, SizeText, strings};
 use crate::units::{ShowDuration, ShowSize, UnitError, parse_duration, parse_size};
+use crate::url::HttpUrl;
 
 /// The state of one check.
 pub(super) struct Context<'s> {
@@ -26,12 +28,26 @@ pub(super) struct Context<'s> {
     directory: PathBuf,
     pub(super) found: Diagnostics,
     unreadable: Option<Range<usize>>,
+    now_unix: i64,
+    process: ProcessKeys,
+}
+
+/// Which keys of `[server]` the file has, readable or not, that others need.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProcessKeys {
+    pub(super) state_dir: bool,
+    pub(super) fetch_ca: bool,
 }
 
 impl<'s> Context<'s> {
-    pub(super) fn new(source: &'s Source, found: Diagnostics) -> Self {
+    pub(super) fn new(source: &'s Source, found: Diagnostics, now_unix: i64, process: ProcessKeys) -> Self {
         let directory = source.file().parent().map(Path::to_path_buf).unwrap_or_default();
-        Self { source, directory, found, unreadable: None }
+        Self { source, directory, found, unreadable: None, now_unix, process }
+    }
+
+    /// When the file is read.
+    pub(super) fn now_unix(&self) -> i64 {
+        self.now_unix
     }
 
     /// Everything found, in the order of the file.
@@ -49,23 +65,28 @@ impl<'s> Context<'s> {
     }
 
     pub(super) fn error(&mut self, span: &Range<usize>, message: impl Into<String>) -> Report<'_, 's> {
-        Report {
-            cx: self,
-            severity: Severity::Error,
-            span: span.clone(),
-            message: message.into(),
-            help: None,
-        }
+        let at = self.at(span);
+        self.error_at(at, message)
+    }
+
+    /// An error at a place that is known by location only.
+    pub(super) fn error_at(&mut self, at: Location, message: impl Into<String>) -> Report<'_, 's> {
+        Report { cx: self, severity: Severity::Error, at, message: message.into(), help: None }
     }
 
     pub(super) fn warning(&mut self, span: &Range<usize>, message: impl Into<String>) -> Report<'_, 's> {
-        Report {
-            cx: self,
-            severity: Severity::Warning,
-            span: span.clone(),
-            message: message.into(),
-            help: None,
-        }
+        let at = self.at(span);
+        self.warning_at(at, message)
+    }
+
+    /// A warning at a place that is known by location only.
+    pub(super) fn warning_at(&mut self, at: Location, message: impl Into<String>) -> Report<'_, 's> {
+        Report { cx: self, severity: Severity::Warning, at, message: message.into(), help: None }
+    }
+
+    /// The text of a place of the file.
+    pub(super) fn text(&self, span: &Range<usize>) -> &str {
+        self.source.text().get(span.clone()).unwrap_or_default()
     }
 
     /// A problem of no particular place.
@@ -125,17 +146,29 @@ impl<'s> Context<'s> {
         Some(duration)
     }
 
-    /// None is `"unlimited"`, which is the default too.
-    pub(super) fn duration_or_unlimited(
+    /// None is the word, which is the default too.
+    pub(super) fn duration_or_word(
         &mut self,
         key: &str,
         field: &Field<DurationText>,
+        word: &str,
         bounds: &DurationBounds,
     ) -> Option<Duration> {
-        if field.value().is_some_and(|text| text.0 == UNLIMITED) {
+        if field.value().is_some_and(|text| text.0 == word) {
             return None;
         }
         self.optional_duration(key, field, bounds)
+    }
+
+    /// A moment in Unix seconds; fractions of a second do not count.
+    pub(super) fn moment(&mut self, key: &str, moment: &Spanned<DateTime>) -> Option<i64> {
+        let text = &moment.get_ref().0;
+        if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
+            return Some(moment.unix_timestamp());
+        }
+        self.error(&moment.span(), format!("`{key}`: {text} is not a moment"))
+            .help("write date, time and offset from UTC, Z for none: 2027-03-01T18:00:00Z");
+        None
     }
 
     pub(super) fn number(&mut self, key: &str, field: &Field<Count>, bounds: &NumberBounds) -> usize {
@@ -146,6 +179,17 @@ impl<'s> Context<'s> {
             }
         };
         usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    /// None if the key is not given.
+    pub(super) fn optional_number(
+        &mut self,
+        key: &str,
+        field: &Field<Count>,
+        bounds: &NumberBounds,
+    ) -> Option<usize> {
+        self.given(field)?;
+        Some(self.number(key, field, bounds))
     }
 
     /// A number, or none for the word. What the default is, only the caller knows.
@@ -193,14 +237,15 @@ impl<'s> Context<'s> {
         self.parsed(key, &text.span(), parse_size(&text.get_ref().0)).map(Some)
     }
 
-    /// The strings of a list, if it has as many as it should; each is reported if it is empty.
+    /// The strings of a list. If there are more than there should be, the rest is not looked at.
     pub(super) fn list<'f>(
         &mut self,
         key: &str,
         list: &'f Spanned<OneOrMany>,
         allowed: RangeInclusive<usize>,
     ) -> Vec<Spanned<&'f str>> {
-        let items = strings(list);
+        let mut items = strings(list);
+        items.truncate(*allowed.end());
         let written = match list.get_ref() {
             OneOrMany::One(_) => 1,
             OneOrMany::Many(items) => items.len(),
@@ -213,6 +258,70 @@ impl<'s> Context<'s> {
             );
         }
         items
+    }
+
+    /// The values of a list of choices, each once; a list without any is reported.
+    pub(super) fn choices<T: Copy + PartialEq>(&mut self, key: &str, field: &Field<Vec<Field<T>>>) -> Vec<T> {
+        let Some(list) = self.given(field) else { return Vec::new() };
+        if list.get_ref().is_empty() {
+            self.error(&list.span(), format!("`{key}` is empty")).help("leave it away for its default");
+        }
+        let mut choices = Vec::new();
+        for item in list.get_ref() {
+            let Some(item) = self.given(item) else { continue };
+            if choices.contains(item.get_ref()) {
+                self.error(&item.span(), format!("`{key}` has this entry twice"));
+            } else {
+                choices.push(*item.get_ref());
+            }
+        }
+        choices
+    }
+
+    /// The names of things that exist, each once. `resolve` says whether one does, or reports that it does not.
+    pub(super) fn names(
+        &mut self,
+        key: &str,
+        list: &Spanned<OneOrMany>,
+        allowed: RangeInclusive<usize>,
+        mut resolve: impl FnMut(&mut Self, &Spanned<&str>) -> Option<String>,
+    ) -> Vec<String> {
+        let mut names = Vec::new();
+        for item in self.list(key, list, allowed) {
+            let Some(name) = resolve(self, &item) else { continue };
+            if names.contains(&name) {
+                self.error(&item.span(), format!("`{key}`: {name:?} appears twice"));
+            }
+            names.push(name);
+        }
+        names
+    }
+
+    pub(super) fn url<T: AsRef<str>>(&mut self, key: &str, text: &Spanned<T>) -> Option<NamedUrl> {
+        match HttpUrl::parse(text.get_ref().as_ref()) {
+            Ok(url) if url.is_https() && !self.process.fetch_ca => {
+                let message =
+                    format!("`{key}`: {url} needs a `fetch_ca`: the CAs of the system are not used");
+                self.error(&text.span(), message).help(
+                    "write http, since what is fetched is signed, or add fetch_ca = \"FILE\" with the server's CA to [server]",
+                );
+                None
+            }
+            Ok(url) => Some(NamedUrl { url, at: self.at(&text.span()) }),
+            Err(error) => {
+                self.error(&text.span(), format!("`{key}`: {error}"))
+                    .help("write scheme, host and path, as in \"http://pki.example.com/path\"");
+                None
+            }
+        }
+    }
+
+    /// Refuses what has to survive a restart if there is no place for it.
+    pub(super) fn needs_state_dir(&mut self, span: &Range<usize>, what: &str, why: &str) {
+        if !self.process.state_dir {
+            self.error(span, format!("{what} needs a `state_dir`: {why}"))
+                .help("add state_dir = \"/var/lib/ringward\" to [server]");
+        }
     }
 
     /// Paths of files and directories.
@@ -308,7 +417,7 @@ impl<'s> Context<'s> {
 pub(super) struct Report<'c, 's> {
     cx: &'c mut Context<'s>,
     severity: Severity,
-    span: Range<usize>,
+    at: Location,
     message: String,
     help: Option<String>,
 }
@@ -322,50 +431,28 @@ impl Report<'_, '_> {
 impl Drop for Report<'_, '_> {
     fn drop(&mut self) {
         let help = self.help.as_deref();
-        self.cx.found.push(self.cx.source.quoting(self.severity, &self.span, &self.message, help));
+        self.cx.found.push(self.cx.source.quoting(self.severity, &self.at, &self.message, help));
     }
 }
 
-/// The names of one kind of thing that other things refer to, and which of them were.
-pub(super) struct Names {
-    /// What to call the thing, such as "trust bundle".
-    what: &'static str,
-    /// Its section in the file, such as `trust`.
-    section: &'static str,
-    defined: BTreeMap<String, (Range<usize>, bool)>,
-}
-
-impl Names {
-    pub(super) fn new<T>(
-        what: &'static str,
-        section: &'static str,
-        table: &Field<BTreeMap<Spanned<String>, T>>,
-    ) -> Self {
-        let keys = table.value().into_iter().flat_map(BTreeMap::keys);
-        let defined = keys.map(|key| (key.get_ref().clone(), (key.span(), false))).collect();
-        Self { what, section, defined }
-    }
-
-    /// Checks a reference, and notes that the thing is used.
-    pub(super) fn resolve(&mut self, cx: &mut Context<'_>, name: &Spanned<String>) -> Option<String> {
-        let text = name.get_ref();
-        if let Some((_, used)) = self.defined.get_mut(text) {
-            *used = true;
-            return Some(text.clone());
-        }
-        let help = match nearest(text, self.defined.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("define it: [{}.{text}]", self.section),
-        };
-        cx.error(&name.span(), format!("there is no {} {text:?}", self.what)).help(help);
-        None
-    }
-
-    pub(super) fn warn_unused(&self, cx: &mut Context<'_>) {
-        for (name, (span, _)) in self.defined.iter().filter(|(_, (_, used))| !used) {
-            cx.warning(span, format!("the {} {name:?} is not used", self.what));
+/// Object identifiers, as many as are allowed.
+pub(super) fn object_ids(
+    cx: &mut Context<'_>,
+    key: &str,
+    field: &Field<OneOrMany>,
+    allowed: RangeInclusive<usize>,
+) -> Vec<ObjectId> {
+    let Some(list) = cx.given(field) else { return Vec::new() };
+    let mut identifiers = Vec::new();
+    for item in cx.list(key, list, allowed) {
+        match item.get_ref().parse() {
+            Ok(identifier) if item.get_ref().len() <= OBJECT_ID_CHARS_MAX => identifiers.push(identifier),
+            _ => cx
+                .error(&item.span(), format!("`{key}`: {:?} is not an object identifier", item.get_ref()))
+                .help("write numbers joined by dots: \"1.3.6.1.4.1.57264.1.8\""),
         }
     }
+    identifiers
 }
 
-const UNLIMITED: &str = "unlimited";
+pub(super) const UNLIMITED: &str = "unlimited";

@@ -1,25 +1,31 @@
-//! Virtual hosts: names, certificate, client authentication, what upstreams are told.
+//! Virtual hosts: names, policy, what upstreams are told, and their parts put together.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ringward_identity::ObjectId;
 use serde_spanned::Spanned;
 
+use super::client_auth::Declared;
 use super::context::Context;
-use super::{References, route, section};
+use super::{References, certificate, client_auth, route, section};
 use crate::bounds;
 use crate::host::HostPattern;
-use crate::model::{
-    Certificate, ClientAuth, ClientAuthMode, ClientVerification, Cluster, Forward, ForwardMode, Host,
-    HostPolicy, XfccMode,
-};
+use crate::model::{Cluster, Forward, ForwardMode, Host, HostPolicy, Tenant, Trust, XfccMode};
 use crate::raw::{self, Field};
 
-/// What routes inherit.
+/// What hosts and routes of a listener refer to or inherit.
 pub(super) struct Defaults<'d> {
     pub(super) body_bytes_max: Option<u64>,
+    pub(super) trust: &'d BTreeMap<String, Trust>,
+    pub(super) tenants: &'d BTreeMap<String, Tenant>,
     pub(super) clusters: &'d BTreeMap<String, Cluster>,
+}
+
+/// What routes inherit from their host; none of what is broken there, which was reported.
+pub(super) struct Inherited<'d> {
+    pub(super) policy: Option<&'d HostPolicy>,
+    pub(super) client_auth: Option<&'d Declared<'d>>,
+    pub(super) defaults: &'d Defaults<'d>,
 }
 
 /// A host with the places of its names.
@@ -38,23 +44,29 @@ pub(super) fn host(
 ) -> Built {
     let (span, raw) = (raw.span(), raw.get_ref());
     let names = names(cx, raw, &span);
-    let certificate = certificate(cx, raw, &span);
-    let client_auth = client_auth(cx, raw, &span, references);
+    let certificates = certificate::certificates(cx, raw, &span);
+    let declared = client_auth::declared(cx, raw, &span, references, defaults.trust, defaults.tenants);
     let policy = policy(cx, raw, &span, references);
-    let forward = forward(cx, &raw.forward, client_auth.as_ref());
     let danger_allow_expired_certificate = cx.value_or(&raw.danger_allow_expired_certificate, false);
     if let (true, Some(at)) = (danger_allow_expired_certificate, raw.danger_allow_expired_certificate.span())
     {
         cx.warning(&at, "a certificate of ours is served even after it has expired");
     }
-    let routes = route::routes(cx, &raw.route, policy.as_ref(), references, defaults);
+    let inherited = Inherited { policy: policy.as_ref(), client_auth: declared.as_ref(), defaults };
+    let routes = route::routes(cx, &raw.route, &inherited, references);
+    let client_auth = declared.and_then(|declared| client_auth::of_host(cx, declared, &raw.route));
+    // Of a host that is broken it is not known.
+    let knows_clients = client_auth.as_ref().is_none_or(|client_auth| {
+        client_auth.handshake.identifies() || routes.iter().any(|route| route.client_auth.identifies())
+    });
+    let forward = forward(cx, &raw.forward, knows_clients);
     if raw.route.is_absent() {
         cx.warning(&span, "the host has no [[listener.host.route]]: every request is answered with 404");
     }
-    let model = match (certificate, client_auth, policy) {
-        (Some(certificate), Some(client_auth), Some(policy)) => Some(Host {
+    let model = match (client_auth, policy) {
+        (Some(client_auth), Some(policy)) => Some(Host {
             names: names.iter().map(|(name, _)| name.clone()).collect(),
-            certificate,
+            certificates,
             client_auth,
             policy,
             forward,
@@ -84,84 +96,6 @@ fn names(cx: &mut Context<'_>, raw: &raw::Host, section: &Range<usize>) -> Vec<(
         }
     }
     names
-}
-
-fn certificate(cx: &mut Context<'_>, raw: &raw::Host, section: &Range<usize>) -> Option<Certificate> {
-    let example = "certificate = { chain = \"tls/api.pem\", key = \"tls/api.key\" }: every host speaks TLS";
-    let given = cx.required("certificate", example, &raw.certificate, section)?;
-    let (span, files) = (given.span(), given.get_ref());
-    let chain = cx.required("chain", "chain = \"tls/api.pem\"", &files.chain, &span);
-    let key = cx.required("key", "key = \"tls/api.key\"", &files.key, &span);
-    let (chain, key) = (chain?, key?);
-    let chain = cx.path("chain", chain.get_ref(), &chain.span());
-    let key = cx.path("key", key.get_ref(), &key.span());
-    Some(Certificate { chain: chain?, key: key?, at: cx.at(&span) })
-}
-
-fn client_auth(
-    cx: &mut Context<'_>,
-    raw: &raw::Host,
-    section: &Range<usize>,
-    references: &mut References,
-) -> Option<ClientAuth> {
-    let example =
-        "client_auth = { mode = \"required\", trust = \"NAME\" }, or { mode = \"off\" } to admit anybody";
-    let given = cx.required("client_auth", example, &raw.client_auth, section)?;
-    let (span, raw) = (given.span(), given.get_ref());
-    let trust_name = cx.given(&raw.trust);
-    let trust = trust_name.and_then(|name| references.trust.resolve(cx, name));
-    let intermediates_max =
-        cx.number("intermediates_max", &raw.intermediates_max, &bounds::INTERMEDIATES_MAX);
-    let require_eku = cx.value_or(&raw.require_eku, true);
-    let extensions = extensions(cx, &raw.extensions);
-    let mode = *cx.required("mode", "mode = \"required\"", &raw.mode, &span)?.get_ref();
-    if mode == ClientAuthMode::Off {
-        refuse_beside_off(cx, raw);
-        return Some(ClientAuth::Off);
-    }
-    if raw.trust.is_absent() {
-        cx.error(&span, format!("client_auth is \"{}\", but `trust` is missing", mode.as_str()))
-            .help("name the trust bundle that client certificates chain to: trust = \"NAME\"");
-    }
-    let at = cx.at(&trust_name?.span());
-    let verification = ClientVerification { trust: trust?, intermediates_max, require_eku, extensions, at };
-    Some(match mode {
-        ClientAuthMode::Required => ClientAuth::Required(verification),
-        _ => ClientAuth::Optional(verification),
-    })
-}
-
-/// Whoever writes how certificates are verified expects that they are.
-fn refuse_beside_off(cx: &mut Context<'_>, raw: &raw::ClientAuth) {
-    let given = [
-        ("trust", raw.trust.span()),
-        ("intermediates_max", raw.intermediates_max.span()),
-        ("require_eku", raw.require_eku.span()),
-        ("extensions", raw.extensions.span()),
-    ];
-    for (key, span) in given.into_iter().filter_map(|(key, span)| Some((key, span?))) {
-        cx.error(&span, format!("`{key}` has no effect, since client_auth is \"off\""))
-            .help("write mode = \"required\" or \"optional\", or leave it away");
-    }
-}
-
-fn extensions(cx: &mut Context<'_>, field: &Field<raw::OneOrMany>) -> Vec<ObjectId> {
-    let Some(list) = cx.given(field) else { return Vec::new() };
-    let mut extensions = Vec::new();
-    for item in cx.list("extensions", list, bounds::EXTENSIONS) {
-        match item.get_ref().parse() {
-            Ok(identifier) if item.get_ref().len() <= bounds::OBJECT_ID_CHARS_MAX => {
-                extensions.push(identifier)
-            }
-            _ => cx
-                .error(
-                    &item.span(),
-                    format!("`extensions`: {:?} is not an object identifier", item.get_ref()),
-                )
-                .help("write numbers joined by dots: \"1.3.6.1.4.1.57264.1.8\""),
-        }
-    }
-    extensions
 }
 
 fn policy(
@@ -195,7 +129,7 @@ fn policy(
     resolved.map(HostPolicy::Named)
 }
 
-fn forward(cx: &mut Context<'_>, field: &Field<raw::Forward>, client_auth: Option<&ClientAuth>) -> Forward {
+fn forward(cx: &mut Context<'_>, field: &Field<raw::Forward>, knows_clients: bool) -> Forward {
     let (raw, _) = section(cx, field);
     let forward = Forward {
         client_cert: cx.value_or(&raw.client_cert, true),
@@ -205,7 +139,7 @@ fn forward(cx: &mut Context<'_>, field: &Field<raw::Forward>, client_auth: Optio
         forwarded: cx.value_or(&raw.forwarded, ForwardMode::Off),
         via: via(cx, &raw.via),
     };
-    if matches!(client_auth, Some(ClientAuth::Off)) {
+    if !knows_clients {
         let asked = [
             ("client_cert", forward.client_cert, raw.client_cert.span()),
             ("client_cert_chain", forward.client_cert_chain, raw.client_cert_chain.span()),
@@ -213,7 +147,10 @@ fn forward(cx: &mut Context<'_>, field: &Field<raw::Forward>, client_auth: Optio
         ];
         for (key, _, span) in asked.into_iter().filter(|(_, asked, _)| *asked) {
             if let Some(span) = span {
-                cx.warning(&span, format!("`{key}` has no effect: this host asks for no client certificate"));
+                cx.warning(
+                    &span,
+                    format!("`{key}` has no effect: this host knows no client by a certificate"),
+                );
             }
         }
     }

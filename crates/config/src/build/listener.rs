@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use serde_spanned::Spanned;
 
-use super::context::Context;
+use super::context::{Context, UNLIMITED};
 use super::host::{self, Defaults};
-use super::{References, section};
+use super::{References, section, tls};
 use crate::bounds;
 use crate::host::{HostPattern, HostTable};
-use crate::model::{Bind, Cluster, Host, Limits, Listener};
+use crate::model::{Bind, Limits, Listener, Resumption};
 use crate::raw::{self, Field};
 
 /// Builds all listeners.
@@ -19,7 +19,7 @@ pub(super) fn listeners(
     cx: &mut Context<'_>,
     field: &Field<Vec<Field<raw::Listener>>>,
     names: &mut References,
-    clusters: &BTreeMap<String, Cluster>,
+    defaults: &Defaults<'_>,
     metrics: Option<&Bind>,
 ) -> Vec<Listener> {
     if field.is_absent() {
@@ -32,7 +32,7 @@ pub(super) fn listeners(
     }
     for raw in cx.given(field).into_iter().flat_map(|list| list.get_ref()) {
         let Some(raw) = cx.given(raw) else { continue };
-        let listener = listener(cx, raw, names, clusters, &mut sockets);
+        let listener = listener(cx, raw, names, defaults, &mut sockets);
         if let Some(known) = built.iter().find(|known| known.name == listener.name) {
             let span = raw.get_ref().name.span().unwrap_or(raw.span());
             let message =
@@ -49,7 +49,7 @@ fn listener(
     cx: &mut Context<'_>,
     raw: &Spanned<raw::Listener>,
     names: &mut References,
-    clusters: &BTreeMap<String, Cluster>,
+    defaults: &Defaults<'_>,
     sockets: &mut Vec<Socket>,
 ) -> Listener {
     let (span, raw) = (raw.span(), raw.get_ref());
@@ -60,7 +60,8 @@ fn listener(
     let name = name.unwrap_or_else(|| format!("at line {}", cx.at(&span).line));
     let bind = binds(cx, raw, &span, &name, sockets);
     let limits = limits(cx, &raw.limits);
-    let defaults = Defaults { body_bytes_max: limits.body_bytes_max, clusters };
+    let defaults = Defaults { body_bytes_max: limits.body_bytes_max, ..*defaults };
+    let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {
         cx.error(&span, "the listener has no [[listener.host]]")
             .help("add one with names, certificate and client_auth: every listener speaks TLS");
@@ -78,6 +79,8 @@ fn listener(
         bind,
         default_host,
         backlog: u32::try_from(backlog).unwrap_or(u32::MAX),
+        resumption: cx.value_or(&raw.resumption, Resumption::Tickets),
+        tls,
         limits,
         hosts: hosts.into_iter().filter_map(|host| host.model).collect(),
         at: cx.at(&span),
@@ -162,10 +165,15 @@ fn limits(cx: &mut Context<'_>, field: &Field<raw::Limits>) -> Limits {
         requests_per_connection_max: cx.number_or_word(
             "requests_per_connection_max",
             requests,
-            "unlimited",
+            UNLIMITED,
             &bounds::REQUESTS_PER_CONNECTION_MAX,
         ),
-        connection_age_max: cx.duration_or_unlimited("connection_age_max", age, &bounds::CONNECTION_AGE_MAX),
+        connection_age_max: cx.duration_or_word(
+            "connection_age_max",
+            age,
+            UNLIMITED,
+            &bounds::CONNECTION_AGE_MAX,
+        ),
     }
 }
 
@@ -220,12 +228,11 @@ fn default_host(
     };
     let default = hosts[index].model.as_ref()?;
     for other in hosts.iter().filter_map(|host| host.model.as_ref()) {
-        if !default.client_auth.at_least_as_strict_as(&other.client_auth) {
+        if let Some(difference) = default.client_auth.laxer_than(&other.client_auth) {
             let message = format!(
-                "the default host {:?} is laxer than the host at line {}: {}",
+                "the default host {:?} is laxer than the host at line {}: {difference}",
                 name.get_ref(),
                 other.at.line,
-                difference(default, other)
             );
             cx.error(&name.span(), message).help(
                 "take the strictest host, or leave default_host away to refuse clients that ask for no host or an unknown one, \
@@ -234,28 +241,4 @@ fn default_host(
         }
     }
     Some(index)
-}
-
-/// In which way `default` is laxer than `other`.
-fn difference(default: &Host, other: &Host) -> String {
-    let (ours, theirs) = (&default.client_auth, &other.client_auth);
-    if ours.mode() < theirs.mode() {
-        return format!(
-            "client_auth is \"{}\" here and \"{}\" there",
-            ours.mode().as_str(),
-            theirs.mode().as_str()
-        );
-    }
-    match (ours.verification(), theirs.verification()) {
-        (Some(ours), Some(theirs)) if ours.trust != theirs.trust => {
-            format!("its clients are trusted by {:?}, the others by {:?}", ours.trust, theirs.trust)
-        }
-        (Some(ours), Some(theirs)) if ours.intermediates_max > theirs.intermediates_max => {
-            format!(
-                "intermediates_max is {} here and {} there",
-                ours.intermediates_max, theirs.intermediates_max
-            )
-        }
-        _ => "require_eku is false here and true there".to_owned(),
-    }
 }

@@ -3,27 +3,32 @@
 //! Every rule that spans keys is here or in the modules below: references exist, names are unique, a host has a policy, a
 //! default host is not laxer than the others. All problems are collected; the model comes out only if there is no error.
 
+mod certificate;
+mod client_auth;
 mod context;
 mod host;
 mod listener;
+mod names;
+mod process;
 mod route;
+mod tenant;
+mod tls;
+mod trust;
+mod unused;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde_spanned::Spanned;
 
-use self::context::{Context, Names};
+use self::context::{Context, ProcessKeys};
+use self::host::Defaults;
+use self::names::Names;
 use crate::diagnostic::{Diagnostics, Source};
-use crate::model::{
-    AccessLog, Admin, Audit, Balance, Bind, Cluster, Config, Endpoint, Engine, IoDriver, Level, Log, Policy,
-    Server, Trust,
-};
+use crate::model::{Balance, Cluster, Config, Endpoint, Engine, Policy};
 use crate::raw::{self, Field};
-use crate::system_roots::is_system_bundle;
 use crate::{bounds, raw::OneOrMany};
 
 /// Judges a file. `found` are the problems that decoding has found already.
@@ -34,37 +39,64 @@ pub(crate) fn build(
     file: &raw::File,
     source: Arc<Source>,
     found: Diagnostics,
+    now_unix: i64,
 ) -> Result<Config, Diagnostics> {
-    let mut context = Context::new(&source, found);
+    // Of a section that cannot be read it is not known.
+    let has = |key: fn(&raw::Server) -> &Field<String>| {
+        file.server.value().map_or(!file.server.is_absent(), |server| !key(server).is_absent())
+    };
+    let process =
+        ProcessKeys { state_dir: has(|server| &server.state_dir), fetch_ca: has(|server| &server.fetch_ca) };
+    let mut context = Context::new(&source, found, now_unix, process);
     let cx = &mut context;
     let mut names = References {
         trust: Names::new("trust bundle", "trust", &file.trust),
+        tenant: Names::new("tenant", "tenant", &file.tenant),
         policy: Names::new("policy", "policy", &file.policy),
         cluster: Names::new("cluster", "cluster", &file.cluster),
     };
-    let server = server(cx, &file.server);
-    let admin = admin(cx, &file.admin);
-    let log = log(cx, &file.log);
-    let trust = each(cx, &file.trust, trust);
+    let server = process::server(cx, &file.server);
+    let admin = process::admin(cx, &file.admin);
+    let log = process::log(cx, &file.log);
+    let keys = process::keys(cx, &file.keys);
+    let trust = each(cx, &file.trust, trust::trust);
+    trust::check_trust_domains(cx, &file.trust);
+    let (tenants, tenant_map) = tenant::tenants(cx, &file.tenant, &names.trust, &trust);
     let policies = each(cx, &file.policy, policy);
     let clusters = each(cx, &file.cluster, cluster);
-    let listeners = listener::listeners(cx, &file.listener, &mut names, &clusters, admin.metrics.as_ref());
+    let defaults = Defaults { body_bytes_max: None, trust: &trust, tenants: &tenants, clusters: &clusters };
+    let listeners = listener::listeners(cx, &file.listener, &mut names, &defaults, admin.metrics.as_ref());
     if !cx.found.has_errors() {
-        // After an error a reference may be missing only because of that error.
+        // After an error something may be unused only because of that error.
         names.trust.warn_unused(cx);
         names.policy.warn_unused(cx);
         names.cluster.warn_unused(cx);
+        unused::warn(cx, file, &trust, &tenants, &listeners);
     }
     let found = context.finish();
     if found.has_errors() {
         return Err(found);
     }
-    Ok(Config { server, admin, log, trust, policies, clusters, listeners, warnings: found, source })
+    Ok(Config {
+        server,
+        admin,
+        log,
+        trust,
+        tenants,
+        tenant_map: Arc::new(tenant_map),
+        keys,
+        policies,
+        clusters,
+        listeners,
+        warnings: found,
+        source,
+    })
 }
 
 /// The names that listeners refer to.
 struct References {
     trust: Names,
+    tenant: Names,
     policy: Names,
     cluster: Names,
 }
@@ -73,7 +105,7 @@ struct References {
 fn each<R, T>(
     cx: &mut Context<'_>,
     table: &Field<BTreeMap<Spanned<String>, Field<R>>>,
-    build: fn(&mut Context<'_>, String, &Spanned<R>) -> Option<T>,
+    build: impl Fn(&mut Context<'_>, String, &Spanned<R>) -> Option<T>,
 ) -> BTreeMap<String, T> {
     let mut built = BTreeMap::new();
     for (key, entry) in cx.given(table).into_iter().flat_map(|table| table.get_ref()) {
@@ -89,64 +121,6 @@ fn each<R, T>(
 /// A section that may be left out, with where it stands.
 fn section<R: Clone + Default>(cx: &mut Context<'_>, field: &Field<R>) -> (R, Range<usize>) {
     cx.given(field).map_or((R::default(), 0..0), |given| (given.get_ref().clone(), given.span()))
-}
-
-fn server(cx: &mut Context<'_>, field: &Field<raw::Server>) -> Server {
-    let (raw, _) = section(cx, field);
-    let workers = cx.number_or_word("workers", &raw.workers, "auto", &bounds::WORKERS);
-    Server {
-        workers: workers.and_then(|count| usize::try_from(count).ok()).and_then(NonZeroUsize::new),
-        io: cx.value_or(&raw.io, IoDriver::Auto),
-        drain_timeout: cx.duration("drain_timeout", &raw.drain_timeout, &bounds::DRAIN_TIMEOUT),
-    }
-}
-
-fn admin(cx: &mut Context<'_>, field: &Field<raw::Admin>) -> Admin {
-    let (raw, _) = section(cx, field);
-    let metrics = cx.given(&raw.metrics).and_then(|text| {
-        let addr = cx.socket_addr("metrics", text.get_ref(), &text.span())?;
-        Some(Bind { addr, at: cx.at(&text.span()) })
-    });
-    Admin { metrics }
-}
-
-fn log(cx: &mut Context<'_>, field: &Field<raw::Log>) -> Log {
-    let (raw, _) = section(cx, field);
-    let access = match cx.given(&raw.access).map(Spanned::get_ref) {
-        None | Some(raw::AccessLog::Stdout) => Some(AccessLog::Stdout),
-        Some(raw::AccessLog::Stderr) => Some(AccessLog::Stderr),
-        Some(raw::AccessLog::Off) => Some(AccessLog::Off),
-        Some(raw::AccessLog::File(path)) => {
-            cx.given(path).and_then(|path| cx.path("file", path.get_ref(), &path.span())).map(AccessLog::File)
-        }
-    };
-    let access = access.unwrap_or(AccessLog::Stdout);
-    let audit = cx.value_or(&raw.audit, Audit::BestEffort);
-    if let (AccessLog::Off, Audit::Required, Some(span)) = (&access, audit, raw.audit.span()) {
-        cx.error(&span, "`audit` is \"required\", but access = \"off\" writes no records")
-            .help("write the records somewhere, or leave audit away");
-    }
-    Log {
-        access,
-        audit,
-        level: cx.value_or(&raw.level, Level::Info),
-        queue_records: cx.number("queue_records", &raw.queue_records, &bounds::QUEUE_RECORDS),
-    }
-}
-
-fn trust(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Trust>) -> Option<Trust> {
-    let list = cx.required("ca", "ca = [\"FILE-OR-DIRECTORY\"]", &raw.get_ref().ca, &raw.span())?;
-    let mut ca = Vec::new();
-    for item in cx.list("ca", list, bounds::PATHS) {
-        let Some(named) = cx.path("ca", item.get_ref(), &item.span()) else { continue };
-        if is_system_bundle(&named.path) {
-            cx.error(&item.span(), format!("{:?} holds the CAs of the public web", item.get_ref())).help(
-                "they sign for everybody, so everybody would be trusted: copy the CAs of your clients into a directory of their own",
-            );
-        }
-        ca.push(named);
-    }
-    Some(Trust { name, ca, at: cx.at(&raw.span()) })
 }
 
 fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Option<Policy> {

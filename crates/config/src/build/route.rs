@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use serde_spanned::Spanned;
 
-use super::References;
 use super::context::Context;
-use super::host::Defaults;
+use super::host::Inherited;
+use super::{References, client_auth};
 use crate::bounds;
 use crate::model::{HostPolicy, Route};
 use crate::path::{PathPattern, Segment};
@@ -18,16 +18,15 @@ use crate::routes::{Method, Methods, Routes};
 pub(super) fn routes(
     cx: &mut Context<'_>,
     field: &Field<Vec<Field<raw::Route>>>,
-    host_policy: Option<&HostPolicy>,
+    inherited: &Inherited<'_>,
     references: &mut References,
-    defaults: &Defaults<'_>,
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut spans = Vec::new();
     let mut lines_by_id: BTreeMap<String, u32> = BTreeMap::new();
     for raw in cx.given(field).into_iter().flat_map(|list| list.get_ref()) {
         let Some(raw) = cx.given(raw) else { continue };
-        let Some(route) = route(cx, raw, host_policy, references, defaults) else { continue };
+        let Some(route) = route(cx, raw, inherited, references) else { continue };
         if let Some(line) = lines_by_id.get(&route.id) {
             let message = format!("the id {:?} belongs to the route at line {line}", route.id);
             let (span, help) = match raw.get_ref().id.span() {
@@ -63,11 +62,12 @@ fn report_conflicts(cx: &mut Context<'_>, routes: &[Route], spans: &[Range<usize
 fn route(
     cx: &mut Context<'_>,
     raw: &Spanned<raw::Route>,
-    host_policy: Option<&HostPolicy>,
+    inherited: &Inherited<'_>,
     references: &mut References,
-    defaults: &Defaults<'_>,
 ) -> Option<Route> {
     let (span, raw) = (raw.span(), raw.get_ref());
+    let defaults = inherited.defaults;
+    let (client_auth, ocsp) = client_auth::of_route(cx, raw, inherited.client_auth, defaults.trust);
     let cluster = cx
         .required("cluster", "cluster = \"NAME\"", &raw.cluster, &span)
         .and_then(|name| references.cluster.resolve(cx, name));
@@ -93,7 +93,9 @@ fn route(
         path,
         methods,
         cluster,
-        policy: own_policy.map(HostPolicy::Named).or_else(|| host_policy.cloned())?,
+        policy: own_policy.map(HostPolicy::Named).or_else(|| inherited.policy.cloned())?,
+        client_auth,
+        ocsp,
         labels,
         allow_encoded_slash,
         body_bytes_max: body_bytes_max.unwrap_or(defaults.body_bytes_max),

@@ -35,6 +35,8 @@ pub(super) fn value_note(choice: &str, value: &str, variants: &[&str]) -> Option
 
 /// Why a key or value is refused although it is known.
 enum Note {
+    /// It would open a hole that nothing could close, which is named here.
+    Never(&'static str),
     /// Its feature, named here, comes with a later version.
     Later(&'static str),
     /// It is written otherwise.
@@ -47,6 +49,7 @@ impl Note {
             Self::Later(feature) => {
                 (format!("{subject} is not available yet ({feature})"), way_out.to_owned())
             }
+            Self::Never(hole) => (format!("{subject} is refused: {hole}"), way_out.to_owned()),
             Self::Instead(help) => (format!("{subject} is not understood"), (*help).to_owned()),
         }
     }
@@ -56,9 +59,21 @@ impl Note {
     }
 }
 
-use Note::{Instead, Later};
+use Note::{Instead, Later, Never};
 
 const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never ignored";
+
+/// RFC 8446 §8 and appendix E.5.
+const EARLY_DATA: Note =
+    Never("early data (0-RTT) can be replayed, and comes before the client has proved who it is");
+
+/// OpenSSL's names of TLS 1.2 suites in those of the registry.
+const ECDSA_AES256: &str = "write \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"";
+const ECDSA_AES128: &str = "write \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"";
+const ECDSA_CHACHA20: &str = "write \"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256\"";
+const RSA_AES256: &str = "write \"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\"";
+const RSA_AES128: &str = "write \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"";
+const RSA_CHACHA20: &str = "write \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"";
 
 /// By section and key.
 const KEY_NOTES: &[(&str, &str, Note)] = &[
@@ -66,7 +81,8 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("the file", "fleet", Later("several nodes that share state")),
     ("the file", "etcd", Later("several nodes that share state")),
     ("the file", "spiffe", Later("identities from the SPIFFE Workload API")),
-    ("the file", "keys", Later("a shared ring of session ticket keys")),
+    ("the file", "tenants", Instead("write [tenant.NAME], one table for each")),
+    ("the file", "early_data", EARLY_DATA),
     ("the file", "limits", Instead("limits belong to a listener: limits = { ... } in [[listener]]")),
     ("the file", "listeners", Instead("write [[listener]], one table for each")),
     ("the file", "clusters", Instead("write [cluster.NAME], one table for each")),
@@ -79,17 +95,22 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[server]", "landlock", Later("a process that locks itself")),
     ("[server]", "user", Later("dropping privileges")),
     ("[server]", "threads", Instead("write workers")),
-    ("[admin]", "socket", Later("the admin sockets")),
-    ("[admin]", "control_socket", Later("the admin sockets")),
+    ("[admin]", "control_socket", Instead("write socket = \"/run/ringward/admin.sock\"")),
     ("[admin]", "ui", Later("the web view")),
     ("[admin]", "traces", Later("tracing export")),
     ("[log]", "decisions", Later("the decision log as a stream of its own")),
     ("[log]", "format", Later("other log formats than JSON lines")),
     ("[log]", "otlp", Later("export over OTLP")),
-    ("[trust.NAME]", "crl", Later("certificate revocation lists")),
-    ("[trust.NAME]", "ocsp", Later("OCSP")),
-    ("[trust.NAME]", "revocation", Later("certificate revocation")),
-    ("[trust.NAME]", "deny", Later("the deny list of certificates")),
+    (
+        "[trust.NAME]",
+        "ocsp",
+        Instead(
+            "write ocsp_url or ocsp_hosts here, and ocsp = \"soft_fail\" or \"hard_fail\" in client_auth",
+        ),
+    ),
+    ("[trust.NAME]", "deny", Instead("the deny list is not in this file: ringward revoke")),
+    ("[trust.NAME]", "pin", Instead("write pins = [\"sha256/...\", \"sha256/...\"]")),
+    ("[trust.NAME]", "trust_domain", Instead("write spiffe_trust_domain = \"DOMAIN\"")),
     ("[trust.NAME]", "spiffe", Later("trust bundles from the SPIFFE Workload API")),
     ("[trust.NAME]", "path", Instead("write ca = [\"FILE-OR-DIRECTORY\"]")),
     (
@@ -119,12 +140,20 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[cluster.NAME]", "http2", Later("HTTP/2 to upstreams")),
     ("[cluster.NAME]", "hash", Later("consistent hashing")),
     ("[[listener]]", "proxy_protocol", Later("the PROXY protocol")),
-    ("[[listener]]", "resumption", Later("TLS session resumption")),
-    ("[[listener]]", "tickets", Later("TLS session tickets")),
+    ("[[listener]]", "tickets", Instead("write resumption = \"tickets\", \"cache\" or \"off\"")),
+    ("[[listener]]", "min_version", Instead("write tls = { min_version = \"1.3\" }")),
+    ("[[listener]]", "early_data", EARLY_DATA),
+    ("[[listener]]", "zero_rtt", EARLY_DATA),
+    ("[[listener]]", "max_early_data_size", EARLY_DATA),
+    ("tls", "early_data", EARLY_DATA),
+    ("tls", "zero_rtt", EARLY_DATA),
+    ("tls", "max_early_data_size", EARLY_DATA),
+    ("tls", "max_version", Instead("TLS 1.3 is always offered: leave it away")),
+    ("tls", "ciphers", Instead("write cipher_suites = [\"TLS_AES_128_GCM_SHA256\"]")),
+    ("tls", "curves", Instead("write groups = [\"X25519MLKEM768\", \"x25519\"]")),
     ("[[listener]]", "alpn", Later("other protocols than HTTP/1.1")),
     ("[[listener]]", "http2", Later("HTTP/2")),
     ("[[listener]]", "h2", Later("HTTP/2")),
-    ("[[listener]]", "tls", Later("other versions than TLS 1.3, and cipher suites of choice")),
     ("[[listener]]", "rate_limit", Later("rate limits")),
     ("[[listener]]", "routes", Instead("write [[listener.host.route]] below a [[listener.host]]")),
     ("[[listener]]", "route", Instead("write [[listener.host.route]] below a [[listener.host]]")),
@@ -140,10 +169,31 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
         Instead("client authentication belongs to a host: client_auth = { ... } in [[listener.host]]"),
     ),
     ("[[listener]]", "policy", Instead("policies belong to a host: policy = \"NAME\" in [[listener.host]]")),
-    ("[[listener.host]]", "tls", Later("other versions than TLS 1.3, and cipher suites of choice")),
-    ("[[listener.host]]", "staple", Later("OCSP staples")),
-    ("[[listener.host]]", "resumption", Later("TLS session resumption")),
-    ("[[listener.host]]", "tickets", Later("TLS session tickets")),
+    ("[[listener.host]]", "tls", Instead("TLS belongs to the listener: tls = { ... } in [[listener]]")),
+    (
+        "[[listener.host]]",
+        "staple",
+        Instead("staples belong to a certificate: certificate = { ..., staple = \"fetch\" }"),
+    ),
+    (
+        "[[listener.host]]",
+        "resumption",
+        Instead("resumption belongs to the listener: resumption = \"tickets\" in [[listener]]"),
+    ),
+    (
+        "[[listener.host]]",
+        "tickets",
+        Instead("resumption belongs to the listener: resumption = \"tickets\" in [[listener]]"),
+    ),
+    ("[[listener.host]]", "early_data", EARLY_DATA),
+    ("[[listener.host]]", "zero_rtt", EARLY_DATA),
+    ("[[listener.host]]", "tenant", Instead("write client_auth = { ..., tenants = [\"NAME\"] }")),
+    ("[[listener.host]]", "tenants", Instead("write client_auth = { ..., tenants = [\"NAME\"] }")),
+    (
+        "[[listener.host]]",
+        "certificates",
+        Instead("write certificate = [{ chain = ..., key = ... }, { chain = ..., key = ... }]"),
+    ),
     ("[[listener.host]]", "alpn", Later("other protocols than HTTP/1.1")),
     ("[[listener.host]]", "http2", Later("HTTP/2")),
     ("[[listener.host]]", "h2", Later("HTTP/2")),
@@ -164,14 +214,16 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
         "limits",
         Instead("limits belong to the listener: limits = { ... } in [[listener]]"),
     ),
-    ("certificate", "passphrase", Later("encrypted private keys")),
-    ("certificate", "staple", Later("OCSP staples")),
     ("certificate", "pkcs11", Later("keys in hardware")),
     ("certificate", "cert", Instead("write chain = \"FILE\"")),
-    ("client_auth", "crl", Later("certificate revocation lists")),
-    ("client_auth", "ocsp", Later("OCSP")),
-    ("client_auth", "revocation", Later("certificate revocation")),
-    ("client_auth", "hints", Later("naming the accepted CAs to clients")),
+    ("client_auth", "crl", Instead("revocation lists belong to a trust bundle: crl in [trust.NAME]")),
+    (
+        "client_auth",
+        "revocation",
+        Instead("revocation belongs to a trust bundle: revocation in [trust.NAME]"),
+    ),
+    ("client_auth", "hints", Instead("hints belong to a trust bundle: hints = true in [trust.NAME]")),
+    ("client_auth", "tenant", Instead("write tenants = [\"NAME\"]")),
     ("client_auth", "ca", Instead("write trust = \"NAME\" and name the CA in [trust.NAME]")),
     ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
     ("[[listener.host.route]]", "retry", Later("configurable retries")),
@@ -191,6 +243,16 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host.route]]", "path", Instead("write match = { path = \"/...\" }")),
     ("[[listener.host.route]]", "methods", Instead("write match = { path = \"/...\", methods = [...] }")),
     ("[[listener.host.route]]", "upstream", Instead("write cluster = \"NAME\"")),
+    ("[keys]", "path", Instead("write file = \"FILE\"")),
+    ("match of a tenant", "organizational_unit", Instead("write ou = \"NAME\"")),
+    ("match of a tenant", "o", Instead("write organization = \"NAME\"")),
+    (
+        "match of a tenant",
+        "common_name",
+        Instead(
+            "common names are not unique across owners: use another condition, and identity = \"common_name\"",
+        ),
+    ),
     ("match", "prefix", Instead("write path = \"/prefix/{rest...}\"")),
     ("match", "method", Instead("write methods = [\"GET\"]")),
     ("match", "headers", Later("routing by header")),
@@ -201,9 +263,23 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
 
 /// By enumeration and value.
 const VALUE_NOTES: &[(&str, &str, Note)] = &[
-    ("client_auth.mode", "observe", Later("certificates that are looked at but not verified")),
     ("client_auth.mode", "none", Instead("write \"off\"")),
     ("client_auth.mode", "require", Instead("write \"required\"")),
+    ("client_auth.ocsp", "on", Instead("write \"soft_fail\" or \"hard_fail\": what if nobody answers?")),
+    ("tls.min_version", "1.0", Instead("write \"1.3\" or \"1.2\": older versions are broken (RFC 8996)")),
+    ("tls.min_version", "1.1", Instead("write \"1.3\" or \"1.2\": older versions are broken (RFC 8996)")),
+    ("tls.min_version", "TLSv1.3", Instead("write \"1.3\"")),
+    ("tls.min_version", "TLSv1.2", Instead("write \"1.2\"")),
+    ("tls.groups", "P-256", Instead("write \"secp256r1\"")),
+    ("tls.groups", "prime256v1", Instead("write \"secp256r1\"")),
+    ("tls.groups", "P-384", Instead("write \"secp384r1\"")),
+    ("tls.cipher_suites", "ECDHE-ECDSA-AES256-GCM-SHA384", Instead(ECDSA_AES256)),
+    ("tls.cipher_suites", "ECDHE-ECDSA-AES128-GCM-SHA256", Instead(ECDSA_AES128)),
+    ("tls.cipher_suites", "ECDHE-ECDSA-CHACHA20-POLY1305", Instead(ECDSA_CHACHA20)),
+    ("tls.cipher_suites", "ECDHE-RSA-AES256-GCM-SHA384", Instead(RSA_AES256)),
+    ("tls.cipher_suites", "ECDHE-RSA-AES128-GCM-SHA256", Instead(RSA_AES128)),
+    ("tls.cipher_suites", "ECDHE-RSA-CHACHA20-POLY1305", Instead(RSA_CHACHA20)),
+    ("profile.keys", "ecdsa", Instead("write the curves: \"ecdsa-p256\", \"ecdsa-p384\", \"ecdsa-p521\"")),
     ("policy.engine", "cedar", Later("Cedar")),
     ("policy.engine", "static", Later("the static matcher")),
     ("policy.engine", "opa", Later("external policy engines")),

@@ -230,10 +230,17 @@ impl<'de> Deserializer<'de> for ValueDecoder<'_, 'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.reporting(|this| visitor.visit_newtype_struct(this))
+        self.reporting(|this| match (name, this.value) {
+            (DATE_TIME, DeValue::Datetime(moment)) => visitor.visit_string(moment.to_string()),
+            (DATE_TIME, other) => Err(de::Error::invalid_type(access::unexpected(&other), &visitor)),
+            (ONE_OR_MORE, DeValue::Array(items)) => {
+                visitor.visit_seq(access::Items::new(items, this.key, this.sink))
+            }
+            (_, value) => visitor.visit_newtype_struct(Self { value, ..this }),
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -316,6 +323,11 @@ fn unknown_variant(choice: &str, found: &str, variants: &[&str]) -> (String, Str
     };
     (format!("unknown value {found:?}"), help)
 }
+
+/// Names by which a type asks for what serde has no method for: a date and time, as text.
+pub(crate) const DATE_TIME: &str = "$ringward.date_time";
+/// The same for a list of things, or one of them.
+pub(crate) const ONE_OR_MORE: &str = "$ringward.one_or_more";
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")

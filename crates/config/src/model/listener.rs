@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringward_identity::ObjectId;
-
-use super::NamedPath;
+use super::{ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode, WatchedPath};
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
 use crate::path::PathPattern;
-pub use crate::raw::{ClientAuthMode, ForwardMode, XfccMode};
+pub use crate::raw::{CipherSuite, ForwardMode, Group, Resumption, TlsVersion, XfccMode};
 use crate::routes::{Methods, Routes};
 
 /// Addresses that accept TLS connections, and the virtual hosts behind them.
@@ -25,6 +23,10 @@ pub struct Listener {
     pub default_host: Option<usize>,
     /// How many connections may wait to be accepted, per socket.
     pub backlog: u32,
+    /// How clients resume TLS sessions.
+    pub resumption: Resumption,
+    /// Versions, cipher suites and key exchange.
+    pub tls: TlsPolicy,
     /// What downstream connections may use.
     pub limits: Limits,
     /// The virtual hosts; at least one.
@@ -45,6 +47,17 @@ impl Listener {
         }
         table
     }
+}
+
+/// Versions, cipher suites and key exchange of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// The oldest version.
+    pub min_version: TlsVersion,
+    /// The cipher suites, most wanted first: some of TLS 1.3, and of TLS 1.2 exactly if `min_version` admits it.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// The groups for key exchange, for TLS 1.2 the most wanted first; if `min_version` admits it, some that it has.
+    pub groups: Vec<Group>,
 }
 
 /// An address to listen on.
@@ -86,9 +99,9 @@ pub struct Limits {
 pub struct Host {
     /// The names that it answers to; at least one, each once per listener.
     pub names: Vec<HostPattern>,
-    /// The certificate that it shows.
-    pub certificate: Certificate,
-    /// Whether clients must show a certificate, and whose.
+    /// The certificates that it shows, one to each client; at least one.
+    pub certificates: Vec<Certificate>,
+    /// What the handshake wants of clients.
     pub client_auth: ClientAuth,
     /// What decides about requests of routes that name no policy themselves. Routes hold the value that applies to them.
     pub policy: HostPolicy,
@@ -111,73 +124,62 @@ impl Host {
     }
 }
 
-/// The files of a certificate of ours.
+/// A certificate of ours.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The certificate with its intermediates.
     pub chain: NamedPath,
     /// The private key.
     pub key: NamedPath,
-    /// Where both are named.
+    /// What opens the key, if it is encrypted.
+    pub passphrase: Option<Passphrase>,
+    /// The OCSP response that goes with it.
+    pub staple: StapleMode,
+    /// The OCSP responder to ask instead of the certificate's own.
+    pub ocsp_url: Option<NamedUrl>,
+    /// Where it is named.
     pub at: Location,
 }
 
-/// Whether clients must show a certificate, and whose.
+impl Certificate {
+    /// The files that it is made of.
+    pub(super) fn files(&self) -> impl Iterator<Item = WatchedPath<'_>> {
+        let passphrase = match &self.passphrase {
+            Some(Passphrase::File(file)) => Some((file, FileKind::Passphrase)),
+            Some(Passphrase::Credential { .. }) | None => None,
+        };
+        let staple = match &self.staple {
+            StapleMode::File(file) => Some((file, FileKind::StapleFile)),
+            StapleMode::Off | StapleMode::Fetch => None,
+        };
+        let own = [(&self.chain, FileKind::CertificateChain), (&self.key, FileKind::PrivateKey)];
+        own.into_iter().chain(passphrase).chain(staple).map(|(path, kind)| WatchedPath::new(path, kind))
+    }
+}
+
+/// Where a passphrase is.
 #[derive(Clone, Debug)]
-pub enum ClientAuth {
-    /// None is asked for.
+pub enum Passphrase {
+    /// In a file.
+    File(NamedPath),
+    /// In a systemd credential.
+    Credential {
+        /// Its name: the name of a file in `$CREDENTIALS_DIRECTORY`.
+        name: String,
+        /// Where it is named.
+        at: Location,
+    },
+}
+
+/// The OCSP response that goes with a certificate of ours.
+#[derive(Clone, Debug)]
+pub enum StapleMode {
+    /// None.
     Off,
-    /// One is asked for, and must be valid if there is one.
-    Optional(ClientVerification),
-    /// No handshake without a valid one.
-    Required(ClientVerification),
-}
-
-impl ClientAuth {
-    /// Off, optional or required.
-    pub fn mode(&self) -> ClientAuthMode {
-        match self {
-            Self::Off => ClientAuthMode::Off,
-            Self::Optional(_) => ClientAuthMode::Optional,
-            Self::Required(_) => ClientAuthMode::Required,
-        }
-    }
-
-    /// How certificates are verified, unless none is asked for.
-    pub fn verification(&self) -> Option<&ClientVerification> {
-        match self {
-            Self::Off => None,
-            Self::Optional(verification) | Self::Required(verification) => Some(verification),
-        }
-    }
-
-    /// Whether a client that passes `self` would pass `other` too, as far as the configuration can tell: the mode is at
-    /// least as strict, and, where `other` verifies at all, the trust is the same, and the chain and key usage rules
-    /// are at least as strict. This is a partial order: hosts with different trust are not laxer or stricter, they are
-    /// different.
-    pub fn at_least_as_strict_as(&self, other: &Self) -> bool {
-        let Some(theirs) = other.verification() else { return true };
-        let Some(ours) = self.verification() else { return false };
-        self.mode() >= other.mode()
-            && ours.trust == theirs.trust
-            && ours.intermediates_max <= theirs.intermediates_max
-            && (ours.require_eku || !theirs.require_eku)
-    }
-}
-
-/// How the certificates of clients are verified.
-#[derive(Clone, Debug)]
-pub struct ClientVerification {
-    /// The name of the trust bundle, which exists.
-    pub trust: String,
-    /// How many intermediates a client may send.
-    pub intermediates_max: usize,
-    /// Whether the extended key usage `clientAuth` must be present.
-    pub require_eku: bool,
-    /// Certificate extensions that policies get to see.
-    pub extensions: Vec<ObjectId>,
-    /// Where the trust bundle is named.
-    pub at: Location,
+    /// From the responder.
+    Fetch,
+    /// From this file.
+    File(NamedPath),
 }
 
 /// What decides about requests.
@@ -229,6 +231,10 @@ pub struct Route {
     pub cluster: String,
     /// What decides about its requests: its own policy or the host's.
     pub policy: HostPolicy,
+    /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.
+    pub client_auth: ClientAuthMode,
+    /// Whether OCSP responders are asked about its clients; off unless it identifies them.
+    pub ocsp: OcspMode,
     /// Words for policies and logs.
     pub labels: BTreeMap<String, String>,
     /// Whether `%2F` may stand in the path.

@@ -4,18 +4,27 @@
 //! refer to something do refer to it. A value of these types exists only if the whole file had no error. Items that name
 //! a file or that can fail later keep their [`Location`], so that later errors can point at the line.
 
+mod client_auth;
 mod listener;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringward_identity::TenantMap;
+
+pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
 pub use self::listener::{
-    Bind, Certificate, ClientAuth, ClientAuthMode, ClientVerification, Forward, ForwardMode, Host,
-    HostPolicy, Limits, Listener, Route, XfccMode,
+    Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
+    Passphrase, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, XfccMode,
+};
+pub use self::trust::{
+    CrlMode, KeyKind, Keys, NamedUrl, Profile, RevocationDepth, RevocationPolicy, Tenant, TenantCondition,
+    Trust,
 };
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
@@ -32,6 +41,12 @@ pub struct Config {
     pub log: Log,
     /// Trust bundles by name.
     pub trust: BTreeMap<String, Trust>,
+    /// Tenants by name.
+    pub tenants: BTreeMap<String, Tenant>,
+    /// The rules of all tenants, checked against one another.
+    pub tenant_map: Arc<TenantMap>,
+    /// The keys that seal session tickets.
+    pub keys: Keys,
     /// Policies by name.
     pub policies: BTreeMap<String, Policy>,
     /// Clusters by name.
@@ -50,19 +65,28 @@ impl Config {
     }
 
     /// Every file and directory that the configuration is made of, itself first: what has to be watched for changes.
-    /// A path that is named twice is listed twice, with both places. Files that we write, such as logs, are not listed:
-    /// watching them would reload forever.
+    /// A path that is named twice is listed twice, with both places. Files that we write, such as logs and the state
+    /// directory, are not listed: watching them would reload forever. The key ring is listed also where this process
+    /// rotates it: it is read from there, and a rotation is one reload that finds the keys which are in use already.
     pub fn files(&self) -> Vec<WatchedPath<'_>> {
         let mut files = vec![WatchedPath { path: self.file(), kind: FileKind::Configuration, at: None }];
         for trust in self.trust.values() {
-            files.extend(trust.ca.iter().map(|path| WatchedPath::new(path, FileKind::TrustAnchors)));
+            let kinds = [
+                (&trust.ca, FileKind::TrustAnchors),
+                (&trust.crl, FileKind::Crl),
+                (&trust.crl_issuers, FileKind::CrlIssuers),
+            ];
+            for (paths, kind) in kinds {
+                files.extend(paths.iter().map(|path| WatchedPath::new(path, kind)));
+            }
         }
+        files.extend(self.server.fetch_ca.iter().map(|path| WatchedPath::new(path, FileKind::TrustAnchors)));
+        files.extend(self.keys.file.iter().map(|ring| WatchedPath::new(ring, FileKind::KeyRing)));
         for policy in self.policies.values() {
             files.extend(policy.path.iter().map(|path| WatchedPath::new(path, FileKind::Policy)));
         }
         for host in self.listeners.iter().flat_map(|listener| &listener.hosts) {
-            files.push(WatchedPath::new(&host.certificate.chain, FileKind::CertificateChain));
-            files.push(WatchedPath::new(&host.certificate.key, FileKind::PrivateKey));
+            files.extend(host.certificates.iter().flat_map(Certificate::files));
         }
         files
     }
@@ -110,6 +134,16 @@ pub enum FileKind {
     PrivateKey,
     /// CAs of clients: a file, or a directory with `*.pem`, `*.crt` and `*.cer`.
     TrustAnchors,
+    /// Revocation lists: a file, or a directory with `*.crl`, `*.pem` and `*.der`.
+    Crl,
+    /// Certificates that sign revocation lists.
+    CrlIssuers,
+    /// An OCSP response for our certificate.
+    StapleFile,
+    /// The keys that seal session tickets.
+    KeyRing,
+    /// The passphrase of our private key.
+    Passphrase,
     /// Policy sources: a file, or a directory with `*.rego`, `*.json` and `*.yaml`.
     Policy,
 }
@@ -123,6 +157,25 @@ pub struct Server {
     pub io: IoDriver,
     /// How long connections may go on after the process was told to stop.
     pub drain_timeout: Duration,
+    /// The directory for what must survive a restart. There is one whenever something in the configuration needs it.
+    pub state_dir: Option<NamedPath>,
+    /// The CAs of servers that revocation data is fetched from by TLS. There are some whenever a URL needs them.
+    pub fetch_ca: Option<NamedPath>,
+    /// The session cache of listeners that want it.
+    pub session_cache: SessionCache,
+    /// How long an exchange may go on after its client has lost our trust.
+    pub trust_grace: Duration,
+    /// How many idle connections per second are closed when trust changes, over all workers; none for no limit.
+    pub trust_drain_rate: Option<NonZeroU32>,
+}
+
+/// The size of the session cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionCache {
+    /// Sessions.
+    pub entries: usize,
+    /// Bytes of all sessions together.
+    pub bytes_max: usize,
 }
 
 /// What operators and monitoring reach.
@@ -130,6 +183,8 @@ pub struct Server {
 pub struct Admin {
     /// The address of the plain HTTP listener for `/metrics`, `/healthz` and `/readyz`.
     pub metrics: Option<Bind>,
+    /// The Unix socket for the commands that reach the process.
+    pub socket: Option<NamedPath>,
 }
 
 /// What is written about requests and about the process.
@@ -156,17 +211,6 @@ pub enum AccessLog {
     Stderr,
     /// To the end of this file.
     File(NamedPath),
-}
-
-/// A trust bundle: the CAs that may sign the certificates of clients.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    /// Its name.
-    pub name: String,
-    /// Files and directories with the CA certificates; at least one.
-    pub ca: Vec<NamedPath>,
-    /// Where it is defined.
-    pub at: Location,
 }
 
 /// A policy.

@@ -1,13 +1,10 @@
-//! `[[listener]]` and what stands below it.
-
-use std::collections::BTreeMap;
+//! `[[listener]]`, its limits and its TLS.
 
 use serde::Deserialize;
-use serde_spanned::Spanned;
 
-use super::{Count, CountOrWord, DurationText, Field, OneOrMany, SizeText};
+use super::{Count, CountOrWord, DurationText, Field, Host, OneOrMany, SizeText};
 
-/// `[[listener]]`: addresses that accept TLS 1.3 connections, and the virtual hosts behind them.
+/// `[[listener]]`: addresses that accept TLS connections, and the virtual hosts behind them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename = "[[listener]]", default, deny_unknown_fields)]
 pub struct Listener {
@@ -21,9 +18,10 @@ pub struct Listener {
     /// Required; 1 to 64, overlapping with no other. Example: `bind = ["[::]:8443"]`.
     pub bind: Field<OneOrMany>,
     /// The virtual host that answers a client that asks for no host (no SNI) or for an unknown one, by a name that it
-    /// answers to. It must not be laxer than any other host of this listener: its `client_auth` has at least the mode of
-    /// every other, and the trust of every other that verifies certificates, with an `intermediates_max` that is no
-    /// larger and a `require_eku` that is no laxer. Without a default host such handshakes are refused.
+    /// answers to. It must not be laxer than any other host of this listener: its handshake asks for certificates at
+    /// least as strictly as every other's, and compared with every other that knows its clients it trusts no further
+    /// bundle, admits no further tenant, and no other key of its `client_auth` is laxer. Without a default host such
+    /// handshakes are refused.
     ///
     /// Default: none. Example: `default_host = "api.example.com"`.
     pub default_host: Field<String>,
@@ -31,6 +29,17 @@ pub struct Listener {
     ///
     /// Default 4096; 1 to 65535. Example: `backlog = 1024`.
     pub backlog: Field<Count>,
+    /// How clients resume TLS 1.3 sessions: `"tickets"` keeps them sealed with the clients, `"cache"` keeps them in the
+    /// memory of this process (`session_cache` in `[server]`) and lets each be used once, `"off"` has every connection
+    /// begin with a full handshake. A session is resumed only where it was begun, under the same rules for clients,
+    /// and a client that would not be admitted today is not admitted by an old session either. TLS 1.2 never resumes.
+    ///
+    /// Default `"tickets"`. Example: `resumption = "cache"`.
+    pub resumption: Field<Resumption>,
+    /// `tls = { ... }`: versions, cipher suites and key exchange.
+    ///
+    /// Default: all its defaults.
+    pub tls: Field<Tls>,
     /// `limits = { ... }`: what downstream connections of this listener may use.
     ///
     /// Default: all its defaults.
@@ -90,221 +99,176 @@ pub struct Limits {
     pub connection_age_max: Field<DurationText>,
 }
 
-/// `[[listener.host]]`: a virtual host, chosen by the name that the client asks for in the TLS handshake.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "[[listener.host]]", default, deny_unknown_fields)]
-pub struct Host {
-    /// The names that clients ask for: host names, in which `*.` in front stands for exactly one label, or IP addresses.
-    /// A name that is not ASCII is written in its `xn--` form. An address is matched by the `Host` field only, since
-    /// clients send no SNI for it (RFC 6066 §3); their handshake is answered by `default_host`.
-    ///
-    /// Required; 1 to 1000, each once per listener. Example: `names = ["api.example.com", "*.api.example.com"]`.
-    pub names: Field<OneOrMany>,
-    /// `certificate = { chain = ..., key = ... }`: the certificate that we show.
-    ///
-    /// Required.
-    pub certificate: Field<Certificate>,
-    /// `client_auth = { mode = ..., trust = ... }`: whether clients must show a certificate, and whose.
-    ///
-    /// Required: to admit clients without certificate is a decision to be written down, as `{ mode = "off" }`.
-    pub client_auth: Field<ClientAuth>,
-    /// The name of the policy that decides about every request of this host, unless a route names its own.
-    ///
-    /// Required, unless `danger_no_policy = true`. Example: `policy = "main"`.
-    pub policy: Field<String>,
-    /// `true` serves requests that no policy has looked at, on every route that names none.
-    ///
-    /// Default `false`. Example: `danger_no_policy = true`.
-    pub danger_no_policy: Field<bool>,
-    /// `forward = { ... }`: what upstreams are told about the client.
-    ///
-    /// Default: all its defaults.
-    pub forward: Field<Forward>,
-    /// `true` serves with a certificate of ours that has expired, which clients should refuse.
-    ///
-    /// Default `false`. Example: `danger_allow_expired_certificate = true`.
-    pub danger_allow_expired_certificate: Field<bool>,
-    /// `[[listener.host.route]]`: where requests go. Of all routes whose path matches, the most specific one is taken:
-    /// segment by segment from the left, a literal before `{name}` before `{rest...}`; among routes with one template,
-    /// those that name the method before those that take all. The method is looked at last: if the most specific template
-    /// does not take it, the answer is 405, and no less specific route is tried.
-    ///
-    /// Default: none, and every request is answered with 404.
-    pub route: Field<Vec<Field<Route>>>,
-}
-
-/// `certificate = { ... }` of a host.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "certificate", default, deny_unknown_fields)]
-pub struct Certificate {
-    /// The PEM file with the certificate, followed by its intermediates. Watched.
-    ///
-    /// Required. Example: `chain = "tls/api.pem"`.
-    pub chain: Field<String>,
-    /// The PEM file with the private key; nobody but its owner, and root, may be able to read it. Watched.
-    ///
-    /// Required. Example: `key = "tls/api.key"`.
-    pub key: Field<String>,
-}
-
-/// `client_auth = { ... }` of a host. A request whose `Host` names another virtual host than the handshake did is
-/// answered with 421 unless both have equal client authentication.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "client_auth", default, deny_unknown_fields)]
-pub struct ClientAuth {
-    /// `"required"` refuses handshakes without a client certificate, `"optional"` asks for one and lets policies decide
-    /// about clients without, `"off"` asks for none. One that is shown must always be valid.
-    ///
-    /// Required. Example: `mode = "required"`.
-    pub mode: Field<ClientAuthMode>,
-    /// The name of the trust bundle that client certificates must chain to.
-    ///
-    /// Required with `"required"` and `"optional"`, refused with `"off"`. Example: `trust = "partners"`.
-    pub trust: Field<String>,
-    /// How many intermediates a client may send. Each costs a signature check before anything is known about the client.
-    ///
-    /// Default 4; 0 to 4. Example: `intermediates_max = 1`.
-    pub intermediates_max: Field<Count>,
-    /// Whether the certificate must carry the extended key usage `clientAuth`. `false` accepts those without any
-    /// extended key usage, as older private CAs issue them, and still refuses those that name others only.
-    ///
-    /// Default `true`. Example: `require_eku = false`.
-    pub require_eku: Field<bool>,
-    /// Object identifiers of certificate extensions whose values policies get to see beside the usual claims.
-    ///
-    /// Default: none; up to 16. Example: `extensions = ["1.3.6.1.4.1.57264.1.8"]`.
-    pub extensions: Field<OneOrMany>,
-}
-
-/// Values of `mode` in `client_auth`, ordered from lax to strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename = "client_auth.mode", rename_all = "snake_case")]
-pub enum ClientAuthMode {
-    /// No certificate is asked for.
+/// Values of `resumption` in `[[listener]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "listener.resumption", rename_all = "snake_case")]
+pub enum Resumption {
+    /// By tickets, sealed with keys that `[keys]` may share between nodes.
+    Tickets,
+    /// By the session cache that all workers share.
+    Cache,
+    /// Not at all.
     Off,
-    /// A certificate is asked for, and must be valid if there is one.
-    Optional,
-    /// No handshake without a valid certificate.
-    Required,
 }
 
-impl ClientAuthMode {
+impl Resumption {
     /// The word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Tickets => "tickets",
+            Self::Cache => "cache",
             Self::Off => "off",
-            Self::Optional => "optional",
-            Self::Required => "required",
         }
     }
 }
 
-/// `forward = { ... }` of a host. Whatever a client sends under these names is removed first.
+/// `tls = { ... }` of a listener.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "forward", default, deny_unknown_fields)]
-pub struct Forward {
-    /// Whether upstreams get the client's certificate as `Client-Cert` (RFC 9440).
+#[serde(rename = "tls", default, deny_unknown_fields)]
+pub struct Tls {
+    /// The oldest version of TLS: `"1.3"` or `"1.2"`. With `"1.2"` clients that offer TLS 1.3 still get it; the others
+    /// have a full handshake each time, and need the extended master secret (RFC 7627).
     ///
-    /// Default `true`. Example: `client_cert = false`.
-    pub client_cert: Field<bool>,
-    /// Whether upstreams get the rest of the client's chain as `Client-Cert-Chain` (RFC 9440).
+    /// Default `"1.3"`. Example: `min_version = "1.2"`.
+    pub min_version: Field<TlsVersion>,
+    /// The cipher suites, most wanted first, by their names in the IANA registry. At least one of TLS 1.3, and at least
+    /// one of TLS 1.2 if `min_version` admits it.
     ///
-    /// Default `false`. Example: `client_cert_chain = true`.
-    pub client_cert_chain: Field<bool>,
-    /// Whether upstreams get Envoy's `x-forwarded-client-cert`: `"off"` or `"set"`.
+    /// Default: all that there are for the versions, AES-128 first; no suite twice. Example:
+    /// `cipher_suites = ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]`.
+    pub cipher_suites: Field<Vec<Field<CipherSuite>>>,
+    /// The groups for key exchange by their names in the IANA registry: `"X25519MLKEM768"`, `"SecP256r1MLKEM768"`,
+    /// `"x25519"`, `"secp256r1"`, `"secp384r1"`. The first two resist quantum computers as well. Of several that a client
+    /// has, it takes the one that it likes best itself, and in TLS 1.2 the first of this list.
     ///
-    /// Default `"off"`. Example: `xfcc = "set"`.
-    pub xfcc: Field<XfccMode>,
-    /// `X-Forwarded-For`, `-Proto` and `-Host`: `"off"` removes them, `"set"` replaces what the client sent, `"append"`
-    /// believes what the client sent and adds to it.
-    ///
-    /// Default `"set"`. Example: `x_forwarded = "append"`.
-    pub x_forwarded: Field<ForwardMode>,
-    /// `Forwarded` (RFC 7239): `"off"`, `"set"` or `"append"`, as for `x_forwarded`.
-    ///
-    /// Default `"off"`. Example: `forwarded = "set"`.
-    pub forwarded: Field<ForwardMode>,
-    /// Our name in the `Via` field of what we forward (RFC 9110 §7.6.3): a pseudonym of letters, digits, `-`, `.` and
-    /// `_`, or `""` for no `Via`.
-    ///
-    /// Default `"ringward"`; up to 64 characters. Example: `via = ""`.
-    pub via: Field<String>,
+    /// Default `["X25519MLKEM768", "x25519", "secp256r1", "secp384r1"]`; no group twice. Example:
+    /// `groups = ["X25519MLKEM768", "x25519"]`.
+    pub groups: Field<Vec<Field<Group>>>,
 }
 
-/// Values of `xfcc` in `forward`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename = "forward.xfcc", rename_all = "snake_case")]
-pub enum XfccMode {
-    /// Not sent.
-    Off,
-    /// Sent, with what we know.
-    Set,
+/// Values of `min_version` in `tls`, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename = "tls.min_version")]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
-/// Values of `x_forwarded` and `forwarded` in `forward`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename = "forward mode", rename_all = "snake_case")]
-pub enum ForwardMode {
-    /// Not sent; the client's is removed.
-    Off,
-    /// Sent, with what we know; the client's is removed.
-    Set,
-    /// Sent, behind what the client sent.
-    Append,
+/// Values of `cipher_suites` in `tls`: those with forward secrecy and authenticated encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename = "tls.cipher_suites")]
+pub enum CipherSuite {
+    /// TLS 1.3, AES-256.
+    #[serde(rename = "TLS_AES_256_GCM_SHA384")]
+    Aes256GcmSha384,
+    /// TLS 1.3, AES-128.
+    #[serde(rename = "TLS_AES_128_GCM_SHA256")]
+    Aes128GcmSha256,
+    /// TLS 1.3, ChaCha20.
+    #[serde(rename = "TLS_CHACHA20_POLY1305_SHA256")]
+    Chacha20Poly1305Sha256,
+    /// TLS 1.2, ECDSA or Ed25519 certificates, AES-256.
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
+    EcdheEcdsaAes256GcmSha384,
+    /// TLS 1.2, ECDSA or Ed25519 certificates, AES-128.
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")]
+    EcdheEcdsaAes128GcmSha256,
+    /// TLS 1.2, ECDSA or Ed25519 certificates, ChaCha20.
+    #[serde(rename = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")]
+    EcdheEcdsaChacha20Poly1305Sha256,
+    /// TLS 1.2, RSA certificates, AES-256.
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")]
+    EcdheRsaAes256GcmSha384,
+    /// TLS 1.2, RSA certificates, AES-128.
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")]
+    EcdheRsaAes128GcmSha256,
+    /// TLS 1.2, RSA certificates, ChaCha20.
+    #[serde(rename = "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256")]
+    EcdheRsaChacha20Poly1305Sha256,
 }
 
-/// `[[listener.host.route]]`: where the requests of a path go.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "[[listener.host.route]]", default, deny_unknown_fields)]
-pub struct Route {
-    /// The route's name in logs, metrics and policies.
-    ///
-    /// Default: made from methods and template, `get-orders-id` for `GET /orders/{id}`; no other route's of the host.
-    /// Example: `id = "orders"`.
-    pub id: Field<String>,
-    /// `match = { path = ..., methods = ... }`: the requests that take this route.
-    ///
-    /// Required.
-    pub r#match: Field<Match>,
-    /// The name of the cluster that they go to.
-    ///
-    /// Required. Example: `cluster = "orders"`.
-    pub cluster: Field<String>,
-    /// The name of the policy that decides about them instead of the host's.
-    ///
-    /// Default: the host's. Example: `policy = "reports"`.
-    pub policy: Field<String>,
-    /// Words for policies and logs: names of lower-case letters, digits and `_`, with text.
-    ///
-    /// Default: none; up to 32, values up to 256 characters. Example: `labels = { team = "billing" }`.
-    pub labels: Field<BTreeMap<Spanned<String>, Field<String>>>,
-    /// Whether `%2F` may stand in the path. It is passed on as it is; many servers take it for a `/`, and thereby see
-    /// another path than the policy did.
-    ///
-    /// Default `false`. Example: `allow_encoded_slash = true`.
-    pub allow_encoded_slash: Field<bool>,
-    /// How large the body of a request may be, instead of the listener's limit, or `"unlimited"`.
-    ///
-    /// Default: the listener's; from `"0B"`. Example: `body_bytes_max = "1GB"`.
-    pub body_bytes_max: Field<SizeText>,
-    /// How long the upstream may take, instead of the cluster's limit.
-    ///
-    /// Default: the cluster's; `"1ms"` to `"1h"`. Example: `response_timeout = "5m"`.
-    pub response_timeout: Field<DurationText>,
+impl CipherSuite {
+    /// All of them, in the order of preference that is the default: AES-128 costs least, and nobody breaks it.
+    pub const ALL: [Self; 9] = [
+        Self::Aes128GcmSha256,
+        Self::Aes256GcmSha384,
+        Self::Chacha20Poly1305Sha256,
+        Self::EcdheEcdsaAes128GcmSha256,
+        Self::EcdheEcdsaAes256GcmSha384,
+        Self::EcdheEcdsaChacha20Poly1305Sha256,
+        Self::EcdheRsaAes128GcmSha256,
+        Self::EcdheRsaAes256GcmSha384,
+        Self::EcdheRsaChacha20Poly1305Sha256,
+    ];
+
+    /// Its name in the IANA registry, as it stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aes256GcmSha384 => "TLS_AES_256_GCM_SHA384",
+            Self::Aes128GcmSha256 => "TLS_AES_128_GCM_SHA256",
+            Self::Chacha20Poly1305Sha256 => "TLS_CHACHA20_POLY1305_SHA256",
+            Self::EcdheEcdsaAes256GcmSha384 => "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            Self::EcdheEcdsaAes128GcmSha256 => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            Self::EcdheEcdsaChacha20Poly1305Sha256 => "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            Self::EcdheRsaAes256GcmSha384 => "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            Self::EcdheRsaAes128GcmSha256 => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            Self::EcdheRsaChacha20Poly1305Sha256 => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        }
+    }
+
+    /// The version of TLS that it belongs to.
+    pub fn version(self) -> TlsVersion {
+        match self {
+            Self::Aes256GcmSha384 | Self::Aes128GcmSha256 | Self::Chacha20Poly1305Sha256 => TlsVersion::Tls13,
+            _ => TlsVersion::Tls12,
+        }
+    }
 }
 
-/// `match = { ... }` of a route.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "match", default, deny_unknown_fields)]
-pub struct Match {
-    /// The template of the path. `{name}` stands for one whole segment that is not empty, `{name...}` in the last place for
-    /// everything that follows, also nothing. Matched against the normalised path, with case; a path with and
-    /// one without a trailing `/` are two.
-    ///
-    /// Required; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`, `path = "/files/{rest...}"`.
-    pub path: Field<String>,
-    /// The methods, in capitals. `GET` does not include `HEAD`.
-    ///
-    /// Default: all methods; up to 32. Example: `methods = ["GET", "HEAD"]`.
-    pub methods: Field<OneOrMany>,
+/// Values of `groups` in `tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename = "tls.groups")]
+pub enum Group {
+    /// ML-KEM-768 and X25519 together.
+    X25519MLKEM768,
+    /// ML-KEM-768 and P-256 together.
+    SecP256r1MLKEM768,
+    /// X25519.
+    #[serde(rename = "x25519")]
+    X25519,
+    /// P-256.
+    #[serde(rename = "secp256r1")]
+    Secp256r1,
+    /// P-384.
+    #[serde(rename = "secp384r1")]
+    Secp384r1,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::X25519MLKEM768, Self::SecP256r1MLKEM768, Self::X25519, Self::Secp256r1, Self::Secp384r1];
+
+    /// The default, in order of preference.
+    pub const DEFAULT: [Self; 4] = [Self::X25519MLKEM768, Self::X25519, Self::Secp256r1, Self::Secp384r1];
+
+    /// Its name in the IANA registry, as it stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X25519MLKEM768 => "X25519MLKEM768",
+            Self::SecP256r1MLKEM768 => "SecP256r1MLKEM768",
+            Self::X25519 => "x25519",
+            Self::Secp256r1 => "secp256r1",
+            Self::Secp384r1 => "secp384r1",
+        }
+    }
+
+    /// Whether TLS 1.2 has it; the groups that resist quantum computers are of TLS 1.3 only.
+    pub fn in_tls12(self) -> bool {
+        !matches!(self, Self::X25519MLKEM768 | Self::SecP256r1MLKEM768)
+    }
 }

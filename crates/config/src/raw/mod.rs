@@ -5,26 +5,36 @@
 //! their section, and all of them refuse unknown keys.
 //!
 //! Values that more than one key uses are written like this:
-//! - a *duration* is whole numbers with units `h`, `m`, `s`, `ms`, `us`, largest first: `"10s"`, `"1m30s"`, `"5ms"`;
+//! - a *duration* is whole numbers with units `d`, `h`, `m`, `s`, `ms`, `us`, largest first: `"10s"`, `"1m30s"`, `"5ms"`;
+//!   a day has 24 hours;
 //! - a *size* is a whole number with a unit `B`, `KB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` or `TiB`: `"32KiB"`;
 //! - a *name* is 1 to 64 letters, digits, `_`, `-` and `.`, beginning with a letter or digit, since it appears in logs
 //!   and metrics;
+//! - a *URL* begins with `http://` or `https://`, names a host, and has neither user nor fragment;
 //! - a *path of a file* is absolute, or relative to the directory of the configuration file.
 
+mod host;
 mod listener;
+mod route;
 mod scalar;
+mod trust;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-pub use self::listener::{
-    Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, Limits, Listener, Match, Route,
-    XfccMode,
+pub use self::host::{
+    Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Staple, XfccMode,
 };
+pub use self::listener::{CipherSuite, Group, Limits, Listener, Resumption, Tls, TlsVersion};
+pub use self::route::{Match, Route};
 pub(crate) use self::scalar::strings;
-pub use self::scalar::{Count, CountOrWord, DurationText, OneOrMany, SizeText};
+pub use self::scalar::{Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText};
+pub use self::trust::{
+    CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,
+    TenantMatch, Trust,
+};
 pub use crate::decode::Field;
 
 /// The whole file.
@@ -47,6 +57,14 @@ pub struct File {
     ///
     /// Default: none. Example: `[trust.partners]`.
     pub trust: Field<BTreeMap<Spanned<String>, Field<Trust>>>,
+    /// `[tenant.NAME]`: named owners of clients, and the rules by which certificates are theirs.
+    ///
+    /// Default: none, and certificates have no tenant; up to 4096, with 16384 conditions in all. Example: `[tenant.acme]`.
+    pub tenant: Field<BTreeMap<Spanned<String>, Field<Tenant>>>,
+    /// `[keys]`: the keys that seal session tickets.
+    ///
+    /// Default: all its defaults.
+    pub keys: Field<Keys>,
     /// `[policy.NAME]`: named policies, which decide about requests.
     ///
     /// Default: none. Example: `[policy.main]`.
@@ -80,6 +98,48 @@ pub struct Server {
     ///
     /// Default `"30s"`; `"100ms"` to `"1h"`. Example: `drain_timeout = "2m"`.
     pub drain_timeout: Field<DurationText>,
+    /// A directory that belongs to the process, where it keeps what must survive a restart: the deny list, copies and
+    /// numbers of revocation lists, fetched OCSP staples. Each process has its own.
+    ///
+    /// Default: none; required by `socket` in `[admin]`, by `crl`, `crl_urls` and `crl_distribution_points` in
+    /// `[trust.NAME]` and by `staple = "fetch"`. Example: `state_dir = "/var/lib/ringward"`.
+    pub state_dir: Field<String>,
+    /// CA certificates, a PEM file or a directory of such, by which servers are verified from which revocation lists and OCSP
+    /// responses are fetched over `https`. They are signed, so plain `http` serves as well; the CAs of the system are never
+    /// used.
+    ///
+    /// Default: none, and then `https` URLs are refused. Example: `fetch_ca = "pki/servers.pem"`.
+    pub fetch_ca: Field<String>,
+    /// `session_cache = { ... }`: the TLS sessions of listeners with `resumption = "cache"`.
+    ///
+    /// Default: all its defaults.
+    pub session_cache: Field<SessionCache>,
+    /// How long an exchange under way may go on after its client has lost our trust (CA removed, revoked, denied); then
+    /// its connection is cut. Connections without an exchange are closed at once.
+    ///
+    /// Default `"30s"`; `"0s"` to `"1h"`. Example: `trust_grace = "5s"`.
+    pub trust_grace: Field<DurationText>,
+    /// How many idle connections per second are closed when trust changes, over all workers, or `"unlimited"`. Their
+    /// clients come back with full handshakes, all at once if nothing holds them apart. It delays no refusal: a
+    /// connection that waits for its turn is not served.
+    ///
+    /// Default 1000; 1 to 1000000. Example: `trust_drain_rate = "unlimited"`.
+    pub trust_drain_rate: Field<CountOrWord>,
+}
+
+/// `session_cache = { ... }` of `[server]`: one cache, which all workers and listeners share. When it is full, new sessions
+/// replace others; a client whose session is gone has a full handshake.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "session_cache", default, deny_unknown_fields)]
+pub struct SessionCache {
+    /// How many sessions it holds. Its table is made for as many when the process starts.
+    ///
+    /// Default 20000; 64 to 10000000. Example: `entries = 100000`.
+    pub entries: Field<Count>,
+    /// How much memory the sessions may take; one takes about as much as the client's certificates.
+    ///
+    /// Default `"64MiB"`; `"256KiB"` to `"64GiB"`. Example: `bytes_max = "256MiB"`.
+    pub bytes_max: Field<SizeText>,
 }
 
 /// Values of `io` in `[server]`.
@@ -103,6 +163,11 @@ pub struct Admin {
     ///
     /// Default: no such listener. Example: `metrics = "127.0.0.1:9464"`.
     pub metrics: Field<String>,
+    /// The Unix socket by which `ringward revoke`, `ringward trust` and `ringward keys` reach the process. It is made with
+    /// mode 0600, in a directory that not everybody may write to, and answers root and the user that runs the process.
+    ///
+    /// Default: no such socket; needs `state_dir`. Example: `socket = "/run/ringward/admin.sock"`.
+    pub socket: Field<String>,
 }
 
 /// `[log]`: what is written about requests and about the process.
@@ -181,18 +246,6 @@ impl Level {
             Self::Trace => "trace",
         }
     }
-}
-
-/// `[trust.NAME]`: a trust bundle, the CAs that may sign the certificates of clients.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename = "[trust.NAME]", default, deny_unknown_fields)]
-pub struct Trust {
-    /// Files and directories with PEM certificates of the CAs; in a directory those named `*.pem`, `*.crt` or `*.cer`.
-    /// They are watched, and a change takes effect without a restart. Bundles of public web CAs, such as the system's,
-    /// are refused: whoever can buy a web certificate would be a client.
-    ///
-    /// Required; 1 to 64. Example: `ca = ["trust/partners/"]`.
-    pub ca: Field<OneOrMany>,
 }
 
 /// `[policy.NAME]`: a policy, which decides whether a request is allowed.

@@ -4,12 +4,14 @@
 //! the value and what is allowed.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use serde_spanned::Spanned;
 
 use super::Field;
+use crate::decode::{DATE_TIME, ONE_OR_MORE};
 
 /// A duration as it is written, such as `10s`.
 #[derive(Clone, Debug)]
@@ -40,6 +42,14 @@ pub enum OneOrMany {
     /// `key = ["a", "b"]`.
     Many(Vec<Field<String>>),
 }
+
+/// One table, or a list of tables.
+#[derive(Clone, Debug)]
+pub struct OneOrMore<T>(pub Vec<Field<T>>);
+
+/// A moment as it is written, such as `2027-03-01T18:00:00Z`: any of TOML's dates and times.
+#[derive(Clone, Debug)]
+pub struct DateTime(pub String);
 
 /// The readable strings of a [`OneOrMany`] with their positions.
 pub(crate) fn strings(list: &Spanned<OneOrMany>) -> Vec<Spanned<&str>> {
@@ -80,6 +90,18 @@ impl<'de> Deserialize<'de> for CountOrWord {
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(ONE_OR_MORE, OneOrMoreVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for DateTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(DATE_TIME, TextVisitor(DATE_TIME_EXPECTED)).map(Self)
     }
 }
 
@@ -153,3 +175,28 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
         Ok(OneOrMany::Many(all))
     }
 }
+
+/// The decoder shows it a list as a sequence, and anything else as the content of a newtype.
+struct OneOrMoreVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMoreVisitor<T> {
+    type Value = OneOrMore<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table or a list of tables")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, one: D) -> Result<OneOrMore<T>, D::Error> {
+        Ok(OneOrMore(vec![Field::deserialize(one)?]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMore<T>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(OneOrMore(all))
+    }
+}
+
+const DATE_TIME_EXPECTED: &str = "a date and time such as 2027-03-01T18:00:00Z, without quotes";

@@ -17,6 +17,8 @@ use crate::reads::Reads;
 /// Version of the input's shape; policies find it in `input.version`.
 const VERSION: u64 = 1;
 
+const AUTH_AGE: &str = "auth_age_seconds";
+
 /// Builds documents; owned by one worker. Keys and frequent texts are allocated once, here.
 pub(crate) struct Builder {
     keys: Keys,
@@ -30,6 +32,7 @@ pub(crate) struct Builder {
 /// Which parts a policy can read. What is not read is left out, which no policy can notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts {
+    auth_age: bool,
     headers: bool,
     headers_all: bool,
     host: bool,
@@ -47,6 +50,7 @@ impl Parts {
     pub(crate) fn of(reads: &Reads) -> Self {
         let request = |name| reads.may_read(&["request", name]);
         Self {
+            auth_age: reads.may_read(&["connection", AUTH_AGE]),
             headers: request("headers"),
             headers_all: request("headers_all"),
             host: request("host"),
@@ -63,6 +67,7 @@ impl Parts {
 
     /// Everything: the whole documented input.
     pub(crate) const ALL: Self = Self {
+        auth_age: true,
         headers: true,
         headers_all: true,
         host: true,
@@ -87,15 +92,30 @@ impl Builder {
         let request = self.request(view);
         let route = self.parts.route.then(|| self.route(&view.route));
         let time = self.parts.time.then(|| self.time(view.now_unix));
+        let connection = self.connection(subject, view.now_unix);
         let keys = &self.keys;
         let mut fields = Vec::with_capacity(6);
         fields.push((keys.client.clone(), subject.client.clone()));
-        fields.push((keys.connection.clone(), subject.connection.clone()));
+        fields.push((keys.connection.clone(), connection));
         fields.push((keys.request.clone(), request));
         fields.extend(route.map(|route| (keys.route.clone(), route)));
         fields.extend(time.map(|time| (keys.time.clone(), time)));
         fields.push((keys.version.clone(), keys.version_value.clone()));
         object(fields)
+    }
+
+    /// The connection, with the age of the client's proof if that is read. A copy per request then: all else in it
+    /// stays the same for as long as the connection lives.
+    fn connection(&self, subject: &Subject, now_unix: i64) -> Value {
+        let mut connection = subject.connection.clone();
+        if self.parts.auth_age
+            && let Value::Object(fields) = &mut connection
+        {
+            // A clock that was set back makes nothing younger than now.
+            let age = now_unix.saturating_sub(subject.auth_time_unix).max(0);
+            Arc::make_mut(fields).insert(self.keys.auth_age.clone(), Value::from(age));
+        }
+        connection
     }
 
     fn request(&mut self, view: &RequestView<'_>) -> Value {
@@ -337,6 +357,7 @@ fn hex(digit: u8) -> u8 {
 
 /// The fixed keys of a document.
 struct Keys {
+    auth_age: Value,
     client: Value,
     connection: Value,
     headers: Value,
@@ -366,6 +387,7 @@ struct Keys {
 impl Keys {
     fn new() -> Self {
         Self {
+            auth_age: text(AUTH_AGE),
             client: text("client"),
             connection: text("connection"),
             headers: text("headers"),

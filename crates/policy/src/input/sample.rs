@@ -22,6 +22,8 @@ pub(crate) fn claims() -> Claims<'static> {
     Claims {
         verified: true,
         name: "spiffe://example.com/ns/sample/sa/client",
+        tenant: "example",
+        identity: "spiffe://example.com/ns/sample/sa/client",
         spiffe_id: "spiffe://example.com/ns/sample/sa/client",
         trust_domain: "example.com",
         subject: "CN=client,OU=Engineering,O=Example",
@@ -54,6 +56,8 @@ pub(crate) fn connection() -> ConnectionView<'static> {
         alpn: "http/1.1",
         tls_version: "TLSv1.3",
         cipher: "TLS_AES_128_GCM_SHA256",
+        resumed: true,
+        auth_time_unix: 1_799_999_000,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The part of the input that stays the same for a whole connection: client and connection.
 //!
-//! The only file that knows [`PeerIdentity`].
+//! The only file that knows [`PeerIdentity`]: what it says is all that policies learn of a certificate. What a client
+//! merely claims, as a certificate that a virtual host observes without requiring it, has no type that fits here.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -18,7 +19,9 @@ use crate::input::view::ConnectionView;
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub(crate) client: Value,
+    /// Without `auth_age_seconds`, which changes from request to request.
     pub(crate) connection: Value,
+    pub(crate) auth_time_unix: i64,
 }
 
 impl Subject {
@@ -28,7 +31,11 @@ impl Subject {
     }
 
     pub(crate) fn from_claims(claims: &Claims<'_>, connection: &ConnectionView<'_>) -> Self {
-        Self { client: claims.value(), connection: connection_value(connection) }
+        Self {
+            client: claims.value(),
+            connection: connection_value(connection),
+            auth_time_unix: connection.auth_time_unix,
+        }
     }
 }
 
@@ -37,6 +44,8 @@ impl Subject {
 pub(crate) struct Claims<'a> {
     pub(crate) verified: bool,
     pub(crate) name: &'a str,
+    pub(crate) tenant: &'a str,
+    pub(crate) identity: &'a str,
     pub(crate) spiffe_id: &'a str,
     pub(crate) trust_domain: &'a str,
     pub(crate) subject: &'a str,
@@ -65,6 +74,8 @@ impl<'a> Claims<'a> {
         Self {
             verified: true,
             name: peer.name(),
+            tenant: peer.tenant().unwrap_or(""),
+            identity: peer.identity(),
             spiffe_id: peer.spiffe_id().map_or("", |id| id.as_str()),
             trust_domain: peer.spiffe_id().map_or("", |id| id.trust_domain()),
             subject: peer.subject(),
@@ -100,6 +111,7 @@ impl<'a> Claims<'a> {
             ("extended_key_usages", texts(&self.extended_key_usages)),
             ("extensions", object(self.extensions.iter().map(|(oid, value)| (*oid, text(value))))),
             ("fingerprint_sha256", text(self.fingerprint_sha256)),
+            ("identity", text(self.identity)),
             ("issuer", object([("dn", text(self.issuer))])),
             ("name", text(self.name)),
             ("not_after_unix", Value::from(self.not_after_unix)),
@@ -127,6 +139,7 @@ impl<'a> Claims<'a> {
                     ("organizations", texts(&self.organizations)),
                 ]),
             ),
+            ("tenant", text(self.tenant)),
             ("trust_domain", text(self.trust_domain)),
             ("verified", Value::Bool(self.verified)),
         ])
@@ -136,10 +149,12 @@ impl<'a> Claims<'a> {
 fn connection_value(connection: &ConnectionView<'_>) -> Value {
     object([
         ("alpn", text(connection.alpn)),
+        ("auth_time_unix", Value::from(connection.auth_time_unix)),
         ("cipher", text(connection.cipher)),
         ("local_port", Value::from(u32::from(connection.local_port))),
         ("remote_addr", text(&connection.remote.ip().to_canonical().to_string())),
         ("remote_port", Value::from(u32::from(connection.remote.port()))),
+        ("resumed", Value::Bool(connection.resumed)),
         ("sni", text(connection.sni)),
         ("tls_version", text(connection.tls_version)),
     ])
@@ -170,6 +185,7 @@ mod tests {
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let peer =
             PeerIdentity::from_verified_chain(&[certificate.der()], &IdentityOptions::default()).unwrap();
+        let peer = peer.with_tenant("shop".into(), "orders".into());
         let client = Subject::new(Some(&peer), &sample::connection()).client;
         let at = |path: &str| {
             let names: Vec<&str> = path.split('.').collect();
@@ -179,6 +195,8 @@ mod tests {
         assert_eq!(at("verified"), Value::Bool(true));
         assert_eq!(at("spiffe_id"), Value::from("spiffe://example.com/ns/shop/sa/orders"));
         assert_eq!(at("trust_domain"), Value::from("example.com"));
+        assert_eq!(at("tenant"), Value::from("shop"));
+        assert_eq!(at("identity"), Value::from("orders"));
         assert_eq!(at("subject.common_name"), Value::from("Partner A"));
         assert_eq!(at("subject.common_names"), only("Partner A"));
         assert_eq!(at("subject.organizations"), only("Partner"));
@@ -194,6 +212,39 @@ mod tests {
         // The same fields as an invented client has, so that the golden document speaks for both.
         let names = |client: &Value| client.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&client), names(&sample::subject().client));
+    }
+
+    #[test]
+    fn a_peer_without_tenant_is_called_by_its_name() {
+        let params = CertificateParams::new(["orders.example.com".to_owned()]).unwrap();
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let peer =
+            PeerIdentity::from_verified_chain(&[certificate.der()], &IdentityOptions::default()).unwrap();
+        let client = Subject::new(Some(&peer), &sample::connection()).client;
+        assert_eq!(client["tenant"], Value::from(""));
+        assert_eq!(client["identity"], Value::from("orders.example.com"));
+    }
+
+    /// An observed certificate gives no [`PeerIdentity`], and there is no other way in.
+    #[test]
+    fn a_client_without_identity_has_no_claim_at_all() {
+        let new: fn(Option<&PeerIdentity>, &ConnectionView<'_>) -> Subject = Subject::new;
+        let client = new(None, &sample::connection()).client;
+        let claimed = |value: &Value| match value {
+            Value::Object(fields) => fields.iter().any(|(_, field)| !is_empty(field)),
+            _ => true,
+        };
+        assert!(!claimed(&client), "{client}");
+    }
+
+    /// `""`, `[]`, `0`, `false`, or an object of such.
+    fn is_empty(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.iter().all(|(_, field)| is_empty(field)),
+            other => {
+                [Value::from(""), Value::new_array(), Value::from(0_u64), Value::Bool(false)].contains(other)
+            }
+        }
     }
 
     #[test]

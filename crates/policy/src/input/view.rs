@@ -19,6 +19,11 @@ pub struct ConnectionView<'a> {
     pub tls_version: &'a str,
     /// The cipher suite by its IANA name.
     pub cipher: &'a str,
+    /// Whether the TLS session was resumed, so that the client did not prove its key on this connection.
+    pub resumed: bool,
+    /// When the client last proved its key, in seconds since 1970 (UTC): the full handshake that this session goes
+    /// back to. 0 if it is not known, which makes the proof look older than any rule allows.
+    pub auth_time_unix: i64,
 }
 
 /// One request.

@@ -304,6 +304,25 @@ fn unread_parts_of_the_input_do_not_change_decisions() {
     assert!(decide_with(&[("p.rego", rules)], &bare).unwrap().undefined);
 }
 
+/// It is built only where it is read, so every way of reading it has to be seen.
+#[test]
+fn the_age_of_a_proof_is_there_however_it_is_read() {
+    for age in [
+        "input.connection.auth_age_seconds",
+        "input.connection[\"auth_age_seconds\"]",
+        "input[\"connection\"].auth_age_seconds",
+        "object.get(input.connection, \"auth_age_seconds\", 0)",
+        "object.get(input, [\"connection\", \"auth_age_seconds\"], 0)",
+        "[age | some name, age in input.connection; name == \"auth_age_seconds\"][0]",
+    ] {
+        let rules = format!("package p\ndefault allow := false\nallow if {age} == 1000\n");
+        let decision = decide_with(&[("p.rego", &rules)], &sample::request()).unwrap();
+        assert!(decision.allowed, "{age}");
+    }
+    let imported = "package p\nimport input.connection as c\nallow if c.auth_age_seconds == 1000\n";
+    assert!(decide_with(&[("p.rego", imported)], &sample::request()).unwrap().allowed);
+}
+
 #[test]
 fn reports_of_the_engine_are_taken_apart() {
     let report = EngineReport::parse("\n--> dir/p.rego:3:19\n  |\n3 | x\n  | ^\nerror: it failed");

@@ -10,14 +10,15 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringward_config::{Host, HostPolicy, Listener, Methods, PathPattern, Route, Segment};
-use ringward_identity::PeerIdentity;
+use ringward_identity::{Assignment, PeerIdentity};
 use ringward_policy::{ConnectionView, HeaderSource, RequestView, RouteView};
 use ringward_proxy::Snapshot;
-use ringward_tls::PathMemo;
+use ringward_tls::{PathMemo, PeerPath, Sightings};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
+use super::path::VerifiedPath;
 use crate::failure::Failure;
 use crate::load::Loaded;
 
@@ -38,12 +39,19 @@ struct HostAdmission {
     refusal: Option<String>,
     /// Nobody, if the host asks for no certificate.
     identity: Option<Claims>,
+    /// What vouches for it, also if it is refused for something else.
+    path: Option<VerifiedPath>,
     requests: Vec<Sample>,
 }
 
 /// What policies get to see, the parts that tell people who it is.
 #[derive(Debug, Serialize)]
 struct Claims {
+    /// Within its tenant, or in general if it has none.
+    identity: String,
+    tenant: Option<String>,
+    /// The condition by which it is this tenant's; absent if every client of the bundle is.
+    tenant_rule: Option<String>,
     name: String,
     subject: String,
     issuer: String,
@@ -110,13 +118,18 @@ fn admission(
         admitted: false,
         refusal: None,
         identity: None,
+        path: None,
         requests: Vec::new(),
     };
     let Some(tls) = snapshot.host_tls(&listener.name, index) else { return result };
-    let verdict = match tls.worker_view(&PathMemo::new(1)) {
+    // Verified paths are reported to those who fetch, and here to us.
+    let sightings = Sightings::new();
+    let verdict = match tls.worker_view(&PathMemo::new(1).reporting_to(sightings.clone())) {
         Ok(view) => view.admit(chain).map_err(|failure| failure.to_string()),
         Err(error) => Err(error.to_string()),
     };
+    let path = sightings.pop();
+    result.path = path.as_deref().map(|path| VerifiedPath::of(path, loaded));
     match verdict {
         Err(refusal) => result.refusal = Some(refusal),
         Ok(identity) => {
@@ -126,15 +139,25 @@ fn admission(
                 .iter()
                 .map(|route| sample(listener, host, route, identity.as_deref(), loaded))
                 .collect();
-            result.identity = identity.as_deref().map(Claims::of);
+            result.identity = identity.as_deref().map(|peer| Claims::of(peer, path.as_deref(), loaded));
         }
     }
     result
 }
 
 impl Claims {
-    fn of(peer: &PeerIdentity) -> Claims {
+    fn of(peer: &PeerIdentity, path: Option<&PeerPath>, loaded: &Loaded) -> Claims {
+        let map = &loaded.config.tenant_map;
+        let tenant_rule = match path.map(|path| map.assign(&path.bundle, peer)) {
+            Some(Assignment::Tenant { name, rule: Some(rule), .. }) => {
+                map.definition(&name).and_then(|tenant| tenant.matches.get(rule)).map(ToString::to_string)
+            }
+            _ => None,
+        };
         Claims {
+            identity: peer.identity().to_owned(),
+            tenant: peer.tenant().map(str::to_owned),
+            tenant_rule,
             name: peer.name().to_owned(),
             subject: peer.subject().to_owned(),
             issuer: peer.issuer().to_owned(),
@@ -171,6 +194,7 @@ fn sample(
     };
     let HostPolicy::Named(name) = &route.policy else { return sample };
     let Some(policy) = loaded.policies.get(name) else { return sample };
+    let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let connection = ConnectionView {
         remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         local_port: listener.bind[0].addr.port(),
@@ -178,6 +202,8 @@ fn sample(
         alpn: "http/1.1",
         tls_version: "TLSv1.3",
         cipher: "TLS13_AES_128_GCM_SHA256",
+        resumed: false,
+        auth_time_unix: now_unix,
     };
     let mut worker = policy.compiled.worker();
     let subject = worker.subject(peer, &connection);
@@ -203,7 +229,7 @@ fn sample(
                 upstream: &route.cluster,
                 labels: &labels,
             },
-            now_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
+            now_unix,
         },
     );
     match decision {
@@ -238,15 +264,29 @@ impl HeaderSource for NoHeaders {
     fn for_each(&self, _: &mut dyn FnMut(&str, &str)) {}
 }
 
+impl fmt::Display for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "admitted as {} ({})", self.identity, self.subject)?;
+        match (&self.tenant, &self.tenant_rule) {
+            (Some(tenant), Some(rule)) => write!(f, "\n    tenant {tenant}, by {rule}"),
+            (Some(tenant), None) => write!(f, "\n    tenant {tenant}, as every client of its bundles"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\nclient {}", self.file)?;
-        for HostAdmission { listener, host, refusal, identity, requests, .. } in &self.hosts {
+        for HostAdmission { listener, host, refusal, identity, path, requests, .. } in &self.hosts {
             write!(f, "\n  at {host} of listener {listener}: ")?;
             match (refusal, identity) {
                 (Some(refusal), _) => write!(f, "refused, {refusal}")?,
-                (None, Some(claims)) => write!(f, "admitted as {} ({})", claims.name, claims.subject)?,
+                (None, Some(claims)) => write!(f, "{claims}")?,
                 (None, None) => write!(f, "admitted as nobody, since no certificate is asked for")?,
+            }
+            if let Some(path) = path {
+                write!(f, "{path}")?;
             }
             for Sample { method, path, decision, rule, detail, .. } in requests {
                 write!(f, "\n    {method} {path}: {decision}")?;

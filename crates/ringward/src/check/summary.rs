@@ -3,10 +3,14 @@
 use std::fmt;
 
 use ringward_config::{Config, Host, HostPolicy, Listener, Methods, Route};
+use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::load::{Loaded, LoadedPolicy};
+use crate::table::moment;
+use crate::trust::keys;
+use crate::trust::status::{CrlStatus, KeysStatus};
 
 /// A checked configuration, for people and scripts.
 #[derive(Debug, Serialize)]
@@ -14,6 +18,8 @@ pub(super) struct Summary {
     file: String,
     listeners: Vec<ListenerSummary>,
     trust: Vec<TrustSummary>,
+    tenants: Vec<TenantSummary>,
+    keys: KeysStatus,
     policies: Vec<PolicySummary>,
 }
 
@@ -28,7 +34,8 @@ struct ListenerSummary {
 #[derive(Debug, Serialize)]
 struct HostSummary {
     names: Vec<String>,
-    certificate: String,
+    /// Subjects, one for each kind of key.
+    certificates: Vec<String>,
     not_after_unix: i64,
     client_auth: &'static str,
     trust: Option<String>,
@@ -52,6 +59,19 @@ struct TrustSummary {
     cas: usize,
     /// Of the CA that expires first.
     not_after_unix: Option<i64>,
+    /// Certificates that were left out.
+    quarantined: Vec<String>,
+    /// Revocation lists of files.
+    crls: Vec<CrlStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantSummary {
+    name: String,
+    trust: Vec<String>,
+    /// The conditions of which one must hold; empty if every client of its bundles is its own.
+    rules: Vec<String>,
+    revocation_suspended_until_unix: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,8 +93,28 @@ impl Summary {
         let trust = config.trust.keys().filter_map(|name| {
             let bundle = loaded.materials.trust.get(name)?;
             let not_after_unix = bundle.anchors().iter().map(|anchor| anchor.not_after_unix).min();
-            Some(TrustSummary { name: name.clone(), cas: bundle.anchors().len(), not_after_unix })
+            let of_bundle = |list: &&CrlStatus| list.bundles.contains(name);
+            Some(TrustSummary {
+                name: name.clone(),
+                cas: bundle.anchors().len(),
+                not_after_unix,
+                quarantined: loaded.quarantined.get(name).cloned().unwrap_or_default(),
+                crls: loaded.list_status.iter().filter(of_bundle).cloned().collect(),
+            })
         });
+        let tenants = config.tenants.values().map(|tenant| TenantSummary {
+            name: tenant.name.clone(),
+            trust: tenant.trust.clone(),
+            rules: config.tenant_map.definition(&tenant.name).map_or_else(Vec::new, |definition| {
+                definition.matches.iter().map(ToString::to_string).collect()
+            }),
+            revocation_suspended_until_unix: tenant.danger_suspend_revocation_until_unix,
+        });
+        let file = config.keys.file.as_ref().map(|named| named.path.as_path());
+        let keys = match &loaded.key_ring {
+            Some(ring) => keys::status(ring, file, UnixTime::now()),
+            None => KeysStatus { file: None, keys: Vec::new() },
+        };
         let policies = config.policies.values().filter_map(|policy| {
             let LoadedPolicy { digest, report, .. } = loaded.policies.get(&policy.name)?;
             Some(PolicySummary {
@@ -91,6 +131,8 @@ impl Summary {
             file: config.file().display().to_string(),
             listeners,
             trust: trust.collect(),
+            tenants: tenants.collect(),
+            keys,
             policies: policies.collect(),
         }
     }
@@ -98,13 +140,14 @@ impl Summary {
 
 fn listener_summary(loaded: &Loaded, listener: &Listener) -> ListenerSummary {
     let host = |(index, host): (usize, &Host)| {
-        let credential = loaded.materials.credentials.get(&(listener.name.clone(), index))?;
+        let credentials = loaded.materials.credentials.get(&(listener.name.clone(), index))?;
+        let certificates = credentials.iter().map(|credential| credential.subject().to_owned()).collect();
         Some(HostSummary {
             names: host.names.iter().map(ToString::to_string).collect(),
-            certificate: credential.subject().to_owned(),
-            not_after_unix: credential.not_after_unix(),
-            client_auth: host.client_auth.mode().as_str(),
-            trust: host.client_auth.verification().map(|verification| verification.trust.clone()),
+            certificates,
+            not_after_unix: credentials.iter().map(|credential| credential.not_after_unix()).min()?,
+            client_auth: host.client_auth.handshake.as_str(),
+            trust: host.client_auth.verification().map(|verification| verification.trust.join(", ")),
             routes: host.routes.iter().map(route_summary).collect(),
         })
     };
@@ -144,10 +187,29 @@ impl fmt::Display for Summary {
             }
         }
         writeln!(f)?;
-        for TrustSummary { name, cas, not_after_unix } in &self.trust {
+        for TrustSummary { name, cas, not_after_unix, quarantined, crls } in &self.trust {
             let until = not_after_unix
                 .map_or_else(String::new, |seconds| format!(", the first until {}", date(seconds)));
             writeln!(f, "trust {name}: {cas} CA{}{until}", plural(*cas))?;
+            for left_out in quarantined {
+                writeln!(f, "  left out: {left_out}")?;
+            }
+            for CrlStatus { issuer, source, entries, next_update_unix, .. } in crls {
+                let until = next_update_unix
+                    .map_or_else(String::new, |until| format!(", next due {}", moment(until)));
+                writeln!(f, "  revocation list of {issuer}: {entries} entries{until} ({source})")?;
+            }
+        }
+        for TenantSummary { name, trust, rules, revocation_suspended_until_unix } in &self.tenants {
+            let rules = if rules.is_empty() { "every client".to_owned() } else { rules.join(" or ") };
+            writeln!(f, "tenant {name}: {rules} of trust {}", trust.join(" or "))?;
+            if let Some(until) = revocation_suspended_until_unix {
+                writeln!(f, "  REVOCATION IS SUSPENDED until {}", moment(*until))?;
+            }
+        }
+        if let Some(file) = &self.keys.file {
+            let keys = self.keys.keys.len();
+            writeln!(f, "ticket keys of {file}: {keys} key{}", plural(keys))?;
         }
         for PolicySummary { name, rule, digest, tests_passed, reads, .. } in &self.policies {
             let tests = plural(*tests_passed);
@@ -161,7 +223,12 @@ impl fmt::Display for Summary {
 impl fmt::Display for HostSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  host {}", self.names.join(", "))?;
-        writeln!(f, "    certificate  {} until {}", self.certificate, date(self.not_after_unix))?;
+        writeln!(
+            f,
+            "    certificate  {} until {}",
+            self.certificates.join(" and "),
+            date(self.not_after_unix)
+        )?;
         let trust = self.trust.as_ref().map_or_else(String::new, |name| format!(", issued by trust {name}"));
         writeln!(f, "    clients      certificate {}{trust}", self.client_auth)?;
         if self.routes.is_empty() {

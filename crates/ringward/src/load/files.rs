@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringward_config::FileKind;
+use ringward_tls::KEY_RING_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 /// What a path of the configuration led to.
@@ -67,10 +68,10 @@ pub(crate) enum FileError {
         /// What was looked for.
         endings: &'static str,
     },
-    /// Others than the owner can get at a key.
-    #[error("private key `{}` is accessible to others than its owner (mode {mode:04o})", .path.display())]
+    /// Others than the owner can get at a secret.
+    #[error("`{}` is a secret and is accessible to others than its owner (mode {mode:04o})", .path.display())]
     Exposed {
-        /// The key.
+        /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -92,7 +93,7 @@ impl FileError {
             FileError::TooMany(_) => Some("name a directory that holds nothing else".to_owned()),
             FileError::Nothing { .. } => Some("put the files there, or name the right directory".to_owned()),
             FileError::Exposed { path, .. } => Some(format!(
-                "take the permissions away: `chmod 0600 {}`, and replace the key if others may have read it",
+                "take the permissions away: `chmod 0600 {}`, and replace the secret if others may have read it",
                 path.display()
             )),
         }
@@ -236,11 +237,20 @@ impl Rules {
         };
         match kind {
             FileKind::Configuration => Rules { bytes_max: CONFIGURATION_BYTES_MAX, ..file },
-            FileKind::CertificateChain => file,
+            FileKind::CertificateChain | FileKind::CrlIssuers => file,
             FileKind::PrivateKey => Rules { secret: true, ..file },
             FileKind::TrustAnchors => {
                 Rules { endings: &["pem", "crt", "cer"], endings_text: "*.pem, *.crt or *.cer", ..file }
             }
+            FileKind::Crl => Rules {
+                bytes_max: CRL_BYTES_MAX,
+                endings: &["crl", "pem", "der"],
+                endings_text: "*.crl, *.pem or *.der",
+                ..file
+            },
+            FileKind::StapleFile => Rules { bytes_max: STAPLE_BYTES_MAX, ..file },
+            FileKind::KeyRing => Rules { bytes_max: KEY_RING_BYTES_MAX as u64, secret: true, ..file },
+            FileKind::Passphrase => Rules { bytes_max: PASSPHRASE_BYTES_MAX, secret: true, ..file },
             FileKind::Policy => Rules {
                 bytes_max: POLICY_BYTES_MAX,
                 endings: &["rego", "json", "yaml", "yml"],
@@ -254,6 +264,14 @@ impl Rules {
     fn takes(&self, path: &Path) -> bool {
         path.extension().is_some_and(|ending| self.endings.iter().any(|taken| ending == *taken))
     }
+}
+
+/// Reads a file that somebody named on a command line, of at most the size of a revocation list.
+///
+/// # Errors
+/// If it cannot be read, is no file, or is larger.
+pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_file(path, &Rules::of(FileKind::Crl)).map(|content| content.to_vec())
 }
 
 fn read_file(path: &Path, rules: &Rules) -> Result<Arc<[u8]>, FileError> {
@@ -293,6 +311,12 @@ const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
 const PEM_BYTES_MAX: u64 = 8 << 20;
 /// As the largest data document that a policy may have, see `ringward_policy::Limits`.
 const POLICY_BYTES_MAX: u64 = 64 << 20;
+/// As the largest list that is parsed. What a bundle takes is configured and usually less.
+const CRL_BYTES_MAX: u64 = ringward_tls::CRL_BYTES_MAX as u64;
+/// A response with the certificate of its signer has a few kilobytes.
+const STAPLE_BYTES_MAX: u64 = 64 << 10;
+/// Nobody types more.
+const PASSPHRASE_BYTES_MAX: u64 = 4 << 10;
 /// Files taken from one directory.
 const FILES_MAX: usize = 4096;
 /// Directories below a policy directory; links that lead in a circle end here.

@@ -1,31 +1,43 @@
 //! The configuration of a gateway, piece by piece.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use ringward_testkit::{Authority, Leaf, Pki, Upstream};
+use ringward_testkit::{Authority, DEADLINE, Issued, Leaf, Pki, Process, Upstream};
 
-use super::{Gateway, HOST, LOOPBACK, server_certificate};
+use super::{Gateway, HOST, LOOPBACK, Running, server_certificate};
 
 /// Describes a gateway. Texts are TOML.
 pub(crate) struct Builder {
+    pki: Pki,
+    workers: usize,
     server: String,
+    admin: String,
     log: String,
-    listener: String,
+    listeners: Vec<Listener>,
     limits: Vec<String>,
     echo: String,
     sections: String,
     policies: Vec<(String, String)>,
     trust: Vec<(String, Vec<Authority>)>,
-    hosts: Vec<Host>,
+    trust_keys: Vec<(String, String)>,
     root: Authority,
     upstream: Upstream,
     open_files_max: Option<usize>,
 }
 
+/// A listener to be described.
+struct Listener {
+    name: String,
+    keys: String,
+    hosts: Vec<Host>,
+}
+
 /// A virtual host to be described.
+#[derive(Clone)]
 pub(crate) struct Host {
     names: Vec<String>,
+    certificate: Option<String>,
     client_auth: String,
     policy: Option<String>,
     forward: String,
@@ -35,15 +47,19 @@ pub(crate) struct Host {
 impl Builder {
     pub(super) fn new() -> Builder {
         Builder {
+            pki: Pki::new(),
+            // So that pools and limits behave the same in every run.
+            workers: 1,
             server: "io = \"auto\"\n".to_owned(),
+            admin: String::new(),
             log: String::new(),
-            listener: String::new(),
+            listeners: vec![Listener::new("edge", "")],
             limits: Vec::new(),
             echo: String::new(),
             sections: String::new(),
             policies: Vec::new(),
             trust: Vec::new(),
-            hosts: Vec::new(),
+            trust_keys: Vec::new(),
             root: Authority::root("Test Root"),
             upstream: Upstream::start(),
             open_files_max: None,
@@ -55,9 +71,38 @@ impl Builder {
         &self.root
     }
 
+    /// Where the files of the gateway are, to write some before the start.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// With the certificates and the trust of this authority.
+    pub(crate) fn signed_by(mut self, root: &Authority) -> Self {
+        self.root = root.clone();
+        self
+    }
+
+    /// With so many workers; otherwise one.
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Adds a key to `[server]`.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        self.server.push_str(&format!("{line}\n"));
+        self
+    }
+
+    /// With a directory for its state and an admin socket.
+    pub(crate) fn stateful(mut self) -> Self {
+        self.admin.push_str("socket = \"admin.sock\"\n");
+        self.server("state_dir = \"state\"")
+    }
+
     /// With this driver.
     pub(crate) fn io(mut self, driver: &str) -> Self {
-        self.server = format!("io = \"{driver}\"\n");
+        self.server = self.server.replace("io = \"auto\"", &format!("io = \"{driver}\""));
         self
     }
 
@@ -73,13 +118,26 @@ impl Builder {
         self
     }
 
-    /// Adds a key to the listener.
+    /// Adds a key to the listener, of several the last one.
     pub(crate) fn listener(mut self, line: &str) -> Self {
-        self.listener.push_str(&format!("{line}\n"));
+        self.last_listener().keys.push_str(&format!("{line}\n"));
         self
     }
 
-    /// Adds keys to `limits`.
+    /// Adds a listener, which is the one of the hosts that are added from now on. The first is named `edge`.
+    pub(crate) fn another_listener(mut self, name: &str) -> Self {
+        self.listeners.push(Listener::new(name, ""));
+        self
+    }
+
+    /// Adds a listener that has the hosts of the last one and these keys.
+    pub(crate) fn same_listener(mut self, name: &str, keys: &str) -> Self {
+        let hosts = self.last_listener().hosts.clone();
+        self.listeners.push(Listener { hosts, ..Listener::new(name, keys) });
+        self
+    }
+
+    /// Adds keys to the `limits` of every listener.
     pub(crate) fn limits(mut self, keys: &str) -> Self {
         self.limits.push(keys.to_owned());
         self
@@ -92,7 +150,7 @@ impl Builder {
     }
 
     /// Adds whole sections.
-    fn section(mut self, text: &str) -> Self {
+    pub(crate) fn section(mut self, text: &str) -> Self {
         self.sections.push_str(&format!("{text}\n"));
         self
     }
@@ -117,59 +175,119 @@ impl Builder {
         self
     }
 
-    /// Adds a virtual host. Without any there is one that is named [`HOST`].
+    /// Adds a key to `[trust.partners]`.
+    pub(crate) fn trust_key(self, line: &str) -> Self {
+        self.bundle_key("partners", line)
+    }
+
+    /// Adds a key to a trust bundle.
+    pub(crate) fn bundle_key(mut self, bundle: &str, line: &str) -> Self {
+        self.trust_keys.push((bundle.to_owned(), line.to_owned()));
+        self
+    }
+
+    /// Adds a virtual host to the last listener. A listener without any gets one that is named [`HOST`].
     pub(crate) fn host(mut self, host: Host) -> Self {
-        self.hosts.push(host);
+        self.last_listener().hosts.push(host);
         self
     }
 
     /// Writes all files and starts the program.
     pub(crate) fn start(mut self) -> Gateway {
-        if self.hosts.is_empty() {
-            self.hosts.push(Host::new(&[HOST]));
+        let (config, certificates) = self.write();
+        let running = Gateway::launch(&config, self.open_files_max);
+        let partner = self.root.issue(&Leaf::client("partner-a"));
+        let Builder { upstream, root, pki, open_files_max, .. } = self;
+        let Running { process, listeners, admin } = running;
+        let edge = listeners[0].1;
+        Gateway {
+            process,
+            edge,
+            listeners,
+            admin,
+            upstream,
+            root,
+            partner,
+            pki,
+            certificates,
+            config,
+            open_files_max,
+        }
+    }
+
+    /// Writes all files and runs the program, which must refuse to start: what it says.
+    #[track_caller]
+    pub(crate) fn refusal(mut self) -> String {
+        let (config, _) = self.write();
+        let mut process = Process::start(super::ringward().arg("run").arg("-c").arg(config));
+        // It may wait for others first.
+        let status = process.wait(2 * DEADLINE);
+        assert!(!status.success(), "it starts and ends without complaint");
+        process.stdout() + &process.stderr()
+    }
+
+    /// Writes all files: the configuration, and the certificates of the virtual hosts.
+    fn write(&mut self) -> (PathBuf, Vec<Issued>) {
+        for listener in &mut self.listeners {
+            if listener.hosts.is_empty() {
+                listener.hosts.push(Host::new(&[HOST]));
+            }
         }
         self.trust.push(("partners".to_owned(), vec![self.root.clone()]));
-        let pki = Pki::new();
         let mut certificates = Vec::new();
-        for (index, host) in self.hosts.iter().enumerate() {
+        for (index, host) in self.listeners.iter().flat_map(|listener| &listener.hosts).enumerate() {
             let names: Vec<&str> = host.names.iter().map(String::as_str).collect();
             let certificate = server_certificate(&self.root, &names);
-            pki.write_pem(&format!("host-{index}"), &certificate);
+            self.pki.write_pem(&format!("host-{index}"), &certificate);
             certificates.push(certificate);
         }
         for (name, authorities) in &self.trust {
             let authorities: Vec<&Authority> = authorities.iter().collect();
-            pki.write_authorities(&format!("trust/{name}.pem"), &authorities);
+            self.pki.write_authorities(&format!("trust/{name}.pem"), &authorities);
         }
         for (name, rego) in &self.policies {
-            pki.write(&format!("policies/{name}/policy.rego"), rego);
+            self.pki.write(&format!("policies/{name}/policy.rego"), rego);
         }
-        let config = pki.write("ringward.toml", self.text());
-        let (process, edge, admin) = Gateway::launch(&config, self.open_files_max);
-        let partner = self.root.issue(&Leaf::client("partner-a"));
-        let Builder { upstream, root, .. } = self;
-        Gateway { process, edge, admin, upstream, root, partner, pki, certificates }
+        (self.pki.write("ringward.toml", self.text()), certificates)
     }
 
-    /// The configuration. One worker, so that pools and limits behave the same in every run.
+    fn last_listener(&mut self) -> &mut Listener {
+        self.listeners.last_mut().expect("the first is made with the builder")
+    }
+
+    /// The configuration.
     fn text(&self) -> String {
-        let mut text =
-            format!("[server]\nworkers = 1\n{}\n[admin]\nmetrics = \"{LOOPBACK}\"\n\n", self.server);
-        text += &format!("[log]\n{}\n", self.log);
+        let mut text = format!("[server]\nworkers = {}\n{}\n", self.workers, self.server);
+        text += &format!("[admin]\nmetrics = \"{LOOPBACK}\"\n{}\n[log]\n{}\n", self.admin, self.log);
         for (name, _) in &self.trust {
-            writeln!(text, "[trust.{name}]\nca = [\"trust/{name}.pem\"]\n").expect("a String takes all");
+            text += &format!("\n[trust.{name}]\nca = [\"trust/{name}.pem\"]\n");
+            for (_, line) in self.trust_keys.iter().filter(|(bundle, _)| bundle == name) {
+                text += &format!("{line}\n");
+            }
         }
         for (name, _) in &self.policies {
-            let budget = "time_budget = \"200ms\"";
-            writeln!(text, "[policy.{name}]\npath = [\"policies/{name}/\"]\n{budget}\n")
-                .expect("a String takes all");
+            text += &format!("[policy.{name}]\npath = [\"policies/{name}/\"]\ntime_budget = \"200ms\"\n\n");
         }
         text += &format!("[cluster.echo]\nendpoints = [\"{}\"]\n{}\n", self.upstream.address(), self.echo);
         text += &self.sections;
-        text += &format!("\n[[listener]]\nname = \"edge\"\nbind = [\"{LOOPBACK}\"]\n{}", self.listener);
-        text += &format!("limits = {{ {} }}\n\n", self.limits.join(", "));
-        self.hosts.iter().enumerate().for_each(|(index, host)| host.write(&mut text, index));
+        let limits = self.limits.join(", ");
+        let mut index = 0;
+        for Listener { name, keys, hosts } in &self.listeners {
+            text += &format!(
+                "\n[[listener]]\nname = \"{name}\"\nbind = [\"{LOOPBACK}\"]\n{keys}limits = {{ {limits} }}\n\n"
+            );
+            for host in hosts {
+                host.write(&mut text, index);
+                index += 1;
+            }
+        }
         text
+    }
+}
+
+impl Listener {
+    fn new(name: &str, keys: &str) -> Listener {
+        Listener { name: name.to_owned(), keys: keys.to_owned(), hosts: Vec::new() }
     }
 }
 
@@ -178,6 +296,7 @@ impl Host {
     pub(crate) fn new(names: &[&str]) -> Host {
         Host {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            certificate: None,
             client_auth: "mode = \"required\", trust = \"partners\"".to_owned(),
             policy: None,
             forward: String::new(),
@@ -188,6 +307,12 @@ impl Host {
     /// Replaces the keys of `client_auth`.
     pub(crate) fn client_auth(mut self, keys: &str) -> Self {
         keys.clone_into(&mut self.client_auth);
+        self
+    }
+
+    /// Replaces the value of `certificate`.
+    pub(crate) fn certificate(mut self, value: &str) -> Self {
+        self.certificate = Some(value.to_owned());
         self
     }
 
@@ -215,11 +340,13 @@ impl Host {
             Some(name) => format!("policy = \"{name}\""),
             None => "danger_no_policy = true".to_owned(),
         };
+        let own = format!("{{ chain = \"host-{index}.pem\", key = \"host-{index}.key\" }}");
+        let certificate = self.certificate.as_ref().unwrap_or(&own);
         let everything =
             "[[listener.host.route]]\nid = \"all\"\nmatch = { path = \"/{rest...}\" }\ncluster = \"echo\"\n";
         let routes = if self.routes.is_empty() { everything } else { &self.routes };
         *text += &format!(
-            "[[listener.host]]\nnames = {:?}\ncertificate = {{ chain = \"host-{index}.pem\", key = \"host-{index}.key\" }}\n\
+            "[[listener.host]]\nnames = {:?}\ncertificate = {certificate}\n\
              client_auth = {{ {} }}\n{policy}\nforward = {{ {} }}\n\n{routes}\n",
             self.names, self.client_auth, self.forward
         );

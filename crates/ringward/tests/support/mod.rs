@@ -5,7 +5,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses a part")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ringward_testkit::{
@@ -16,11 +16,13 @@ use serde_json::Value;
 
 mod builder;
 mod peer;
+mod trust;
 
 pub(crate) use builder::{Builder, Host};
 pub(crate) use peer::{
     PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, connect_tcp, deserted, read_until_closed,
 };
+pub(crate) use trust::{publish, with_sessions};
 
 /// The name of the virtual host that is there unless a test says otherwise.
 pub(crate) const HOST: &str = "api.example.com";
@@ -28,8 +30,10 @@ pub(crate) const HOST: &str = "api.example.com";
 /// A running proxy. Ends when dropped.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
-    /// Where it serves.
+    /// Where it serves, of several listeners the first.
     pub(crate) edge: SocketAddr,
+    /// Names and addresses of all listeners.
+    pub(crate) listeners: Vec<(String, SocketAddr)>,
     /// Where its metrics are.
     pub(crate) admin: SocketAddr,
     /// Behind the cluster `echo`.
@@ -41,6 +45,15 @@ pub(crate) struct Gateway {
     pub(crate) pki: Pki,
     /// Certificates by virtual host, in the order of the configuration.
     pub(crate) certificates: Vec<Issued>,
+    config: PathBuf,
+    open_files_max: Option<usize>,
+}
+
+/// The program once it is ready.
+struct Running {
+    process: Process,
+    listeners: Vec<(String, SocketAddr)>,
+    admin: SocketAddr,
 }
 
 impl Gateway {
@@ -55,26 +68,45 @@ impl Gateway {
     }
 
     /// Runs the program with this configuration file until it is ready, if need be with so many file descriptors at most.
-    fn launch(config: &Path, open_files_max: Option<usize>) -> (Process, SocketAddr, SocketAddr) {
-        let program = env!("CARGO_BIN_EXE_ringward");
+    fn launch(config: &Path, open_files_max: Option<usize>) -> Running {
         let mut command = match open_files_max {
-            None => Command::new(program),
+            None => ringward(),
             Some(max) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\""), program]);
+                let limited = format!("ulimit -n {max} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited, PROGRAM]).env_remove("CREDENTIALS_DIRECTORY");
                 shell
             }
         };
-        command.env_remove("CREDENTIALS_DIRECTORY").arg("run").arg("-c").arg(config);
-        let process = Process::start(&mut command);
-        let address = |message: &str| -> SocketAddr {
-            let line =
-                process.wait_for_line(DEADLINE, |line| member(line, "message").as_deref() == Some(message));
-            member(&line, "address").and_then(|address| address.parse().ok()).expect("a line with an address")
-        };
-        let (edge, admin) = (address("listening"), address("admin listening"));
+        let process = Process::start(command.arg("run").arg("-c").arg(config));
         process.wait_for_line(DEADLINE, |line| member(line, "message").as_deref() == Some("ready"));
-        (process, edge, admin)
+        let mut listeners = Vec::new();
+        let mut admin = None;
+        for line in process.stderr().lines() {
+            let address = || member(line, "address").and_then(|address| address.parse().ok());
+            match member(line, "message").as_deref() {
+                Some("listening") => {
+                    let name = member(line, "listener").expect("a listener has a name");
+                    listeners.push((name, address().expect("a line with an address")));
+                }
+                Some("admin listening") => admin = address(),
+                _ => {}
+            }
+        }
+        Running { process, listeners, admin: admin.expect("an admin listener") }
+    }
+
+    /// Where this listener serves.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        self.listeners.iter().find(|(own, _)| own == name).expect("a listener of this name").1
+    }
+
+    /// Kills it (SIGKILL) and starts it again with the same files, which it serves at other addresses.
+    pub(crate) fn kill_and_start_again(&mut self) {
+        self.process.kill();
+        let Running { process, listeners, admin } = Self::launch(&self.config, self.open_files_max);
+        self.edge = listeners[0].1;
+        (self.process, self.listeners, self.admin) = (process, listeners, admin);
     }
 
     /// A client that trusts the gateway and is trusted by it.
@@ -155,6 +187,13 @@ impl Gateway {
     }
 }
 
+/// The program under test.
+pub(crate) fn ringward() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_remove("CREDENTIALS_DIRECTORY");
+    command
+}
+
 /// A certificate for these host names.
 fn server_certificate(root: &Authority, names: &[&str]) -> Issued {
     let leaf = names[1..].iter().fold(Leaf::server(names[0]), |leaf, name| leaf.dns(name));
@@ -166,6 +205,8 @@ fn member(line: &str, name: &str) -> Option<String> {
     let value: Value = serde_json::from_str(line).ok()?;
     Some(value.get(name)?.as_str()?.to_owned())
 }
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringward");
 
 /// Any port on the loopback interface.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

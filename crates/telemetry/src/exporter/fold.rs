@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::Page;
 use crate::cells::{Block, Blocks};
-use crate::closed::{CloseReason, PolicyOutcome, StatusClass};
+use crate::closed::{ADMITTED, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass};
 use crate::histogram::{Folded, Histogram};
-use crate::layout::{cluster, listener, policy, route, worker};
+use crate::layout::{cluster, listener, policy, route, tenant, worker};
 use crate::metrics as catalogue;
 use crate::registry::{ListenerId, Names, Registry};
 use crate::shard::Cells;
@@ -38,7 +38,13 @@ pub(super) fn shards(registry: &Registry, page: &mut Page) {
             cluster_series(registry, page, name, &sum);
         }
     }
+    for (id, name) in names.tenants.with_series() {
+        if let Some(sum) = Sum::of(&shards, |cells| &cells.tenants, id) {
+            tenant_series(page, name, &sum);
+        }
+    }
     overflow_series(page, &names);
+    enforcement_series(page, &shards);
     worker_series(page, &shards);
 }
 
@@ -62,6 +68,7 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
         page.counter(&catalogue::HANDSHAKES_FINISHED, &[name, "failed", reason], failed);
     }
     page.histogram(&catalogue::HANDSHAKE_DURATION, &[name], sum.histogram(&listener::HANDSHAKE));
+    identity_series(registry, page, name, sum);
 
     for (index, flag) in layout.response_flags.all().iter().enumerate() {
         let responses = sum.cell(layout.response_flag(index));
@@ -71,6 +78,26 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
     page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
     page.counter(&catalogue::DOWNSTREAM_RECEIVED, &[name], sum.cell(listener::RECEIVED_BYTES));
     page.counter(&catalogue::DOWNSTREAM_SENT, &[name], sum.cell(listener::SENT_BYTES));
+}
+
+/// What became of the sessions and certificates that clients showed.
+fn identity_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
+    let layout = registry.layout();
+    for how in Resumed::ALL {
+        let resumed = sum.cell(listener::RESUMED + *how as usize);
+        page.counter(&catalogue::HANDSHAKES_RESUMED, &[name, how.as_str()], resumed);
+    }
+    for (index, reason) in layout.resumption_declines.all().iter().enumerate() {
+        page.counter(&catalogue::RESUMPTIONS_DECLINED, &[name, reason], sum.cell(layout.declined(index)));
+    }
+    page.counter(&catalogue::OBSERVED_CLIENTS, &[name, ADMITTED], sum.cell(layout.observed_admitted()));
+    for (index, reason) in layout.handshake_reasons.all().iter().enumerate() {
+        page.counter(&catalogue::OBSERVED_CLIENTS, &[name, reason], sum.cell(layout.observed_refused(index)));
+    }
+    for source in RevocationSource::ALL {
+        let refused = sum.cell(listener::REVOCATION + *source as usize);
+        page.counter(&catalogue::REVOCATION_REFUSALS, &[name, source.as_str()], refused);
+    }
 }
 
 fn route_series(page: &mut Page, listener: &str, name: &str, sum: &Sum<'_>) {
@@ -100,12 +127,30 @@ fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_
     page.histogram(&catalogue::UPSTREAM_DURATION, &[name], sum.histogram(&cluster::DURATION));
 }
 
+fn tenant_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
+    // In this order, as with the connections of a listener.
+    let closed = sum.cell(tenant::CLOSED);
+    let active = sum.cell(tenant::OPENED).saturating_sub(closed);
+    page.gauge(&catalogue::TENANT_CONNECTIONS, &[name], active as f64);
+    page.counter(&catalogue::TENANT_REFUSED, &[name], sum.cell(tenant::REFUSED));
+    page.counter(&catalogue::TENANT_REQUESTS, &[name], sum.cell(tenant::REQUESTS));
+}
+
+fn enforcement_series(page: &mut Page, shards: &[Arc<Cells>]) {
+    let sum = Sum(shards.iter().map(|cells| &cells.own).collect());
+    for how in Enforced::ALL {
+        let folded = sum.histogram(&worker::enforced(*how));
+        page.histogram(&catalogue::TRUST_ENFORCEMENT, &[how.as_str()], folded);
+    }
+}
+
 fn overflow_series(page: &mut Page, names: &Names) {
     for (family, overflowed) in [
         ("listener", names.listeners.overflowed()),
         ("route", names.routes.overflowed()),
         ("policy", names.policies.overflowed()),
         ("cluster", names.clusters.overflowed()),
+        ("tenant", names.tenants.overflowed()),
     ] {
         page.counter(&catalogue::METRICS_OVERFLOWED, &[family], overflowed);
     }

@@ -3,14 +3,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
-use crate::closed::{CloseReason, ClosedSets, PolicyOutcome};
+use crate::closed::{
+    CloseReason, ClosedSets, Enforced, FetchOutcome, OcspOutcome, PolicyOutcome, Resumed, RevocationSource,
+};
 use crate::registry::Limits;
 use crate::shard::Shard;
+use crate::trust::{CrlFigures, SessionCacheFigures};
 
 const SETS: ClosedSets = ClosedSets {
     handshake_reasons: &["expired", "unknown_issuer"],
     response_flags: &["no_route", "policy_denied"],
     upstream_errors: &["connect_refused"],
+    resumption_declines: &["unknown_session"],
 };
 const BUILD: BuildInfo = BuildInfo { version: "1.2.3", revision: "abc" };
 const NOW_UNIX: f64 = 1_000_000.0;
@@ -91,6 +95,22 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.handshake_completed(edge, 3_000_000);
     shard.handshake_failed(edge, "expired");
     shard.handshake_failed(edge, "a reason that nobody registered");
+    shard.handshake_resumed(edge, Resumed::Cache);
+    shard.resumption_declined(edge, "unknown_session");
+    shard.resumption_declined(edge, "expired");
+    shard.resumption_declined(edge, "a reason that nobody registered");
+    shard.client_observed(edge, None);
+    shard.client_observed(edge, Some("unknown_issuer"));
+    shard.client_observed(edge, Some("a reason that nobody registered"));
+    shard.revocation_refused(edge, RevocationSource::DenyList);
+    shard.trust_enforced(Enforced::Idle, 3_000_000);
+    shard.trust_enforced(Enforced::Exchange, 30_000_000_001);
+    let acme = registry.tenant("acme");
+    shard.tenant_connection_opened(acme);
+    shard.tenant_connection_opened(acme);
+    shard.tenant_connection_closed(acme);
+    shard.tenant_connection_refused(acme);
+    shard.tenant_request_finished(acme);
     shard.downstream_bytes(edge, 100, 2_000);
     shard.identity_headers_stripped(edge, 3);
     shard.request_misdirected(edge);
@@ -111,11 +131,35 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.heartbeat(999_999_500, 4);
 }
 
+/// Measures one of everything on the control plane.
+fn measure(control: &ControlMetrics) {
+    control.snapshot_published(4, NOW_UNIX - 60.0);
+    control.deny_list_changed(3);
+    let figures = CrlFigures {
+        entries: 1_000_000,
+        this_update_unix: Some(999_000),
+        next_update_unix: Some(1_002_600),
+        fetch_healthy: Some(false),
+    };
+    control.crls_changed([("partners".to_owned(), figures)]);
+    control.crl_fetched("partners", FetchOutcome::Updated);
+    control.crl_fetched("partners", FetchOutcome::Unreachable);
+    control.ocsp_queried(OcspOutcome::Revoked);
+    control.ocsp_cache_changed(12);
+    control.staples_changed([("api.example.com".to_owned(), Some((998_000, 1_010_000)))]);
+    control.staple_failed("api.example.com");
+    control.revocation_suspended([("acme".to_owned(), 1_003_600)]);
+    control.ticket_key_in_use(990_000);
+    control.ticket_key_in_use(990_000);
+    control.ticket_key_in_use(995_000);
+    control.session_cache_sampled(Some(SessionCacheFigures { entries: 20, bytes: 4_096, evictions: 5 }));
+}
+
 #[test]
 fn every_metric_of_the_catalogue_is_exported_with_help_and_type() {
     let fixture = Fixture::new(Limits::default());
     exercise(&fixture.registry, &fixture.registry.shard(0));
-    fixture.control.snapshot_published(4, NOW_UNIX - 60.0);
+    measure(&fixture.control);
     fixture.control.expiries_changed([("api.example.com".to_owned(), 5)], [("partners".to_owned(), 6)]);
     let page = fixture.page();
     for metric in CATALOGUE {
@@ -134,7 +178,7 @@ fn every_metric_of_the_catalogue_is_exported_with_help_and_type() {
 fn what_was_counted_is_what_is_exported() {
     let fixture = Fixture::new(Limits::default());
     exercise(&fixture.registry, &fixture.registry.shard(2));
-    fixture.control.snapshot_published(4, NOW_UNIX - 60.0);
+    measure(&fixture.control);
     fixture.control.reload_finished(ReloadOutcome::Failed, NOW_UNIX);
     fixture
         .control
@@ -152,6 +196,46 @@ fn what_was_counted_is_what_is_exported() {
             0.0,
         ),
         (r#"ringward_handshakes_finished_total{listener="edge",outcome="failed",reason="other"}"#, 1.0),
+        (r#"ringward_handshakes_resumed_total{listener="edge",how="cache"}"#, 1.0),
+        (r#"ringward_handshakes_resumed_total{listener="edge",how="ticket"}"#, 0.0),
+        (r#"ringward_resumptions_declined_total{listener="edge",reason="unknown_session"}"#, 1.0),
+        (r#"ringward_resumptions_declined_total{listener="edge",reason="expired"}"#, 1.0),
+        (r#"ringward_resumptions_declined_total{listener="edge",reason="unknown_issuer"}"#, 0.0),
+        (r#"ringward_resumptions_declined_total{listener="edge",reason="other"}"#, 1.0),
+        (r#"ringward_observed_clients_total{listener="edge",verdict="admitted"}"#, 1.0),
+        (r#"ringward_observed_clients_total{listener="edge",verdict="unknown_issuer"}"#, 1.0),
+        (r#"ringward_observed_clients_total{listener="edge",verdict="expired"}"#, 0.0),
+        (r#"ringward_observed_clients_total{listener="edge",verdict="other"}"#, 1.0),
+        (r#"ringward_revocation_refusals_total{listener="edge",source="deny_list"}"#, 1.0),
+        (r#"ringward_revocation_refusals_total{listener="edge",source="crl"}"#, 0.0),
+        (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.0025"}"#, 0.0),
+        (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.005"}"#, 1.0),
+        (r#"ringward_trust_enforcement_seconds_bucket{how="exchange",le="30"}"#, 0.0),
+        (r#"ringward_trust_enforcement_seconds_bucket{how="exchange",le="60"}"#, 1.0),
+        (r#"ringward_trust_enforcement_seconds_count{how="handshake"}"#, 0.0),
+        (r#"ringward_tenant_connections_active{tenant="acme"}"#, 1.0),
+        (r#"ringward_tenant_connections_refused_total{tenant="acme"}"#, 1.0),
+        (r#"ringward_tenant_requests_finished_total{tenant="acme"}"#, 1.0),
+        ("ringward_deny_list_entries", 3.0),
+        (r#"ringward_crl_entries{bundle="partners"}"#, 1_000_000.0),
+        (r#"ringward_crl_this_update_timestamp_seconds{bundle="partners"}"#, 999_000.0),
+        (r#"ringward_crl_next_update_timestamp_seconds{bundle="partners"}"#, 1_002_600.0),
+        (r#"ringward_crl_fetch_healthy{bundle="partners"}"#, 0.0),
+        (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="updated"}"#, 1.0),
+        (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="unreachable"}"#, 1.0),
+        (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="invalid"}"#, 0.0),
+        (r#"ringward_ocsp_queries_finished_total{outcome="revoked"}"#, 1.0),
+        (r#"ringward_ocsp_queries_finished_total{outcome="good"}"#, 0.0),
+        ("ringward_ocsp_cache_entries", 12.0),
+        (r#"ringward_staple_this_update_timestamp_seconds{host="api.example.com"}"#, 998_000.0),
+        (r#"ringward_staple_next_update_timestamp_seconds{host="api.example.com"}"#, 1_010_000.0),
+        (r#"ringward_staple_fetches_failed_total{host="api.example.com"}"#, 1.0),
+        (r#"ringward_revocation_suspended_until_timestamp_seconds{tenant="acme"}"#, 1_003_600.0),
+        ("ringward_ticket_key_since_timestamp_seconds", 995_000.0),
+        ("ringward_ticket_key_rotations_total", 1.0),
+        ("ringward_session_cache_entries", 20.0),
+        ("ringward_session_cache_bytes", 4_096.0),
+        ("ringward_session_cache_evictions_total", 5.0),
         (r#"ringward_downstream_received_bytes_total{listener="edge"}"#, 100.0),
         (r#"ringward_downstream_sent_bytes_total{listener="edge"}"#, 2_000.0),
         (r#"ringward_identity_headers_stripped_total{listener="edge"}"#, 3.0),
@@ -267,12 +351,67 @@ fn what_is_above_the_ceiling_is_counted_as_other() {
 }
 
 #[test]
+fn tenants_above_the_ceiling_share_series_and_keep_their_sums() {
+    let fixture = Fixture::new(Limits { tenants_max: 1, ..Limits::default() });
+    let (here, there) = (fixture.registry.shard(0), fixture.registry.shard(1));
+    let [acme, zeta, omega] = ["acme", "zeta", "omega"].map(|name| fixture.registry.tenant(name));
+    let active = |tenant: &str| {
+        let series = format!(r#"ringward_tenant_connections_active{{tenant="{tenant}"}}"#);
+        fixture.page().samples.get(&series).copied()
+    };
+    assert_eq!((active("acme"), active("other")), (Some(0.0), None), "at the ceiling");
+    for (shard, tenant) in [(&here, acme), (&here, zeta), (&there, omega), (&there, zeta)] {
+        shard.tenant_connection_opened(tenant);
+    }
+    there.tenant_connection_closed(zeta);
+    assert_eq!((active("acme"), active("other"), active("zeta")), (Some(1.0), Some(2.0), None));
+    let overflowed = r#"ringward_metrics_labels_overflowed_total{family="tenant"}"#;
+    assert_eq!(fixture.page().value(overflowed), 2.0);
+}
+
+#[test]
+fn trust_that_is_gone_or_not_known_leaves_the_report() {
+    let fixture = Fixture::new(Limits::default());
+    measure(&fixture.control);
+    let none = CrlFigures::default();
+    fixture.control.crls_changed([("partners".to_owned(), none), ("new".to_owned(), none)]);
+    fixture.control.staples_changed([("api.example.com".to_owned(), None)]);
+    fixture.control.revocation_suspended([]);
+    fixture.control.session_cache_sampled(None);
+    let page = fixture.page();
+    let fetched = |bundle: &str| {
+        format!(r#"ringward_crl_fetches_finished_total{{bundle="{bundle}",outcome="updated"}}"#)
+    };
+    assert_eq!(page.value(&fetched("partners")), 1.0, "counts stay while the bundle does");
+    assert_eq!(page.value(&fetched("new")), 0.0);
+    assert_eq!(page.value(r#"ringward_crl_entries{bundle="partners"}"#), 0.0);
+    assert_eq!(page.value(r#"ringward_staple_fetches_failed_total{host="api.example.com"}"#), 1.0);
+    for gone in [
+        "crl_this_update",
+        "crl_next_update",
+        "crl_fetch_healthy",
+        "staple_next",
+        "suspended",
+        "session_cache",
+    ] {
+        assert!(!page.samples.keys().any(|series| series.contains(gone)), "{gone}");
+    }
+    fixture.control.crls_changed([]);
+    fixture.control.staples_changed([]);
+    let page = fixture.page();
+    assert!(!page.samples.keys().any(|series| series.contains("bundle=") || series.contains("staple")));
+    // A count that comes first is there, and bounded by what is configured next.
+    fixture.control.crl_fetched("partners", FetchOutcome::Updated);
+    assert_eq!(fixture.page().value(&fetched("partners")), 1.0, "from zero");
+}
+
+#[test]
 fn the_number_of_series_is_bounded_and_says_so() {
-    let limits = Limits { listeners_max: 2, routes_max: 3, policies_max: 2, clusters_max: 2 };
+    let limits = Limits { listeners_max: 2, routes_max: 3, policies_max: 2, clusters_max: 2, tenants_max: 2 };
     let fixture = Fixture::new(limits);
     let shard = fixture.registry.shard(0);
     let dynamic = |page: &ParsedPage| {
-        let labels = ["listener=", "policy=", "cluster="];
+        let labels = ["listener=", "policy=", "cluster=", "tenant="];
         page.samples.keys().filter(|series| labels.iter().any(|label| series.contains(label))).count()
     };
     for number in 0..50 {
@@ -282,6 +421,7 @@ fn the_number_of_series_is_bounded_and_says_so() {
         shard.request_finished(fixture.registry.route(listener, &name), 200, 1);
         shard.policy_decided(fixture.registry.policy(&name), PolicyOutcome::Allowed, 1);
         shard.upstream_request(fixture.registry.cluster(&name), false);
+        shard.tenant_connection_opened(fixture.registry.tenant(&name));
     }
     let page = fixture.page();
     assert_eq!(dynamic(&page) as f64, page.value("ringward_metrics_series_max"));

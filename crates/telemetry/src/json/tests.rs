@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::closed::{ClosedSets, PolicyOutcome};
-use crate::record::PeerFacts;
+use crate::events::RevocationEvent;
 use crate::record::tests::connection;
+use crate::record::{ObservedFacts, PeerFacts, TenantFacts};
 use crate::registry::{Limits, Registry};
 
 const TIME_UNIX_NS: u64 = 1_790_000_000_123_999_999;
@@ -39,7 +40,10 @@ fn access_line_golden() {
         issuer: "CN=Partner CA,O=\"Partner, Inc\"".into(),
         serial: "0a".into(),
         not_after_unix: 1_800_000_000,
+        tenant: Some(TenantFacts { name: "partner".into(), identity: "orders \"1\"".into() }),
     });
+    facts.resumed = Some(Resumed::Ticket);
+    facts.auth_time_unix = Some(1_789_990_000);
     let mut record = AccessRecord::new(Arc::new(facts), TIME_UNIX_NS);
     record.set(TextField::RequestId, "r-1");
     record.set(TextField::Method, "GET");
@@ -58,9 +62,11 @@ fn access_line_golden() {
     let golden = concat!(
         r#"{"time":"2026-09-21T14:13:20.123Z","level":"info","msg":"request","connection.id":"0000000000abcdef","#,
         r#""worker":1,"listener":"edge","downstream.addr":"[::1]:4433","tls.server_name":"api.example.com","#,
+        r#""tls.resumed":"ticket","tls.auth_time":"2026-09-21T11:26:40.000Z","#,
         r#""peer.id":"spiffe://example.com/orders","peer.fingerprint":"00ff","#,
         r#""peer.issuer":"CN=Partner CA,O=\"Partner, Inc\"","peer.serial":"0a","#,
-        r#""peer.not_after":"2027-01-15T08:00:00.000Z","request.id":"r-1","method":"GET","#,
+        r#""peer.not_after":"2027-01-15T08:00:00.000Z","peer.tenant":"partner","#,
+        r#""peer.identity":"orders \"1\"","request.id":"r-1","method":"GET","#,
         r#""host":"api.example.com","path":"/orders/7","protocol":"HTTP/1.1","route":"orders","status":200,"#,
         r#""policy":"main","decision":"allowed","rule":"partner_a","reason":"role reader","cluster":"orders","#,
         r#""upstream.addr":"10.0.0.11:8080","attempts":1,"received_bytes":0,"sent_bytes":128,"duration_us":2500,"#,
@@ -70,6 +76,30 @@ fn access_line_golden() {
     let record = Record::Access(Box::new(record));
     assert_eq!(formatted(&registry, &record), golden);
     assert_eq!(formatted(&registry, &record), golden, "the reused part is the same");
+}
+
+#[test]
+fn a_client_that_is_only_observed_shows_under_names_of_its_own() {
+    let observed = |refused: Option<&'static str>, detail: Option<Excerpt>| {
+        let mut facts = ConnectionFacts::new(1, 0, registry().listener("edge"), ([192, 0, 2, 1], 1).into());
+        facts.resumption_declined = Some("unknown_session");
+        facts.observed = Some(Box::new(ObservedFacts {
+            name: "CN=admin".into(),
+            fingerprint: "00ff".into(),
+            refused,
+            detail,
+        }));
+        let record = AccessRecord::new(Arc::new(facts), 0);
+        formatted(&registry(), &Record::Access(Box::new(record)))
+    };
+    let line = observed(Some("unknown_issuer"), Some("issued by CN=Mallory".into()));
+    let golden = concat!(
+        r#","tls.resumption_declined":"unknown_session","observed.id":"CN=admin","observed.fingerprint":"00ff","#,
+        r#""observed.verdict":"unknown_issuer","observed.detail":"issued by CN=Mallory","protocol":"#,
+    );
+    assert!(line.contains(golden), "{line}");
+    assert!(!line.contains("\"peer."), "{line}");
+    assert!(observed(None, None).contains(r#""observed.verdict":"admitted","protocol":"#));
 }
 
 #[test]
@@ -100,6 +130,10 @@ fn handshake_line_golden() {
         detail: Some("notAfter was 2026-01-01".into()),
         presented_subject: Some("CN=\u{1b}[2Jevil".into()),
         presented_fingerprint: None,
+        tenant: Some("acme".into()),
+        resumed: None,
+        resumption_declined: Some("revoked"),
+        observed: Some("expired"),
         duration_ns: 1_500,
         generation: 9,
     };
@@ -107,7 +141,8 @@ fn handshake_line_golden() {
         r#"{"time":"2026-09-21T14:13:20.123Z","level":"info","msg":"handshake failed","#,
         r#""connection.id":"0000000000000002","worker":0,"listener":"edge","downstream.addr":"192.0.2.1:1","#,
         r#""tls.server_name":"api.example.com","reason":"expired","detail":"notAfter was 2026-01-01","#,
-        r#""presented.subject":"CN=\u001b[2Jevil","duration_us":1,"generation":9}"#,
+        r#""presented.subject":"CN=\u001b[2Jevil","peer.tenant":"acme","tls.resumption_declined":"revoked","#,
+        r#""observed.verdict":"expired","duration_us":1,"generation":9}"#,
         "\n"
     );
     assert_eq!(formatted(&registry, &Record::Handshake(Box::new(record))), golden);
@@ -127,6 +162,68 @@ fn event_line_golden() {
         "\n"
     );
     assert_eq!(formatted(&registry(), &Record::Event(Box::new(record))), golden);
+}
+
+#[test]
+fn revocation_lines_golden() {
+    let event = |expires_unix| RevocationEvent {
+        kind: "identity",
+        value: "spiffe://example.com/orders".into(),
+        reason: "key on a lost laptop".into(),
+        by: "uid 0".into(),
+        expires_unix,
+    };
+    let table = [
+        (
+            EventRecord::revoked(TIME_UNIX_NS, event(Some(1_800_000_000)), 17),
+            concat!(
+                r#""level":"info","msg":"revoked","kind":"identity","value":"spiffe://example.com/orders","#,
+                r#""reason":"key on a lost laptop","by":"uid 0","expires":"2027-01-15T08:00:00.000Z","#,
+                r#""connections":"17"}"#
+            ),
+        ),
+        (
+            EventRecord::revocation_removed(TIME_UNIX_NS, event(None)),
+            concat!(
+                r#""level":"info","msg":"revocation removed","kind":"identity","#,
+                r#""value":"spiffe://example.com/orders","reason":"key on a lost laptop","by":"uid 0"}"#
+            ),
+        ),
+        (
+            EventRecord::revocation_suspended(TIME_UNIX_NS, "acme", 1_800_000_000),
+            concat!(
+                r#""level":"warn","msg":"revocation suspended","tenant":"acme","#,
+                r#""until":"2027-01-15T08:00:00.000Z"}"#
+            ),
+        ),
+        (
+            EventRecord::revocation_resumed(TIME_UNIX_NS, "acme"),
+            r#""level":"info","msg":"revocation no longer suspended","tenant":"acme"}"#,
+        ),
+    ];
+    for (record, golden) in table {
+        let line = formatted(&registry(), &Record::Event(Box::new(record)));
+        assert_eq!(line, format!("{{\"time\":\"2026-09-21T14:13:20.123Z\",{golden}\n"));
+    }
+}
+
+#[test]
+fn every_member_is_documented() {
+    let documentation = include_str!("../../LOG.md");
+    let writer = include_str!("../json.rs");
+    let events = include_str!("../events.rs");
+    let written = regex::Regex::new(
+        r#"line\.(?:text|some|excerpt|field|number|taken|id|address|time)\(\s*(?:record, )?"([a-z_.]+)""#,
+    );
+    let written = written.unwrap();
+    let members: Vec<&str> =
+        written.captures_iter(writer).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(members.len() > 40 && members.contains(&"request.id") && members.contains(&"peer.tenant"));
+    let event_members = regex::Regex::new(r#"\("([a-z]+)", "#).unwrap();
+    let of_events = event_members.captures_iter(events).map(|found| found.get(1).unwrap().as_str());
+    for member in members.into_iter().chain(of_events).chain(["time", "level", "msg"]) {
+        assert!(documentation.contains(&format!("`{member}`")), "LOG.md does not say what `{member}` is");
+    }
 }
 
 #[test]

@@ -99,6 +99,10 @@ fn handshake() -> Box<HandshakeRecord> {
         detail: None,
         presented_subject: None,
         presented_fingerprint: None,
+        tenant: None,
+        resumed: None,
+        resumption_declined: None,
+        observed: None,
         duration_ns: 0,
         generation: 0,
     })

@@ -3,10 +3,11 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 
 use super::*;
-use crate::pattern::sha256_hex;
+use crate::http::Incoming;
+use crate::pattern::{Pattern, sha256_hex};
 use crate::pki::Leaf;
 
 /// A TLS server that demands a client certificate from `root` and serves one connection.
@@ -186,5 +187,87 @@ fn reads_an_early_answer_to_an_upload() {
     let mut connection = client.connect(server.address).unwrap();
     assert_eq!(connection.upload("/", Pattern::new(1_000_000), false).unwrap().status, 413);
     drop(connection);
+    server.thread.join().unwrap();
+}
+
+/// A server without client authentication that serves so many connections, each with a new ticket if it wants to.
+fn serve_many(root: &Authority, connections: usize, early_data: u32) -> Server {
+    let server = root.issue(&Leaf::server("localhost"));
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(server.chain().to_vec(), server.key())
+        .unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.send_tls13_tickets = 1;
+    config.max_early_data_size = early_data;
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = thread::spawn(move || {
+        for _ in 0..connections {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut tls = ServerConnection::new(config.clone()).unwrap();
+            while tls.is_handshaking() {
+                tls.complete_io(&mut tcp).unwrap();
+            }
+            answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")(StreamOwned::new(tls, tcp));
+        }
+    });
+    Server { address, thread }
+}
+
+#[test]
+fn resumes_sessions_wherever_they_are_from() {
+    let root = Authority::root("Root");
+    let (one, two) = (serve_many(&root, 4, 0), serve_many(&root, 1, 0));
+    let sessions = Sessions::new();
+    let client = Client::new("localhost", &root).sessions(&sessions);
+    let talk = |client: &Client, address| {
+        let mut connection = client.connect(address).unwrap();
+        connection.get("/").unwrap();
+        connection.is_resumed()
+    };
+    assert!(!talk(&client, one.address) && sessions.len() == 1);
+    assert!(talk(&client, one.address) && sessions.len() == 1 && sessions.received() == 2);
+    let stolen = sessions.split_off(5);
+    assert!(sessions.is_empty() && stolen.len() == 1);
+    assert!(!talk(&client, one.address), "there was none");
+    // It is offered, and the server cannot open it.
+    let thief = client.clone().sessions(&stolen);
+    assert!(!talk(&thief, two.address));
+    assert_eq!((stolen.len(), stolen.received()), (1, 1), "used, and a new one received");
+    // Another identity is another client.
+    let other = client.clone().identity(&root.issue(&Leaf::client("a")));
+    assert!(!talk(&other, one.address));
+    [one, two].into_iter().for_each(|server| server.thread.join().unwrap());
+}
+
+#[test]
+fn sends_early_data_if_there_is_a_session() {
+    let root = Authority::root("Root");
+    let server = serve_many(&root, 2, 0);
+    let client = Client::new("localhost", &root).resuming().early_data(b"GET /early HTTP/1.1\r\n\r\n");
+    for expected in [None, Some(false)] {
+        let mut connection = client.connect(server.address).unwrap();
+        assert_eq!(connection.get("/").unwrap().status, 200);
+        assert_eq!(connection.early_data_accepted(), expected);
+    }
+    server.thread.join().unwrap();
+}
+
+#[test]
+fn a_greeting_is_not_the_end_of_a_handshake() {
+    let root = Authority::root("Root");
+    let server = serve(&root, answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    let client = Client::new("localhost", &root).identity(&root.issue(&Leaf::client("a")));
+    let greeting = client.greet(server.address).unwrap();
+    assert!(!greeting.is_resumed() && !server.thread.is_finished());
+    assert_eq!(greeting.finish().unwrap().get("/").unwrap().text(), "ok");
+    server.thread.join().unwrap();
+
+    let server = serve(&root, answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    drop(client.greet(server.address).unwrap());
     server.thread.join().unwrap();
 }

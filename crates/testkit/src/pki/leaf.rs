@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, RsaKeySize, SanType, SerialNumber, SigningKey,
+    KeyUsagePurpose, PublicKeyData, RsaKeySize, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -20,10 +20,14 @@ pub enum KeyType {
     P256,
     /// ECDSA on NIST P-384.
     P384,
+    /// ECDSA on NIST P-521.
+    P521,
     /// EdDSA on Curve25519.
     Ed25519,
     /// RSA with 2048 bits; slow to make.
     Rsa2048,
+    /// RSA with 3072 bits; slower still.
+    Rsa3072,
 }
 
 /// What the key of a certificate is for (extended key usage).
@@ -35,6 +39,8 @@ pub enum Usage {
     ServerAuth,
     /// Signing of programs: a usage that fits neither end of TLS.
     CodeSigning,
+    /// Signing of OCSP responses on behalf of the issuer.
+    OcspSigning,
     /// anyExtendedKeyUsage.
     Any,
 }
@@ -48,12 +54,21 @@ pub struct Leaf {
     usages: Vec<Usage>,
     key_usages: Vec<KeyUsagePurpose>,
     extensions: Vec<CustomExtension>,
+    pointers: Pointers,
+    policies: Vec<String>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     serial: Option<Vec<u8>>,
     key_type: KeyType,
     key: Option<Arc<KeyPair>>,
     authority: bool,
+}
+
+/// Where the issuer of a certificate says that its revocation is published.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pointers {
+    pub(super) crl_urls: Vec<String>,
+    pub(super) ocsp_urls: Vec<String>,
 }
 
 impl Leaf {
@@ -65,6 +80,15 @@ impl Leaf {
     /// For a server, with the usage `ServerAuth` and this host name as DNS name.
     pub fn server(host: &str) -> Self {
         Self::with_usage(Usage::ServerAuth).attribute(COMMON_NAME, host).dns(host)
+    }
+
+    /// For an OCSP responder that answers on behalf of its issuer (RFC 6960 §4.2.2.2), itself not to be checked.
+    pub fn ocsp_signer(common_name: &str) -> Self {
+        Self::with_usage(Usage::OcspSigning).attribute(COMMON_NAME, common_name).extension(
+            "1.3.6.1.5.5.7.48.1.5",
+            false,
+            der::null(),
+        )
     }
 
     /// Adds a further CN to the subject; two are legal.
@@ -145,6 +169,29 @@ impl Leaf {
         self
     }
 
+    /// Adds a URL at which its issuer publishes a CRL (cRLDistributionPoints, one point each).
+    pub fn crl_url(mut self, url: &str) -> Self {
+        self.pointers.crl_urls.push(url.to_owned());
+        self
+    }
+
+    /// Adds the URL of an OCSP responder (authorityInfoAccess).
+    pub fn ocsp_url(mut self, url: &str) -> Self {
+        self.pointers.ocsp_urls.push(url.to_owned());
+        self
+    }
+
+    /// Adds a policy by its dotted name (certificatePolicies).
+    pub fn policy(mut self, name: &str) -> Self {
+        self.policies.push(name.to_owned());
+        self
+    }
+
+    /// Demands a staple from who serves it: the TLS feature `status_request` (RFC 7633).
+    pub fn must_staple(self) -> Self {
+        self.extension("1.3.6.1.5.5.7.1.24", false, der::sequence(&[der::integer(&[5])]))
+    }
+
     /// Makes it a CA certificate, which no leaf may be.
     pub fn authority(mut self) -> Self {
         self.authority = true;
@@ -197,12 +244,26 @@ impl Leaf {
 
     pub(super) fn sign(&self, issuer: &Issuer<'_, KeyPair>) -> (CertificateDer<'static>, Arc<KeyPair>) {
         let key = self.key.clone().unwrap_or_else(|| Arc::new(self.key_type.generate()));
-        let certificate = self.params().signed_by(&*key, issuer).expect("sign a certificate");
+        (self.sign_for(&*key, issuer), key)
+    }
+
+    /// For somebody else's public key, PEM.
+    pub(super) fn sign_public_key(
+        &self,
+        public_key: &str,
+        issuer: &Issuer<'_, KeyPair>,
+    ) -> CertificateDer<'static> {
+        let key = rcgen::SubjectPublicKeyInfo::from_pem(public_key).expect("a public key");
+        self.sign_for(&key, issuer)
+    }
+
+    fn sign_for(&self, key: &impl PublicKeyData, issuer: &Issuer<'_, KeyPair>) -> CertificateDer<'static> {
+        let certificate = self.params().signed_by(key, issuer).expect("sign a certificate");
         // rcgen keeps a subject in a map and cannot write two values of one type, so it is put in afterwards.
         let replaced = der::replace_subject(certificate.der(), &self.subject_der(), |to_be_signed| {
             issuer.key().sign(to_be_signed).expect("sign a certificate")
         });
-        (replaced.into(), key)
+        replaced.into()
     }
 
     fn params(&self) -> CertificateParams {
@@ -217,6 +278,14 @@ impl Leaf {
         params.key_usages.clone_from(&self.key_usages);
         params.extended_key_usages = self.usages.iter().map(|usage| usage.purpose()).collect();
         params.custom_extensions.clone_from(&self.extensions);
+        params.custom_extensions.extend(self.pointers.extensions());
+        if !self.policies.is_empty() {
+            let policies: Vec<_> =
+                self.policies.iter().map(|policy| der::sequence(&[der::oid(policy)])).collect();
+            params
+                .custom_extensions
+                .push(CustomExtension::from_oid_content(&arcs("2.5.29.32"), der::sequence(&policies)));
+        }
         params.use_authority_key_identifier_extension = true;
         (params.not_before, params.not_after) = (self.not_before, self.not_after);
         params.serial_number = self.serial.as_deref().map(SerialNumber::from_slice);
@@ -239,6 +308,8 @@ impl Leaf {
             usages: vec![usage],
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
             extensions: Vec::new(),
+            pointers: Pointers::default(),
+            policies: Vec::new(),
             not_before: from_now(-HOUR_SECONDS),
             not_after: from_now(30 * DAY_SECONDS),
             serial: None,
@@ -254,13 +325,31 @@ impl Leaf {
     }
 }
 
+impl Pointers {
+    /// RFC 5280 §4.2.1.13 and §4.2.2.1.
+    pub(super) fn extensions(&self) -> Vec<CustomExtension> {
+        let uri = |url: &String| der::context_primitive(6, url.as_bytes());
+        let point = |url| der::sequence(&[der::context(0, &der::context(0, &uri(url)))]);
+        let access = |url| der::sequence(&[der::oid("1.3.6.1.5.5.7.48.1"), uri(url)]);
+        let points: Vec<_> = self.crl_urls.iter().map(point).collect();
+        let accesses: Vec<_> = self.ocsp_urls.iter().map(access).collect();
+        [("2.5.29.31", points), ("1.3.6.1.5.5.7.1.1", accesses)]
+            .into_iter()
+            .filter(|(_, elements)| !elements.is_empty())
+            .map(|(kind, elements)| CustomExtension::from_oid_content(&arcs(kind), der::sequence(&elements)))
+            .collect()
+    }
+}
+
 impl KeyType {
     pub(super) fn generate(self) -> KeyPair {
         match self {
             Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             Self::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
             Self::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            Self::P521 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512),
             Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
+            Self::Rsa3072 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072),
         }
         .expect("generate a key")
     }
@@ -272,6 +361,7 @@ impl Usage {
             Self::ClientAuth => ExtendedKeyUsagePurpose::ClientAuth,
             Self::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
             Self::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
+            Self::OcspSigning => ExtendedKeyUsagePurpose::OcspSigning,
             Self::Any => ExtendedKeyUsagePurpose::Any,
         }
     }

@@ -31,7 +31,9 @@ fn issues_chains_that_verify() {
 
 #[test]
 fn issues_every_key_type() {
-    for key in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
+    let all =
+        [KeyType::P256, KeyType::P384, KeyType::P521, KeyType::Ed25519, KeyType::Rsa2048, KeyType::Rsa3072];
+    for key in all {
         let root = Authority::root_with_key("Root", key);
         let client = root.issue(&Leaf::client("a").key(key));
         assert_eq!(verify_client(&root, &client), Ok(()), "{key:?}");
@@ -113,4 +115,68 @@ fn writes_files_for_the_owner_only() {
     assert_eq!(fs::read_dir(path.join("tls")).unwrap().count(), 2, "no draft is left");
     drop(pki);
     assert!(!path.exists());
+}
+
+/// What OpenSSL reads in a certificate.
+fn text(certificate: &[u8]) -> String {
+    let text = crate::openssl(["x509", "-inform", "DER", "-noout", "-text"], certificate);
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn writes_what_revocation_and_profiles_look_at() {
+    let root = Authority::root("Root");
+    let leaf = root.issue(
+        &Leaf::server("a")
+            .serial(&[0xab, 0xcd])
+            .crl_url("http://crl.example/1")
+            .crl_url("http://crl.example/2")
+            .ocsp_url("http://ocsp.example/")
+            .policy("1.3.6.1.4.1.99999.1")
+            .policy("2.5.29.32.0")
+            .must_staple(),
+    );
+    let said = text(leaf.leaf());
+    for part in [
+        "(0xabcd)",
+        "URI:http://crl.example/1",
+        "URI:http://crl.example/2",
+        "OCSP - URI:http://ocsp.example/",
+        "Policy: 1.3.6.1.4.1.99999.1",
+        "Policy: X509v3 Any Policy",
+        "status_request",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(leaf.serial(), [0xab, 0xcd]);
+    let fingerprint = crate::openssl(["x509", "-outform", "DER"], leaf.chain_pem().as_bytes());
+    assert_eq!(leaf.fingerprint_sha256(), sha256(&fingerprint));
+    let public = crate::openssl(["x509", "-noout", "-pubkey"], leaf.chain_pem().as_bytes());
+    assert_eq!(leaf.spki_sha256(), sha256(&crate::openssl(["pkey", "-pubin", "-outform", "DER"], &public)));
+}
+
+#[test]
+fn makes_authorities_to_order() {
+    let root = Authority::root("Root");
+    let options = AuthorityOptions::named("Issuing").serial(&[7]).path_length(0).without_crl_signing();
+    let issuing =
+        root.intermediate_with(&options.crl_url("http://crl.example/").ocsp_url("http://ocsp.example/"));
+    let said = text(issuing.certificate());
+    for part in ["pathlen:0", "crl.example", "ocsp.example", "Serial Number: 7", "Certificate Sign\n"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("CRL Sign") && issuing.serial() == [7]);
+    assert_eq!(verify_client(&root, &issuing.issue(&Leaf::client("a"))), Ok(()));
+    let below = issuing.intermediate("Too deep").issue(&Leaf::client("a"));
+    assert!(verify_client(&root, &below).unwrap_err().contains("PathLen"));
+
+    let renewed = Authority::root_with(&AuthorityOptions::named("Root").same_key_as(&root));
+    assert_eq!(renewed.spki_sha256(), root.spki_sha256());
+    assert_ne!(renewed.fingerprint_sha256(), root.fingerprint_sha256());
+    assert_eq!(verify_client(&renewed, &root.issue(&Leaf::client("a"))), Ok(()));
+    let late =
+        root.intermediate_with(&AuthorityOptions::named("Issuing").expired()).issue(&Leaf::client("a"));
+    assert!(verify_client(&root, &late).unwrap_err().contains("expired"));
+    let marked = AuthorityOptions::named("Root").extension("1.2.3.4", false, der::null());
+    assert!(text(Authority::root_with(&marked).certificate()).contains("1.2.3.4"));
 }

@@ -77,9 +77,14 @@ impl Script {
 
     /// Sends a response with `content-length`.
     pub fn respond(self, status: u16, fields: &[(&str, &str)], body: &str) -> Self {
+        self.respond_bytes(status, fields, body.as_bytes())
+    }
+
+    /// The same with a body of any bytes, such as a CRL.
+    pub fn respond_bytes(self, status: u16, fields: &[(&str, &str)], body: &[u8]) -> Self {
         let length = body.len().to_string();
         let head = head(status, fields.iter().copied().chain([("content-length", &*length)]));
-        self.send(head + body)
+        self.send([head.as_bytes(), body].concat())
     }
 
     /// Sends a response in chunks, with trailer fields.

@@ -32,6 +32,11 @@ pub enum CredentialWarning {
         /// Subject of the root.
         subject: String,
     },
+    /// There is a passphrase for a key that has none.
+    #[error(
+        "the private key is not encrypted, so `passphrase` has no effect; encrypt the key, or remove the line"
+    )]
+    PassphraseNotNeeded,
     /// Clients look nowhere else for a name.
     #[error("the certificate has no DNS or IP subject alternative name: clients will refuse it")]
     NoNames,
@@ -66,15 +71,74 @@ pub enum CredentialError {
         /// What it seems to hold instead.
         hint: &'static str,
     },
-    /// The key needs a passphrase.
+    /// The key needs a passphrase, and there is none.
     #[error(
-        "{}: the private key is encrypted, which is not supported; decrypt it with \
+        "{}: the private key is encrypted; add `passphrase = ...` beside `key`, or decrypt it with \
          `openssl pkcs8 -topk8 -nocrypt -in {} -out plain.key` and protect the file by its mode",
         file.display(), file.display()
     )]
-    EncryptedKey {
+    PassphraseMissing {
         /// The key file.
         file: PathBuf,
+    },
+    /// It cannot be a passphrase.
+    #[error(
+        "{}: the passphrase of the private key has {length} bytes, 1 to {} are possible; does its file hold it, and it \
+         alone?",
+        file.display(), super::key::PASSPHRASE_BYTES_MAX
+    )]
+    UnusablePassphrase {
+        /// The key file.
+        file: PathBuf,
+        /// Without the line ending.
+        length: usize,
+    },
+    /// The passphrase does not open the key.
+    #[error(
+        "{}: the passphrase does not open the private key; try it with `openssl pkey -noout -in {}`",
+        file.display(), file.display()
+    )]
+    WrongPassphrase {
+        /// The key file.
+        file: PathBuf,
+    },
+    /// Encrypted as OpenSSL did before PKCS#8.
+    #[error(
+        "{}: the private key is encrypted in the old form of OpenSSL (`Proc-Type: 4,ENCRYPTED`), which protects little \
+         and is not supported; convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {} -out new.key`",
+        file.display(), file.display()
+    )]
+    LegacyEncryptedKey {
+        /// The key file.
+        file: PathBuf,
+    },
+    /// Encrypted with something else than PBES2, PBKDF2 or scrypt, and AES-CBC.
+    #[error(
+        "{}: the private key is encrypted by the scheme {scheme}, which is not supported; convert it with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {} -out new.key`",
+        file.display(), file.display()
+    )]
+    UnsupportedEncryption {
+        /// The key file.
+        file: PathBuf,
+        /// Its object identifier in dotted decimal.
+        scheme: String,
+    },
+    /// To open the key would take too much time or memory.
+    #[error(
+        "{}: to open the private key would take {value} {what}, at most {max} are accepted; encrypt it anew with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in {} -out new.key`",
+        file.display(), file.display()
+    )]
+    CostlyKey {
+        /// The key file.
+        file: PathBuf,
+        /// What is counted.
+        what: &'static str,
+        /// How many the file asks for.
+        value: u64,
+        /// The limit.
+        max: u64,
     },
     /// Which one was meant?
     #[error("{}: holds {count} private keys; leave the one that belongs to the certificate", file.display())]
@@ -107,23 +171,23 @@ pub enum CredentialError {
         /// The key file.
         key_file: PathBuf,
     },
-    /// The key belongs to a later certificate of the file.
+    /// All certificates of a chain are there, in another order.
     #[error(
-        "{}: the private key belongs to certificate {position}; put the leaf first, then its issuer, and so on",
-        file.display()
+        "{}: the certificates are not in order; put them from the leaf upwards: {}",
+        file.display(), in_order(.order)
     )]
-    LeafNotFirst {
+    OutOfOrder {
         /// The certificate file.
         file: PathBuf,
-        /// Counted from 1.
-        position: usize,
+        /// The right order: where each is now, counted from 1, and its subject.
+        order: Vec<(usize, String)>,
     },
-    /// Neighbours in the file are not issued and issuer.
+    /// The chain ends, and there are certificates left.
     #[error(
-        "{}: certificate {position} was issued by `{issuer}`, but certificate {} is `{next}`; order the file from \
-         the leaf upwards \
-         and add missing intermediates",
-        file.display(), position + 1
+        "{}: certificate {position} was issued by `{issuer}`, which is not in the file, and certificate {stray} \
+         (`{stray_subject}`) has issued none of those before; append the certificate of `{issuer}`, or remove \
+         certificate {stray}",
+        file.display()
     )]
     BrokenChain {
         /// The certificate file.
@@ -132,8 +196,23 @@ pub enum CredentialError {
         position: usize,
         /// The issuer that certificate `position` names.
         issuer: String,
-        /// The subject of the certificate that follows it.
-        next: String,
+        /// The first certificate that belongs to no other, counted from 1.
+        stray: usize,
+        /// Its subject.
+        stray_subject: String,
+    },
+    /// The chain is complete without it.
+    #[error(
+        "{}: certificate {position} (`{subject}`) is there twice or has issued none of the others; remove it",
+        file.display()
+    )]
+    StrayCertificate {
+        /// The certificate file.
+        file: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
     },
     /// The names fit, the signatures or constraints do not.
     #[error(
@@ -187,4 +266,10 @@ pub enum CredentialError {
         /// The certificate file.
         file: PathBuf,
     },
+}
+
+fn in_order(order: &[(usize, String)]) -> String {
+    let parts: Vec<_> =
+        order.iter().map(|(position, subject)| format!("certificate {position} (`{subject}`)")).collect();
+    parts.join(", ")
 }

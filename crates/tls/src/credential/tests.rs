@@ -1,4 +1,5 @@
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use ringward_testkit::{Authority, Issued, KeyForm, KeyType, Leaf as TestLeaf, Pki as TestPki, openssl};
 
 use super::*;
 use crate::testing::{Ca, DAY, HOST, Leaf, NOW, at, date, pem};
@@ -58,45 +59,146 @@ fn good_credential_is_described() {
     assert!(!format!("{credential:?}").contains("key"));
 }
 
-#[test]
-fn keys_of_every_kind_and_plain_form_are_read() {
-    let root = Ca::root("Root");
-    for algorithm in [
-        &rcgen::PKCS_ECDSA_P256_SHA256,
-        &rcgen::PKCS_ECDSA_P384_SHA384,
-        &rcgen::PKCS_ED25519,
-        &rcgen::PKCS_RSA_SHA256,
-    ] {
-        let leaf = root
-            .issue_for(algorithm, "x", |p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-        Files::of(&leaf).load().unwrap_or_else(|error| panic!("{algorithm:?}: {error}"));
-    }
-    // PKCS#8 wraps the older forms: PKCS#1 after 26 bytes for RSA, SEC1 at its version number for P-256.
-    let rsa = root.issue_for(&rcgen::PKCS_RSA_SHA256, "x", |p| p.extended_key_usages.clear());
-    let pkcs1 = Files { chain: rsa.pem(), key: pem("RSA PRIVATE KEY", &rsa.key.serialize_der()[26..]) };
-    pkcs1.load().unwrap();
-    let ec = root.issue("x", |p| p.extended_key_usages.clear());
-    let der = ec.key.serialize_der();
-    let start = der.windows(3).rposition(|bytes| bytes == [0x02, 0x01, 0x01]).unwrap() - 2;
-    let parameters =
-        b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n".to_vec();
-    let mut sec1 = der[start..].to_vec();
-    // In PKCS#8 the curve stands outside; SEC1 on its own names it (RFC 5915 §3).
-    let curve = [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-    sec1.splice(2 + 3 + 34..2 + 3 + 34, curve);
-    sec1[1] += u8::try_from(curve.len()).unwrap();
-    let key = [parameters, pem("EC PRIVATE KEY", &sec1)].concat();
-    Files { chain: ec.pem(), key }.load().unwrap();
+/// The files of what the authority of the test kit issues, which are valid in our days.
+fn issued_files(issued: &Issued, key: &str) -> Files {
+    Files { chain: issued.chain_pem().into_bytes(), key: key.as_bytes().to_vec() }
+}
+
+fn load_now(files: &Files, passphrase: Option<&[u8]>) -> Result<Credential, CredentialError> {
+    files.load_with(
+        CredentialOptions { passphrase, ..CredentialOptions::default() },
+        UnixTime::now().as_secs(),
+    )
 }
 
 #[test]
-fn encrypted_keys_are_refused_with_the_remedy() {
-    let chain = server().pem();
-    let pkcs8 = pem("ENCRYPTED PRIVATE KEY", b"whatever");
-    let legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
-    for key in [pkcs8, legacy.to_vec()] {
-        let files = Files { chain: chain.clone(), key };
-        files.refused(&["tls/api.key", "encrypted", "openssl pkcs8 -topk8 -nocrypt -in tls/api.key"]);
+fn keys_of_every_kind_are_read_in_every_form() {
+    let root = Authority::root("Root");
+    let phrase = b"correct horse";
+    let forms = [
+        KeyForm::Pkcs8,
+        KeyForm::Traditional,
+        KeyForm::Pbkdf2 { iterations: 1000 },
+        KeyForm::Scrypt { n: 16, r: 8, p: 1 },
+    ];
+    for (key, kind) in [
+        (KeyType::P256, KeyKind::EcdsaP256),
+        (KeyType::P384, KeyKind::EcdsaP384),
+        (KeyType::P521, KeyKind::EcdsaP521),
+        (KeyType::Ed25519, KeyKind::Ed25519),
+        (KeyType::Rsa2048, KeyKind::Rsa),
+    ] {
+        let issued = root.issue(&TestLeaf::server(HOST).key(key));
+        for form in forms {
+            if key == KeyType::Ed25519 && form == KeyForm::Traditional {
+                continue;
+            }
+            let files = issued_files(&issued, &issued.key_pem_as(form, phrase));
+            let credential =
+                load_now(&files, Some(phrase)).unwrap_or_else(|error| panic!("{form:?}: {error}"));
+            assert_eq!(credential.key_kind(), kind);
+            let unneeded = credential.warnings().contains(&CredentialWarning::PassphraseNotNeeded);
+            assert_eq!(unneeded, matches!(form, KeyForm::Pkcs8 | KeyForm::Traditional), "{form:?}");
+        }
+    }
+}
+
+#[test]
+fn short_rsa_keys_are_refused() {
+    let root = Authority::root("Root");
+    for (bits, good) in [(2048, true), (2040, false), (1024, false)] {
+        let (chain, key) = root.issue_weak(&TestLeaf::server(HOST), bits);
+        let loaded = load_now(&Files { chain: chain.into_bytes(), key: key.into_bytes() }, None);
+        match loaded {
+            Ok(_) => assert!(good, "{bits}"),
+            Err(error) => {
+                assert!(!good && error.to_string().contains("RSA from 2048 bits"), "{bits}: {error}")
+            }
+        }
+    }
+}
+
+#[test]
+fn passphrases_are_bytes_but_for_one_line_ending() {
+    let issued = Authority::root("Root").issue(&TestLeaf::server(HOST));
+    let form = KeyForm::Pbkdf2 { iterations: 1 };
+    let spaced = b" caf\xe9 \xff\t ";
+    let files = issued_files(&issued, &issued.key_pem_as(form, spaced));
+    let wrong = |passphrase: &[u8]| {
+        matches!(load_now(&files, Some(passphrase)), Err(CredentialError::WrongPassphrase { .. }))
+    };
+    for ending in [&b""[..], b"\n", b"\r\n"] {
+        assert!(!wrong(&[spaced, ending].concat()), "{ending:?}");
+    }
+    for ending in [&b"\n\n"[..], b"\r", b"\n\r\n", b" \n"] {
+        assert!(wrong(&[spaced, ending].concat()), "{ending:?}");
+    }
+    assert!(wrong(spaced.trim_ascii()));
+    for (length, usable) in [(0, false), (1, true), (1024, true), (1025, false)] {
+        let outcome = load_now(&files, Some(&[vec![b'x'; length], b"\n".to_vec()].concat())).map(drop);
+        match outcome {
+            Err(CredentialError::WrongPassphrase { .. }) => assert!(usable, "{length}"),
+            Err(CredentialError::UnusablePassphrase { length: told, .. }) => {
+                assert!(!usable && told == length, "{length}");
+            }
+            other => panic!("{length}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn keys_that_stay_closed_are_explained() {
+    let issued = Authority::root("Root").issue(&TestLeaf::server(HOST).key(KeyType::Rsa2048));
+    let refused = |form, passphrase: Option<&[u8]>, words: &[&str]| {
+        let files = issued_files(&issued, &issued.key_pem_as(form, b"correct horse"));
+        let error = load_now(&files, passphrase).expect_err("must be refused").to_string();
+        for word in ["tls/api.key"].iter().chain(words) {
+            assert!(error.contains(word), "`{error}` does not say `{word}`");
+        }
+        assert!(!error.contains("horse"), "{error}");
+    };
+    let pbkdf2 = |iterations| KeyForm::Pbkdf2 { iterations };
+    let horse = Some(&b"correct horse"[..]);
+    refused(pbkdf2(1), None, &["`passphrase = ...`", "openssl pkcs8 -topk8 -nocrypt -in tls/api.key"]);
+    refused(pbkdf2(1), Some(b"battery staple"), &["does not open", "openssl pkey -noout -in tls/api.key"]);
+    refused(pbkdf2(1), Some(b"\n"), &["has 0 bytes"]);
+    refused(pbkdf2(2_000_001), horse, &["2000001 PBKDF2 iterations, at most 2000000", "-iter 600000"]);
+    for form in [KeyForm::Pbes1, KeyForm::Pbkdf2Sha1 { cipher: "des3" }] {
+        refused(
+            form,
+            horse,
+            &["the scheme 1.2.840.113549", "openssl pkcs8 -topk8 -v2 aes-256-cbc -in tls/api.key"],
+        );
+    }
+    refused(KeyForm::ProcType, horse, &["Proc-Type: 4,ENCRYPTED", "openssl pkcs8 -topk8 -v2 aes-256-cbc"]);
+    let options = CredentialOptions { passphrase: horse, ..CredentialOptions::default() };
+    assert!(!format!("{options:?}").contains("99, 111"), "{options:?}");
+
+    let plain = issued.key_pem();
+    let closed = issued.key_pem_as(pbkdf2(1), b"correct horse");
+    let foreign = format!("Bag Attributes\r\n  name: \u{fc}\r\n{}", closed.replace('\n', "\r\n"));
+    load_now(&issued_files(&issued, &foreign), horse).expect("other line endings and text before it");
+    for (key, words) in [
+        (format!("{plain}{closed}"), "2 private keys"),
+        (format!("{closed}{closed}{plain}"), "3 private keys"),
+        (String::from_utf8(pem("ENCRYPTED PRIVATE KEY", b"junk")).unwrap(), "is damaged"),
+        (closed.replace("MII", "M*I"), "cannot be used"),
+    ] {
+        let error = load_now(&issued_files(&issued, &key), horse).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn the_conversion_that_is_proposed_works() {
+    let pki = TestPki::new();
+    let issued = Authority::root("Root").issue(&TestLeaf::server(HOST));
+    for form in [KeyForm::ProcType, KeyForm::Pbes1] {
+        let old = pki.write("old.key", issued.key_pem_as(form, b"correct horse"));
+        let command = ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passin", "pass:correct horse"];
+        let more = ["-passout", "pass:correct horse", "-in", old.to_str().unwrap()];
+        let new = String::from_utf8(openssl(command.iter().chain(&more), b"")).unwrap();
+        load_now(&issued_files(&issued, &new), Some(b"correct horse\n")).unwrap();
     }
 }
 
@@ -135,16 +237,36 @@ fn chain_must_be_in_order_and_connected() {
     let good = leaf().via([&lower, &upper]);
     assert!(Files::of(&good).load().unwrap().warnings().is_empty());
 
+    let in_order = "certificate 3 (`CN=server`), certificate 2 (`CN=Lower`), certificate 1 (`CN=Upper`)";
     let mut reversed = leaf().via([&lower, &upper]);
     reversed.chain.reverse();
-    let error = Files::of(&reversed).refused(&["belongs to certificate 3", "leaf first"]);
-    assert!(matches!(error, CredentialError::LeafNotFirst { position: 3, .. }));
+    let error = Files::of(&reversed).refused(&["not in order", in_order]);
+    assert!(matches!(error, CredentialError::OutOfOrder { .. }));
+    let in_order = "certificate 1 (`CN=server`), certificate 3 (`CN=Lower`), certificate 2 (`CN=Upper`)";
+    Files::of(&leaf().via([&upper, &lower])).refused(&["not in order", in_order]);
+    Files::of(&leaf().via([&root, &lower, &upper])).refused(&["not in order", "certificate 2 (`CN=Root`)"]);
 
-    let error =
-        Files::of(&leaf().via([&upper, &lower])).refused(&["certificate 1", "`CN=Lower`", "`CN=Upper`"]);
-    assert!(matches!(error, CredentialError::BrokenChain { position: 1, .. }));
-    Files::of(&leaf().via([&upper])).refused(&["missing intermediates"]);
-    Files::of(&leaf().via([&lower, &lower])).refused(&["certificate 2"]);
+    // A gap, and one that has nothing to do with the others.
+    let error = Files::of(&leaf().via([&upper])).refused(&[
+        "certificate 1 was issued by `CN=Lower`, which is not in the file",
+        "certificate 2 (`CN=Upper`)",
+        "append the certificate of `CN=Lower`",
+    ]);
+    assert!(matches!(error, CredentialError::BrokenChain { position: 1, stray: 2, .. }));
+    let other = Ca::root("Other");
+    Files::of(&leaf().via([&lower, &upper, &other]))
+        .refused(&["certificate 3 was issued by `CN=Root`", "remove certificate 4"]);
+    for (files, position) in [
+        (leaf().via([&lower, &lower, &upper]), 3),
+        (leaf().via([&lower, &upper, &root, &other]), 5),
+        (leaf().via([&other, &lower, &upper, &root]), 2),
+    ] {
+        let error = Files::of(&files).refused(&["remove it"]);
+        assert!(
+            matches!(error, CredentialError::StrayCertificate { position: found, .. } if found == position),
+            "{error}"
+        );
+    }
 
     // The right name, another CA.
     let impostor = Ca::root("Root").intermediate("Lower");
@@ -179,7 +301,7 @@ fn validity_is_enforced() {
     });
     let files = Files::of(&leaf);
     let strict = CredentialOptions::default();
-    let lax = CredentialOptions { allow_expired: true };
+    let lax = CredentialOptions { allow_expired: true, ..CredentialOptions::default() };
     for (now, options, valid) in [
         (NOW - 11, strict, false),
         (NOW - 10, strict, true),
@@ -203,7 +325,11 @@ fn an_expired_intermediate_counts_like_an_expired_leaf() {
     let issuing = root.intermediate_with("Issuing", |p| p.not_after = date(NOW - 1));
     let files = Files::of(&issuing.issue_server(&[HOST], |_| {}).via([&issuing]));
     files.refused(&["certificate 2 (`CN=Issuing`) expired"]);
-    assert!(files.load_with(CredentialOptions { allow_expired: true }, NOW).is_ok());
+    assert!(
+        files
+            .load_with(CredentialOptions { allow_expired: true, ..CredentialOptions::default() }, NOW)
+            .is_ok()
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn name_and_protocols_are_read() {
     assert_eq!(hello.server_name.as_deref(), Some("api.example.com"));
     assert_eq!(hello.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     let hello = HelloReader::new().feed(&hello_bytes("192.0.2.1", &[])).unwrap().unwrap();
-    assert_eq!(hello, ClientHello { server_name: None, alpn: vec![] });
+    assert_eq!(hello, ClientHello { server_name: None, alpn: vec![], in_one_record: true });
 }
 
 #[test]

@@ -11,11 +11,13 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use super::*;
 use crate::HandshakeReason as Reason;
-use crate::testing::{Ca, DAY, HOST, Leaf, NOW, Noise, Pair, Pki, bundle, date};
-use crate::{ClientAuthMode, HostTls, HostTlsOptions, PathMemo};
+use crate::testing::{Ca, HOST, Leaf, NOW, Noise, Pair, Pki, bundle, date, session as new_session};
+use crate::{ClientAuthMode, ClientAuthOptions, HostTls, PathMemo};
 
 mod cost;
 mod hostile;
+mod resumption;
+mod storm;
 
 #[test]
 fn handshake_yields_identity_and_data_flows_both_ways() {
@@ -24,7 +26,6 @@ fn handshake_yields_identity_and_data_flows_both_ways() {
     let mut pair = pki.establish(&pki.worker(ClientAuthMode::Required), Some(&alice));
     assert_eq!(pair.session.peer_identity().unwrap().common_names(), ["alice"]);
     assert_eq!(pair.session.peer_chain().unwrap(), alice.chain);
-    assert_eq!(pair.session.peer_valid_until_unix(), Some((NOW + 365 * DAY) as i64));
     let agreed = pair.session.negotiated();
     let expected = Negotiated {
         version: "TLSv1.3",
@@ -43,7 +44,7 @@ fn handshake_yields_identity_and_data_flows_both_ways() {
 #[test]
 fn nothing_is_known_before_the_handshake_is_complete() {
     let pki = Pki::new();
-    let mut session = ServerSession::new(&pki.worker(ClientAuthMode::Required)).unwrap();
+    let mut session = new_session(&pki.worker(ClientAuthMode::Required));
     assert!(session.is_handshaking());
     assert!(session.peer_identity().is_none() && session.peer_chain().is_none());
     assert_eq!(session.negotiated(), Negotiated::default());
@@ -269,8 +270,9 @@ fn a_verdict_left_behind_counts_for_nobody_else() {
     let pki = Pki::new();
     let worker = pki.worker(ClientAuthMode::Optional);
     let leave = |name: &str| {
-        let identity = pki.client(name).identity();
-        worker.host().verdict.put(Ok(Admitted { identity, valid_from: 0, valid_until: i64::MAX }));
+        let leaf = pki.client(name);
+        let (identity, path) = (leaf.identity(), Arc::new(leaf.path_under(&pki.client_ca)));
+        worker.host().verdict.put(Verdict::Admitted(Admitted { identity, path }));
     };
     leave("alice");
     assert!(pki.establish(&worker, None).session.peer_identity().is_none());
@@ -309,7 +311,7 @@ fn a_remembered_chain_opens_no_other_host() {
     let other = bundle("others", &[&Ca::root("Other CA")]);
     let strict = pki.host(ClientAuthMode::Required).worker_view(&memo).unwrap();
     let foreign = pki.host_with(&pki.options(ClientAuthMode::Required), other).worker_view(&memo).unwrap();
-    let lax_options = HostTlsOptions { require_eku: false, ..pki.options(ClientAuthMode::Required) };
+    let lax_options = ClientAuthOptions { require_eku: false, ..pki.options(ClientAuthMode::Required) };
     let lax = pki.host_with(&lax_options, pki.bundle()).worker_view(&memo).unwrap();
 
     pki.establish(&strict, Some(&alice));
@@ -554,18 +556,27 @@ fn key_updates_are_answered() {
 
 #[test]
 fn the_gate_lets_through_only_what_should_come_out_of_a_handshake() {
-    use ClientAuthMode::{Off, Optional, Required};
+    use ClientAuthMode::{Lenient, Observe, Off, Optional, Required};
     let good = |presented, admitted| Outcome {
         version: Some(ProtocolVersion::TLSv1_3),
         kind: Some(HandshakeKind::Full),
         presented,
         admitted,
+        judged: false,
     };
     for (mode, presented, admitted, passes) in [
         (Off, false, false, true),
         (Off, true, false, false),
         (Off, false, true, false),
         (Off, true, true, false),
+        (Observe, false, false, true),
+        (Observe, true, false, true),
+        (Observe, true, true, false),
+        (Observe, false, true, false),
+        (Lenient, false, false, true),
+        (Lenient, true, false, true),
+        (Lenient, true, true, true),
+        (Lenient, false, true, false),
         (Optional, false, false, true),
         (Optional, true, true, true),
         (Optional, true, false, false),
@@ -575,15 +586,28 @@ fn the_gate_lets_through_only_what_should_come_out_of_a_handshake() {
         (Required, true, false, false),
         (Required, false, true, false),
     ] {
-        assert_eq!(good(presented, admitted).is_acceptable(mode), passes, "{mode:?} {presented} {admitted}");
+        assert_eq!(
+            good(presented, admitted).is_acceptable(mode, false),
+            passes,
+            "{mode:?} {presented} {admitted}"
+        );
     }
-    let resumed = Outcome { kind: Some(HandshakeKind::Resumed), ..good(true, true) };
-    assert!(!resumed.is_acceptable(Required));
-    assert!(!Outcome { kind: None, ..good(true, true) }.is_acceptable(Required));
-    let old = Outcome { version: Some(ProtocolVersion::TLSv1_2), ..good(true, true) };
-    assert!(!old.is_acceptable(Required));
+    assert!(!Outcome { kind: None, ..good(true, true) }.is_acceptable(Required, true));
     let retried = Outcome { kind: Some(HandshakeKind::FullWithHelloRetryRequest), ..good(true, true) };
-    assert!(retried.is_acceptable(Required));
+    assert!(retried.is_acceptable(Required, false));
+    // A session that was resumed must have been judged, and none other can have been.
+    let resumed = |judged| Outcome { kind: Some(HandshakeKind::Resumed), judged, ..good(true, true) };
+    assert!(resumed(true).is_acceptable(Required, false));
+    assert!(!resumed(false).is_acceptable(Required, false));
+    assert!(!Outcome { judged: true, ..good(true, true) }.is_acceptable(Required, true));
+    // TLS 1.2 only where it is allowed, and never resumed.
+    let old = || Outcome { version: Some(ProtocolVersion::TLSv1_2), ..good(true, true) };
+    assert!(!old().is_acceptable(Required, false));
+    assert!(old().is_acceptable(Required, true));
+    for judged in [false, true] {
+        let old = Outcome { kind: Some(HandshakeKind::Resumed), judged, ..old() };
+        assert!(!old.is_acceptable(Required, true));
+    }
 }
 
 #[test]

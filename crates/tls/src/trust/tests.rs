@@ -1,6 +1,9 @@
 use rcgen::{CustomExtension, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints};
 
+use std::path::Path;
+
 use super::*;
+use crate::digest::sha256;
 use crate::testing::{Ca, DAY, NOW, at, date, pem};
 
 fn source(name: &str, parts: &[Vec<u8>]) -> (PathBuf, Vec<u8>) {
@@ -8,7 +11,7 @@ fn source(name: &str, parts: &[Vec<u8>]) -> (PathBuf, Vec<u8>) {
 }
 
 fn build(sources: &[(PathBuf, Vec<u8>)]) -> (TrustBundle, Vec<Quarantined>) {
-    TrustBundle::from_pem("partners", sources, at(NOW)).unwrap()
+    TrustBundle::from_pem("partners", sources, TrustOptions::default(), at(NOW)).unwrap()
 }
 
 #[test]
@@ -86,7 +89,8 @@ fn an_unreadable_decisive_extension_is_not_taken_for_an_absent_one() {
 fn an_empty_bundle_is_an_error() {
     let expired = Ca::root_with("Expired", |p| p.not_after = date(NOW - 1));
     for sources in [vec![], vec![source("a.pem", &[])], vec![source("a.pem", &[expired.pem()])]] {
-        let error = TrustBundle::from_pem("partners", &sources, at(NOW)).unwrap_err();
+        let error =
+            TrustBundle::from_pem("partners", &sources, TrustOptions::default(), at(NOW)).unwrap_err();
         assert!(matches!(error, TrustError::Empty { .. }), "{error}");
     }
 }
@@ -95,8 +99,8 @@ fn an_empty_bundle_is_an_error() {
 fn expiry_counts_from_the_second_after() {
     let root = Ca::root_with("Root", |p| p.not_after = date(NOW));
     let sources = [source("a.pem", &[root.pem()])];
-    assert!(TrustBundle::from_pem("partners", &sources, at(NOW)).is_ok());
-    assert!(TrustBundle::from_pem("partners", &sources, at(NOW + 1)).is_err());
+    assert!(TrustBundle::from_pem("partners", &sources, TrustOptions::default(), at(NOW)).is_ok());
+    assert!(TrustBundle::from_pem("partners", &sources, TrustOptions::default(), at(NOW + 1)).is_err());
 }
 
 #[test]
@@ -135,14 +139,16 @@ fn subset_is_by_anchor() {
     let (a, b) = (Ca::root("A"), Ca::root("B"));
     let (one, _) = build(&[source("a.pem", &[a.pem()])]);
     let (two, _) = build(&[source("a.pem", &[a.pem(), b.pem()])]);
-    assert!(one.is_subset_of(&two) && one.is_subset_of(&one));
-    assert!(!two.is_subset_of(&one));
+    assert!(one.is_at_least_as_strict_as(&two) && one.is_at_least_as_strict_as(&one));
+    assert!(!two.is_at_least_as_strict_as(&one));
 }
 
 #[test]
 fn anchors_of_one_subject_are_limited() {
     let cas: Vec<_> = (0..=ANCHORS_PER_SUBJECT_MAX).map(|_| Ca::root("Same").pem()).collect();
-    let with = |count: usize| TrustBundle::from_pem("partners", &[source("a.pem", &cas[..count])], at(NOW));
+    let with = |count: usize| {
+        TrustBundle::from_pem("partners", &[source("a.pem", &cas[..count])], TrustOptions::default(), at(NOW))
+    };
     assert!(with(ANCHORS_PER_SUBJECT_WARN - 1).unwrap().0.warnings().is_empty());
     let subject = "CN=Same".to_owned();
     for count in [ANCHORS_PER_SUBJECT_WARN, ANCHORS_PER_SUBJECT_MAX] {
@@ -167,7 +173,7 @@ fn anchors_that_will_surprise_are_pointed_out() {
     let mut warnings: Vec<_> = bundle.warnings().iter().map(ToString::to_string).collect();
     warnings.sort();
     assert_eq!(warnings.len(), 2);
-    assert!(warnings[0].starts_with("`CN=Constrained` constrains URI"), "{warnings:?}");
+    assert!(warnings[0].starts_with("`CN=Constrained` constrains URI,"), "{warnings:?}");
     assert!(warnings[1].starts_with("`CN=Later` is not valid before"), "{warnings:?}");
 }
 
@@ -179,10 +185,64 @@ fn noise_is_quarantined_and_never_panics() {
         let mut der = root.der().to_vec();
         let position = noise.below(der.len());
         der[position] ^= 1 << noise.below(8);
-        let _ =
-            TrustBundle::from_pem("partners", &[(PathBuf::from("a.pem"), pem("CERTIFICATE", &der))], at(NOW));
+        let _ = TrustBundle::from_pem(
+            "partners",
+            &[(PathBuf::from("a.pem"), pem("CERTIFICATE", &der))],
+            TrustOptions::default(),
+            at(NOW),
+        );
         let length = noise.below(300);
         let bytes = noise.bytes(length);
-        let _ = TrustBundle::from_pem("partners", &[(PathBuf::from("a.der"), bytes)], at(NOW));
+        let _ = TrustBundle::from_pem(
+            "partners",
+            &[(PathBuf::from("a.der"), bytes)],
+            TrustOptions::default(),
+            at(NOW),
+        );
     }
+}
+
+#[test]
+fn a_bundle_is_bound_to_a_trust_domain_or_not_built() {
+    let root = Ca::root("Root");
+    let bound = |name: &str| {
+        let options = TrustOptions { spiffe_trust_domain: Some(name.to_owned()), ..TrustOptions::default() };
+        TrustBundle::from_pem("partners", &[source("a.pem", &[root.pem()])], options, at(NOW))
+    };
+    let (bundle, _) = bound("a.test").unwrap();
+    assert_eq!(bundle.options().spiffe_trust_domain.as_deref(), Some("a.test"));
+    for wrong in
+        ["", "A.test", "spiffe://a.test", "a.test/", "a.test/path", "a.test:1", "user@a.test", "a test"]
+    {
+        let (name, trust_domain) = ("partners".to_owned(), wrong.to_owned());
+        assert_eq!(bound(wrong).unwrap_err(), TrustError::TrustDomain { name, trust_domain });
+    }
+}
+
+#[test]
+fn anchors_are_found_by_subject() {
+    let cas = ["B", "A", "C", "B", "AA", ""].map(Ca::root);
+    let (bundle, _) = build(&[source("a.pem", &cas.each_ref().map(Ca::pem))]);
+    for ca in &cas {
+        let subject = webpki::anchor_from_trusted_cert(&ca.der()).unwrap().subject.to_vec();
+        let found: Vec<_> = bundle.anchors_named(&subject).collect();
+        let expected: Vec<_> =
+            (0..cas.len()).filter(|position| *bundle.root(*position).subject == *subject).collect();
+        assert_eq!(found, expected, "in the order of their keys");
+        let fingerprint = sha256(&ca.der());
+        assert!(found.iter().any(|at| bundle.anchors()[*at].fingerprint_sha256 == fingerprint));
+    }
+    assert_eq!(bundle.anchors_named(b"nobody").count(), 0);
+}
+
+#[test]
+fn what_an_anchor_is_called_by_is_that_of_its_certificate() {
+    let root = Ca::root("Root");
+    let (bundle, _) = build(&[source("a.pem", &[root.pem()])]);
+    let anchor = bundle.root(0);
+    let spki = x509_parser::der_parser::asn1_rs::ToDer::to_der_vec(
+        &x509_parser::der_parser::asn1_rs::Sequence::new(anchor.subject_public_key_info.to_vec().into()),
+    )
+    .unwrap();
+    assert_eq!(bundle.anchors()[0].spki_sha256, sha256(&spki), "with the header that webpki drops");
 }

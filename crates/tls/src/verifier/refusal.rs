@@ -1,13 +1,17 @@
 //! Why a client chain was refused: a reason for the metric, words for the operator, an error for rustls'
 //! alert.
 
+use std::sync::Arc;
+
+use ringward_identity::IdentityError;
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::Error as PathError;
 
 use crate::certificate::{Certificate, format_unix};
 use crate::failure::HandshakeReason as Reason;
-use crate::trust::TrustBundle;
+use crate::revocation::RevocationRefusal;
+use crate::trust::Violation;
 
 /// A refused chain.
 pub(super) struct Refusal {
@@ -16,24 +20,67 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// What rustls derives the alert from: all that the client learns.
     pub(super) error: CertificateError,
+    /// The trust bundle that it is about, if it is about one; else all of the host's were consulted.
+    pub(super) bundle: Option<Arc<str>>,
 }
 
 impl Refusal {
-    /// A certificate that is in order, but that this host does not accept.
-    pub(super) fn of_application(reason: Reason, message: String) -> Self {
-        Self { reason, message, error: CertificateError::ApplicationVerificationFailure }
+    pub(super) fn new(reason: Reason, message: String, error: CertificateError) -> Self {
+        Self { reason, message, error, bundle: None }
     }
 
-    /// No path from the leaf to an anchor of `trust` holds at `now` (seconds since 1970).
+    /// The same, as the verdict of one bundle.
+    pub(super) fn by(self, bundle: &Arc<str>) -> Self {
+        Self { bundle: Some(bundle.clone()), ..self }
+    }
+
+    /// A certificate that is in order, but that this host does not accept.
+    pub(super) fn of_application(reason: Reason, message: String) -> Self {
+        Self::new(reason, message, CertificateError::ApplicationVerificationFailure)
+    }
+
+    /// The chain verified, and no identity can be read from it.
+    pub(super) fn of_identity(error: &IdentityError, bundle: &Arc<str>) -> Self {
+        let reason = match error.flag() {
+            "bad_name" | "bad_san" | "bad_spiffe_id" => Reason::BadName,
+            "bad_key_usage" => Reason::BadKeyUsage,
+            _ => Reason::BadCertificate,
+        };
+        Self::of_application(reason, error.to_string()).by(bundle)
+    }
+
+    /// The chain verified, and is revoked or not known to be good.
+    pub(super) fn of_revocation(refusal: &RevocationRefusal, bundle: &Arc<str>) -> Self {
+        let error = match refusal.reason() {
+            // RFC 8446 §6.2: what the holder of a revoked certificate may as well know.
+            Reason::Revoked => CertificateError::Revoked,
+            _ => CertificateError::ApplicationVerificationFailure,
+        };
+        Self::new(refusal.reason(), format!("client certificate refused: {refusal}"), error).by(bundle)
+    }
+
+    /// A path to an anchor of `bundle` verified, and breaks a rule of the bundle.
+    pub(super) fn of_violation(violation: Violation, bundle: &Arc<str>) -> Self {
+        let Violation { reason, message } = violation;
+        let error = match reason {
+            Reason::Expired => CertificateError::Expired,
+            Reason::NotYetValid => CertificateError::NotValidYet,
+            Reason::BadCertificate => CertificateError::BadEncoding,
+            _ => CertificateError::ApplicationVerificationFailure,
+        };
+        Self::new(reason, format!("client certificate refused by trust bundle `{bundle}`: {message}"), error)
+            .by(bundle)
+    }
+
+    /// No path from the leaf to an anchor of the bundles `name` holds at `now` (seconds since 1970).
     pub(super) fn of_path(
         error: &PathError,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: i64,
-        trust: &TrustBundle,
+        name: &Arc<str>,
     ) -> Self {
         let (reason, alert) = classify(error);
-        let name = trust.name();
         let detail = match reason {
             Reason::UnknownIssuer => format!(
                 "no CA of trust bundle `{name}` issued it; is its CA missing there, or an intermediate \
@@ -43,7 +90,7 @@ impl Refusal {
                 "not signed by the key of the CA that it names; \
                  is another CA of that name in trust bundle `{name}`?"
             ),
-            Reason::Expired | Reason::NotYetValid => describe_validity(leaf, intermediates, now, trust),
+            Reason::Expired | Reason::NotYetValid => describe_validity(leaf, intermediates, now),
             Reason::UnsupportedSignature => {
                 "signed with an algorithm that is not accepted, such as SHA-1 or RSA below 2048 bits"
                     .to_owned()
@@ -59,7 +106,7 @@ impl Refusal {
             Reason::ChainTooLong => "verifying it takes too many steps".to_owned(),
             _ => "a certificate is malformed or has a critical extension that is not understood".to_owned(),
         };
-        Self { reason, message: format!("client certificate refused: {detail} ({error})"), error: alert }
+        Self::new(reason, format!("client certificate refused: {detail} ({error})"), alert).by(name)
     }
 }
 
@@ -96,12 +143,7 @@ fn classify(error: &PathError) -> (Reason, CertificateError) {
 }
 
 /// Which certificates are outside their validity, as webpki says only that one is.
-fn describe_validity(
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: i64,
-    trust: &TrustBundle,
-) -> String {
+fn describe_validity(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: i64) -> String {
     let mut found = Vec::new();
     for (position, der) in std::iter::once(leaf).chain(intermediates).enumerate() {
         let Ok(certificate) = Certificate::parse(der) else { continue };
@@ -116,10 +158,6 @@ fn describe_validity(
             format_unix(from),
             format_unix(until)
         ));
-    }
-    if found.is_empty() {
-        let name = trust.name();
-        return format!("the CA that issued it is outside its validity; renew it in trust bundle `{name}`");
     }
     format!("{}, it is {}", found.join(", "), format_unix(now))
 }

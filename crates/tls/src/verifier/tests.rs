@@ -6,7 +6,17 @@ use rustls::crypto::aws_lc_rs;
 
 use super::*;
 use crate::HandshakeReason as Reason;
-use crate::testing::{Ca, DAY, Leaf, NOW, Pki, at, bundle, date};
+use crate::certificate::Certificate;
+use crate::client_auth::ClientAuthOptions;
+use crate::testing::{Ca, DAY, Leaf, NOW, Pki, at, bundle, bundle_with, date};
+use crate::trust::{TrustBundle, TrustOptions};
+
+mod bundles;
+mod effort;
+mod revocation;
+mod rules;
+mod tenants;
+mod trust_domains;
 
 /// A verifier as a host would build it, with the slot that it reports to.
 struct Bench {
@@ -27,30 +37,61 @@ impl Bench {
         memo: &PathMemo,
         context: u8,
     ) -> Self {
-        let auth = ClientAuth {
-            mode: ClientAuthMode::Required,
-            trust: bundle("partners", trust),
+        let options = ClientAuthOptions {
+            trust: vec![bundle("partners", trust)],
             intermediates_max,
             require_eku,
-            identity: IdentityOptions::default(),
-            memo_context: [context; 32],
+            ..ClientAuthOptions::new(ClientAuthMode::Required)
         };
+        let mut auth = ClientAuth::build(&options).unwrap();
+        auth.memo_context = [context; 32];
+        Self::build(auth, memo)
+    }
+
+    /// A host that requires certificates of these bundles.
+    fn trusting(trust: &[&Arc<TrustBundle>]) -> Self {
+        let options = ClientAuthOptions::new(ClientAuthMode::Required);
+        let trust = trust.iter().copied().cloned().collect();
+        Self::under(&ClientAuthOptions { trust, ..options }, &PathMemo::new(16))
+    }
+
+    /// The same with one bundle `partners` of these rules.
+    fn ruled(trust: &[&Ca], rules: TrustOptions) -> Self {
+        Self::trusting(&[&bundle_with("partners", trust, rules)])
+    }
+
+    fn under(options: &ClientAuthOptions, memo: &PathMemo) -> Self {
+        Self::build(ClientAuth::build(options).unwrap(), memo)
+    }
+
+    fn build(auth: ClientAuth, memo: &PathMemo) -> Self {
         let slot = Arc::<VerdictSlot>::default();
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        let verifier = ClientVerifier::new(Arc::new(auth), memo.clone(), slot.clone(), algorithms);
+        let verifier = ClientVerifier::new(Arc::new(auth), memo.clone(), slot.clone(), algorithms).unwrap();
         Self { verifier, slot, memo: memo.clone() }
     }
 
-    fn judge_at(&self, leaf: &Leaf, now: u64) -> Verdict {
+    fn judge_at(&self, leaf: &Leaf, now: u64) -> Result<Admitted, Box<HandshakeFailure>> {
         let outcome = self.verifier.verify_client_cert(&leaf.chain[0], &leaf.chain[1..], at(now));
-        let verdict = self.slot.take().expect("every verdict is reported");
+        let verdict = match self.slot.take().expect("every verdict is reported") {
+            Verdict::Admitted(admitted) => Ok(admitted),
+            Verdict::Refused(failure) => Err(failure),
+            Verdict::Observed(observed) => panic!("not an observing host: {observed:?}"),
+        };
         assert_eq!(outcome.is_ok(), verdict.is_ok(), "rustls and the slot are told the same");
         assert!(self.slot.take().is_none());
         verdict
     }
 
-    fn judge(&self, leaf: &Leaf) -> Verdict {
+    fn judge(&self, leaf: &Leaf) -> Result<Admitted, Box<HandshakeFailure>> {
         self.judge_at(leaf, NOW)
+    }
+
+    /// How many anchors webpki would be given for a chain.
+    fn candidates(&self, leaf: &Leaf) -> usize {
+        let ClientVerifier { auth, algorithms, .. } = &self.verifier;
+        let search = PathSearch { auth, binding: None, algorithms: *algorithms, now: at(NOW) };
+        search.candidates_of(&leaf.chain[0], &leaf.chain[1..])
     }
 
     #[track_caller]
@@ -60,12 +101,18 @@ impl Bench {
 
     #[track_caller]
     fn refuses_at(&self, leaf: &Leaf, now: u64, reason: Reason, words: &str) {
+        let remembered = self.memo.len();
         let failure = self.judge_at(leaf, now).expect_err("must be refused");
         assert_eq!(failure.reason, reason, "{failure}");
         assert!(failure.message.contains(words), "`{}` does not say `{words}`", failure.message);
-        assert_eq!(failure.trust_bundle.as_deref(), Some("partners"));
+        let bundles = self.verifier.auth.trust();
+        if let [bundle] = bundles {
+            assert_eq!(failure.trust_bundle.as_ref(), Some(bundle.name()));
+        }
         assert_eq!(failure.presented.as_ref().unwrap().certificates, leaf.chain.len());
-        assert!(self.memo.is_empty(), "a refusal is never remembered");
+        // Only what verified is remembered, and revocation is looked up all the same.
+        let looked_up = matches!(reason, Reason::DenyListed | Reason::Revoked);
+        assert!(looked_up || self.memo.len() == remembered, "a refusal is never remembered");
     }
 
     #[track_caller]
@@ -82,8 +129,8 @@ fn good_chain_is_admitted_with_its_identity() {
     let admitted = Bench::new(&[&root]).admits(&leaf);
     assert_eq!(admitted.identity.common_names(), ["alice"]);
     assert_eq!(admitted.identity.chain_depth(), 2);
-    assert_eq!(admitted.valid_from, (NOW - 365 * DAY) as i64);
-    assert_eq!(admitted.valid_until, (NOW + 365 * DAY) as i64);
+    assert_eq!(admitted.path.valid_from, (NOW - 365 * DAY) as i64);
+    assert_eq!(admitted.path.valid_until, (NOW + 365 * DAY) as i64);
 }
 
 #[test]
@@ -103,12 +150,12 @@ fn every_defect_has_its_reason() {
     bench.refuses(
         &issue(&|p| p.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
         Reason::BadKeyUsage,
-        "digitalSignature",
+        "reissue it with digitalSignature",
     );
     bench.refuses(
         &issue(&|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
         Reason::CaAsLeaf,
-        "CA certificate",
+        "issue a client certificate with it",
     );
     bench.refuses(
         &issue(&|p| {

@@ -171,7 +171,29 @@ fn unread_parts_are_left_out_and_read_parts_are_the_same() {
     let full = build(&sample::request());
     assert_eq!(at(&headers, "request.headers"), at(&full, "request.headers"));
     assert_eq!(at(&document, "client"), at(&full, "client"));
-    assert_eq!(at(&document, "connection"), at(&full, "connection"));
+    let Value::Object(connection) = at(&full, "connection") else { panic!() };
+    let unread = Value::from("auth_age_seconds");
+    let rest = connection.iter().filter(|(name, _)| **name != unread);
+    let rest: BTreeMap<_, _> = rest.map(|(name, value)| (name.clone(), value.clone())).collect();
+    assert_eq!(at(&document, "connection"), &Value::from(rest));
+}
+
+#[test]
+fn the_age_of_a_proof_grows_with_every_request_of_a_connection() {
+    let mut builder = Builder::new(Parts::ALL);
+    let subject = sample::subject();
+    for (now_unix, age) in
+        [(1_799_999_000, 0), (1_799_999_001, 1), (1_800_002_600, 3_600), (1_799_998_000, 0)]
+    {
+        let document = builder.build(&subject, &RequestView { now_unix, ..sample::request() });
+        assert_eq!(at(&document, "connection.auth_age_seconds"), &Value::from(age), "{now_unix}");
+        assert_eq!(at(&document, "connection.auth_time_unix"), &Value::from(1_799_999_000_u64));
+    }
+    assert_eq!(subject.connection["auth_age_seconds"], Value::Undefined, "the connection's own values stay");
+    let unknown = ConnectionView { auth_time_unix: 0, ..sample::connection() };
+    let subject = Subject::from_claims(&sample::claims(), &unknown);
+    let document = builder.build(&subject, &sample::request());
+    assert_eq!(at(&document, "connection.auth_age_seconds"), &Value::from(sample::request().now_unix));
 }
 
 #[test]

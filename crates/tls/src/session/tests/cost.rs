@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 
+use super::resumption::Site;
 use super::*;
 
 fn p256() -> KeyPair {
@@ -27,12 +28,12 @@ fn chain(name: &str, purpose: ExtendedKeyUsagePurpose) -> (Ca, Leaf) {
     (root, leaf.via([&issuing]))
 }
 
-/// Time that the session takes for one full handshake.
-fn handshake(worker: &WorkerTls, config: &Arc<ClientConfig>) -> Duration {
+/// Time that the session takes for one handshake, and what it was.
+fn handshake(worker: &WorkerTls, config: &Arc<ClientConfig>) -> (Duration, Option<ResumedBy>) {
     let mut client = ClientConnection::new(config.clone(), ServerName::try_from(HOST).unwrap()).unwrap();
     let mut spent = Duration::ZERO;
     let start = Instant::now();
-    let mut session = ServerSession::new(worker).unwrap();
+    let mut session = new_session(worker);
     spent += start.elapsed();
     let (mut incoming, mut plain, mut outgoing) = (Vec::new(), Vec::new(), Vec::new());
     while session.is_handshaking() {
@@ -50,7 +51,7 @@ fn handshake(worker: &WorkerTls, config: &Arc<ClientConfig>) -> Duration {
         }
         outgoing.clear();
     }
-    spent
+    (spent, session.resumed())
 }
 
 #[test]
@@ -68,9 +69,48 @@ fn cost_of_handshakes_and_records() {
     ] {
         let worker = host(mode).worker_view(&PathMemo::new(entries)).unwrap();
         handshake(&worker, &config);
-        let spent = median((0..500).map(|_| handshake(&worker, &config)).collect());
+        let spent = median((0..500).map(|_| handshake(&worker, &config).0).collect());
         println!("{name}: {:.1} µs", spent.as_secs_f64() * 1e6);
     }
+
+    for site in Site::each() {
+        let options = pki.host_options(&pki.options(ClientAuthMode::Required), pki.bundle());
+        let options = crate::HostTlsOptions { resumption: site.resumption.clone(), ..options };
+        let worker = HostTls::build(&options).unwrap().worker_view(&PathMemo::new(16)).unwrap();
+        let mut config = pki.client_config(Some(&alice));
+        config.resumption = Resumption::in_memory_sessions(8);
+        let config = Arc::new(config);
+        assert_eq!(handshake(&worker, &config).1, None);
+        let spent = median(
+            (0..500)
+                .map(|_| {
+                    let (spent, resumed) = handshake(&worker, &config);
+                    assert_eq!(resumed, Some(site.by));
+                    spent
+                })
+                .collect(),
+        );
+        println!(
+            "resumed handshake by {}, mTLS, chain of 2: {:.1} µs",
+            site.by.as_str(),
+            spent.as_secs_f64() * 1e6
+        );
+    }
+    let auth = pki.options(ClientAuthMode::Required);
+    let host_of_one = HostTls::build(&pki.host_options(&auth, pki.bundle())).unwrap();
+    let worker = host_of_one.worker_view(&PathMemo::new(16)).unwrap();
+    let mut pair = pki.connect(&worker, Some(&alice));
+    pair.run().unwrap();
+    let readmit = || {
+        let start = Instant::now();
+        worker.readmit(&pair.session).unwrap();
+        start.elapsed()
+    };
+    readmit();
+    println!(
+        "readmit, chain of 2, remembered: {} ns",
+        median((0..20_000).map(|_| readmit()).collect()).as_nanos()
+    );
 
     let mut pair = Pair::new(
         &host(ClientAuthMode::Off).worker_view(&PathMemo::new(0)).unwrap(),

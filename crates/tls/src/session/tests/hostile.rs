@@ -220,7 +220,7 @@ fn the_unfinished_handshake_is_bounded_at_the_limit() {
     let wire: Vec<u8> = message.iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
     let (mut plain, mut outgoing) = (Vec::new(), Vec::new());
     for (length, accepted) in [(HANDSHAKE_BYTES_MAX - 1, true), (HANDSHAKE_BYTES_MAX, false)] {
-        let mut session = ServerSession::new(&pki.worker(ClientAuthMode::Off)).unwrap();
+        let mut session = new_session(&pki.worker(ClientAuthMode::Off));
         let mut incoming = wire[..length].to_vec();
         match session.process(&mut incoming, &mut plain, &mut outgoing) {
             Ok(progress) => assert!(accepted && progress.consumed == 0 && progress.handshaking),
@@ -236,7 +236,7 @@ fn the_unfinished_handshake_is_bounded_at_the_limit() {
 #[test]
 fn plain_text_before_the_handshake_is_refused_with_a_plain_alert() {
     let pki = Pki::new();
-    let mut session = ServerSession::new(&pki.worker(ClientAuthMode::Required)).unwrap();
+    let mut session = new_session(&pki.worker(ClientAuthMode::Required));
     let outcome = process(&mut session, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
     let Err(SessionError::Handshake(failure)) = outcome.result else { panic!("{:?}", outcome.result) };
     assert_eq!(failure.reason, Reason::Malformed);
@@ -247,7 +247,7 @@ fn plain_text_before_the_handshake_is_refused_with_a_plain_alert() {
 #[test]
 fn application_data_before_the_handshake_is_never_seen() {
     let pki = Pki::new();
-    let mut session = ServerSession::new(&pki.worker(ClientAuthMode::Off)).unwrap();
+    let mut session = new_session(&pki.worker(ClientAuthMode::Off));
     let outcome = process(&mut session, vec![23, 3, 3, 0, 5, b'h', b'e', b'l', b'l', b'o']);
     assert!(matches!(outcome.result, Err(SessionError::Handshake(_))));
     assert_eq!(outcome.plain, b"before");
@@ -343,7 +343,7 @@ fn noise_never_panics() {
     let worker = pki.worker(ClientAuthMode::Required);
     let mut noise = Noise(3);
     for _ in 0..2000 {
-        let mut session = ServerSession::new(&worker).unwrap();
+        let mut session = new_session(&worker);
         let length = noise.below(400);
         let mut bytes = noise.bytes(length);
         if let [content_type, version, minor, high, ..] = &mut bytes[..] {

@@ -1,0 +1,256 @@
+//! `[[listener.host]]`: names, certificates, client authentication, what upstreams are told.
+
+use serde::Deserialize;
+
+use super::{Count, DurationText, Field, OneOrMany, OneOrMore, Route};
+
+/// `[[listener.host]]`: a virtual host, chosen by the name that the client asks for in the TLS handshake.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[[listener.host]]", default, deny_unknown_fields)]
+pub struct Host {
+    /// The names that clients ask for: host names, in which `*.` in front stands for exactly one label, or IP addresses.
+    /// A name that is not ASCII is written in its `xn--` form. An address is matched by the `Host` field only, since
+    /// clients send no SNI for it (RFC 6066 §3); their handshake is answered by `default_host`.
+    ///
+    /// Required; 1 to 1000, each once per listener. Example: `names = ["api.example.com", "*.api.example.com"]`.
+    pub names: Field<OneOrMany>,
+    /// `certificate = { chain = ..., key = ... }`: the certificate that we show; or a list of certificates with keys of
+    /// different kinds, of which each client gets one that it can verify, ECDSA before Ed25519 before RSA.
+    ///
+    /// Required; up to 4.
+    pub certificate: Field<OneOrMore<Certificate>>,
+    /// `client_auth = { mode = ..., trust = ... }`: whether clients must show a certificate, and whose.
+    ///
+    /// Required: to admit clients without certificate is a decision to be written down, as `{ mode = "off" }`.
+    pub client_auth: Field<ClientAuth>,
+    /// The name of the policy that decides about every request of this host, unless a route names its own.
+    ///
+    /// Required, unless `danger_no_policy = true`. Example: `policy = "main"`.
+    pub policy: Field<String>,
+    /// `true` serves requests that no policy has looked at, on every route that names none.
+    ///
+    /// Default `false`. Example: `danger_no_policy = true`.
+    pub danger_no_policy: Field<bool>,
+    /// `forward = { ... }`: what upstreams are told about the client.
+    ///
+    /// Default: all its defaults.
+    pub forward: Field<Forward>,
+    /// `true` serves with a certificate of ours that has expired, which clients should refuse.
+    ///
+    /// Default `false`. Example: `danger_allow_expired_certificate = true`.
+    pub danger_allow_expired_certificate: Field<bool>,
+    /// `[[listener.host.route]]`: where requests go. Of all routes whose path matches, the most specific one is taken:
+    /// segment by segment from the left, a literal before `{name}` before `{rest...}`; among routes with one template,
+    /// those that name the method before those that take all. The method is looked at last: if the most specific template
+    /// does not take it, the answer is 405, and no less specific route is tried.
+    ///
+    /// Default: none, and every request is answered with 404.
+    pub route: Field<Vec<Field<Route>>>,
+}
+
+/// `certificate = { ... }` of a host.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "certificate", default, deny_unknown_fields)]
+pub struct Certificate {
+    /// The PEM file with the certificate, followed by its intermediates. Watched.
+    ///
+    /// Required. Example: `chain = "tls/api.pem"`.
+    pub chain: Field<String>,
+    /// The PEM file with the private key; nobody but its owner, and root, may be able to read it. Watched.
+    ///
+    /// Required. Example: `key = "tls/api.key"`.
+    pub key: Field<String>,
+    /// Where the passphrase of an encrypted key (PKCS#8) is: a file, which nobody but its owner, and root, may be able
+    /// to read, and which is watched; or `"credential:NAME"` for a systemd credential. One line break at its end is
+    /// not part of it.
+    ///
+    /// Default: none; the key is not encrypted. Example: `passphrase = "credential:api-key"`.
+    pub passphrase: Field<String>,
+    /// The OCSP response that goes with the certificate: `"off"` for none, `"fetch"` to ask the responder and renew it in
+    /// time (needs `state_dir`), or `{ file = "FILE" }`, which is watched. It is verified in any case, and one that has
+    /// expired is not sent.
+    ///
+    /// Default `"off"`. Example: `staple = "fetch"`.
+    pub staple: Field<Staple>,
+    /// The OCSP responder to ask instead of the one that the certificate names.
+    ///
+    /// Default: the certificate's own; only with `staple = "fetch"`. Example: `ocsp_url = "http://ocsp.example.com/"`.
+    pub ocsp_url: Field<String>,
+}
+
+/// Values of `staple` in `certificate`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "certificate.staple", rename_all = "snake_case")]
+pub enum Staple {
+    /// None.
+    Off,
+    /// From the responder.
+    Fetch,
+    /// From this file, DER.
+    File(Field<String>),
+}
+
+/// `client_auth = { ... }` of a host. A request whose `Host` names another virtual host than the handshake did is
+/// answered with 421 unless both have equal client authentication.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "client_auth", default, deny_unknown_fields)]
+pub struct ClientAuth {
+    /// What routes want of clients that say nothing themselves. `"required"` serves nobody without a valid certificate.
+    /// `"optional"` serves clients without certificate too, and leaves them to the policy; a certificate that is shown must
+    /// be valid. `"observe"` asks for a certificate and logs what it would have meant, but refuses nobody and knows
+    /// nobody: neither policy nor upstream learns of it. `"off"` asks for none.
+    ///
+    /// The handshake asks as the weakest route of the host does: it refuses clients without certificate if every route
+    /// is `"required"`, lets certificates pass that are not valid if a route is `"observe"`, and asks for none if all
+    /// are `"off"`. What the handshake has let pass, the stricter routes refuse. A host whose own mode is `"observe"` has
+    /// no stricter routes.
+    ///
+    /// Required. Example: `mode = "required"`.
+    pub mode: Field<ClientAuthMode>,
+    /// The names of the trust bundles, to one of which client certificates must chain; they are tried in this order.
+    ///
+    /// Required if the host or a route of it asks for certificates, and refused otherwise; up to 16. Example:
+    /// `trust = "partners"`, `trust = ["partners", "staff"]`.
+    pub trust: Field<OneOrMany>,
+    /// The names of the tenants whose clients are admitted. Certificates of other tenants, and of none, are refused.
+    ///
+    /// Default: every certificate, whatever its tenant; up to 256. Example: `tenants = ["acme"]`.
+    pub tenants: Field<OneOrMany>,
+    /// How many intermediates a client may send. Each costs a signature check before anything is known about the client.
+    ///
+    /// Default 4; 0 to 4. Example: `intermediates_max = 1`.
+    pub intermediates_max: Field<Count>,
+    /// Whether the certificate must carry the extended key usage `clientAuth`. `false` accepts those without any
+    /// extended key usage, as older private CAs issue them, and still refuses those that name others only.
+    ///
+    /// Default `true`. Example: `require_eku = false`.
+    pub require_eku: Field<bool>,
+    /// Object identifiers of certificate extensions whose values policies get to see beside the usual claims.
+    ///
+    /// Default: none; up to 16. Example: `extensions = ["1.3.6.1.4.1.57264.1.8"]`.
+    pub extensions: Field<OneOrMany>,
+    /// How long after a client has last proved that it holds its key (a full handshake) it is still served, on
+    /// connections that stay open and on resumed ones.
+    ///
+    /// Default `"8h"`; `"1m"` to `"30d"`. Example: `max_auth_age = "1h"`.
+    pub max_auth_age: Field<DurationText>,
+    /// Whether OCSP responders are asked about client certificates: `"off"`; `"soft_fail"` serves clients about whom no
+    /// answer can be had, and counts them; `"hard_fail"` refuses them. A certificate that is revoked is refused by both.
+    /// Whom to ask, the trust bundle says (`ocsp_url`, `ocsp_hosts`). A route may set its own.
+    ///
+    /// Default `"off"`. Example: `ocsp = "soft_fail"`.
+    pub ocsp: Field<OcspMode>,
+    /// How long the first request of a client may wait for the first answer about its certificate. Later ones use
+    /// the last answer while a new one is fetched.
+    ///
+    /// Default `"2s"`; `"100ms"` to `"10s"`. Example: `ocsp_timeout = "1s"`.
+    pub ocsp_timeout: Field<DurationText>,
+}
+
+/// Values of `mode` in `client_auth` and of `client_auth` of a route, ordered from lax to strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename = "client_auth.mode", rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// No certificate is asked for.
+    Off,
+    /// A certificate is asked for and judged, but nobody is refused for it, and nobody is known by it.
+    Observe,
+    /// A certificate is asked for, and must be valid if there is one.
+    Optional,
+    /// Nobody is served without a valid certificate.
+    Required,
+}
+
+impl ClientAuthMode {
+    /// The word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    /// Whether a client can be known by its certificate under it.
+    pub fn identifies(self) -> bool {
+        self >= Self::Optional
+    }
+}
+
+/// Values of `ocsp` in `client_auth` and of a route, ordered from lax to strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename = "client_auth.ocsp", rename_all = "snake_case")]
+pub enum OcspMode {
+    /// Nobody is asked.
+    Off,
+    /// Without an answer the client is served.
+    SoftFail,
+    /// Without an answer the client is refused.
+    HardFail,
+}
+
+impl OcspMode {
+    /// The word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::SoftFail => "soft_fail",
+            Self::HardFail => "hard_fail",
+        }
+    }
+}
+
+/// `forward = { ... }` of a host. Whatever a client sends under these names is removed first.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "forward", default, deny_unknown_fields)]
+pub struct Forward {
+    /// Whether upstreams get the client's certificate as `Client-Cert` (RFC 9440).
+    ///
+    /// Default `true`. Example: `client_cert = false`.
+    pub client_cert: Field<bool>,
+    /// Whether upstreams get the rest of the client's chain as `Client-Cert-Chain` (RFC 9440).
+    ///
+    /// Default `false`. Example: `client_cert_chain = true`.
+    pub client_cert_chain: Field<bool>,
+    /// Whether upstreams get Envoy's `x-forwarded-client-cert`: `"off"` or `"set"`.
+    ///
+    /// Default `"off"`. Example: `xfcc = "set"`.
+    pub xfcc: Field<XfccMode>,
+    /// `X-Forwarded-For`, `-Proto` and `-Host`: `"off"` removes them, `"set"` replaces what the client sent, `"append"`
+    /// believes what the client sent and adds to it.
+    ///
+    /// Default `"set"`. Example: `x_forwarded = "append"`.
+    pub x_forwarded: Field<ForwardMode>,
+    /// `Forwarded` (RFC 7239): `"off"`, `"set"` or `"append"`, as for `x_forwarded`.
+    ///
+    /// Default `"off"`. Example: `forwarded = "set"`.
+    pub forwarded: Field<ForwardMode>,
+    /// Our name in the `Via` field of what we forward (RFC 9110 §7.6.3): a pseudonym of letters, digits, `-`, `.` and
+    /// `_`, or `""` for no `Via`.
+    ///
+    /// Default `"ringward"`; up to 64 characters. Example: `via = ""`.
+    pub via: Field<String>,
+}
+
+/// Values of `xfcc` in `forward`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "forward.xfcc", rename_all = "snake_case")]
+pub enum XfccMode {
+    /// Not sent.
+    Off,
+    /// Sent, with what we know.
+    Set,
+}
+
+/// Values of `x_forwarded` and `forwarded` in `forward`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "forward mode", rename_all = "snake_case")]
+pub enum ForwardMode {
+    /// Not sent; the client's is removed.
+    Off,
+    /// Sent, with what we know; the client's is removed.
+    Set,
+    /// Sent, behind what the client sent.
+    Append,
+}

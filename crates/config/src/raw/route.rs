@@ -1,0 +1,74 @@
+//! `[[listener.host.route]]`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+
+use super::{ClientAuthMode, DurationText, Field, OcspMode, OneOrMany, SizeText};
+
+/// `[[listener.host.route]]`: where the requests of a path go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "[[listener.host.route]]", default, deny_unknown_fields)]
+pub struct Route {
+    /// The route's name in logs, metrics and policies.
+    ///
+    /// Default: made from methods and template, `get-orders-id` for `GET /orders/{id}`; no other route's of the host.
+    /// Example: `id = "orders"`.
+    pub id: Field<String>,
+    /// `match = { path = ..., methods = ... }`: the requests that take this route.
+    ///
+    /// Required.
+    pub r#match: Field<Match>,
+    /// The name of the cluster that they go to.
+    ///
+    /// Required. Example: `cluster = "orders"`.
+    pub cluster: Field<String>,
+    /// The name of the policy that decides about them instead of the host's.
+    ///
+    /// Default: the host's. Example: `policy = "reports"`.
+    pub policy: Field<String>,
+    /// What it wants of clients instead of the host's `mode`: `"off"`, `"observe"`, `"optional"` or `"required"`. The
+    /// handshake asks as the weakest route of the host does; a request that comes without what its route requires is
+    /// answered with 403. Requests of an `"off"` route are nobody's: neither policy nor upstream learns of a certificate.
+    ///
+    /// Default: the host's. Example: `client_auth = "optional"`.
+    pub client_auth: Field<ClientAuthMode>,
+    /// Whether OCSP responders are asked about the client, instead of the host's `ocsp`.
+    ///
+    /// Default: the host's, and `"off"` where no certificate identifies the client. Example: `ocsp = "hard_fail"`.
+    pub ocsp: Field<OcspMode>,
+    /// Words for policies and logs: names of lower-case letters, digits and `_`, with text.
+    ///
+    /// Default: none; up to 32, values up to 256 characters. Example: `labels = { team = "billing" }`.
+    pub labels: Field<BTreeMap<Spanned<String>, Field<String>>>,
+    /// Whether `%2F` may stand in the path. It is passed on as it is; many servers take it for a `/`, and thereby see
+    /// another path than the policy did.
+    ///
+    /// Default `false`. Example: `allow_encoded_slash = true`.
+    pub allow_encoded_slash: Field<bool>,
+    /// How large the body of a request may be, instead of the listener's limit, or `"unlimited"`.
+    ///
+    /// Default: the listener's; from `"0B"`. Example: `body_bytes_max = "1GB"`.
+    pub body_bytes_max: Field<SizeText>,
+    /// How long the upstream may take, instead of the cluster's limit.
+    ///
+    /// Default: the cluster's; `"1ms"` to `"1h"`. Example: `response_timeout = "5m"`.
+    pub response_timeout: Field<DurationText>,
+}
+
+/// `match = { ... }` of a route.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "match", default, deny_unknown_fields)]
+pub struct Match {
+    /// The template of the path. `{name}` stands for one whole segment that is not empty, `{name...}` in the last place for
+    /// everything that follows, also nothing. Matched against the normalised path, with case; a path with and
+    /// one without a trailing `/` are two.
+    ///
+    /// Required; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`, `path = "/files/{rest...}"`.
+    pub path: Field<String>,
+    /// The methods, in capitals. `GET` does not include `HEAD`.
+    ///
+    /// Default: all methods; up to 32. Example: `methods = ["GET", "HEAD"]`.
+    pub methods: Field<OneOrMany>,
+}

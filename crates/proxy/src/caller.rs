@@ -1,0 +1,87 @@
+//! Who asks, as far as a route wants to know: client authentication per route.
+//!
+//! The handshake asks for a certificate as the least demanding route of its virtual host does; here each route enforces its
+//! own. A route that does not want an identity gets none, in no header, no policy and no template.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ringward_config::ClientAuthMode;
+use ringward_identity::PeerIdentity;
+use ringward_telemetry::RevocationSource;
+use ringward_tls::{OcspKey, OcspMode, OcspQuery, OcspVerdict};
+
+use crate::{connection::Connection, error::ProxyError, io, snapshot::Route, worker::View};
+
+/// The client as `route` sees it; `None` for an anonymous one.
+///
+/// # Errors
+/// [`ProxyError::CertificateRequired`] and [`ProxyError::CertificateRefused`] when the route does not take this client.
+pub(crate) fn identify(
+    connection: &Connection,
+    route: &Route,
+) -> Result<Option<Arc<PeerIdentity>>, ProxyError> {
+    let peer = || connection.standing.admission().terms.peer.clone();
+    // Where one route of the host observes, the handshake lets bad certificates pass. The others refuse them here.
+    let refused = || {
+        let observed = connection.observed.as_ref()?;
+        let reason = observed.verdict.err()?;
+        Some(ProxyError::CertificateRefused(format!("{reason}: {}", observed.message).into()))
+    };
+    match route.client_auth {
+        ClientAuthMode::Off | ClientAuthMode::Observe => Ok(None),
+        ClientAuthMode::Optional => refused().map_or_else(|| Ok(peer()), Err),
+        ClientAuthMode::Required => match peer() {
+            Some(peer) => Ok(Some(peer)),
+            None => Err(refused().unwrap_or(ProxyError::CertificateRequired)),
+        },
+    }
+}
+
+/// Finds out whether the client's certificate is revoked, if the route has its issuer's OCSP responder asked. Waits for an
+/// answer that is not known yet, no longer than `ocsp_timeout`; the request stays unread meanwhile.
+///
+/// # Errors
+/// [`ProxyError::RevocationRefused`] for a revoked certificate, and with `hard_fail` also when the responder does not know it
+/// or there is no answer.
+pub(crate) async fn check_ocsp(
+    connection: &mut Connection,
+    view: &View,
+    route: &Route,
+) -> Result<(), ProxyError> {
+    let terms = &connection.standing.admission().terms;
+    let (Some(peer), Some(path), false) = (&terms.peer, &terms.path, route.ocsp == OcspMode::Off) else {
+        return Ok(());
+    };
+    let (table, revocation) = (&view.snapshot.ocsp, &view.snapshot.revocation);
+    let judge = || table.judge(path, peer, route.ocsp, revocation, connection.worker.clock.now_unix());
+    let mut verdict = judge();
+    if verdict == OcspVerdict::Wait {
+        let asked = OcspQuery::about_leaf(path.clone()).is_some_and(|query| table.ask(query));
+        let begun = Instant::now();
+        while asked && verdict == OcspVerdict::Wait && begun.elapsed() < route.ocsp_timeout {
+            io::sleep(LOOK_AGAIN).await;
+            verdict = judge();
+        }
+        if verdict == OcspVerdict::Wait {
+            verdict = route.ocsp.without_answer(path);
+        }
+    }
+    let held = connection.ocsp.is_none().then(|| table.entry(&OcspKey::of(path.leaf()))).flatten();
+    let outcome = match verdict {
+        OcspVerdict::Pass | OcspVerdict::PassUnchecked => Ok(()),
+        OcspVerdict::Wait => Err(ProxyError::RevocationRefused("its OCSP responder cannot be asked".into())),
+        OcspVerdict::Refuse(refusal) => {
+            connection.worker.shard.revocation_refused(connection.facts.listener, RevocationSource::Ocsp);
+            Err(ProxyError::RevocationRefused(refusal.detail.into()))
+        }
+    };
+    // Who holds the entry has the answer renewed before it ends.
+    connection.ocsp = connection.ocsp.take().or(held);
+    outcome
+}
+
+/// How often a waiting request looks for its answer. Only the first one about a certificate waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -1,0 +1,326 @@
+//! Trust bundles with their rules, and the revocation lists that lie in files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ringward_config::{self as config, Config, FileKind, Location, NamedPath, Trust};
+use ringward_tls::{
+    CrlError, CrlFloors, CrlMode, IssuerCertificate, KeyKind, Profile, RevocationDepth, RevocationPolicy,
+    StalePolicy, TrustBundle, TrustOptions,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::files::Files;
+use super::{Report, list};
+use crate::trust::crl::list::List;
+use crate::trust::fetch;
+use crate::trust::status::CrlStatus;
+
+/// What was made of all `[trust.NAME]` sections.
+#[derive(Default)]
+pub(super) struct Trusted {
+    pub(super) bundles: HashMap<String, Arc<TrustBundle>>,
+    pub(super) quarantined: BTreeMap<String, Vec<String>>,
+    pub(super) issuers: BTreeMap<String, Vec<IssuerCertificate>>,
+    pub(super) lists: Vec<List>,
+    pub(super) list_status: Vec<CrlStatus>,
+}
+
+impl Trusted {
+    /// Adds a section. Lists must not be older than `floors`.
+    pub(super) fn load(&mut self, trust: &Trust, files: &Files, floors: &CrlFloors, report: &mut Report<'_>) {
+        // With a part of the bundle some clients would be locked out, for a reason that may be gone in a moment.
+        let Some(sources) = contents(&trust.ca, FileKind::TrustAnchors, files, report) else { return };
+        let Some((bundle, quarantined)) = trust_bundle(trust, &sources, report) else { return };
+        self.bundles.insert(trust.name.clone(), Arc::new(bundle));
+        self.quarantined.insert(trust.name.clone(), quarantined);
+        let more = contents(&trust.crl_issuers, FileKind::CrlIssuers, files, report).unwrap_or_default();
+        let mut issuers = Vec::new();
+        // What is wrong with a CA of the bundle was said already, and it signs nothing that counts.
+        issuers
+            .extend(sources.iter().flat_map(|(_, content)| IssuerCertificate::read_all(content)).flatten());
+        for (path, content) in &more {
+            for issuer in IssuerCertificate::read_all(content) {
+                match issuer {
+                    Ok(issuer) => issuers.push(issuer),
+                    Err(error) => {
+                        let at = trust.crl_issuers.first().map_or(&trust.at, |named| &named.at);
+                        report.error(at, format!("`{}`: {error}", path.display()), None);
+                    }
+                }
+            }
+        }
+        self.load_lists(trust, &issuers, files, floors, report);
+        self.issuers.insert(trust.name.clone(), issuers);
+    }
+
+    fn load_lists(
+        &mut self,
+        trust: &Trust,
+        issuers: &[IssuerCertificate],
+        files: &Files,
+        floors: &CrlFloors,
+        report: &mut Report<'_>,
+    ) {
+        let now_unix = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let first = self.lists.len();
+        let mut strangers = 0;
+        for named in &trust.crl {
+            let sources = contents(std::slice::from_ref(named), FileKind::Crl, files, report);
+            for (path, content) in sources.into_iter().flatten() {
+                let bytes_max = trust.revocation.crl_bytes_max;
+                if content.len() > bytes_max {
+                    let message = format!("`{}` has more than {bytes_max} bytes", path.display());
+                    report.error(
+                        &named.at,
+                        message,
+                        Some("raise `crl_bytes_max` if that is right".to_owned()),
+                    );
+                    continue;
+                }
+                // One broken list is a reason to keep all that is in force: with a part of them somebody would get in.
+                let lists = List::read_file(&content, issuers, floors, now_unix);
+                let lists = lists.unwrap_or_else(|error| vec![Err(error)]);
+                for list in lists {
+                    match list {
+                        Ok(list) => self.add_list(trust, named, &path, list, now_unix, report),
+                        Err(error) if is_of_a_stranger(&error, trust, issuers) => {
+                            strangers += 1;
+                            report.warning(&named.at, format!("left out: `{}`: {error}", path.display()));
+                        }
+                        Err(error) => {
+                            report.error(&named.at, format!("`{}`: {error}", path.display()), None);
+                        }
+                    }
+                }
+            }
+        }
+        let at = trust.crl.first().map_or(&trust.at, |named| &named.at);
+        if strangers > 0 && self.lists.len() == first {
+            let message = format!("none of the lists of `crl` is of a CA of trust bundle `{}`", trust.name);
+            report.error(at, message, Some("put the lists of its CAs there".to_owned()));
+        }
+        check_deltas(trust, &self.lists[first..], at, report);
+    }
+
+    fn add_list(
+        &mut self,
+        trust: &Trust,
+        named: &NamedPath,
+        path: &std::path::Path,
+        list: List,
+        now_unix: i64,
+        report: &mut Report<'_>,
+    ) {
+        let head = list.head();
+        if head.next_update_unix <= now_unix {
+            let grace = match trust.revocation.stale {
+                None => "its clients are refused".to_owned(),
+                Some(_) => "it counts until the grace of `stale` is over".to_owned(),
+            };
+            report.warning(
+                &named.at,
+                format!("`{}`: {head} should have been replaced by now: {grace}", path.display()),
+            );
+        }
+        self.list_status.push(CrlStatus {
+            bundles: vec![trust.name.clone()],
+            issuer: head.issuer_name.to_string(),
+            source: path.display().to_string(),
+            number: head.number.map(|number| number.to_string()),
+            this_update_unix: Some(head.this_update_unix),
+            next_update_unix: Some(head.next_update_unix),
+            entries: list.entries(),
+            checked_unix: Some(now_unix),
+            next_fetch_unix: None,
+            problem: None,
+        });
+        self.lists.push(list);
+    }
+}
+
+/// Whether a list is of a CA that the bundle does not have, as when the CA was removed and its list was not: it says nothing
+/// about anybody whom the bundle admits, and must not keep the CA from being removed. One that has the name of a CA of the
+/// bundle is a forgery or a mistake; and where certificates without a list pass, a list that cannot be checked is missed.
+fn is_of_a_stranger(error: &CrlError, trust: &Trust, issuers: &[IssuerCertificate]) -> bool {
+    match error {
+        CrlError::NoIssuer { issuer } => {
+            trust.revocation.crl == config::CrlMode::Required
+                && issuers.iter().all(|known| known.subject() != issuer)
+        }
+        _ => false,
+    }
+}
+
+/// A delta that fits no list would be passed over, and those whom it revokes would be admitted.
+fn check_deltas(trust: &Trust, lists: &[List], at: &Location, report: &mut Report<'_>) {
+    let complete = |list: &List| match list {
+        List::Complete(index) => Some(index.clone()),
+        List::Delta(_) => None,
+    };
+    for list in lists {
+        let List::Delta(delta) = list else { continue };
+        let counts = lists.iter().filter_map(complete).any(|index| {
+            let is_superseded = index.head().issuer == delta.head().issuer
+                && index.head().scope == delta.head().scope
+                && index.head().number >= delta.head().number;
+            is_superseded || index.with_delta(delta.clone()).is_ok()
+        });
+        if counts {
+            continue;
+        }
+        let message = format!("the delta to {} begins with a list that is not there", delta.head());
+        // Its complete list may be one of those that are fetched.
+        if trust.crl_urls.is_empty() && trust.crl_distribution_points.is_empty() {
+            report.error(at, message, Some("put the complete list there, or take the delta away".to_owned()));
+        } else {
+            report.warning(at, message);
+        }
+    }
+}
+
+/// How servers are verified that revocation data is fetched from by TLS.
+pub(super) fn fetch_tls(
+    config: &Config,
+    files: &Files,
+    report: &mut Report<'_>,
+) -> Option<Arc<ClientConfig>> {
+    let named = config.server.fetch_ca.as_ref()?;
+    let sources = contents(std::slice::from_ref(named), FileKind::TrustAnchors, files, report)?;
+    let mut roots = RootCertStore::empty();
+    for (path, content) in &sources {
+        for certificate in CertificateDer::pem_slice_iter(content) {
+            let added = certificate
+                .map_err(|error| error.to_string())
+                .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
+            if let Err(error) = added {
+                report.error(&named.at, format!("`{}`: {error}", path.display()), None);
+            }
+        }
+    }
+    if roots.is_empty() {
+        let help = "name a file with the CA that has signed the server's certificate".to_owned();
+        report.error(&named.at, format!("`{}` holds no CA certificate", named.path.display()), Some(help));
+        return None;
+    }
+    fetch::tls(roots).inspect_err(|error| report.error(&named.at, error.to_string(), None)).ok()
+}
+
+/// Path and content of all files that some paths of the configuration lead to; `None` if one cannot be read.
+fn contents(
+    paths: &[NamedPath],
+    kind: FileKind,
+    files: &Files,
+    report: &mut Report<'_>,
+) -> Option<Vec<(PathBuf, Arc<[u8]>)>> {
+    let mut sources = Vec::new();
+    let mut complete = true;
+    for named in paths {
+        for entry in files.entries(&named.path, kind) {
+            match &entry.content {
+                Ok(content) => sources.push((entry.path.clone(), content.clone())),
+                Err(error) => {
+                    report.file(&named.at, error);
+                    complete = false;
+                }
+            }
+        }
+    }
+    complete.then_some(sources)
+}
+
+/// The bundle, and what was left out of it.
+fn trust_bundle(
+    trust: &Trust,
+    sources: &[(PathBuf, Arc<[u8]>)],
+    report: &mut Report<'_>,
+) -> Option<(TrustBundle, Vec<String>)> {
+    let sources: Vec<(PathBuf, Vec<u8>)> =
+        sources.iter().map(|(path, content)| (path.clone(), content.to_vec())).collect();
+    let at = trust.ca.first().map_or(&trust.at, |named| &named.at);
+    match TrustBundle::from_pem(&trust.name, &sources, options(trust), UnixTime::now()) {
+        Err(error) => {
+            report.error(at, error.to_string(), None);
+            None
+        }
+        Ok((bundle, _)) if is_of_the_public_web(&bundle) => {
+            let shown: Vec<&str> = bundle.anchors().iter().map(|anchor| anchor.subject.as_str()).collect();
+            let message =
+                format!("trust bundle `{}` holds CAs of the public web: {}", trust.name, list(&shown));
+            let help =
+                "they sign for everybody, so everybody would be trusted: keep the CAs of your clients only";
+            report.error(at, message, Some(help.to_owned()));
+            None
+        }
+        Ok((bundle, quarantined)) => {
+            for certificate in &quarantined {
+                report.warning(at, format!("left out of trust bundle `{}`: {certificate}", trust.name));
+            }
+            for warning in bundle.warnings() {
+                report.warning(at, format!("trust bundle `{}`: {warning}", trust.name));
+            }
+            Some((bundle, quarantined.iter().map(ToString::to_string).collect()))
+        }
+    }
+}
+
+/// The rules of a section.
+fn options(trust: &Trust) -> TrustOptions {
+    let config::Profile { keys, rsa_bits_min, policies, path_length_max, leaf_lifetime_max } = &trust.profile;
+    TrustOptions {
+        spiffe_trust_domain: trust.spiffe_trust_domain.clone(),
+        pins: trust.pins.clone(),
+        profile: Profile {
+            keys: keys.iter().map(|kind| key_kind(*kind)).collect(),
+            rsa_bits_min: *rsa_bits_min as usize,
+            policies: policies.clone(),
+            path_length_max: *path_length_max,
+            leaf_lifetime_max: *leaf_lifetime_max,
+        },
+        hints: trust.hints,
+        revocation: RevocationPolicy {
+            crl: match trust.revocation.crl {
+                config::CrlMode::Off => CrlMode::Off,
+                config::CrlMode::IfPresent => CrlMode::IfPresent,
+                config::CrlMode::Required => CrlMode::Required,
+            },
+            stale: trust.revocation.stale.map_or(StalePolicy::Deny, StalePolicy::Allow),
+            depth: match trust.revocation.depth {
+                config::RevocationDepth::Chain => RevocationDepth::Chain,
+                config::RevocationDepth::Leaf => RevocationDepth::Leaf,
+            },
+        },
+    }
+}
+
+fn key_kind(kind: config::KeyKind) -> KeyKind {
+    match kind {
+        config::KeyKind::EcdsaP256 => KeyKind::EcdsaP256,
+        config::KeyKind::EcdsaP384 => KeyKind::EcdsaP384,
+        config::KeyKind::EcdsaP521 => KeyKind::EcdsaP521,
+        config::KeyKind::Ed25519 => KeyKind::Ed25519,
+        config::KeyKind::Rsa => KeyKind::Rsa,
+    }
+}
+
+/// Whether a bundle looks like the one that systems and browsers ship, under whatever name it is kept here. Told by a few
+/// roots that every such bundle has; one of them alone may be there for a reason.
+fn is_of_the_public_web(bundle: &TrustBundle) -> bool {
+    let known =
+        |root: &&&str| bundle.anchors().iter().any(|anchor| anchor.subject.contains(&format!("CN={root}")));
+    WEB_ROOTS.iter().filter(known).count() > 1
+}
+
+/// Long-lived roots of different organisations.
+const WEB_ROOTS: &[&str] = &[
+    "Amazon Root CA 1",
+    "DigiCert Global Root G2",
+    "GlobalSign Root CA",
+    "GTS Root R1",
+    "ISRG Root X1",
+    "Microsoft RSA Root Certificate Authority 2017",
+    "USERTrust RSA Certification Authority",
+];

@@ -1,0 +1,250 @@
+//! OCSP of clients: whom the responder calls good is served, whom it calls revoked never, and silence means what the route says.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant, SystemTime};
+
+use ringward_testkit::{
+    Authority, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki, RevocationReason,
+    Script, Upstream, eventually,
+};
+
+use self::support::{Gateway, HOST, Host};
+
+/// Every kind of route on one host: `/hard` and `/soft` have the responder asked, `/off` does not.
+fn gateway(root: &Authority, responder: &str) -> Gateway {
+    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"1s\"";
+    let route = |host: Host, mode: &str| {
+        let path = format!("path = \"/{mode}/{{rest...}}\"");
+        host.route(&path, &format!("id = \"{mode}\"\nocsp = \"{mode}\""))
+    };
+    let host =
+        ["hard_fail", "soft_fail", "off"].into_iter().fold(Host::new(&[HOST]).client_auth(auth), route);
+    Gateway::builder().signed_by(root).workers(2).trust_key(responder).host(host).start()
+}
+
+fn status(gateway: &Gateway, identity: &Issued, target: &str) -> u16 {
+    let mut connection = gateway.client().identity(identity).connect(gateway.edge).unwrap();
+    connection.get(target).unwrap().status
+}
+
+/// The status on each kind of route: hard, soft, off.
+fn statuses(gateway: &Gateway, identity: &Issued) -> [u16; 3] {
+    ["/hard_fail/a", "/soft_fail/a", "/off/a"].map(|target| status(gateway, identity, target))
+}
+
+#[test]
+fn what_the_responder_says_decides() {
+    let (pki, root) = (Pki::new(), Authority::root("Test Root"));
+    let database = OcspDatabase::new(&pki, "root", &root);
+    let [good, revoked, unknown] = ["good", "revoked", "unknown"].map(|name| root.issue(&Leaf::client(name)));
+    database.good(&good);
+    database.revoked(&revoked, "keyCompromise");
+    let responder = database.serve();
+    let gateway = gateway(&root, &format!("ocsp_url = {:?}", responder.url()));
+    for (identity, expected, outcome) in [
+        (&good, [200, 200, 200], "good"),
+        (&revoked, [403, 403, 200], "revoked"),
+        (&unknown, [403, 200, 200], "unknown"),
+    ] {
+        assert_eq!(statuses(&gateway, identity), expected, "{outcome}");
+        let asked = gateway.metric("ringward_ocsp_queries_finished_total", &[("outcome", outcome)]);
+        assert!(asked >= 1.0, "{outcome}: {asked}");
+    }
+    assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 3.0, "each is asked about once");
+    let record = gateway.wait_for_record("flag", "revocation_refused");
+    assert_eq!((&record["status"], &record["peer.id"]), (&403.into(), &"CN=revoked".into()), "{record}");
+    assert!(gateway.metric("ringward_revocation_refusals_total", &[("source", "ocsp")]) >= 2.0);
+    // Also by sessions: that of the revoked client was begun where nobody asks.
+    for (identity, expected) in [(&good, 200), (&revoked, 403)] {
+        let client = gateway.client().identity(identity).resuming();
+        client.connect(gateway.edge).unwrap().get("/off/a").unwrap();
+        let mut connection = client.connect(gateway.edge).unwrap();
+        assert_eq!(connection.get("/hard_fail/resumed").unwrap().status, expected);
+        assert!(connection.is_resumed());
+    }
+    assert_eq!(gateway.reached().iter().filter(|target| *target == "/hard_fail/resumed").count(), 1);
+    // The last answer serves on while nobody answers.
+    responder.stop();
+    assert_eq!(statuses(&gateway, &good), [200; 3]);
+    assert_eq!(statuses(&gateway, &revoked), [403, 403, 200]);
+}
+
+/// A dead responder is noticed at once, a slow one after `ocsp_timeout`; and nobody else waits for it.
+#[test]
+fn silence_means_what_the_route_says() {
+    let root = Authority::root("Test Root");
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (slow, gate) = (Upstream::start(), Gate::new());
+    slow.on("*", Script::new().read_body().wait(&gate));
+    let client = root.issue(&Leaf::client("client"));
+    for (what, address) in [("dead", dead), ("slow", slow.address())] {
+        let gateway = gateway(&root, &format!("ocsp_url = \"http://{address}/\""));
+        let mut bystander = gateway.connect();
+        assert_eq!(bystander.get("/off/a").unwrap().status, 200);
+        for (target, expected) in [("/hard_fail/a", 403), ("/soft_fail/a", 200)] {
+            let mut waiting = gateway.client().identity(&client).connect(gateway.edge).unwrap();
+            let head = waiting.head("GET", target, &[]);
+            let started = Instant::now();
+            waiting.send(&head).unwrap();
+            // Both workers go on meanwhile.
+            for _ in 0..20 {
+                assert_eq!(bystander.get("/off/a").unwrap().status, 200);
+                assert_eq!(status(&gateway, &gateway.partner, "/off/a"), 200);
+            }
+            assert_eq!(waiting.response().unwrap().status, expected, "{what} {target}");
+            assert!(started.elapsed() < Duration::from_secs(8), "{what} {target}: {:?}", started.elapsed());
+        }
+        assert!(!gateway.has_reached("/hard_fail"));
+        gateway.wait_for_metric("ringward_worker_panics_total", &[], 0.0);
+    }
+    gate.open();
+}
+
+/// Answers that are wrong in any way are none.
+#[test]
+fn wrong_answers_are_no_answers() {
+    let (root, other) = (Authority::root("Test Root"), Authority::root("Test Root"));
+    let server = Upstream::start();
+    let leaf = root.issue(&Leaf::client("client"));
+    let good = OcspAnswer::good(&leaf, &root);
+    let mut flipped = good.signed_by_authority(&root);
+    let last = flipped.len() - 4;
+    flipped[last] ^= 1;
+    for (what, answer) in [
+        ("a foreign CA", good.signed_by_authority(&other)),
+        ("a responder of a foreign CA", good.signed_by(&other.issue(&Leaf::ocsp_signer("OCSP")))),
+        ("somebody who may not sign", good.signed_by(&root.issue(&Leaf::client("OCSP")))),
+        ("an expired delegate", good.signed_by(&root.issue(&Leaf::ocsp_signer("OCSP").expired()))),
+        ("a flipped bit", flipped),
+        ("another serial number", good.clone().serial(&[1]).signed_by_authority(&root)),
+        ("another issuer of the name", OcspAnswer::good(&leaf, &other).signed_by_authority(&root)),
+        ("an old one", good.clone().stale().signed_by_authority(&root)),
+        ("one of tomorrow", good.clone().from_the_future().signed_by_authority(&root)),
+        (
+            "an unknown critical extension",
+            good.clone().extension("1.3.6.1.4.1.99999.1", true, &[5, 0]).signed_by_authority(&root),
+        ),
+        ("a refusal", OcspAnswer::refusal(OcspRefusal::TryLater)),
+        ("noise", vec![0x30; 100]),
+        ("nothing", Vec::new()),
+        ("too much", vec![0x30; 200_000]),
+    ] {
+        server.on(
+            "*",
+            Script::new().read_body().respond_bytes(
+                200,
+                &[("content-type", "application/ocsp-response")],
+                &answer,
+            ),
+        );
+        let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+        assert_eq!(statuses(&gateway, &leaf), [403, 200, 200], "{what}");
+        assert_eq!(
+            gateway.metric("ringward_ocsp_queries_finished_total", &[("outcome", "good")]),
+            0.0,
+            "{what}"
+        );
+        assert!(!gateway.has_reached("/hard_fail"), "{what}");
+    }
+    for (what, answer) in [
+        ("the CA", good.signed_by_authority(&root)),
+        ("its delegate", good.signed_by(&root.issue(&Leaf::ocsp_signer("OCSP")))),
+        (
+            "without nextUpdate",
+            good.without_next_update().this_update(SystemTime::now()).signed_by_authority(&root),
+        ),
+    ] {
+        server.on(
+            "*",
+            Script::new().read_body().respond_bytes(
+                200,
+                &[("content-type", "application/ocsp-response")],
+                &answer,
+            ),
+        );
+        let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+        assert_eq!(statuses(&gateway, &leaf), [200; 3], "{what}");
+    }
+}
+
+/// A certificate that is revoked later: the next answer ends what the last one had let in.
+#[test]
+fn a_later_revocation_reaches_open_connections() {
+    let (root, server) = (Authority::root("Test Root"), Upstream::start());
+    let leaf = root.issue(&Leaf::client("client"));
+    let answer = |answer: OcspAnswer| {
+        let script = Script::new().read_body().respond_bytes(200, &[], &answer.signed_by_authority(&root));
+        server.on("*", script);
+    };
+    let now = SystemTime::now();
+    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(4)));
+    let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+    let mut open = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
+    assert_eq!(open.get("/hard_fail/before").unwrap().status, 200);
+    let revoked = OcspAnswer::revoked(&leaf, &root, RevocationReason::KeyCompromise);
+    answer(revoked.this_update(now).next_update(now + Duration::from_secs(3600)));
+    let resuming = gateway.client().identity(&leaf).resuming();
+    resuming.connect(gateway.edge).unwrap().get("/off/before").unwrap();
+    eventually(2 * DEADLINE, "the next answer counts", || {
+        !open.get("/hard_fail/before").is_ok_and(|response| response.status == 200)
+    });
+    let reached = gateway.reached().len();
+    for client in [resuming, gateway.client().identity(&leaf)] {
+        let answer =
+            client.connect(gateway.edge).and_then(|mut connection| connection.get("/hard_fail/after"));
+        assert!(answer.as_ref().map_or(true, |response| response.status == 403), "{answer:?}");
+    }
+    assert_eq!(gateway.reached().len(), reached);
+    // Nor is it forgotten when nobody answers any more.
+    drop(server);
+    assert_eq!(statuses(&gateway, &leaf)[0], 403);
+}
+
+/// Certificates name their responder themselves; asked are only those that the operator has named.
+#[test]
+fn responders_that_certificates_name_are_asked_if_they_are_allowed() {
+    let (pki, root) = (Pki::new(), Authority::root("Test Root"));
+    let database = OcspDatabase::new(&pki, "root", &root);
+    let responder = database.serve();
+    let gateway = gateway(&root, "ocsp_hosts = [\"127.0.0.1\"]");
+    let allowed = root.issue(&Leaf::client("allowed").ocsp_url(&responder.url()));
+    database.good(&allowed);
+    assert_eq!(statuses(&gateway, &allowed), [200; 3]);
+    let elsewhere = responder.url().replace("127.0.0.1", "127.0.0.2");
+    let refused = root.issue(&Leaf::client("refused").ocsp_url(&elsewhere));
+    database.good(&refused);
+    assert_eq!(statuses(&gateway, &refused), [403, 200, 200]);
+    let silent = root.issue(&Leaf::client("names none"));
+    database.good(&silent);
+    assert_eq!(statuses(&gateway, &silent), [403, 200, 200]);
+    assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[("outcome", "good")]), 1.0);
+}
+
+/// A request that waits for an answer is judged again before it goes on: what was withdrawn meanwhile is withdrawn.
+#[test]
+fn a_revocation_overtakes_a_request_that_waits() {
+    let (root, slow, gate) = (Authority::root("Test Root"), Upstream::start(), Gate::new());
+    let leaf = root.issue(&Leaf::client("client"));
+    let good = OcspAnswer::good(&leaf, &root).signed_by_authority(&root);
+    slow.on("*", Script::new().read_body().wait(&gate).respond_bytes(200, &[], &good));
+    let auth = "mode = \"required\", trust = \"partners\", ocsp = \"hard_fail\", ocsp_timeout = \"10s\"";
+    let gateway = Gateway::builder()
+        .signed_by(&root)
+        .stateful()
+        .trust_key(&format!("ocsp_url = \"http://{}/\"", slow.address()))
+        .host(Host::new(&[HOST]).client_auth(auth))
+        .start();
+    let mut waiting = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
+    let head = waiting.head("GET", "/after", &[]);
+    waiting.send(&head).unwrap();
+    gate.wait_for_arrivals(1, DEADLINE);
+    let file = gateway.client_files("client", &leaf).chain;
+    gateway.ask(&["revoke", "--cert", file.to_str().unwrap(), "--reason", "test"]);
+    gate.open();
+    let answer = waiting.response();
+    assert!(answer.as_ref().map_or(true, |response| response.status == 403), "{answer:?}");
+    assert!(!gateway.has_reached("/after"));
+}
