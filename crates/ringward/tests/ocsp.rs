@@ -222,29 +222,3 @@ fn responders_that_certificates_name_are_asked_if_they_are_allowed() {
     assert_eq!(statuses(&gateway, &silent), [403, 200, 200]);
     assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[("outcome", "good")]), 1.0);
 }
-
-/// A request that waits for an answer is judged again before it goes on: what was withdrawn meanwhile is withdrawn.
-#[test]
-fn a_revocation_overtakes_a_request_that_waits() {
-    let (root, slow, gate) = (Authority::root("Test Root"), Upstream::start(), Gate::new());
-    let leaf = root.issue(&Leaf::client("client"));
-    let good = OcspAnswer::good(&leaf, &root).signed_by_authority(&root);
-    slow.on("*", Script::new().read_body().wait(&gate).respond_bytes(200, &[], &good));
-    let auth = "mode = \"required\", trust = \"partners\", ocsp = \"hard_fail\", ocsp_timeout = \"10s\"";
-    let gateway = Gateway::builder()
-        .signed_by(&root)
-        .stateful()
-        .trust_key(&format!("ocsp_url = \"http://{}/\"", slow.address()))
-        .host(Host::new(&[HOST]).client_auth(auth))
-        .start();
-    let mut waiting = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
-    let head = waiting.head("GET", "/after", &[]);
-    waiting.send(&head).unwrap();
-    gate.wait_for_arrivals(1, DEADLINE);
-    let file = gateway.client_files("client", &leaf).chain;
-    gateway.ask(&["revoke", "--cert", file.to_str().unwrap(), "--reason", "test"]);
-    gate.open();
-    let answer = waiting.response();
-    assert!(answer.as_ref().map_or(true, |response| response.status == 403), "{answer:?}");
-    assert!(!gateway.has_reached("/after"));
-}

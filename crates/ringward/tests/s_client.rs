@@ -16,7 +16,8 @@ const OPTIONAL: &str = "mode = \"optional\", trust = \"partners\"";
 /// A listener that talks TLS 1.2 too, with each kind of resumption.
 fn both_versions(builder: Builder) -> Builder {
     let keys = "tls = { min_version = \"1.2\" }\n";
-    builder.listener(keys).same_listener("cached", &format!("{keys}resumption = \"cache\"\n"))
+    let cached = format!("{keys}resumption = \"cache\"\n");
+    builder.listener(keys).same_listener("twin", keys).same_listener("cached", &cached)
 }
 
 /// A client's way in: listener, version and session.

@@ -38,6 +38,8 @@ struct Observation {
     resumed: bool,
     /// On a connection that was there already.
     reused: bool,
+    /// Half of it was sent before, while the client was trusted.
+    halved: bool,
 }
 
 /// Clients at work.
@@ -80,7 +82,13 @@ impl Storm {
             let (client, address) = (victim.clone().resuming(), address(number));
             thread::spawn(move || suffer(&client, address, number, &phase, &stop, &observed))
         });
-        let victims = victims.collect();
+        // A connection in the middle of a request is not idle, so nothing but the gate keeps it from being served.
+        let hesitant = (4..6).map(|number| {
+            let (phase, stop) = (phase.clone(), stop.clone());
+            let (client, address) = (victim.clone().resuming(), address(number));
+            thread::spawn(move || hesitate(&client, address, number, &phase, &stop))
+        });
+        let victims = victims.chain(hesitant).collect();
         let bystanders = (0..3).map(|number| {
             let (stop, client, address) = (stop.clone(), bystander.clone().resuming(), address(number));
             thread::spawn(move || go_on(&client, address, &stop))
@@ -123,15 +131,18 @@ impl Storm {
             }
         }
         let count = |wanted: &dyn Fn(&&Observation) -> bool| observations.iter().filter(wanted).count();
+        let halved = count(&|observation| observation.trust == Trust::Withdrawn && observation.halved);
         let refused = count(&|observation| observation.trust == Trust::Withdrawn);
         let resumed = count(&|observation| observation.served && observation.resumed);
         let between = count(&|observation| observation.trust == Trust::Changing);
         println!(
-            "{times} times withdrawn: {} requests, {refused} of them without trust, {between} during a change, \
+            "{times} times withdrawn: {} requests, {refused} of them without trust ({halved} begun with it), \
+             {between} during a change, \
              {resumed} served on resumed connections, {undisturbed} of others",
             observations.len()
         );
         assert!(refused >= times && resumed >= times && undisturbed > 0, "{refused} {resumed} {undisturbed}");
+        assert!(halved >= times / 4, "{halved} of {times}");
         assert_eq!(gateway.metric("ringward_worker_panics_total", &[]), 0.0);
         assert_eq!(gateway.upstream.errors(), Vec::<String>::new());
     }
@@ -157,11 +168,42 @@ fn suffer(
         let trust = Trust::between(from, phase.now());
         let resumed = asked.as_ref().is_ok_and(|(_, connection)| connection.is_resumed());
         let served = asked.as_ref().is_ok_and(|(response, _)| response.status == 200);
-        observations.push(Observation { target, trust, served, resumed, reused });
+        observations.push(Observation { target, trust, served, resumed, reused, halved: false });
         if let Ok((response, connection)) = asked {
             kept = (!reused && response.keeps_alive()).then_some(connection);
         }
         observed.fetch_add(1, Ordering::SeqCst);
+    }
+    observations
+}
+
+/// A client that begins requests while it is trusted and ends them when it is not.
+fn hesitate(
+    client: &Client,
+    address: SocketAddr,
+    number: usize,
+    phase: &Phase,
+    stop: &AtomicBool,
+) -> Vec<Observation> {
+    let mut observations = Vec::new();
+    let stopped = || stop.load(Ordering::SeqCst);
+    while !stopped() {
+        let target = format!("/{number}/{}", observations.len());
+        let begun = client.connect(address).and_then(|mut connection| {
+            connection.get("/before")?;
+            let head = connection.head("GET", &target, &[]);
+            connection.send(&head[..head.len() / 2])?;
+            Ok((head, connection))
+        });
+        // Not trusted at the moment.
+        let Ok((head, mut connection)) = begun else { continue };
+        eventually(3 * DEADLINE, "trust is withdrawn", || phase.now() % 4 == 2 || stopped());
+        let from = phase.now();
+        let answer = connection.send(&head[head.len() / 2..]).and_then(|()| connection.response());
+        let trust = Trust::between(from, phase.now());
+        let served = answer.is_ok_and(|response| response.status == 200);
+        let resumed = connection.is_resumed();
+        observations.push(Observation { target, trust, served, resumed, reused: true, halved: true });
     }
     observations
 }

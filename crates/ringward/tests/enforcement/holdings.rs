@@ -28,6 +28,8 @@ pub(crate) struct Holdings {
     cache_stock: Sessions,
     idle: Option<Connection>,
     asking: Connection,
+    /// With half of the head of a request sent, and the other half.
+    halved: (Connection, Vec<u8>),
     /// Handshakes of which the client's last message is missing: a full one, and those that resume a session.
     greetings: Vec<(&'static str, Greeting)>,
     /// With a request in flight, and another one behind it.
@@ -123,6 +125,9 @@ impl Holdings {
             assert_eq!(connection.get("/before/idle").unwrap().status, 200);
             connection
         };
+        let mut halved = idle();
+        let head = halved.head("GET", &format!("/halved/{name}"), &[]);
+        halved.send(&head[..20]).unwrap();
         let (ticketed, ticket_stock) = with_sessions(client, tickets, 3);
         let (cached, cache_stock) = with_sessions(client, cache, 3);
         let greetings =
@@ -143,6 +148,7 @@ impl Holdings {
             cache_stock,
             idle: Some(idle()),
             asking: idle(),
+            halved: (halved, head[20..].to_vec()),
             greetings,
             finishing,
             finish,
@@ -156,6 +162,13 @@ impl Holdings {
     /// A request on a connection that was idle.
     pub(crate) fn ask_on_idle(&mut self, target: &str) -> Ending {
         Ending::of(self.asking.get(target).map(|response| response.status))
+    }
+
+    /// Sends the other half of a request.
+    pub(crate) fn end_request(&mut self) -> Ending {
+        let (connection, rest) = &mut self.halved;
+        let answer = connection.send(rest).and_then(|()| connection.response());
+        Ending::of(answer.map(|response| response.status))
     }
 
     /// Ends the handshakes that are under way, with a request at once.
@@ -198,6 +211,7 @@ impl Holdings {
             gate.open();
         }
         let (mut idle, mut hanging) = (self.idle.take().unwrap(), self.hanging.take().unwrap());
+        assert_eq!(self.end_request(), Ending::Answered(200));
         for (_, ending) in self.end_handshakes("/bystander") {
             assert_eq!(ending, Ending::Answered(200));
         }

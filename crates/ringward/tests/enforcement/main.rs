@@ -1,8 +1,8 @@
 //! The matrix: however a client loses our trust, and whatever it holds at that moment, it is served no further request.
 //!
 //! Each row is a way to lose trust, each cell something that a client may hold: nothing but its certificate, a session in a
-//! ticket, a session in the cache, a handshake under way, idle connections, requests in flight. A row prints what the client
-//! saw and how long it took: run with `--nocapture` to read it.
+//! ticket, a session in the cache, a handshake under way, idle connections, half a request, requests in flight. A row prints
+//! what the client saw and how long it took: run with `--nocapture` to read it.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 #![allow(clippy::print_stdout, reason = "the times are for whoever asks for them")]
 
@@ -103,10 +103,17 @@ fn check(row: Row) {
 
     // Requests first and at once: nothing but the gate may stand between them and the upstream.
     let asked = held.ask_on_idle("/after/idle");
+    let halved = held.end_request();
     let new = attempt(&victim, gateway.listener(TICKETS), "/after/new");
     let ticket = held.attempt_with_ticket("/after/ticket");
     let cache = held.attempt_with_cache("/after/cache");
-    for (cell, ending) in [("idle, asks", asked), ("new", new), ("ticket", ticket), ("cache", cache)] {
+    for (cell, ending) in [
+        ("idle, asks", asked),
+        ("half a request", halved),
+        ("new", new),
+        ("ticket", ticket),
+        ("cache", cache),
+    ] {
         assert!(ending.is_refusal(), "{name}, {cell}: {ending:?}");
     }
     let greeted = held.end_handshakes("/after/greeted");
@@ -119,7 +126,7 @@ fn check(row: Row) {
     let (idle, hanging) = watched.endings();
     let after = |ending: &Seen| ending.at.saturating_duration_since(began);
     println!(
-        "{name:36}| in force {in_force:8.1?} | new {new:?} | ticket {ticket:?} | cache {cache:?} | handshakes {greeted:?} | idle, asks {asked:?} \
+        "{name:36}| in force {in_force:8.1?} | new {new:?} | ticket {ticket:?} | cache {cache:?} | handshakes {greeted:?} | idle, asks {asked:?} | half a request {halved:?} \
          | idle {:?} {:8.1?} | in flight {finished:?} | hangs {:?} {:8.1?}",
         idle.closing,
         after(&idle),
@@ -129,15 +136,15 @@ fn check(row: Row) {
     assert_eq!(idle.closing, Closing::Notified, "{name}");
     assert!(after(&idle) < in_force + GENEROUS && after(&hanging) < in_force + grace + GENEROUS, "{name}");
 
-    for target in ["/after", "/behind/victim"] {
+    for target in ["/after", "/behind/victim", "/halved/victim"] {
         assert!(!gateway.has_reached(target), "{name}: {:?}", gateway.reached());
     }
     eventually(DEADLINE, "every refused handshake is counted", || {
         gateway.metric("ringward_handshakes_finished_total", &labels) >= handshakes + 6.0
     });
-    // Two that were idle, one with an exchange that has ended, and those of the handshakes that were completed.
+    // Two that were idle, one with half a request, one with an exchange that has ended, and those of the handshakes that were completed.
     let completed = greeted.iter().filter(|(_, ending)| matches!(ending, Ending::Closed(_))).count();
-    gateway.wait_for_closed(closed, 3 + completed);
+    gateway.wait_for_closed(closed, 4 + completed);
     gateway.wait_for_closed("trust_grace", 1);
     let enforced = |how| gateway.metric("ringward_trust_enforcement_seconds_count", &[("how", how)]);
     assert!(enforced("idle") >= 1.0 && enforced("exchange") >= 2.0 && enforced("handshake") >= 1.0, "{name}");

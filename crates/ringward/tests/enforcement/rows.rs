@@ -17,7 +17,9 @@ fn listeners(builder: Builder, hosts: Vec<Host>) -> Builder {
 fn with_grace(builder: Builder, hosts: Vec<Host>, grace: Duration) -> Builder {
     let builder = builder.server(&format!("trust_grace = \"{}s\"", grace.as_secs()));
     // No exchange is to end for anything else.
-    let builder = builder.cluster("response_timeout = \"5m\"").limits("handshake_timeout = \"5m\"");
+    let builder = builder
+        .cluster("response_timeout = \"5m\"")
+        .limits("handshake_timeout = \"5m\", header_timeout = \"5m\"");
     hosts.into_iter().fold(builder, Builder::host).same_listener(CACHE, "resumption = \"cache\"\n")
 }
 
