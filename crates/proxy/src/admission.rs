@@ -12,9 +12,7 @@ use std::{
 
 use ringward_identity::PeerIdentity;
 use ringward_telemetry::CloseReason;
-use ringward_tls::{
-    ClientAuth, HandshakeFailure, HandshakeReason, OcspMode, OcspVerdict, PeerPath, Revocation, WorkerTls,
-};
+use ringward_tls::{ClientAuth, HandshakeReason, OcspMode, OcspVerdict, PeerPath, Revocation, WorkerTls};
 use smallvec::SmallVec;
 
 use crate::{snapshot::Snapshot, upstream::millis, worker::View};
@@ -36,7 +34,7 @@ pub(crate) struct Terms {
 pub(crate) struct Admission {
     pub(crate) terms: Terms,
     /// When the client's path ends to hold, in the clock of [`crate::io::Deadlines`].
-    path_ends_at: Option<u64>,
+    path_ends_at: Cell<Option<u64>>,
     /// When its authentication is too old, in the same clock.
     age_ends_at: Cell<Option<u64>>,
     /// Milliseconds by which its looks differ from those of others, so that they do not all come at once.
@@ -48,8 +46,10 @@ pub(crate) struct Admission {
 struct Examined {
     generation: u64,
     /// The rules, and the revocations, by which the client was checked last.
-    policy_digest: [u8; 32],
+    context: [u8; 32],
     revocation: Arc<Revocation>,
+    /// The path that vouches for it by these rules: at first the one of the handshake.
+    path: Option<Arc<PeerPath>>,
     outcome: Result<(usize, usize), Withdrawal>,
     /// When to look again although nothing was published: a list goes stale, a suspension ends.
     look_again_at: u64,
@@ -84,8 +84,8 @@ impl Withdrawal {
         }
     }
 
-    fn of(failure: &HandshakeFailure) -> Withdrawal {
-        match failure.reason {
+    fn of(reason: HandshakeReason) -> Withdrawal {
+        match reason {
             HandshakeReason::Revoked
             | HandshakeReason::DenyListed
             | HandshakeReason::RevocationUnknown
@@ -112,14 +112,15 @@ impl Admission {
         let rules = view.snapshot.listeners[place.0].hosts[place.1].tls.client_auth();
         let examined = Examined {
             generation: view.generation(),
-            policy_digest: *rules.digest(),
+            context: *rules.context(),
             revocation: view.snapshot.revocation.clone(),
+            path: terms.path.clone(),
             outcome: Ok(place),
             look_again_at: if settled { now + LOOK_AGAIN_MILLIS + spread } else { 0 },
             withdrawn: None,
         };
         let admission = Admission {
-            path_ends_at: terms.path.as_ref().map(|path| end_of(path.valid_until, now)),
+            path_ends_at: Cell::new(terms.path.as_ref().map(|path| end_of(path.valid_until, now))),
             age_ends_at: Cell::new(None),
             spread,
             examined: RefCell::new(examined),
@@ -154,6 +155,11 @@ impl Admission {
         self.examined.borrow().generation == view.generation()
     }
 
+    /// The path that vouches for the client, as examined last.
+    pub(crate) fn path(&self) -> Option<Arc<PeerPath>> {
+        self.examined.borrow().path.clone()
+    }
+
     /// Why and since when the admission does not hold, as examined last.
     pub(crate) fn withdrawn(&self) -> Option<(Withdrawal, Instant)> {
         let examined = self.examined.borrow();
@@ -167,12 +173,12 @@ impl Admission {
 
     /// When it ends by itself, in the clock of [`crate::io::Deadlines`].
     pub(crate) fn ends_at(&self) -> Option<u64> {
-        [self.path_ends_at, self.age_ends_at.get()].into_iter().flatten().min()
+        [self.path_ends_at.get(), self.age_ends_at.get()].into_iter().flatten().min()
     }
 
     fn ended(&self, now: u64) -> Option<(Withdrawal, u64)> {
         let ended = |at: Option<u64>| at.filter(|at| *at <= now);
-        let expired = ended(self.path_ends_at).map(|at| (Withdrawal::Expired, at));
+        let expired = ended(self.path_ends_at.get()).map(|at| (Withdrawal::Expired, at));
         expired.or_else(|| ended(self.age_ends_at.get()).map(|at| (Withdrawal::TooOld, at)))
     }
 
@@ -186,15 +192,21 @@ impl Admission {
         };
         let rules = snapshot.listeners[listener].hosts[host].tls.client_auth();
         self.bound_age(rules, now);
-        let unchanged = examined.policy_digest == *rules.digest()
-            && Arc::ptr_eq(&examined.revocation, &snapshot.revocation);
-        if !(unchanged && !anew && examined.withdrawn.is_none())
-            && let Err((withdrawal, why)) = self.readmit(&view.hosts[listener][host], rules, snapshot)
-        {
+        let outcome = if examined.context != *rules.context() || examined.withdrawn.is_some() {
+            self.readmit(&view.hosts[listener][host], now).and_then(|path| {
+                examined.path = path;
+                self.check_revocation(examined.path.as_deref(), rules, snapshot)
+            })
+        } else if anew || !Arc::ptr_eq(&examined.revocation, &snapshot.revocation) {
+            self.check_revocation(examined.path.as_deref(), rules, snapshot)
+        } else {
+            Ok(())
+        };
+        if let Err((withdrawal, why)) = outcome {
             // What time alone has changed was in force since about now.
             return examined.withdraw(withdrawal, (!anew).then_some(snapshot.published_at), &why);
         }
-        examined.policy_digest = *rules.digest();
+        examined.context = *rules.context();
         examined.revocation = snapshot.revocation.clone();
         examined.outcome = Ok((listener, host));
         examined.withdrawn = None;
@@ -214,32 +226,43 @@ impl Admission {
     }
 
     /// Asks the host what a new handshake of this client would come to. The proof that the client holds its key was given,
-    /// and is not asked for again.
-    fn readmit(
-        &self,
-        host: &WorkerTls,
-        rules: &ClientAuth,
-        snapshot: &Snapshot,
-    ) -> Result<(), (Withdrawal, Box<str>)> {
+    /// and is not asked for again. May cost signature checks, so it is for rules that have changed.
+    fn readmit(&self, host: &WorkerTls, now: u64) -> Result<Option<Arc<PeerPath>>, (Withdrawal, Box<str>)> {
         let Terms { peer, path, .. } = &self.terms;
         let chain: SmallVec<[_; 4]> = path
             .iter()
             .flat_map(|path| &path.certificates)
             .map(|certificate| certificate.der.clone())
             .collect();
-        let identity =
-            host.admit(&chain).map_err(|failure| (Withdrawal::of(&failure), failure.to_string().into()))?;
-        match (peer, &identity) {
-            (None, None) => return Ok(()),
-            (Some(ours), Some(theirs)) if is_same(ours, theirs) => {}
-            _ => {
-                return Err((Withdrawal::Changed, "the client would be taken for somebody else now".into()));
+        let admitted = host
+            .admit(&chain)
+            .map_err(|failure| (Withdrawal::of(failure.reason), failure.to_string().into()))?;
+        match (peer, admitted) {
+            (None, None) => Ok(None),
+            (Some(ours), Some(theirs)) if is_same(ours, &theirs.identity) => {
+                // Another certificate of the same anchor may end at another time.
+                self.path_ends_at.set(Some(end_of(theirs.path.valid_until, now)));
+                Ok(Some(theirs.path))
             }
+            _ => Err((Withdrawal::Changed, "the client would be taken for somebody else now".into())),
         }
+    }
+
+    /// Looks up what time or a new list may have changed. Costs no signature check, however many clients there are.
+    fn check_revocation(
+        &self,
+        path: Option<&PeerPath>,
+        rules: &ClientAuth,
+        snapshot: &Snapshot,
+    ) -> Result<(), (Withdrawal, Box<str>)> {
+        let (Some(peer), Some(path)) = (&self.terms.peer, path) else { return Ok(()) };
+        let now_unix = now_unix();
+        rules
+            .check_revocation(path, peer, now_unix)
+            .map_err(|refusal| (Withdrawal::of(refusal.reason()), refusal.to_string().into()))?;
         // That nothing is known by OCSP is for each route to judge; that it is revoked is known to all who ask at all.
-        let (Some(peer), Some(path)) = (peer, path) else { return Ok(()) };
         let mode = rules.ocsp().mode.min(OcspMode::SoftFail);
-        match snapshot.ocsp.judge(path, peer, mode, &snapshot.revocation, now_unix()) {
+        match snapshot.ocsp.judge(path, peer, mode, &snapshot.revocation, now_unix) {
             OcspVerdict::Refuse(refusal) => Err((Withdrawal::Revoked, refusal.detail.into())),
             OcspVerdict::Pass | OcspVerdict::PassUnchecked | OcspVerdict::Wait => Ok(()),
         }

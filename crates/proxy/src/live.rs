@@ -155,8 +155,9 @@ impl Live {
         let Some(rate) = view.snapshot.trust_drain_rate else { return u64::MAX };
         let rate = u64::from(rate.get());
         let gained = rate.saturating_mul(elapsed) / workers.max(1) as u64;
-        // What was not used does not pile up beyond a second's worth; a rate below one per second still ends connections.
-        self.allowance.get().saturating_add(gained).min(rate.saturating_mul(ONE).max(ONE))
+        // What was not used does not pile up: the share of a tenth of a second, and at least one, or none would ever be ended.
+        let most = (rate.saturating_mul(ONE) / workers.max(1) as u64 / 10).max(ONE);
+        self.allowance.get().saturating_add(gained).min(most)
     }
 
     /// Everyone who is connected.
@@ -183,7 +184,7 @@ impl Entry {
             server_name: terms.server_name.clone(),
             peer_addr: self.peer_addr,
             peer: terms.peer.clone(),
-            path: terms.path.clone(),
+            path: self.admission.path(),
             since_unix: self.opened.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             idle: self.idle_since.get().is_some(),
         }

@@ -8,11 +8,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringward_identity::{IdentityOptions, TenantMap};
+use ringward_identity::{IdentityOptions, PeerIdentity, TenantMap};
 use rustls::DistinguishedName;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use crate::revocation::{OcspMode, Revocation};
+use crate::path::PeerPath;
+use crate::revocation::{OcspMode, Revocation, RevocationFinding, RevocationRefusal, RevocationSource};
 use crate::trust::{ANCHORS_PER_SUBJECT_MAX, TrustBundle};
 
 mod digest;
@@ -215,6 +216,35 @@ impl ClientAuth {
     /// host's name may be answered as another host exactly if their digests are equal.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    /// SHA-256 over all that a verdict depends on, time and revocation apart: the [`digest`](Self::digest), and the
+    /// certificates of the anchors. Under the same context a chain that was admitted is admitted again, as the same client.
+    pub fn context(&self) -> &[u8; 32] {
+        &self.memo_context
+    }
+
+    /// Whether a client that was admitted under this [`context`](Self::context) may come in, or stay, as far as revocation is
+    /// concerned. Costs what [`Revocation::check`] costs, however long ago the client was verified.
+    ///
+    /// # Errors
+    ///
+    /// [`RevocationRefusal`].
+    pub fn check_revocation(
+        &self,
+        path: &PeerPath,
+        peer: &PeerIdentity,
+        now_unix: i64,
+    ) -> Result<(), RevocationRefusal> {
+        // Names are part of the context, so this happens to callers only who have taken another one.
+        let Some(bundle) = self.bundle(&path.bundle) else {
+            return Err(RevocationRefusal {
+                source: RevocationSource::Crl,
+                what: RevocationFinding::Unknown,
+                detail: format!("trust bundle `{}` admitted the client and is gone", path.bundle),
+            });
+        };
+        self.options.revocation.check(path, peer, &bundle.options().revocation, now_unix)
     }
 
     /// True if no client that this host admits would be refused by `other`: this host may then answer in its

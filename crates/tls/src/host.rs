@@ -8,7 +8,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringward_identity::PeerIdentity;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
@@ -227,16 +226,13 @@ impl WorkerTls {
     }
 
     /// What a handshake with this host would make of a client that presents `chain`, leaf first, and holds its
-    /// key: its identity, or `None` where it stays anonymous.
+    /// key: who it is and by which path, or `None` where it stays anonymous.
     ///
     /// # Errors
     ///
     /// Why it would be refused.
-    pub fn admit(
-        &self,
-        chain: &[CertificateDer<'_>],
-    ) -> Result<Option<Arc<PeerIdentity>>, Box<HandshakeFailure>> {
-        Ok(self.0.admit(chain)?.map(|admitted| admitted.identity))
+    pub fn admit(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Admitted>, Box<HandshakeFailure>> {
+        self.0.admit(chain)
     }
 
     pub(crate) fn host(&self) -> &Rc<WorkerHost> {

@@ -34,9 +34,11 @@ pub struct PathMemo {
 
 /// What verification found out about a chain.
 #[derive(Clone, Debug)]
-pub(crate) struct Admitted {
-    pub(crate) identity: Arc<PeerIdentity>,
-    pub(crate) path: Arc<PeerPath>,
+pub struct Admitted {
+    /// Who the client is.
+    pub identity: Arc<PeerIdentity>,
+    /// Why it is believed: the anchor, and the certificates in between.
+    pub path: Arc<PeerPath>,
 }
 
 /// Names one (verification context, presented chain).

@@ -182,16 +182,8 @@ impl ClientVerifier {
 
     fn check_revocation(&self, admitted: &Admitted, now: UnixTime) -> Result<(), Refusal> {
         let Admitted { identity, path } = admitted;
-        // Names are part of the context that the memo answers for.
-        let Some(bundle) = self.auth.bundle(&path.bundle) else {
-            let message = format!("trust bundle `{}` admitted the chain and is gone", path.bundle);
-            return Err(Refusal::of_application(HandshakeReason::Internal, message));
-        };
-        let policy = &bundle.options().revocation;
         self.auth
-            .options
-            .revocation
-            .check(path, identity, policy, unix_seconds(now))
+            .check_revocation(path, identity, unix_seconds(now))
             .map_err(|refusal| Refusal::of_revocation(&refusal, &path.bundle))
     }
 

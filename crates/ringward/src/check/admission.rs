@@ -132,7 +132,8 @@ fn admission(
     result.path = path.as_deref().map(|path| VerifiedPath::of(path, loaded));
     match verdict {
         Err(refusal) => result.refusal = Some(refusal),
-        Ok(identity) => {
+        Ok(admitted) => {
+            let identity = admitted.map(|admitted| admitted.identity);
             result.admitted = true;
             result.requests = host
                 .routes

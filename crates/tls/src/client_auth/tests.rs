@@ -204,6 +204,22 @@ fn memo_context_depends_on_everything_that_a_remembered_verdict_holds() {
 }
 
 #[test]
+fn client_of_a_bundle_that_is_gone_may_not_stay() {
+    let pki = Pki::new();
+    let client = pki.client("alice");
+    let path = client.path_under(&pki.client_ca);
+    let now = i64::try_from(NOW).unwrap();
+    let admits = |trust: &Arc<TrustBundle>| {
+        build(&options(ClientAuthMode::Required), &[trust])
+            .check_revocation(&path, &client.identity(), now)
+            .map_err(|refusal| (refusal.what, refusal.source))
+    };
+    assert_eq!(admits(&bundle(&path.bundle, &[&pki.client_ca])), Ok(()));
+    let gone = Err((RevocationFinding::Unknown, RevocationSource::Crl));
+    assert_eq!(admits(&bundle("others", &[&pki.client_ca])), gone);
+}
+
+#[test]
 fn bundles_are_named_once() {
     let (a, b) = (bundle("partners", &[&Ca::root("A")]), bundle("partners", &[&Ca::root("B")]));
     let options = ClientAuthOptions { trust: vec![a, b], ..options(ClientAuthMode::Required) };
