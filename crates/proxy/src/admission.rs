@@ -193,7 +193,7 @@ impl Admission {
         let rules = snapshot.listeners[listener].hosts[host].tls.client_auth();
         self.bound_age(rules, now);
         let outcome = if examined.context != *rules.context() || examined.withdrawn.is_some() {
-            self.readmit(&view.hosts[listener][host], now).and_then(|path| {
+            self.readmit(view.host_tls(listener, host), now).and_then(|path| {
                 examined.path = path;
                 self.check_revocation(examined.path.as_deref(), rules, snapshot)
             })

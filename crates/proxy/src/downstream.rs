@@ -205,14 +205,13 @@ impl Downstream {
     /// Says goodbye and ends the stream towards the client.
     pub(crate) async fn close(&mut self) {
         self.deadline.set(CLOSE_MILLIS, Shut::Both);
-        {
+        let last = {
             let mut tls = self.tls.borrow_mut();
             let Tls { session, outgoing } = &mut *tls;
             session.close_notify(outgoing);
-        }
-        // The client may be gone, which is as good.
-        let _ = self.flush().await;
-        self.stream.write.shutdown().await;
+            mem::take(outgoing)
+        };
+        self.buffers.put(self.stream.end_with(last).await);
     }
 
     /// After [`Downstream::close`]: takes what the client still sends, unread, for a short while. Closing a socket with unread

@@ -103,7 +103,7 @@ async fn run(
             return Err(failure);
         }
     };
-    let session = ServerSession::new(&view.hosts[listener.index][host], &hello).map_err(of_session)?;
+    let session = ServerSession::new(view.host_tls(listener.index, host), &hello).map_err(of_session)?;
     let mut downstream = Downstream::new(stream, deadline.clone(), session, raw, worker.buffers.clone());
     if let Err(error) = downstream.handshake().await {
         let failure = of_read(error, &deadline);
@@ -183,9 +183,7 @@ async fn part(stream: &mut Stream, deadline: &Deadline, failure: &HandshakeFailu
         write::simple_response(&mut answer, 400, &[], b"this port speaks https, not http\n", true, false);
     }
     if !answer.is_empty() && !deadline.fired() {
-        // The client may be gone, which is as good.
-        let _ = stream.write.write_all(answer, || {}).await;
-        stream.write.shutdown().await;
+        stream.end_with(answer).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing in here is shared with other workers but [`Control`], of which the request path reads one word (the generation).
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
@@ -23,7 +23,7 @@ use crate::{
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
     listener,
     live::Live,
-    snapshot::{Host, Policy, Snapshot},
+    snapshot::{Policy, Snapshot},
     upstream::{Cluster, Pools},
 };
 
@@ -93,8 +93,11 @@ pub(crate) type Evaluator = Rc<RefCell<Box<dyn PolicyWorker>>>;
 /// A snapshot as this worker uses it.
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The TLS side of each virtual host, by the snapshot's listener and host index.
-    pub(crate) hosts: Vec<Vec<WorkerTls>>,
+    /// The TLS side of each virtual host, by the snapshot's listener and host index, made when it is needed: making those of
+    /// thousands of hosts at once would hold all connections up.
+    hosts: Vec<Vec<OnceCell<WorkerTls>>>,
+    /// The worker's.
+    memo: PathMemo,
     /// Evaluators, by the snapshot's policy index.
     pub(crate) policies: Vec<Evaluator>,
     /// By the snapshot's cluster index.
@@ -112,17 +115,22 @@ impl View {
         memo: &PathMemo,
     ) -> View {
         let snapshot = control.snapshot();
-        let hosts = snapshot.listeners.iter().map(|listener| {
-            let view = |host: &Host| host.tls.worker_view(memo).expect("the same was built for the snapshot");
-            listener.hosts.iter().map(view).collect()
-        });
-        let hosts = hosts.collect();
+        let hosts =
+            snapshot.listeners.iter().map(|listener| vec![OnceCell::new(); listener.hosts.len()]).collect();
         let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous)).collect();
         let clusters =
             snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
         let tenants =
             snapshot.tenants.iter().map(|tenant| control.tenant_connections(&tenant.name)).collect();
-        View { snapshot, hosts, policies, clusters, tenants }
+        View { snapshot, hosts, memo: memo.clone(), policies, clusters, tenants }
+    }
+
+    /// The TLS side of a virtual host, by the snapshot's indices.
+    pub(crate) fn host_tls(&self, listener: usize, host: usize) -> &WorkerTls {
+        self.hosts[listener][host].get_or_init(|| {
+            let tls = &self.snapshot.listeners[listener].hosts[host].tls;
+            tls.worker_view(&self.memo).expect("the same was built for the snapshot")
+        })
     }
 
     /// The configuration generation that this is.
@@ -160,6 +168,7 @@ impl Worker {
 
     #[cold]
     fn refresh(&self) -> Rc<View> {
+        let began = Instant::now();
         let previous = self.view.borrow().clone();
         let mut pools = self.pools.borrow_mut();
         let view = Rc::new(View::new(&self.control, Some(&previous), self.index, &mut pools, &self.memo));
@@ -168,6 +177,7 @@ impl Worker {
         pools.retain(|addr, _| kept(addr));
         *self.view.borrow_mut() = view.clone();
         self.control.acknowledge(self.index, view.generation());
+        self.shard.snapshot_adopted(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         view
     }
 

@@ -174,6 +174,8 @@ fn a_certificate_that_demands_a_staple_waits_for_it() {
     let (root, issuing) = authorities();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let leaf = |address| Leaf::server(HOST).must_staple().ocsp_url(&format!("http://{address}/"));
+    let refusal = gateway(&issuing, &issuing.issue(&leaf(dead)), &root, "staple = \"off\"").refusal();
+    assert!(refusal.contains("demands an OCSP staple") && refusal.contains("add staple = "), "{refusal}");
     // At the start there is nothing better, and other hosts have clients, too: it is said loudly.
     let unstapled = gateway(&issuing, &issuing.issue(&leaf(dead)), &root, "staple = \"fetch\"").start();
     let said = unstapled.messages("a certificate serves without what it demands");

@@ -8,7 +8,8 @@ use crate::closed::{
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
-    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, TRUST_ENFORCEMENT, UPSTREAM_DURATION,
+    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, TRUST_ENFORCEMENT,
+    UPSTREAM_DURATION, WORKER_ADOPTION,
 };
 use crate::registry::Limits;
 
@@ -148,7 +149,9 @@ pub(crate) mod worker {
     pub(crate) const LOG_DROPPED: usize = 4;
     const ENFORCED_FIRST: usize = 5;
     const ENFORCED_CELLS: usize = Histogram::cells(bounds(&TRUST_ENFORCEMENT));
-    pub(crate) const CELLS: usize = ENFORCED_FIRST + Enforced::ALL.len() * ENFORCED_CELLS;
+    const ADOPTION_FIRST: usize = ENFORCED_FIRST + Enforced::ALL.len() * ENFORCED_CELLS;
+    pub(crate) const ADOPTION: Histogram = Histogram::new(bounds(&WORKER_ADOPTION), ADOPTION_FIRST);
+    pub(crate) const CELLS: usize = ADOPTION_FIRST + Histogram::cells(bounds(&WORKER_ADOPTION));
 
     /// How long changes of trust took to reach the clients that they affect.
     pub(crate) const fn enforced(how: Enforced) -> Histogram {

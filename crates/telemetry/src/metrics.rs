@@ -103,6 +103,8 @@ catalogue! {
         "When the worker last showed that its event loop turns.";
     WORKER_GENERATION = Kind::Gauge, "ringward_worker_snapshot_generation", ["worker"],
         "Snapshot generation in use by the worker.";
+    WORKER_ADOPTION = Kind::Histogram(ADOPTION_BOUNDS), "ringward_worker_snapshot_adoption_seconds", ["worker"],
+        "Time for which the worker stood still to take up a new snapshot.";
     WORKER_PANICS = Kind::Counter, "ringward_worker_panics_total", ["worker"],
         "Panics caught; each closed one connection.";
     ACCESS_RECORDS_WRITTEN = Kind::Counter, "ringward_access_records_written_total", [],
@@ -220,6 +222,10 @@ const ENFORCEMENT_BOUNDS: &[u64] = &[
     30 * S,
     60 * S,
 ];
+
+/// Usually tens of microseconds; more than 5 ms would be felt as latency.
+const ADOPTION_BOUNDS: &[u64] =
+    &[50 * US, 100 * US, 250 * US, 500 * US, MS, 2_500 * US, 5 * MS, 10 * MS, 50 * MS, 250 * MS];
 
 const REQUEST_BOUNDS: &[u64] = &[
     100 * US,

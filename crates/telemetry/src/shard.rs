@@ -214,6 +214,11 @@ impl Shard {
         self.cells.own.add(worker::LOG_DROPPED, 1);
     }
 
+    /// The worker stood still for this long to take up a new snapshot.
+    pub fn snapshot_adopted(&self, elapsed_ns: u64) {
+        worker::ADOPTION.record(&self.cells.own, elapsed_ns);
+    }
+
     /// The event loop turns, serving the snapshot of this generation.
     pub fn heartbeat(&self, now_unix_ms: u64, generation: u64) {
         self.cells.own.set(worker::HEARTBEAT_UNIX_MS, now_unix_ms);

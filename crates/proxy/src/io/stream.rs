@@ -51,6 +51,21 @@ impl Stream {
         sys::whole(&mut self.read.0, &mut self.write.0).local_addr().map_or(0, |addr| addr.port())
     }
 
+    /// Sends the last bytes, and ends the stream towards the peer (FIN), in one segment if they are few; reading goes on. Gives
+    /// the buffer back.
+    pub(crate) async fn end_with(&mut self, mut last: Vec<u8>) -> Vec<u8> {
+        if !last.is_empty() {
+            let sent = sys::send_before_end(self.fd, &last);
+            last.drain(..sent);
+        }
+        if !last.is_empty() {
+            // The peer may be gone already, which is as good.
+            last = self.write.write_all(last, || {}).await.1;
+        }
+        self.write.shutdown().await;
+        last
+    }
+
     /// For [`super::Deadlines::register`].
     pub(crate) fn fd(&self) -> RawFd {
         self.fd
@@ -115,8 +130,7 @@ impl WriteHalf {
         }
     }
 
-    /// Ends the stream towards the peer (FIN); reading goes on.
-    pub(crate) async fn shutdown(&mut self) {
+    async fn shutdown(&mut self) {
         // The peer may be gone already, which is as good.
         let _ = self.0.shutdown().await;
     }

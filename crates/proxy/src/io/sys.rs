@@ -36,6 +36,15 @@ pub(super) fn shutdown(fd: RawFd, how: Shut) {
     unsafe { libc::shutdown(fd, how) };
 }
 
+/// Hands the kernel what the end of the stream is about to follow, so that both can leave in one segment. Does not wait: returns
+/// how many bytes were taken, 0 also if the peer is gone.
+pub(super) fn send_before_end(fd: RawFd, bytes: &[u8]) -> usize {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length are those of a slice that outlives the call. The caller's `Stream` owns the descriptor.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).unwrap_or(0)
+}
+
 /// Whether nothing waits in the receive queue and the peer has not closed its side or reset the connection.
 pub(super) fn is_quiet(fd: RawFd) -> bool {
     // End of stream counts as input, errors and hang-ups are told unasked.

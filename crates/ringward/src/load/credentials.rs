@@ -89,7 +89,20 @@ fn staple(
     last: Option<&Arc<Staple>>,
     report: &mut Report<'_>,
 ) -> Option<Arc<Staple>> {
-    let StapleMode::File(named) = &certificate.staple else { return None };
+    let named = match &certificate.staple {
+        StapleMode::File(named) => named,
+        StapleMode::Fetch => return None,
+        StapleMode::Off if credential.requires_staple() => {
+            let message = format!(
+                "the certificate in `{}` demands an OCSP staple (RFC 7633), and it is to have none: clients would refuse it",
+                certificate.chain.path.display()
+            );
+            let help = "add staple = \"fetch\", or use a certificate without the TLS feature status_request";
+            report.error(&certificate.chain.at, message, Some(help.to_owned()));
+            return None;
+        }
+        StapleMode::Off => return None,
+    };
     let content = files.content(&named.path, FileKind::StapleFile);
     let content = content.inspect_err(|error| report.file(&named.at, error)).ok()?;
     let now_unix = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);

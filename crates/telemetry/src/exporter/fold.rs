@@ -170,6 +170,7 @@ fn worker_series(page: &mut Page, shards: &[Arc<Cells>]) {
         page.counter(&catalogue::WORKER_PANICS, label, sum(worker::PANICS));
         page.counter(&catalogue::ACCESS_RECORDS_DROPPED, label, sum(worker::ACCESS_DROPPED));
         page.counter(&catalogue::LOG_RECORDS_DROPPED, label, sum(worker::LOG_DROPPED));
+        page.histogram(&catalogue::WORKER_ADOPTION, label, Sum(own.clone()).histogram(&worker::ADOPTION));
         let heartbeat_unix_ms = latest(worker::HEARTBEAT_UNIX_MS);
         if heartbeat_unix_ms > 0 {
             page.gauge(&catalogue::WORKER_HEARTBEAT, label, heartbeat_unix_ms as f64 / 1_000.0);

@@ -17,7 +17,7 @@ use crate::trust::responder::Responder;
 use crate::trust::schedule::{Backoff, Due, Validity};
 use crate::trust::status::StapleStatus;
 
-/// A certificate of the configuration that has, or could have, a staple.
+/// A certificate of the configuration that is to have a staple.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// First name of its virtual host.
@@ -33,8 +33,6 @@ pub(crate) struct Wanted {
 /// Where a staple comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// From nowhere.
-    Off,
     /// From a file, read with the configuration.
     File(Option<Arc<Staple>>),
     /// From this responder; none if neither the certificate nor the configuration names one.
@@ -90,7 +88,7 @@ pub(super) enum Event {
 }
 
 impl Wanted {
-    /// The certificates of a configuration that want a staple, and those that demand one.
+    /// The certificates of a configuration that are to have a staple.
     pub(crate) fn of(loaded: &Loaded) -> Vec<Wanted> {
         let mut all = Vec::new();
         for listener in &loaded.config.listeners {
@@ -101,7 +99,8 @@ impl Wanted {
                     host.certificates.iter().zip(credentials.into_iter().flatten())
                 {
                     let source = match &certificate.staple {
-                        StapleMode::Off => Source::Off,
+                        // A certificate that demands one was refused when it was loaded.
+                        StapleMode::Off => continue,
                         StapleMode::File(_) => {
                             Source::File(loaded.staples.get(credential.fingerprint_sha256()).cloned())
                         }
@@ -120,7 +119,6 @@ impl Wanted {
                 }
             }
         }
-        all.retain(|wanted| !matches!(wanted.source, Source::Off) || wanted.credential.requires_staple());
         all
     }
 }
@@ -150,7 +148,7 @@ impl Plan {
             // A change of the responder is a reason to ask it.
             let url = |source: &Source| match source {
                 Source::Fetch(responder) => responder.as_ref().map(|responder| responder.url.clone()),
-                Source::Off | Source::File(_) => None,
+                Source::File(_) => None,
             };
             url(&known.source) == url(&source)
         });
@@ -165,7 +163,7 @@ impl Plan {
             };
             let (is_alarmed, has_ended) = match source {
                 Source::File(_) => (false, false),
-                Source::Off | Source::Fetch(_) => (known.is_alarmed, known.has_ended),
+                Source::Fetch(_) => (known.is_alarmed, known.has_ended),
             };
             return Plan { credential, hosts: vec![host], source, problem, is_alarmed, has_ended, ..known };
         }
@@ -211,7 +209,7 @@ impl Plan {
     pub(super) fn last(&self) -> Option<&Arc<Staple>> {
         match &self.source {
             Source::File(staple) => staple.as_ref(),
-            Source::Off | Source::Fetch(_) => self.staple.as_ref(),
+            Source::Fetch(_) => self.staple.as_ref(),
         }
     }
 
@@ -253,7 +251,7 @@ impl Plan {
             if !std::mem::replace(&mut self.has_ended, true) {
                 match &mut self.source {
                     Source::File(staple) => *staple = None,
-                    Source::Off | Source::Fetch(_) => self.staple = None,
+                    Source::Fetch(_) => self.staple = None,
                 }
                 events.push(Event::Ended);
             }
@@ -273,7 +271,6 @@ impl Plan {
             (false, None) => "none",
         };
         let (source, nowhere) = match &self.source {
-            Source::Off => ("nowhere".to_owned(), None),
             Source::File(_) => ("file".to_owned(), None),
             Source::Fetch(Some(responder)) => (responder.url.to_string(), None),
             Source::Fetch(None) => ("nowhere".to_owned(), Some(NO_RESPONDER.to_owned())),

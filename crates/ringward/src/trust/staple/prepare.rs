@@ -72,7 +72,6 @@ async fn first(shop: &Shop, wanted: &Wanted, deadline: Instant) -> Result<(), St
         Source::Fetch(Some(responder)) => responder,
         Source::Fetch(None) => return Err(NO_RESPONDER.to_owned()),
         Source::File(_) => return Err("the staple of the file cannot be shown".to_owned()),
-        Source::Off => return Err("none is configured: set `staple = \"fetch\"` beside it".to_owned()),
     };
     let mut failure = "there was no time to ask".to_owned();
     loop {
@@ -107,7 +106,6 @@ fn is_stapled(shop: &Shop, wanted: &Wanted) -> bool {
     let staple = match &wanted.source {
         Source::File(staple) => staple.as_ref(),
         Source::Fetch(_) => known.staples.get(wanted.credential.fingerprint_sha256()),
-        Source::Off => None,
     };
     staple.is_some_and(|staple| shop.clock.now_unix() < staple.usable_until_unix())
 }

@@ -214,7 +214,7 @@ async fn a_certificate_that_demands_a_staple_does_not_serve_without() {
     let rig = Rig::start();
     let wanted = |source| vec![site.wanted_of(source)];
     let dead = vec![site.wanted_from(&format!("http://{}/", dead_address().await))];
-    for wanted in [dead, wanted(Source::Off), wanted(Source::File(None)), wanted(Source::Fetch(None))] {
+    for wanted in [dead, wanted(Source::File(None)), wanted(Source::Fetch(None))] {
         let refused = rig.prepare(&wanted, &[], 700).await.unwrap_err();
         assert!(refused.to_string().contains("demands an OCSP staple"), "{refused}");
         // Once in service it is better than none.
