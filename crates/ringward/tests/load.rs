@@ -3,6 +3,7 @@
 //! The clients stay within the rules of HTTP/1.1: they send on a kept connection, and take a new one after `Connection: close`
 //! or when a kept one was closed between two exchanges.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are for whoever asks for them")]
 
 mod support;
 
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use ringward_testkit::{Authority, Client, Closing, DEADLINE, Leaf, eventually};
+use ringward_testkit::{Authority, Client, Closing, Crl, DEADLINE, Leaf, eventually};
 
-use support::{Gateway, HOST, Host};
+use support::{Gateway, HOST, Host, publish};
 
 const POLICY: &str = r#"package ringward.authz
 default decision := {"allowed": false, "rule": "default"}
@@ -39,7 +40,22 @@ struct Load {
 }
 
 impl Load {
+    /// With requests on connections that stay open.
     fn start(edge: SocketAddr, clients: impl IntoIterator<Item = Client>, target: &'static str) -> Load {
+        Load::run(edge, clients, target, false)
+    }
+
+    /// With a new connection, and so a full handshake, for each request.
+    fn handshakes(edge: SocketAddr, clients: impl IntoIterator<Item = Client>) -> Load {
+        Load::run(edge, clients, "/thing", true)
+    }
+
+    fn run(
+        edge: SocketAddr,
+        clients: impl IntoIterator<Item = Client>,
+        target: &'static str,
+        once: bool,
+    ) -> Load {
         let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let run = |client: Client| {
             let (stop, answered) = (stop.clone(), answered.clone());
@@ -56,7 +72,7 @@ impl Load {
                                 failures.push(format!("status {}", response.status));
                             }
                             answered.fetch_add(1, Ordering::Relaxed);
-                            if !response.keeps_alive() || stop.load(Ordering::Relaxed) {
+                            if once || !response.keeps_alive() || stop.load(Ordering::Relaxed) {
                                 break;
                             }
                         },
@@ -164,4 +180,65 @@ fn a_certificate_renewal_under_load_fails_no_request() {
     }
     assert_eq!(old.get("/thing").unwrap().status, 200);
     assert_eq!(load.finish(), Vec::<String>::new());
+}
+
+/// Lists of this many entries are swapped while clients come and go: nobody else loses anything, and who is listed is refused
+/// from the moment the list is in force. Prints what the workers were held up; the bound of 5 ms is for a release build.
+fn swap_lists_under_handshakes(entries: u64) {
+    let list =
+        |number| (0..entries).fold(Crl::new().number(number), |list, index| list.revoke(&serial(index)));
+    let builder = Gateway::builder().workers(2).stateful().trust_key("crl = [\"crl/\"]");
+    publish(builder.pki(), "root", builder.root(), &list(1));
+    let gateway = builder.host(Host::new(&[HOST])).start();
+    let (leaving, staying) = (gateway.root.issue(&Leaf::client("leaving")), gateway.client());
+    let leaving = (gateway.client().identity(&leaving), leaving.serial().to_vec());
+    let load = Load::handshakes(gateway.edge, (0..4).map(|_| staying.clone()));
+    load.go_on();
+    let mut number = 1;
+    for listed in [true, false, true] {
+        number += 1;
+        let list = if listed { list(number).revoke(&leaving.1) } else { list(number) };
+        let took = gateway.change(|gateway| drop(publish(&gateway.pki, "root", &gateway.root, &list)));
+        let served = leaving.0.connect(gateway.edge).and_then(|mut connection| connection.get("/thing"));
+        assert_eq!(served.is_err(), listed, "{served:?}");
+        println!("a list of {entries} entries is in force {} ms after it was written", took.as_millis());
+        load.go_on();
+    }
+    assert_eq!(load.finish(), Vec::<String>::new());
+    assert_eq!(gateway.metric("ringward_crl_entries", &[]), entries as f64 + 1.0);
+    let held_up = |suffix: &str, labels: &[(&str, &str)]| {
+        gateway.metric(&format!("ringward_worker_snapshot_adoption_seconds_{suffix}"), labels)
+    };
+    let (count, seconds) = (held_up("count", &[]), held_up("sum", &[]));
+    let brief = held_up("bucket", &[("le", "0.005")]);
+    println!(
+        "{count} times a worker took a snapshot up, in {:.6} s altogether, {brief} of them within 5 ms",
+        seconds
+    );
+    assert!(count >= 6.0, "two workers, three lists: {count}");
+}
+
+/// A serial number of 20 octets, none like the next (the finalizer of splitmix64).
+fn serial(index: u64) -> [u8; 20] {
+    let mixed = |number: u64| {
+        let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut octets = [0x11; 20];
+    octets[1..9].copy_from_slice(&mixed(2 * index).to_be_bytes());
+    octets[9..17].copy_from_slice(&mixed(2 * index + 1).to_be_bytes());
+    octets
+}
+
+#[test]
+fn a_revocation_list_swapped_under_handshakes_disturbs_nobody_else() {
+    swap_lists_under_handshakes(20_000);
+}
+
+#[test]
+#[ignore = "takes a minute without optimisation; to be run with --release and --nocapture"]
+fn a_million_revocations_swapped_under_handshakes_disturb_nobody_else() {
+    swap_lists_under_handshakes(1_000_000);
 }
