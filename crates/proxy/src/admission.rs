@@ -195,10 +195,10 @@ impl Admission {
         let outcome = if examined.context != *rules.context() || examined.withdrawn.is_some() {
             self.readmit(view.host_tls(listener, host), now).and_then(|path| {
                 examined.path = path;
-                self.check_revocation(examined.path.as_deref(), rules, snapshot)
+                self.check_standing(examined.path.as_deref(), rules, snapshot)
             })
         } else if anew || !Arc::ptr_eq(&examined.revocation, &snapshot.revocation) {
-            self.check_revocation(examined.path.as_deref(), rules, snapshot)
+            self.check_standing(examined.path.as_deref(), rules, snapshot)
         } else {
             Ok(())
         };
@@ -229,11 +229,7 @@ impl Admission {
     /// and is not asked for again. May cost signature checks, so it is for rules that have changed.
     fn readmit(&self, host: &WorkerTls, now: u64) -> Result<Option<Arc<PeerPath>>, (Withdrawal, Box<str>)> {
         let Terms { peer, path, .. } = &self.terms;
-        let chain: SmallVec<[_; 4]> = path
-            .iter()
-            .flat_map(|path| &path.certificates)
-            .map(|certificate| certificate.der.clone())
-            .collect();
+        let chain: SmallVec<[_; 4]> = path.iter().flat_map(|path| path.presented()).cloned().collect();
         let admitted = host
             .admit(&chain)
             .map_err(|failure| (Withdrawal::of(failure.reason), failure.to_string().into()))?;
@@ -249,7 +245,7 @@ impl Admission {
     }
 
     /// Looks up what time or a new list may have changed. Costs no signature check, however many clients there are.
-    fn check_revocation(
+    fn check_standing(
         &self,
         path: Option<&PeerPath>,
         rules: &ClientAuth,
@@ -258,8 +254,8 @@ impl Admission {
         let (Some(peer), Some(path)) = (&self.terms.peer, path) else { return Ok(()) };
         let now_unix = now_unix();
         rules
-            .check_revocation(path, peer, now_unix)
-            .map_err(|refusal| (Withdrawal::of(refusal.reason()), refusal.to_string().into()))?;
+            .check_standing(path, peer, now_unix)
+            .map_err(|failure| (Withdrawal::of(failure.reason), failure.message.into()))?;
         // That nothing is known by OCSP is for each route to judge; that it is revoked is known to all who ask at all.
         let mode = rules.ocsp().mode.min(OcspMode::SoftFail);
         match snapshot.ocsp.judge(path, peer, mode, &snapshot.revocation, now_unix) {
@@ -306,3 +302,38 @@ fn end_of(unix: i64, now: u64) -> u64 {
 /// looks are spread.
 const LOOK_AGAIN_MILLIS: u64 = 2_000;
 const LOOK_AGAIN_SPREAD: u64 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_change_is_the_one_that_is_enforced() {
+        let mut examined = Examined {
+            generation: 1,
+            context: [0; 32],
+            revocation: Revocation::empty(),
+            path: None,
+            outcome: Ok((0, 0)),
+            look_again_at: 0,
+            withdrawn: None,
+        };
+        let first = Instant::now();
+        examined.withdraw(Withdrawal::Revoked, Some(first), "on the deny list");
+        examined.withdraw(Withdrawal::Changed, Some(first + Duration::from_secs(5)), "the CA is gone");
+        assert_eq!(examined.outcome, Err(Withdrawal::Changed));
+        assert_eq!(examined.withdrawn, Some((first, "on the deny list".into())));
+    }
+
+    /// RFC 5280 §4.1.2.5: the last second counts. What has passed ends now, whatever the clock of deadlines says.
+    #[test]
+    fn an_end_is_the_end_of_its_second() {
+        const NOW: u64 = 500;
+        for passed in [i64::MIN, 0, now_unix() - 1] {
+            assert_eq!(end_of(passed, NOW), NOW);
+        }
+        let soon = end_of(now_unix() + 100, NOW);
+        assert!((NOW + 99_000..=NOW + 101_000).contains(&soon), "{soon}");
+        assert_eq!(end_of(i64::MAX, NOW), u64::MAX);
+    }
+}

@@ -71,7 +71,11 @@ pub(crate) async fn check_ocsp(
     }
     let held = connection.ocsp.is_none().then(|| table.entry(&OcspKey::of(path.leaf()))).flatten();
     let outcome = match verdict {
-        OcspVerdict::Pass | OcspVerdict::PassUnchecked => Ok(()),
+        OcspVerdict::Pass => Ok(()),
+        OcspVerdict::PassUnchecked => {
+            connection.worker.shard.ocsp_unchecked(connection.facts.listener);
+            Ok(())
+        }
         OcspVerdict::Wait => Err(ProxyError::RevocationRefused("its OCSP responder cannot be asked".into())),
         OcspVerdict::Refuse(refusal) => {
             connection.worker.shard.revocation_refused(connection.facts.listener, RevocationSource::Ocsp);

@@ -167,6 +167,11 @@ async fn forward(
             cluster.keep(up);
             return Ok(None);
         }
+        // Time ends admissions without a new snapshot, and there were waits since the gate: for OCSP, for the connection.
+        if let Err(error) = connection.standing.gate(view) {
+            cluster.keep(up);
+            return Err(Unserved { error, request_unread: unread });
+        }
         facts.attempts = facts.attempts.saturating_add(1);
         facts.sent_at = Some(started + facts.connect_time);
         worker.shard.upstream_request(cluster.id, up.reused);

@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
+    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -26,11 +27,23 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Live {
     entries: RefCell<Slab<Rc<Entry>>>,
-    /// Generation for which entries are examined, and where in the table that has come to.
-    examining: Cell<(u64, usize)>,
+    examining: Cell<Round>,
     /// Idle connections that may be ended now, by `trust_drain_rate`; in thousandths.
     allowance: Cell<u64>,
     swept_at: Cell<u64>,
+}
+
+/// The examination of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Round {
+    /// For which generation.
+    generation: u64,
+    /// The place whose turn it is.
+    next: usize,
+    /// Places that have not had their turn.
+    left: usize,
+    /// Places of the table.
+    places: usize,
 }
 
 struct Entry {
@@ -40,10 +53,13 @@ struct Entry {
     deadline: Rc<Deadline>,
     admission: Admission,
     idle_since: Cell<Option<u64>>,
-    /// When it was first seen to have outlived its admission with an exchange in flight.
-    overdue_since: Cell<Option<u64>>,
+    overdue: Overdue,
     cut: Cell<Option<Shut>>,
 }
+
+/// When a connection was first seen to have outlived its admission with an exchange in flight.
+#[derive(Default)]
+struct Overdue(Cell<Option<u64>>);
 
 /// A connection, as the control plane is told of it.
 #[derive(Clone, Debug)]
@@ -82,15 +98,17 @@ impl Live {
             deadline,
             admission,
             idle_since: Cell::new(None),
-            overdue_since: Cell::new(None),
+            overdue: Overdue::default(),
             cut: Cell::new(None),
         });
         let mut entries = worker.live.entries.borrow_mut();
         let key = entries.insert(entry.clone());
-        // The snapshot may have changed during the handshake, and the sweep may have passed this place.
-        let (generation, next) = worker.live.examining.get();
-        worker.live.examining.set((generation, next.min(key)));
         drop(entries);
+        if !entry.admission.is_examined_in(&worker.view()) {
+            // The snapshot has changed during the handshake, and the sweep may have passed this place.
+            let round = worker.live.examining.get();
+            worker.live.examining.set(Round { left: usize::MAX, ..round });
+        }
         Guard { entry, key, worker: worker.clone() }
     }
 
@@ -98,12 +116,13 @@ impl Live {
     /// that outlived theirs for longer than `trust_grace`.
     pub(crate) fn sweep(&self, view: &View, now: u64, draining: bool, workers: usize) {
         self.examine(view, now);
-        let mut allowance = self.allow(view, now, workers);
+        let mut allowance = self.allow(view.snapshot.trust_drain_rate, now, workers);
         for (_, entry) in self.entries.borrow().iter() {
             let admission = &entry.admission;
-            let withdrawn = admission.is_examined_in(view) && admission.examine(view, now).is_err();
+            // Not known before its turn to be examined has come.
+            let withdrawn = admission.is_examined_in(view).then(|| admission.examine(view, now).is_err());
             match entry.idle_since.get() {
-                Some(_) if withdrawn && entry.cut.get().is_none() => {
+                Some(_) if withdrawn == Some(true) && entry.cut.get().is_none() => {
                     if allowance >= ONE {
                         allowance -= ONE;
                         entry.cut(Shut::Read);
@@ -111,14 +130,13 @@ impl Live {
                 }
                 // A client may be sending already. Its next request is served, and gets an orderly `Connection: close`.
                 Some(since) if draining && now.saturating_sub(since) >= REST_MILLIS => entry.cut(Shut::Read),
-                None if withdrawn => {
-                    let since = entry.overdue_since.get().unwrap_or(now);
-                    entry.overdue_since.set(Some(since));
-                    if now.saturating_sub(since) >= view.snapshot.trust_grace_millis {
+                Some(_) => entry.overdue.end(),
+                None => {
+                    let overdue = entry.overdue.millis(withdrawn, now);
+                    if overdue.is_some_and(|millis| millis >= view.snapshot.trust_grace_millis) {
                         entry.cut(Shut::Both);
                     }
                 }
-                _ => entry.overdue_since.set(None),
             }
         }
         self.allowance.set(allowance);
@@ -128,31 +146,26 @@ impl Live {
     /// they wait for may take longer than the grace.
     fn examine(&self, view: &View, now: u64) {
         let entries = self.entries.borrow();
-        let (generation, mut next) = self.examining.get();
-        if generation != view.generation() {
-            next = 0;
-        }
+        let places = entries.iter().next_back().map_or(0, |(key, _)| key + 1);
+        let mut round = self.examining.get().in_table(view.generation(), places);
         let begun = Instant::now();
-        let last = entries.iter().next_back().map_or(0, |(key, _)| key + 1);
-        while next < last {
-            if let Some(entry) = entries.get(next)
+        while let Some(place) = round.turn() {
+            if let Some(entry) = entries.get(place)
                 && !entry.admission.is_examined_in(view)
             {
                 let _ = entry.admission.examine(view, now);
                 if begun.elapsed() >= SLICE {
-                    next += 1;
                     break;
                 }
             }
-            next += 1;
         }
-        self.examining.set((view.generation(), next));
+        self.examining.set(round);
     }
 
-    /// How many connections may be ended by now, in thousandths.
-    fn allow(&self, view: &View, now: u64, workers: usize) -> u64 {
+    /// How many connections may be ended by now, in thousandths, if the node may end so many per second.
+    fn allow(&self, rate: Option<NonZeroU32>, now: u64, workers: usize) -> u64 {
         let elapsed = now.saturating_sub(self.swept_at.replace(now));
-        let Some(rate) = view.snapshot.trust_drain_rate else { return u64::MAX };
+        let Some(rate) = rate else { return u64::MAX };
         let rate = u64::from(rate.get());
         let gained = rate.saturating_mul(elapsed) / workers.max(1) as u64;
         // What was not used does not pile up: the share of a tenth of a second, and at least one, or none would ever be ended.
@@ -164,6 +177,27 @@ impl Live {
     pub(crate) fn census(&self) -> Vec<LivePeer> {
         let entries = self.entries.borrow();
         entries.iter().map(|(_, entry)| entry.describe()).collect()
+    }
+}
+
+impl Round {
+    /// The same in a table that has so many places now, or the first for a `generation`. It goes on where the last one was: would
+    /// it begin anew, those behind would not have their turn while snapshots come fast.
+    fn in_table(self, generation: u64, places: usize) -> Round {
+        let left = if self.generation == generation {
+            self.left.saturating_add(places.saturating_sub(self.places)).min(places)
+        } else {
+            places
+        };
+        Round { generation, next: self.next, left, places }
+    }
+
+    /// The next place.
+    fn turn(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let place = if self.next < self.places { self.next } else { 0 };
+        self.next = place + 1;
+        Some(place)
     }
 }
 
@@ -188,6 +222,29 @@ impl Entry {
             since_unix: self.opened.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             idle: self.idle_since.get().is_some(),
         }
+    }
+}
+
+impl Overdue {
+    /// For how long by now, if the snapshot in force has `withdrawn` the admission. While that is not known the grace goes on: else
+    /// an exchange would have the whole of it again with each new snapshot.
+    fn millis(&self, withdrawn: Option<bool>, now: u64) -> Option<u64> {
+        match withdrawn {
+            Some(true) => {
+                let since = self.0.get().unwrap_or(now);
+                self.0.set(Some(since));
+                Some(now.saturating_sub(since))
+            }
+            Some(false) => {
+                self.end();
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn end(&self) {
+        self.0.set(None);
     }
 }
 
@@ -232,3 +289,73 @@ const REST_MILLIS: u64 = 500;
 const SLICE: Duration = Duration::from_millis(3);
 /// One connection, in the unit of [`Live::allowance`].
 const ONE: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_has_its_turn_however_fast_snapshots_come() {
+        let mut round = Round::default();
+        let mut turns = |generation, places, count| {
+            round = round.in_table(generation, places);
+            std::iter::from_fn(|| round.turn()).take(count).collect::<Vec<_>>()
+        };
+        assert_eq!(turns(1, 5, 2), [0, 1]);
+        assert_eq!(turns(2, 5, 2), [2, 3]);
+        assert_eq!(turns(3, 5, 9), [4, 0, 1, 2, 3], "and then it is over");
+        assert!(turns(3, 5, 9).is_empty());
+        assert_eq!(turns(4, 5, 2), [4, 0]);
+        assert_eq!(turns(4, 7, 9), [1, 2, 3, 4, 5], "as many as were left, and as have come");
+        assert_eq!(turns(5, 7, 3), [6, 0, 1]);
+        assert_eq!(turns(5, 3, 9), [2, 0, 1], "those that have gone have no turn");
+        assert!(turns(6, 0, 9).is_empty());
+    }
+
+    #[test]
+    fn a_new_snapshot_does_not_prolong_the_grace_of_an_exchange() {
+        let overdue = Overdue::default();
+        assert_eq!(overdue.millis(Some(true), 100), Some(0));
+        assert_eq!(overdue.millis(Some(true), 150), Some(50));
+        assert_eq!(overdue.millis(None, 200), None, "it may be admitted again");
+        assert_eq!(overdue.millis(Some(true), 250), Some(150));
+        assert_eq!(overdue.millis(Some(false), 300), None);
+        assert_eq!(overdue.millis(Some(true), 350), Some(0), "that is another withdrawal");
+    }
+
+    /// How many of very many idle connections one worker ends in beats from one time to another, in milliseconds.
+    fn ended(live: &Live, rate: u32, workers: usize, from: u64, until: u64) -> u64 {
+        let beats = (from..until).step_by(50);
+        let end = |now| {
+            let allowance = live.allow(NonZeroU32::new(rate), now, workers);
+            live.allowance.set(allowance % ONE);
+            allowance / ONE
+        };
+        beats.map(end).sum()
+    }
+
+    #[test]
+    fn the_pace_is_that_of_all_workers_together() {
+        for (rate, workers, expected) in
+            [(40, 1, 400), (40, 2, 200), (1, 1, 10), (1, 5, 2), (10_000, 4, 25_000)]
+        {
+            // The share of the first beat is known only from the second on.
+            let ended = ended(&Live::default(), rate, workers, 0, 10_050);
+            assert_eq!(ended, expected, "{rate} per second, {workers} workers");
+        }
+    }
+
+    #[test]
+    fn a_pause_saves_nothing_up() {
+        for (rate, workers, expected) in [(40, 1, 4), (40, 2, 2), (1, 8, 1)] {
+            let live = Live::default();
+            live.allow(NonZeroU32::new(rate), 0, workers);
+            assert_eq!(ended(&live, rate, workers, 3_600_000, 3_600_050), expected, "{rate} {workers}");
+        }
+    }
+
+    #[test]
+    fn without_a_pace_all_end_at_once() {
+        assert_eq!(Live::default().allow(None, 0, 2), u64::MAX);
+    }
+}

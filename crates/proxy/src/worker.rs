@@ -154,16 +154,16 @@ impl Worker {
     /// The snapshot in force. One atomic load when nothing changed.
     pub(crate) fn view(&self) -> Rc<View> {
         let view = self.view.borrow();
-        if view.generation() == self.control.generation() {
+        if self.is_current(&view) {
             return view.clone();
         }
         drop(view);
         self.refresh()
     }
 
-    /// Whether `view` is still the snapshot in force.
+    /// Whether `view` is still the snapshot in force. It may be ahead for a moment: the generation is published after the snapshot.
     pub(crate) fn is_current(&self, view: &View) -> bool {
-        view.generation() == self.control.generation()
+        view.generation() >= self.control.generation()
     }
 
     #[cold]

@@ -164,6 +164,12 @@ impl Gathered {
         for trust in config.trust.values() {
             trusted.load(trust, &files, floors, &mut report);
         }
+        if let Some(previous) = previous {
+            for trust in config.trust.values() {
+                trusted.check_lost_lists(trust, previous, &mut report);
+                trusted.miss_lists(trust, &previous.lists, &mut report);
+            }
+        }
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);

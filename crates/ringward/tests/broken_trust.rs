@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use ringward_testkit::{Authority, Crl, DEADLINE, Issued, Leaf, Pki, Process};
 
-use self::support::{Gateway, publish, ringward};
+use self::support::{Gateway, HOST, Host, publish, ringward};
 
 /// A gateway with a list on which `revoked` is, number 5.
 struct Scene {
@@ -147,6 +147,66 @@ fn broken_revocation_lists_change_nothing() {
     gateway.change(|gateway| drop(gateway.pki.write("crl/root.crl", &good)));
     assert_eq!(client.connect(gateway.edge).unwrap().get("/").unwrap().status, 200, "not on the new list");
     assert!(!gateway.has_reached("/after"));
+}
+
+/// A list of a CA that nobody trusts is of no use. In the place of another list it is a mistake at best, also where certificates
+/// without a list pass, and where another CA still has its own.
+#[test]
+fn a_list_that_displaces_another_changes_nothing() {
+    let (second, stranger) = (Authority::root("Second Root"), Authority::root("Stranger"));
+    for mode in ["required", "if_present"] {
+        let builder = Gateway::builder().stateful();
+        let root = builder.root().clone();
+        let revoked = root.issue(&Leaf::client("revoked"));
+        publish(builder.pki(), "root", &root, &Crl::new().revoke(revoked.serial()));
+        publish(builder.pki(), "second", &second, &Crl::new());
+        let gateway = builder
+            .trust("both", &[&root, &second])
+            .bundle_key("both", "crl = [\"crl/\"]")
+            .bundle_key("both", &format!("revocation = {{ crl = {mode:?} }}"))
+            .host(Host::new(&[HOST]).client_auth("mode = \"required\", trust = \"both\""))
+            .start();
+        let line = gateway.refused_change(|gateway| {
+            drop(publish(&gateway.pki, "root", &stranger, &Crl::new().number(2)));
+        });
+        assert!(line.to_string().contains("Test Root"), "{mode}: {line}");
+        gateway.assert_serves();
+        let client = gateway.client().identity(&revoked);
+        assert!(client.connect(gateway.edge).and_then(|mut connection| connection.get("/after")).is_err());
+        assert!(!gateway.has_reached("/after"), "{mode}");
+    }
+}
+
+/// The lists of intermediates count as long as their signers are known, which are in a file of their own.
+#[test]
+fn a_list_whose_signer_is_forgotten_counts_on() {
+    for mode in ["required", "if_present"] {
+        let builder = Gateway::builder().stateful();
+        let (root, issuing) = (builder.root().clone(), builder.root().intermediate("Issuing"));
+        let revoked = issuing.issue(&Leaf::client("revoked"));
+        publish(builder.pki(), "root", &root, &Crl::new());
+        publish(builder.pki(), "issuing", &issuing, &Crl::new().revoke(revoked.serial()));
+        builder.pki().write_authorities("issuing.pem", &[&issuing]);
+        let mut gateway = builder
+            .trust_key("crl = [\"crl/\"]")
+            .trust_key("crl_issuers = [\"issuing.pem\"]")
+            .trust_key(&format!("revocation = {{ crl = {mode:?} }}"))
+            .start();
+        for forgotten in [String::new(), Authority::root("Stranger").pem()] {
+            let line = gateway.refused_change(|gateway| drop(gateway.pki.write("issuing.pem", &forgotten)));
+            assert!(line.to_string().contains("Issuing"), "{mode}: {line}");
+            gateway.assert_serves();
+            let client = gateway.client().identity(&revoked);
+            assert!(
+                client.connect(gateway.edge).and_then(|mut connection| connection.get("/after")).is_err()
+            );
+            assert!(!gateway.has_reached("/after"), "{mode}");
+        }
+        gateway.pki.write("issuing.pem", "");
+        gateway.process.kill();
+        let said = refused_start(&gateway.pki);
+        assert!(said.contains("issuing.pem"), "{mode}: {said}");
+    }
 }
 
 /// Whoever can put an old list back, when nobody looks, gets nobody in.

@@ -37,8 +37,8 @@ fn idle_connections_end_at_the_pace_that_is_set(driver: &str) {
     let mut endings = waiting.iter_mut().map(|connection| connection.wait_closed());
     assert!(endings.all(|(rest, closing)| rest.is_empty() && closing == Closing::Notified));
     let took = began.elapsed();
-    // 110 at 40 per second, the first 40 at once.
-    assert!(took >= Duration::from_millis(1200), "the pace was not kept: {took:?}");
+    // 110 at 40 per second, of which a tenth of a second's worth at once.
+    assert!(took >= Duration::from_secs(2), "the pace was not kept: {took:?}");
     assert!(!gateway.has_reached("/after"));
     for connection in &mut kept {
         assert_eq!(connection.get("/kept").unwrap().status, 200);

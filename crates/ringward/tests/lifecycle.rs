@@ -27,6 +27,7 @@ fn draining_finishes_what_is_under_way_and_takes_nothing_new() {
     gate.open();
     let response = connection.response().unwrap();
     assert_eq!((response.status, response.text()), (200, "done"));
+    assert_eq!(response.headers.get("connection"), Some("close"));
     assert_eq!(running.process.wait(DEADLINE).code(), Some(0), "{}", running.process.stderr());
 }
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use ringward_testkit::{Authority, Client, Echo, Issued, Leaf, Usage};
+use ringward_testkit::{Authority, Client, DEADLINE, Echo, Issued, Leaf, Usage, eventually};
 use rustls::AlertDescription;
 use serde_json::{Value, json};
 
@@ -133,6 +133,38 @@ fn routes_of_one_host_differ() {
     let refusal = gateway.anonymous().identity(&stranger).refusal(gateway.edge);
     assert_eq!(refusal.alert(), Some(AlertDescription::UnknownCA), "{refusal}");
     assert!(!gateway.reached().contains(&"/after".to_owned()));
+}
+
+/// Beside a route that observes, the handshake lets everybody pass. The other routes have their way nevertheless, and who is
+/// known to them is nobody to the one that observes.
+#[test]
+fn a_route_that_observes_opens_no_other() {
+    let gateway = gateway("required", &["observe", "off", "optional", "required"]);
+    for (identity, verdict) in clients(&gateway) {
+        let mut connection = client(&gateway, identity.as_ref()).connect(gateway.edge).unwrap();
+        for path in ["/observe", "/off", "/optional", "/required"] {
+            let response = connection.get(&format!("{path}?{verdict}")).unwrap();
+            let refused = match (path, verdict) {
+                ("/observe" | "/off", _) | ("/optional", "none") => {
+                    assert_nobody(&Echo::of(&response));
+                    continue;
+                }
+                (_, "admitted") => {
+                    assert_known(&Echo::of(&response));
+                    continue;
+                }
+                (_, "none") => "certificate_required",
+                _ => "certificate_refused",
+            };
+            assert_eq!(response.status, 403, "{verdict} {path}");
+            let record = gateway.wait_for_record("flag", refused);
+            assert!(record["peer.id"].is_null(), "{record}");
+        }
+    }
+    let flagged = |flag: &str| gateway.lines("request").iter().filter(|line| line["flag"] == flag).count();
+    eventually(DEADLINE, "all are recorded", || {
+        (flagged("certificate_refused"), flagged("certificate_required")) == (8, 1)
+    });
 }
 
 /// Where every route requires one, the handshake does, and where none wants one it does not even ask.

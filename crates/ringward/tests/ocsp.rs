@@ -7,14 +7,18 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringward_testkit::{
-    Authority, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki, RevocationReason,
-    Script, Upstream, eventually,
+    Authority, Closing, Crl, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki,
+    RevocationReason, Script, Upstream, eventually,
 };
 
-use self::support::{Gateway, HOST, Host};
+use self::support::{Builder, Gateway, HOST, Host, publish};
 
 /// Every kind of route on one host: `/hard` and `/soft` have the responder asked, `/off` does not.
 fn gateway(root: &Authority, responder: &str) -> Gateway {
+    builder(root, responder).start()
+}
+
+fn builder(root: &Authority, responder: &str) -> Builder {
     let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"1s\"";
     let route = |host: Host, mode: &str| {
         let path = format!("path = \"/{mode}/{{rest...}}\"");
@@ -22,7 +26,7 @@ fn gateway(root: &Authority, responder: &str) -> Gateway {
     };
     let host =
         ["hard_fail", "soft_fail", "off"].into_iter().fold(Host::new(&[HOST]).client_auth(auth), route);
-    Gateway::builder().signed_by(root).workers(2).trust_key(responder).host(host).start()
+    Gateway::builder().signed_by(root).workers(2).trust_key(responder).host(host)
 }
 
 fn status(gateway: &Gateway, identity: &Issued, target: &str) -> u16 {
@@ -54,6 +58,11 @@ fn what_the_responder_says_decides() {
         assert!(asked >= 1.0, "{outcome}: {asked}");
     }
     assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 3.0, "each is asked about once");
+    assert_eq!(
+        gateway.metric("ringward_ocsp_unchecked_requests_total", &[]),
+        1.0,
+        "the unknown one by soft_fail"
+    );
     let record = gateway.wait_for_record("flag", "revocation_refused");
     assert_eq!((&record["status"], &record["peer.id"]), (&403.into(), &"CN=revoked".into()), "{record}");
     assert!(gateway.metric("ringward_revocation_refusals_total", &[("source", "ocsp")]) >= 2.0);
@@ -98,8 +107,20 @@ fn silence_means_what_the_route_says() {
             assert!(started.elapsed() < Duration::from_secs(8), "{what} {target}: {:?}", started.elapsed());
         }
         assert!(!gateway.has_reached("/hard_fail"));
+        gateway.wait_for_metric("ringward_ocsp_unchecked_requests_total", &[], 1.0);
         gateway.wait_for_metric("ringward_worker_panics_total", &[], 0.0);
     }
+    gate.open();
+}
+
+/// It is the route that says how long its clients wait, not the responder: the question is still open when they are answered.
+#[test]
+fn a_request_waits_no_longer_than_its_route_says() {
+    let (root, slow, gate) = (Authority::root("Test Root"), Upstream::start(), Gate::new());
+    slow.on("*", Script::new().read_body().wait(&gate));
+    let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", slow.address()));
+    assert_eq!(status(&gateway, &gateway.partner, "/hard_fail/a"), 403);
+    assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 0.0);
     gate.open();
 }
 
@@ -170,6 +191,27 @@ fn wrong_answers_are_no_answers() {
     }
 }
 
+/// The CA has revoked its responder's certificate, in a list that is not fetched but lies in a file.
+#[test]
+fn a_delegate_that_a_list_revokes_is_not_believed() {
+    let (root, server) = (Authority::root("Test Root"), Upstream::start());
+    let delegate = root.issue(&Leaf::ocsp_signer("OCSP"));
+    let client = || {
+        let leaf = root.issue(&Leaf::client("client"));
+        let good = OcspAnswer::good(&leaf, &root).signed_by(&delegate);
+        server.on("*", Script::new().read_body().respond_bytes(200, &[], &good));
+        leaf
+    };
+    let builder = builder(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+    let builder = builder.stateful().trust_key("crl = [\"crl/\"]");
+    publish(builder.pki(), "root", &root, &Crl::new().number(1));
+    let gateway = builder.start();
+    assert_eq!(statuses(&gateway, &client()), [200; 3]);
+    let crl = Crl::new().number(2).revoke_for(delegate.serial(), RevocationReason::KeyCompromise);
+    gateway.change(|gateway| drop(publish(&gateway.pki, "root", &root, &crl)));
+    assert_eq!(statuses(&gateway, &client()), [403, 200, 200]);
+}
+
 /// A certificate that is revoked later: the next answer ends what the last one had let in.
 #[test]
 fn a_later_revocation_reaches_open_connections() {
@@ -201,6 +243,57 @@ fn a_later_revocation_reaches_open_connections() {
     // Nor is it forgotten when nobody answers any more.
     drop(server);
     assert_eq!(statuses(&gateway, &leaf)[0], 403);
+}
+
+/// Where the whole host has responders asked, "revoked" ends connections that ask for nothing; that nothing is known of a
+/// client ends none, since routes may take it.
+#[test]
+fn idle_connections_end_for_what_the_responder_says() {
+    let (pki, root) = (Pki::new(), Authority::root("Test Root"));
+    let database = OcspDatabase::new(&pki, "root", &root);
+    let [revoked, unknown] = ["revoked", "unknown"].map(|name| root.issue(&Leaf::client(name)));
+    database.revoked(&revoked, "keyCompromise");
+    let responder = database.serve();
+    let auth = "mode = \"required\", trust = \"partners\", ocsp = \"hard_fail\"";
+    let host = Host::new(&[HOST])
+        .client_auth(auth)
+        .route("path = \"/hard_fail\"", "id = \"hard_fail\"")
+        .route("path = \"/off\"", "id = \"off\"\nocsp = \"off\"");
+    let gateway = Gateway::builder()
+        .signed_by(&root)
+        .trust_key(&format!("ocsp_url = {:?}", responder.url()))
+        .host(host)
+        .start();
+    let idle = |identity: &Issued| {
+        let mut connection = gateway.client().identity(identity).connect(gateway.edge).unwrap();
+        assert_eq!(connection.get("/off").unwrap().status, 200);
+        connection
+    };
+    let (mut ending, mut kept) = (idle(&revoked), idle(&unknown));
+    for identity in [&revoked, &unknown] {
+        assert_eq!(status(&gateway, identity, "/hard_fail"), 403);
+    }
+    assert_eq!(ending.wait_closed(), (Vec::new(), Closing::Notified));
+    gateway.reconfigure("id = \"off\"", "id = \"still_off\"");
+    assert_eq!(kept.get("/off").unwrap().status, 200);
+}
+
+/// As long as somebody is connected whose route asks, an answer is sought anew in time, and nobody waits for it.
+#[test]
+fn answers_about_who_is_connected_are_renewed() {
+    let (root, server) = (Authority::root("Test Root"), Upstream::start());
+    let leaf = root.issue(&Leaf::client("client"));
+    server.on("*", Script::new().read_body().respond_bytes(500, &[], b""));
+    let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+    let mut open = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
+    assert_eq!(open.get("/soft_fail/a").unwrap().status, 200);
+    let good = OcspAnswer::good(&leaf, &root).signed_by_authority(&root);
+    server.on("*", Script::new().read_body().respond_bytes(200, &[], &good));
+    // A failure is remembered for half a minute.
+    eventually(3 * DEADLINE, "the responder is asked again", || {
+        gateway.metric("ringward_ocsp_queries_finished_total", &[("outcome", "good")]) == 1.0
+    });
+    assert_eq!(open.get("/hard_fail/a").unwrap().status, 200);
 }
 
 /// Certificates name their responder themselves; asked are only those that the operator has named.

@@ -5,14 +5,14 @@ mod support;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ringward_testkit::{Authority, DEADLINE, Gate, Leaf, OcspAnswer, Script, Upstream, eventually};
+use ringward_testkit::{Authority, Closing, DEADLINE, Gate, Leaf, OcspAnswer, Script, Upstream, eventually};
 use socket2::{Domain, Socket, Type};
 
-use self::support::{Gateway, HOST, Host, on_both_drivers, read_until_closed};
+use self::support::{Gateway, HOST, Host, on_both_drivers, read_until_closed, with_sessions};
 
-on_both_drivers!(a_request_that_waits_for_its_upstream);
+on_both_drivers!(a_request_that_waits_for_its_upstream, a_request_that_waits_until_its_client_has_expired);
 
 #[test]
 fn a_request_that_waits_for_an_ocsp_answer() {
@@ -37,6 +37,26 @@ fn a_request_that_waits_for_an_ocsp_answer() {
     let answer = waiting.response();
     assert!(answer.as_ref().map_or(true, |response| response.status == 403), "{answer:?}");
     assert!(!gateway.has_reached("/after"));
+}
+
+/// A handshake that the client ends only when its certificate is revoked. It sends no request, so that no gate is asked; and
+/// the look at all connections has passed already.
+#[test]
+fn a_handshake_that_nobody_asks_anything_after() {
+    let gateway = Gateway::builder().stateful().start();
+    let leaf = gateway.root.issue(&Leaf::client("client"));
+    let client = gateway.client().identity(&leaf);
+    let (resuming, _) = with_sessions(&client, gateway.edge, 1);
+    // Whom the look finds, so that it is known to be over.
+    let mut found = client.connect(gateway.edge).unwrap();
+    let greeting = resuming.greet(gateway.edge).unwrap();
+    assert!(greeting.is_resumed());
+    let file = gateway.client_files("client", &leaf).chain;
+    gateway.ask(&["revoke", "--cert", file.to_str().unwrap(), "--reason", "test"]);
+    assert_eq!(found.wait_closed(), (Vec::new(), Closing::Notified));
+    let (rest, closing) = greeting.finish().unwrap().wait_closed();
+    assert!(rest.is_empty() && closing == Closing::Notified, "{closing:?}");
+    gateway.wait_for_closed("revoked", 2);
 }
 
 /// An upstream that accepts nobody until it is told to.
@@ -98,6 +118,33 @@ fn a_request_that_waits_for_its_upstream(driver: &str) {
     let mut upstream = stalled.accept();
     upstream.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(waiting.response().is_err(), "the client is not trusted any more");
+    drop(gateway);
+    let received = read_until_closed(&mut upstream);
+    assert!(received.is_empty(), "{:?}", String::from_utf8_lossy(&received));
+}
+
+/// Time alone publishes nothing.
+fn a_request_that_waits_until_its_client_has_expired(driver: &str) {
+    let stalled = Stalled::start();
+    let gateway = Gateway::builder()
+        .io(driver)
+        .server("trust_grace = \"1m\"")
+        .endpoints(&[stalled.address()], "connect_timeout = \"20s\"")
+        .start();
+    let ends = SystemTime::now() + Duration::from_secs(3);
+    let leaf =
+        gateway.root.issue(&Leaf::client("client").valid_between(ends - Duration::from_secs(3600), ends));
+    let mut waiting = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
+    let head = waiting.head("GET", "/after", &[]);
+    waiting.send(&head).unwrap();
+    eventually(DEADLINE, "the gateway connects", || stalled.is_awaited());
+    // RFC 5280 §4.1.2.5: it is valid through the whole of its last second. A worker's clock beats 20 times per second.
+    let over = ends + Duration::from_millis(1200);
+    eventually(DEADLINE, "the certificate expires", || SystemTime::now() > over);
+    let mut upstream = stalled.accept();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let answer = waiting.response();
+    assert!(answer.is_err(), "the client is not trusted any more: {answer:?}");
     drop(gateway);
     let received = read_until_closed(&mut upstream);
     assert!(received.is_empty(), "{:?}", String::from_utf8_lossy(&received));

@@ -6,12 +6,12 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use ringward_testkit::{
-    Authority, Crl, DEADLINE, Issued, Leaf, RevocationReason, Script, Upstream, eventually,
+    Authority, Closing, Crl, DEADLINE, Issued, Leaf, RevocationReason, Script, Upstream, eventually,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use self::support::{Builder, Gateway, publish};
+use self::support::{Builder, Gateway, HOST, Host, publish};
 
 /// A gateway whose root has a list, with an intermediate.
 fn gateway(keys: &[&str]) -> (Builder, Authority) {
@@ -61,6 +61,56 @@ fn a_missing_list_refuses_unless_lists_are_used_where_there_are_some() {
         let crl = Crl::new().number(2).revoke_for(direct.serial(), RevocationReason::KeyCompromise);
         gateway.change(|gateway| drop(publish(&gateway.pki, "root", &gateway.root, &crl)));
         assert_refused(&gateway, &direct, "revoked");
+    }
+}
+
+/// A list that is left over when its CA goes must not keep the CA in force, whatever the lack of a list means: neither where
+/// the other CAs have lists nor where they have none.
+#[test]
+fn a_ca_is_removed_although_its_list_stays() {
+    for (mode, is_listed, is_kept) in [
+        ("required", true, true),
+        ("required", false, false),
+        ("if_present", true, true),
+        ("if_present", false, true),
+    ] {
+        let leaving = Authority::root("Leaving Root");
+        let builder = Gateway::builder().stateful();
+        let root = builder.root().clone();
+        let (kept, revoked) = (root.issue(&Leaf::client("kept")), root.issue(&Leaf::client("revoked")));
+        publish(builder.pki(), "leaving", &leaving, &Crl::new());
+        if is_listed {
+            publish(builder.pki(), "root", &root, &Crl::new().revoke(revoked.serial()));
+        }
+        let mut gateway = builder
+            .trust("both", &[&root, &leaving])
+            .bundle_key("both", "crl = [\"crl/\"]")
+            .bundle_key("both", &format!("revocation = {{ crl = {mode:?} }}"))
+            .host(Host::new(&[HOST]).client_auth("mode = \"required\", trust = \"both\""))
+            .start();
+        let victim = leaving.issue(&Leaf::client("victim"));
+        let mut open = gateway.client().identity(&victim).connect(gateway.edge).unwrap();
+        assert_eq!(open.get("/before").unwrap().status, 200);
+        assert_eq!(admits(&gateway, &kept), is_kept, "{mode} {is_listed}");
+
+        gateway.change(|gateway| drop(gateway.pki.write_authorities("trust/both.pem", &[&root])));
+        let (rest, closing) = open.wait_closed();
+        assert!(rest.is_empty() && closing == Closing::Notified, "{mode} {is_listed}: {closing:?}");
+        gateway.wait_for_closed("trust_changed", 1);
+        let warnings = gateway.messages("the configuration deserves a look");
+        assert!(
+            warnings.iter().any(|line| line.to_string().contains("leaving.crl")),
+            "{mode} {is_listed}: {warnings:?}"
+        );
+        // Nor does it keep the program from starting.
+        for is_first in [true, false] {
+            assert_refused(&gateway, &victim, "unknown_issuer");
+            assert_eq!(admits(&gateway, &kept), is_kept, "{mode} {is_listed}");
+            assert!(!is_listed || !admits(&gateway, &revoked), "{mode}");
+            if is_first {
+                gateway.kill_and_start_again();
+            }
+        }
     }
 }
 
@@ -186,6 +236,23 @@ fn distribution_points_of_verified_certificates_are_asked() {
 }
 
 /// For the day on which a CA publishes nothing: bounded, said, and never over the deny list.
+#[test]
+fn a_list_that_is_gone_is_missed_where_certificates_pass_without_one() {
+    let (builder, issuing) = gateway(&["revocation = { crl = \"if_present\" }"]);
+    let revoked = issuing.issue(&Leaf::client("revoked"));
+    let list = publish(builder.pki(), "issuing", &issuing, &Crl::new().revoke(revoked.serial()));
+    let gateway = builder.start();
+    assert_refused(&gateway, &revoked, "revoked");
+    let mentions = || {
+        let warnings = gateway.messages("the configuration deserves a look");
+        let problems = warnings.iter().filter_map(|warning| warning["problem"].as_str());
+        problems.filter(|problem| problem.contains("no file holds a list of `CN=Issuing` any more")).count()
+    };
+    assert_eq!(mentions(), 0);
+    gateway.change(|_| std::fs::remove_file(&list).unwrap());
+    eventually(DEADLINE, "it is missed", || mentions() == 1);
+}
+
 #[test]
 fn a_suspension_lets_a_tenant_pass_until_it_ends() {
     let ends = SystemTime::now() + Duration::from_secs(12);

@@ -272,6 +272,25 @@ fn a_connection_ends_when_its_clients_certificate_does(driver: &str) {
     assert_eq!(others.get("/").unwrap().status, 200, "others are not concerned");
 }
 
+/// A CA takes the place of the one below it, which was trusted directly: who presents both goes on, on the same connection.
+#[test]
+fn a_connection_goes_on_whose_whole_chain_leads_to_another_anchor() {
+    let gateway = Gateway::builder().start();
+    let issuing = gateway.root.intermediate("Issuing");
+    let trust = |authority: &Authority| {
+        gateway.change(|gateway| drop(gateway.pki.write_authorities("trust/partners.pem", &[authority])));
+    };
+    trust(&issuing);
+    let client = gateway.client().identity(&issuing.issue(&Leaf::client("client")));
+    let mut connection = client.connect(gateway.edge).unwrap();
+    assert_eq!(connection.get("/a").unwrap().status, 200);
+    for anchor in [&gateway.root, &issuing, &gateway.root] {
+        trust(anchor);
+        assert_eq!(client.connect(gateway.edge).unwrap().get("/new").unwrap().status, 200);
+        assert_eq!(connection.get("/b").unwrap().status, 200);
+    }
+}
+
 #[test]
 fn tls_1_2_and_foreign_protocols_are_refused() {
     let gateway = Gateway::start();

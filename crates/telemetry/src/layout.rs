@@ -91,7 +91,8 @@ pub(crate) mod listener {
     pub(crate) const CLOSED: usize = 6;
     pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
     pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
-    const HANDSHAKE_FIRST: usize = REVOCATION + RevocationSource::ALL.len();
+    pub(crate) const UNCHECKED: usize = REVOCATION + RevocationSource::ALL.len();
+    const HANDSHAKE_FIRST: usize = UNCHECKED + 1;
     pub(crate) const HANDSHAKE: Histogram = Histogram::new(bounds(&HANDSHAKE_DURATION), HANDSHAKE_FIRST);
     pub(crate) const FAILED: usize = HANDSHAKE_FIRST + Histogram::cells(bounds(&HANDSHAKE_DURATION));
 }

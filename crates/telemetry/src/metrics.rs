@@ -61,6 +61,8 @@ catalogue! {
         "Certificates shown where they are only observed; verdict is admitted, or why the client would be refused.";
     REVOCATION_REFUSALS = Kind::Counter, "ringward_revocation_refusals_total", ["listener", "source"],
         "Clients refused by revocation, by what refused them; missing and stale are lists that are required.";
+    OCSP_UNCHECKED = Kind::Counter, "ringward_ocsp_unchecked_requests_total", ["listener"],
+        "Requests that passed by soft_fail: the client's OCSP responder did not answer in time, or does not know it.";
     TRUST_ENFORCEMENT = Kind::Histogram(ENFORCEMENT_BOUNDS), "ringward_trust_enforcement_seconds", ["how"],
         "Time from a change of trust until it ended a client that it affects, by where it caught the client.";
     TENANT_CONNECTIONS = Kind::Gauge, "ringward_tenant_connections_active", ["tenant"],

@@ -98,6 +98,11 @@ impl Shard {
         self.listener(id).add(listener::REVOCATION + source as usize, 1);
     }
 
+    /// A request passed although its client's OCSP responder has not said that its certificate is good.
+    pub fn ocsp_unchecked(&self, id: ListenerId) {
+        self.listener(id).add(listener::UNCHECKED, 1);
+    }
+
     /// A change of trust ended a client that it affects, this long after it was made.
     pub fn trust_enforced(&self, how: Enforced, elapsed_ns: u64) {
         worker::enforced(how).record(&self.cells.own, elapsed_ns);

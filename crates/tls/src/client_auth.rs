@@ -12,6 +12,7 @@ use ringward_identity::{IdentityOptions, PeerIdentity, TenantMap};
 use rustls::DistinguishedName;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
+use crate::failure::{HandshakeFailure, HandshakeReason};
 use crate::path::PeerPath;
 use crate::revocation::{OcspMode, Revocation, RevocationFinding, RevocationRefusal, RevocationSource};
 use crate::trust::{ANCHORS_PER_SUBJECT_MAX, TrustBundle};
@@ -224,13 +225,35 @@ impl ClientAuth {
         &self.memo_context
     }
 
-    /// Whether a client that was admitted under this [`context`](Self::context) may come in, or stay, as far as revocation is
-    /// concerned. Costs what [`Revocation::check`] costs, however long ago the client was verified.
+    /// Whether a client that was admitted under this [`context`](Self::context) may stay: what time or a new list may have
+    /// changed. Asks the clock of the wall, which is set now and then, and goes on while a suspended machine does not. Costs what
+    /// [`Revocation::check`] costs, however long ago the client was verified.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not, as a new handshake would be told.
+    pub fn check_standing(
+        &self,
+        path: &PeerPath,
+        peer: &PeerIdentity,
+        now_unix: i64,
+    ) -> Result<(), Box<HandshakeFailure>> {
+        if !path.is_valid_at(now_unix) {
+            let expired = now_unix > path.valid_until;
+            let reason = if expired { HandshakeReason::Expired } else { HandshakeReason::NotYetValid };
+            let message = "a certificate of its path is outside its validity";
+            return Err(Box::new(HandshakeFailure::new(reason, message)));
+        }
+        self.check_revocation(path, peer, now_unix)
+            .map_err(|refusal| Box::new(HandshakeFailure::new(refusal.reason(), refusal.detail)))
+    }
+
+    /// Whether a client that was admitted under this [`context`](Self::context) may come in, as far as revocation is concerned.
     ///
     /// # Errors
     ///
     /// [`RevocationRefusal`].
-    pub fn check_revocation(
+    pub(crate) fn check_revocation(
         &self,
         path: &PeerPath,
         peer: &PeerIdentity,

@@ -55,8 +55,8 @@ pub use host::{HostTls, HostTlsOptions, TlsBuildError, WorkerTls, seed_random};
 pub use memo::{Admitted, MEMO_ENTRIES_DEFAULT, PathMemo};
 pub use observed::ObservedIdentity;
 pub use path::{
-    AnchorRef, PathCertificate, PeerPath, REVOCATION_URL_BYTES_MAX, REVOCATION_URLS_MAX, SIGHTINGS_MAX,
-    Sightings,
+    AnchorRef, BESIDE_BYTES_MAX, PathCertificate, PeerPath, REVOCATION_URL_BYTES_MAX, REVOCATION_URLS_MAX,
+    SIGHTINGS_MAX, Sightings,
 };
 pub use protocol::TlsPolicy;
 /// For the benches and fuzz targets of this repository: what rustls calls within a handshake, on its own.

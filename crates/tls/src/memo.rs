@@ -100,11 +100,9 @@ impl PathMemo {
         }
     }
 
-    /// Reports a path that has just verified, whatever becomes of it.
-    pub(crate) fn sight(&self, path: &Arc<PeerPath>) {
-        if let Some(sightings) = &self.sightings {
-            sightings.push(path.clone());
-        }
+    /// Reports a path that has just verified, whatever becomes of it. False if there was no room for the report.
+    pub(crate) fn sight(&self, path: &Arc<PeerPath>) -> bool {
+        self.sightings.as_ref().is_none_or(|sightings| sightings.push(path.clone()))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -23,6 +23,9 @@ pub struct PeerPath {
     pub bundle: Arc<str>,
     /// Leaf first, each signed by the next and the last by the anchor, which is not among them.
     pub certificates: Vec<PathCertificate>,
+    /// What the client presented beside them: another path may need it when other CAs are trusted. Verified by nobody; at most
+    /// [`BESIDE_BYTES_MAX`] bytes.
+    pub beside: Vec<CertificateDer<'static>>,
     /// Where the path ends.
     pub anchor: AnchorRef,
     /// Latest notBefore of the path, anchor included; seconds since 1970.
@@ -64,6 +67,9 @@ pub struct AnchorRef {
 
 /// Most CRL addresses that are taken from one certificate: a CA names one, or two for redundancy.
 pub const REVOCATION_URLS_MAX: usize = 4;
+/// Most bytes of certificates that are kept although they are not part of a path: two of CAs, with long RSA keys. They are the
+/// client's choice, and kept as long as what is remembered of it.
+pub const BESIDE_BYTES_MAX: usize = 4 * 1024;
 /// Longest address that is taken from a certificate.
 pub const REVOCATION_URL_BYTES_MAX: usize = 1024;
 
@@ -92,10 +98,29 @@ impl PeerPath {
         Ok(Self {
             bundle,
             certificates: described,
+            beside: Vec::new(),
             anchor: anchor.reference(),
             valid_from: window.0,
             valid_until: window.1,
         })
+    }
+
+    /// The same, of a client that presented these intermediates.
+    pub(crate) fn presented_with(mut self, intermediates: &[CertificateDer<'_>]) -> Self {
+        let mut room = BESIDE_BYTES_MAX;
+        for presented in intermediates {
+            let is_part = self.certificates.iter().any(|certificate| certificate.der == *presented);
+            if let Some(rest) = room.checked_sub(presented.len()).filter(|_| !is_part) {
+                room = rest;
+                self.beside.push(presented.clone().into_owned());
+            }
+        }
+        self
+    }
+
+    /// The chain that the client presented, leaf first, in no order beyond that: for other rules to judge.
+    pub fn presented(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.certificates.iter().map(|certificate| &certificate.der).chain(&self.beside)
     }
 
     /// Whether every certificate of the path is within its validity, the anchor included; `now` in seconds since 1970.
@@ -148,8 +173,8 @@ impl fmt::Debug for PathCertificate {
 /// Paths that workers saw for the first time, on their way to the control plane, which fetches what it takes to look
 /// them up.
 ///
-/// Bounded and without a lock: workers push, the control plane pops. Full, the newest is dropped, as a client that
-/// comes again on another worker, or after its entry left the memo, is seen again.
+/// Bounded and without a lock: workers push, the control plane pops. Full, the newest is dropped: its client is not remembered
+/// either, and is seen again when it comes again.
 #[derive(Clone, Debug)]
 pub struct Sightings(Arc<ArrayQueue<Arc<PeerPath>>>);
 

@@ -96,8 +96,11 @@ impl ClientVerifier {
         let admitted = match self.memo.find(&key, unix_seconds(now)) {
             Some(admitted) => admitted,
             None => {
-                let admitted = self.verify_anew(leaf, intermediates, now)?;
-                self.memo.insert(key, admitted.clone());
+                let (admitted, sighted) = self.verify_anew(leaf, intermediates, now)?;
+                // What is remembered is not sighted again, and then nobody would ever fetch its lists.
+                if sighted {
+                    self.memo.insert(key, admitted.clone());
+                }
                 admitted
             }
         };
@@ -106,13 +109,13 @@ impl ClientVerifier {
         Ok(admitted)
     }
 
-    /// Everything about a chain that stays true while its certificates are valid.
+    /// Everything about a chain that stays true while its certificates are valid, and whether its path was reported.
     fn verify_anew(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<(Admitted, bool), Refusal> {
         let claimed = check_leaf(leaf, self.auth.options.require_eku)?;
         self.verify_claim(leaf, intermediates, now, claimed.as_deref())
     }
@@ -124,12 +127,12 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         claimed: Option<&str>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<(Admitted, bool), Refusal> {
         let binding = self.auth.binding(claimed);
         let search = PathSearch { auth: &self.auth, binding, algorithms: self.algorithms, now };
         let path = Arc::new(search.run(leaf, intermediates, claimed)?);
         // Before anything else can refuse it, as the control plane may have to fetch what clears it.
-        self.memo.sight(&path);
+        let sighted = self.memo.sight(&path);
         let chain: Vec<&CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).collect();
         let identity = PeerIdentity::from_verified_chain(&chain, &self.auth.options.identity)
             .map_err(|error| Refusal::of_identity(&error, &path.bundle))?;
@@ -143,7 +146,7 @@ impl ClientVerifier {
             .by(&path.bundle));
         }
         let identity = self.assign_tenant(identity, &path.bundle)?;
-        Ok(Admitted { identity: Arc::new(identity), path })
+        Ok((Admitted { identity: Arc::new(identity), path }, sighted))
     }
 
     fn assign_tenant(&self, identity: PeerIdentity, bundle: &Arc<str>) -> Result<PeerIdentity, Refusal> {

@@ -1,6 +1,6 @@
 //! Trust bundles with their rules, and the revocation lists that lie in files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::files::Files;
-use super::{Report, list};
+use super::{Loaded, Report, list};
 use crate::trust::crl::list::List;
 use crate::trust::fetch;
 use crate::trust::status::CrlStatus;
@@ -27,6 +27,8 @@ pub(super) struct Trusted {
     pub(super) issuers: BTreeMap<String, Vec<IssuerCertificate>>,
     pub(super) lists: Vec<List>,
     pub(super) list_status: Vec<CrlStatus>,
+    /// Bundles with lists that were left out, because no CA of the bundle has signed them.
+    with_strangers: BTreeSet<String>,
 }
 
 impl Trusted {
@@ -42,19 +44,40 @@ impl Trusted {
         // What is wrong with a CA of the bundle was said already, and it signs nothing that counts.
         issuers
             .extend(sources.iter().flat_map(|(_, content)| IssuerCertificate::read_all(content)).flatten());
+        let at = trust.crl_issuers.first().map_or(&trust.at, |named| &named.at);
         for (path, content) in &more {
-            for issuer in IssuerCertificate::read_all(content) {
+            let read = IssuerCertificate::read_all(content);
+            // The lists that it is there for would not count.
+            if read.is_empty() {
+                report.error(at, format!("`{}` holds no certificate", path.display()), None);
+            }
+            for issuer in read {
                 match issuer {
                     Ok(issuer) => issuers.push(issuer),
-                    Err(error) => {
-                        let at = trust.crl_issuers.first().map_or(&trust.at, |named| &named.at);
-                        report.error(at, format!("`{}`: {error}", path.display()), None);
-                    }
+                    Err(error) => report.error(at, format!("`{}`: {error}", path.display()), None),
                 }
             }
         }
         self.load_lists(trust, &issuers, files, floors, report);
         self.issuers.insert(trust.name.clone(), issuers);
+    }
+
+    /// Where certificates without a list pass, a file that has gone lets in whom its list revoked. Perhaps somebody meant that.
+    pub(super) fn miss_lists(&self, trust: &Trust, previous: &[List], report: &mut Report<'_>) {
+        if trust.revocation.crl != config::CrlMode::IfPresent {
+            return;
+        }
+        let at = trust.crl.first().map_or(&trust.at, |named| &named.at);
+        for issuer in self.issuers.get(&trust.name).into_iter().flatten() {
+            let is_of = |list: &List| !list.is_delta() && list.head().issuer == issuer.id();
+            if previous.iter().any(is_of) && !self.lists.iter().any(is_of) {
+                let message = format!(
+                    "no file holds a list of `{}` any more: whom it revoked is let in, unless a fetched list says the same",
+                    issuer.subject()
+                );
+                report.warning(at, message);
+            }
+        }
     }
 
     fn load_lists(
@@ -67,7 +90,6 @@ impl Trusted {
     ) {
         let now_unix = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
         let first = self.lists.len();
-        let mut strangers = 0;
         for named in &trust.crl {
             let sources = contents(std::slice::from_ref(named), FileKind::Crl, files, report);
             for (path, content) in sources.into_iter().flatten() {
@@ -87,8 +109,9 @@ impl Trusted {
                 for list in lists {
                     match list {
                         Ok(list) => self.add_list(trust, named, &path, list, now_unix, report),
-                        Err(error) if is_of_a_stranger(&error, trust, issuers) => {
-                            strangers += 1;
+                        // As when a CA was removed and its list was not: that must not keep the CA in force.
+                        Err(error @ CrlError::NoIssuer { .. }) => {
+                            self.with_strangers.insert(trust.name.clone());
                             report.warning(&named.at, format!("left out: `{}`: {error}", path.display()));
                         }
                         Err(error) => {
@@ -99,11 +122,39 @@ impl Trusted {
             }
         }
         let at = trust.crl.first().map_or(&trust.at, |named| &named.at);
-        if strangers > 0 && self.lists.len() == first {
-            let message = format!("none of the lists of `crl` is of a CA of trust bundle `{}`", trust.name);
-            report.error(at, message, Some("put the lists of its CAs there".to_owned()));
-        }
         check_deltas(trust, &self.lists[first..], at, report);
+    }
+
+    /// A list of a CA that is gone is of no use. But where one that counted is gone, or nobody knows its signer any more, that
+    /// is a mistake or worse: where certificates without a list pass, those whom it revokes would be admitted, and elsewhere
+    /// nobody would. To be asked when all sections are loaded, as another one may name the list.
+    pub(super) fn check_lost_lists(&self, trust: &Trust, previous: &Loaded, report: &mut Report<'_>) {
+        let name = &trust.name;
+        if !self.with_strangers.contains(name) {
+            return;
+        }
+        let at = trust.crl.first().map_or(&trust.at, |named| &named.at);
+        let knows = |issuers: &BTreeMap<String, Vec<IssuerCertificate>>, wanted| {
+            issuers.get(name).is_some_and(|issuers| issuers.iter().any(|issuer| issuer.id() == wanted))
+        };
+        for list in previous.lists.iter().filter(|list| !list.is_delta()) {
+            let issuer = list.head().issuer;
+            let was_anchor = previous
+                .materials
+                .trust
+                .get(name)
+                .is_some_and(|bundle| bundle.anchors().iter().any(|anchor| anchor.issuer == issuer));
+            let was_removed = was_anchor && !knows(&self.issuers, issuer);
+            let is_there = self.lists.iter().any(|other| other.replaces(list));
+            if knows(&previous.issuers, issuer) && !was_removed && !is_there {
+                let head = list.head();
+                let message = format!(
+                    "trust bundle `{name}` would lose {head}, while there is a list that none of its CAs has signed"
+                );
+                let help = "put back the list, or the certificate of its issuer (`crl_issuers`)".to_owned();
+                report.error(at, message, Some(help));
+            }
+        }
     }
 
     fn add_list(
@@ -139,19 +190,6 @@ impl Trusted {
             problem: None,
         });
         self.lists.push(list);
-    }
-}
-
-/// Whether a list is of a CA that the bundle does not have, as when the CA was removed and its list was not: it says nothing
-/// about anybody whom the bundle admits, and must not keep the CA from being removed. One that has the name of a CA of the
-/// bundle is a forgery or a mistake; and where certificates without a list pass, a list that cannot be checked is missed.
-fn is_of_a_stranger(error: &CrlError, trust: &Trust, issuers: &[IssuerCertificate]) -> bool {
-    match error {
-        CrlError::NoIssuer { issuer } => {
-            trust.revocation.crl == config::CrlMode::Required
-                && issuers.iter().all(|known| known.subject() != issuer)
-        }
-        _ => false,
     }
 }
 

@@ -43,13 +43,15 @@ enum Due {
     Warning,
 }
 
-/// Rotates as asked by an operator, whatever the clock says.
+/// Rotates as asked by an operator, whatever the clock says. Blocks.
 ///
 /// # Errors
 /// If the ring file cannot be read or replaced; then nothing has changed.
 pub(crate) fn rotate(trust: &TrustKeeper, keys: &Keys, now: UnixTime) -> Result<TrustVersion, RingError> {
     match &keys.file {
         Some(file) => {
+            // Until it is in force, too: else of two rotations one could be in the file and the other in use.
+            let _turn = trust.rotating();
             let ring = Arc::new(rotate_file(&file.path, now)?);
             // Read again with the configuration, too; until then this one counts.
             Ok(trust.update(|state| state.rotated_ring = Some((file.path.clone(), ring))))
@@ -203,6 +205,18 @@ mod tests {
         ring.status(now).into_iter().filter(|key| key.role == role).map(|key| key.id).collect()
     }
 
+    fn keys(file: Option<&Path>, rotate: bool) -> Keys {
+        let file = file.map_or_else(String::new, |file| format!("file = {file:?}\n"));
+        let text = format!(
+            "[keys]\n{file}rotate_every = \"1h\"\nrotate = {rotate}\n[cluster.c]\nendpoints = [\"127.0.0.1:1\"]\n\
+             [[listener]]\nname = \"l\"\nbind = [\"127.0.0.1:0\"]\n[[listener.host]]\nnames = [\"a.example.com\"]\n\
+             certificate = {{ chain = \"a.pem\", key = \"a.key\" }}\nclient_auth = {{ mode = \"off\" }}\n\
+             danger_no_policy = true\n[[listener.host.route]]\nmatch = {{ path = \"/\" }}\ncluster = \"c\"\n"
+        );
+        let config = ringward_config::parse(&text, Path::new("/ringward.toml"));
+        config.unwrap_or_else(|problems| panic!("{problems}")).keys
+    }
+
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
@@ -232,6 +246,24 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         let read = KeyRing::parse(&read_file(&path).unwrap(), now).unwrap();
         assert_eq!(read.status(now), after.status(now));
+    }
+
+    #[test]
+    fn rotations_at_the_same_time_take_their_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tickets.ring");
+        new_file(&path, HOUR).unwrap();
+        let (trust, keys, now) = (TrustKeeper::for_test(None), keys(Some(&path), true), UnixTime::now());
+        std::thread::scope(|scope| {
+            let rotations: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| rotate(&trust, &keys, now).map(drop))).collect();
+            for rotation in rotations {
+                rotation.join().unwrap().unwrap();
+            }
+        });
+        let (_, in_use) = trust.current().1.rotated_ring.unwrap();
+        let file = KeyRing::parse(&read_file(&path).unwrap(), now).unwrap();
+        assert_eq!(in_use.status(now), file.status(now));
     }
 
     #[test]
@@ -269,24 +301,13 @@ mod tests {
 
     #[test]
     fn the_clock_rotates_what_is_ours_and_warns_of_what_is_not() {
-        let keys = |file: Option<&str>, rotate| {
-            let file = file.map_or_else(String::new, |file| format!("file = \"{file}\"\n"));
-            let text = format!(
-                "[keys]\n{file}rotate_every = \"1h\"\nrotate = {rotate}\n[cluster.c]\nendpoints = [\"127.0.0.1:1\"]\n\
-                 [[listener]]\nname = \"l\"\nbind = [\"127.0.0.1:0\"]\n[[listener.host]]\nnames = [\"a.example.com\"]\n\
-                 certificate = {{ chain = \"a.pem\", key = \"a.key\" }}\nclient_auth = {{ mode = \"off\" }}\n\
-                 danger_no_policy = true\n[[listener.host.route]]\nmatch = {{ path = \"/\" }}\ncluster = \"c\"\n"
-            );
-            let config = ringward_config::parse(&text, Path::new("/ringward.toml"));
-            config.unwrap_or_else(|problems| panic!("{problems}")).keys
-        };
         let start = 1_000_000;
         let ring = KeyRing::random(at(start), HOUR);
         let (before, then) = (at(start + 3599), at(start + 3600));
         for (keys, expected) in [
             (keys(None, false), Due::Rotation),
-            (keys(Some("ring"), true), Due::Rotation),
-            (keys(Some("ring"), false), Due::Warning),
+            (keys(Some(Path::new("ring")), true), Due::Rotation),
+            (keys(Some(Path::new("ring")), false), Due::Warning),
         ] {
             assert_eq!(due(&keys, &ring, before), Due::Nothing);
             assert_eq!(due(&keys, &ring, then), expected);

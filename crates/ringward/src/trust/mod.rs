@@ -55,6 +55,8 @@ pub(crate) struct TrustKeeper {
     /// all of its memory at once.
     session_cache: OnceLock<Arc<SessionCache>>,
     kept: Mutex<Kept>,
+    /// Held while a ring file is rotated: it is read and replaced.
+    rotating: Mutex<()>,
     changed: Notify,
     /// The configuration in force and what was loaded for it.
     in_force: watch::Sender<Option<Arc<Loaded>>>,
@@ -157,6 +159,7 @@ impl TrustKeeper {
             ocsp: Arc::default(),
             session_cache: OnceLock::new(),
             kept: Mutex::new(kept),
+            rotating: Mutex::default(),
             changed: Notify::new(),
             in_force: watch::Sender::new(None),
         })
@@ -208,6 +211,11 @@ impl TrustKeeper {
         // One permit is kept if nobody waits just now, so no change is missed.
         self.changed.notify_one();
         kept.version
+    }
+
+    /// The turn of whoever rotates a ring file. Blocks, while others write theirs.
+    pub(crate) fn rotating(&self) -> MutexGuard<'_, ()> {
+        self.rotating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A ring file that we have rotated was read again since. For the publisher alone.

@@ -71,10 +71,9 @@ impl Network {
     pub(crate) async fn before_serving(&mut self, loaded: &Loaded) -> Result<(), Diagnostics> {
         self.lists.configure(CrlSettings::of(loaded));
         if let Some(state) = self.trust.state_dir().cloned() {
-            let floors = self.trust.floors().current();
-            let now_unix = Clock::system().now_unix();
-            let read = tokio::task::spawn_blocking(move || copies::read_all(&state, &floors, now_unix)).await;
-            match read {
+            let (trust, now_unix) = (self.trust.clone(), Clock::system().now_unix());
+            let read = move || copies::read_all(&state, trust.floors(), now_unix);
+            match tokio::task::spawn_blocking(read).await {
                 Ok(Ok(copies)) => self.lists.restore(copies),
                 Ok(Err(error)) => tracing::error!(%error, "the copies of revocation lists cannot be read"),
                 Err(error) => tracing::error!(%error, "the copies of revocation lists cannot be read"),

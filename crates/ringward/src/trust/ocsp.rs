@@ -20,7 +20,7 @@ use tokio::task::{self, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::Clock;
-use super::crl::list;
+use super::crl::list::{List, in_force};
 use super::fetch::Fetcher;
 use super::fetch::reach::{AllowList, Reach};
 use super::fetch::url::Url;
@@ -41,8 +41,8 @@ pub(crate) struct OcspKeeper {
     /// What the jobs are about.
     queries: HashMap<task::Id, OcspQuery>,
     tick: Interval,
-    /// What a delegated responder's certificate is looked up in, and of which state.
-    revocation: (TrustVersion, Arc<Revocation>),
+    /// What a delegated responder's certificate is looked up in, and of which state; none yet of these settings.
+    revocation: Option<(TrustVersion, Arc<Revocation>)>,
     /// Bundles whose responder fails, each mentioned once.
     failing: BTreeMap<String, String>,
     /// Answers came since workers were shown any.
@@ -60,6 +60,8 @@ pub(crate) struct OcspSettings {
     pub(crate) bundles: BTreeMap<String, BundleResponders>,
     /// The CAs of all bundles.
     pub(crate) issuers: BTreeMap<IssuerId, IssuerCertificate>,
+    /// Revocation lists of files.
+    pub(crate) lists: Vec<List>,
     /// How https servers are verified.
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
@@ -102,7 +104,6 @@ impl OcspKeeper {
     ) -> OcspKeeper {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (version, _) = trust.current();
         OcspKeeper {
             ledger: OcspLedger::new(trust.ocsp().clone(), ENTRIES_MAX, GRACE),
             trust,
@@ -113,7 +114,7 @@ impl OcspKeeper {
             jobs: JoinSet::new(),
             queries: HashMap::new(),
             tick,
-            revocation: (version, Revocation::empty()),
+            revocation: None,
             failing: BTreeMap::new(),
             is_unpublished: false,
             report_unix: 0,
@@ -124,6 +125,7 @@ impl OcspKeeper {
     pub(crate) fn configure(&mut self, settings: OcspSettings) {
         self.fetcher.verify_https_by(settings.tls.as_ref());
         self.settings = Arc::new(settings);
+        self.revocation = None;
         self.failing.clear();
     }
 
@@ -166,9 +168,7 @@ impl OcspKeeper {
     fn look_around(&mut self) {
         let now = self.clock.now_unix();
         // One copy of the table's index for all answers since the last tick.
-        if std::mem::take(&mut self.is_unpublished) && self.ledger.publish() {
-            self.metrics.ocsp_cache_changed(self.trust.ocsp().len() as u64);
-        }
+        self.publish();
         if self.report_unix <= now {
             self.report_unix = now + REPORT_SECONDS;
             self.report(now);
@@ -206,8 +206,16 @@ impl OcspKeeper {
         self.is_unpublished = true;
         if has_become_revoked {
             tracing::info!(serial = %query.key.serial, "OCSP: the certificate of a client is revoked");
-            // A new generation makes workers look at their connections.
+            // A new generation makes workers look at their connections, and the answer has to be there when they do.
+            self.publish();
             self.trust.update(|_| {});
+        }
+    }
+
+    /// Shows workers the answers that came since it was called last.
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.is_unpublished) && self.ledger.publish() {
+            self.metrics.ocsp_cache_changed(self.trust.ocsp().len() as u64);
         }
     }
 
@@ -243,15 +251,19 @@ impl OcspKeeper {
 
     fn revocation(&mut self) -> Arc<Revocation> {
         let (version, state) = self.trust.current();
-        if self.revocation.0 != version {
-            let parts = RevocationParts {
-                crls: list::in_force(state.fetched_crls.iter()),
-                deny: state.deny,
-                ..RevocationParts::default()
-            };
-            self.revocation = (version, Revocation::new(parts));
+        if let Some((of, revocation)) = &self.revocation
+            && *of == version
+        {
+            return revocation.clone();
         }
-        self.revocation.1.clone()
+        let parts = RevocationParts {
+            crls: in_force(self.settings.lists.iter().chain(state.fetched_crls.iter())),
+            deny: state.deny,
+            ..RevocationParts::default()
+        };
+        let revocation = Revocation::new(parts);
+        self.revocation = Some((version, revocation.clone()));
+        revocation
     }
 }
 
@@ -315,6 +327,7 @@ impl OcspSettings {
                 .map(|trust| (trust.name.clone(), BundleResponders::of(trust)))
                 .collect(),
             issuers: issuers.map(|issuer| (issuer.id(), issuer.clone())).collect(),
+            lists: loaded.lists.clone(),
             tls: loaded.fetch_tls.clone(),
         }
     }

@@ -161,11 +161,8 @@ impl<'s> Judge<'s> {
             .entry((index, host))
             .or_insert_with(|| self.snapshot.host_tls(&listener.name, host)?.worker_view(&self.memo).ok());
         let view = view.as_ref().ok_or_else(gone)?;
-        let chain: Vec<CertificateDer<'static>> = peer
-            .path
-            .iter()
-            .flat_map(|path| path.certificates.iter().map(|certificate| certificate.der.clone()))
-            .collect();
+        let chain: Vec<CertificateDer<'static>> =
+            peer.path.iter().flat_map(|path| path.presented()).cloned().collect();
         view.admit(&chain).map(drop).map_err(|failure| failure.to_string())
     }
 }

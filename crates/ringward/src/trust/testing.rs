@@ -201,6 +201,7 @@ pub(super) fn path(bundle: &str, leaf: &Issued, root: &Authority, crl_urls: &[&s
     Arc::new(PeerPath {
         bundle: bundle.into(),
         certificates: certificates.collect(),
+        beside: Vec::new(),
         anchor: AnchorRef {
             fingerprint_sha256: root.fingerprint_sha256(),
             spki_sha256: root.spki_sha256(),

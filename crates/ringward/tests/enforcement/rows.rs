@@ -252,7 +252,7 @@ pub(crate) fn revocation_list_gone_stale() -> Row {
         victim: client(&root, &issuing, &Leaf::client("victim")),
         bystander: client(&root, &root, &Leaf::client("bystander")),
         withdraw: Box::new(move |_| {
-            // Nothing is published at that moment. Open connections are looked at again every 5 to 10 seconds.
+            // Nothing is published at that moment. Open connections are looked at again every 2 to 4 seconds.
             let began = wait_until(ends + Duration::from_secs(1));
             wait_until(ends + LOOK_AGAIN);
             began
@@ -278,8 +278,8 @@ fn wait_until(time: SystemTime) -> Instant {
     Instant::now() - SystemTime::now().duration_since(time).unwrap_or_default()
 }
 
-/// The longest time between two looks at an open connection.
-const LOOK_AGAIN: Duration = Duration::from_secs(11);
+/// More than the longest time between two looks at an open connection.
+const LOOK_AGAIN: Duration = Duration::from_secs(6);
 /// Longer than that.
 const LONG_GRACE: Duration = Duration::from_secs(16);
 /// Long enough to collect what a client may hold, on a slow machine.

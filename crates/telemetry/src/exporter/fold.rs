@@ -98,6 +98,7 @@ fn identity_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
         let refused = sum.cell(listener::REVOCATION + *source as usize);
         page.counter(&catalogue::REVOCATION_REFUSALS, &[name, source.as_str()], refused);
     }
+    page.counter(&catalogue::OCSP_UNCHECKED, &[name], sum.cell(listener::UNCHECKED));
 }
 
 fn route_series(page: &mut Page, listener: &str, name: &str, sum: &Sum<'_>) {

@@ -103,6 +103,7 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.client_observed(edge, Some("unknown_issuer"));
     shard.client_observed(edge, Some("a reason that nobody registered"));
     shard.revocation_refused(edge, RevocationSource::DenyList);
+    shard.ocsp_unchecked(edge);
     shard.trust_enforced(Enforced::Idle, 3_000_000);
     shard.trust_enforced(Enforced::Exchange, 30_000_000_001);
     let acme = registry.tenant("acme");
@@ -208,6 +209,7 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_observed_clients_total{listener="edge",verdict="other"}"#, 1.0),
         (r#"ringward_revocation_refusals_total{listener="edge",source="deny_list"}"#, 1.0),
         (r#"ringward_revocation_refusals_total{listener="edge",source="crl"}"#, 0.0),
+        (r#"ringward_ocsp_unchecked_requests_total{listener="edge"}"#, 1.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.0025"}"#, 0.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.005"}"#, 1.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="exchange",le="30"}"#, 0.0),

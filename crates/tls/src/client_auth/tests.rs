@@ -220,6 +220,25 @@ fn client_of_a_bundle_that_is_gone_may_not_stay() {
 }
 
 #[test]
+fn client_may_stay_while_its_path_is_valid_and_nothing_is_revoked() {
+    let pki = Pki::new();
+    let client = pki.client("alice");
+    let path = PeerPath { valid_from: 100, valid_until: 200, ..client.path_under(&pki.client_ca) };
+    let stays_at = |trust: &Arc<TrustBundle>, now| {
+        let auth = build(&options(ClientAuthMode::Required), &[trust]);
+        auth.check_standing(&path, &client.identity(), now).map_err(|failure| failure.reason)
+    };
+    let trust = bundle(&path.bundle, &[&pki.client_ca]);
+    assert_eq!([100, 200].map(|now| stays_at(&trust, now)), [Ok(()); 2]);
+    assert_eq!(stays_at(&trust, 99), Err(HandshakeReason::NotYetValid));
+    assert_eq!(stays_at(&trust, 201), Err(HandshakeReason::Expired));
+    let revocation = RevocationPolicy { crl: CrlMode::Required, ..RevocationPolicy::default() };
+    let trust =
+        bundle_with(&path.bundle, &[&pki.client_ca], TrustOptions { revocation, ..TrustOptions::default() });
+    assert_eq!(stays_at(&trust, 150), Err(HandshakeReason::RevocationUnknown));
+}
+
+#[test]
 fn bundles_are_named_once() {
     let (a, b) = (bundle("partners", &[&Ca::root("A")]), bundle("partners", &[&Ca::root("B")]));
     let options = ClientAuthOptions { trust: vec![a, b], ..options(ClientAuthMode::Required) };

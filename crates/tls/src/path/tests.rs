@@ -46,6 +46,20 @@ fn issuers_are_those_who_signed() {
 }
 
 #[test]
+fn what_was_presented_beside_a_path_is_kept_as_far_as_there_is_room() {
+    let root = Ca::root("Root");
+    let (issuing, other) = (root.intermediate("Issuing"), root.intermediate("Other"));
+    let leaf = issuing.issue("alice", |_| {}).via([&issuing]);
+    let large = CertificateDer::from(vec![0; BESIDE_BYTES_MAX]);
+    let presented = [issuing.der(), other.der(), large.clone(), root.der()];
+    let path = leaf.path_under(&root).presented_with(&presented);
+    assert_eq!(path.beside, [other.der(), root.der()]);
+    let all: Vec<_> = path.presented().cloned().collect();
+    assert_eq!(all, [leaf.chain[0].clone(), issuing.der(), other.der(), root.der()]);
+    assert_eq!(leaf.path_under(&root).presented_with(std::slice::from_ref(&large)).beside, [large]);
+}
+
+#[test]
 fn serial_numbers_and_digests_are_those_of_the_certificates() {
     let root = Ca::root("Root");
     let leaf = root.issue("alice", |p| p.serial_number = Some(vec![0, 0x80, 1].into()));

@@ -90,7 +90,7 @@ impl PathSearch<'_> {
             )
             .err();
         match (outcome.into_inner(), error) {
-            (Outcome { best: Some((_, path)), .. }, _) => Ok(path),
+            (Outcome { best: Some((_, path)), .. }, _) => Ok(path.presented_with(intermediates)),
             (Outcome { violation: Some((bundle, violation)), .. }, _) => {
                 Err(Refusal::of_violation(violation, &bundle))
             }

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::floors::Floors;
 use super::list::List;
 use super::source::PointOf;
 use crate::hex;
@@ -66,18 +67,22 @@ pub(crate) fn remove(state: &StateDir, url: &Url) -> Result<(), StateError> {
     state.remove(&name(url))
 }
 
-/// Reads all copies. Those that are of no use any more are removed, with a word in the log: they can be fetched again. Blocks.
+/// Reads all copies. Those that are of no use any more are removed, with a word in the log: they can be fetched again. `floors`
+/// learn of the others, as our predecessor may have been killed before it could tell them. Blocks.
 ///
 /// # Errors
 /// If the directory cannot be listed.
-pub(crate) fn read_all(state: &StateDir, floors: &CrlFloors, now_unix: i64) -> Result<Vec<Kept>, StateError> {
-    let mut kept = Vec::new();
+pub(crate) fn read_all(state: &StateDir, floors: &Floors, now_unix: i64) -> Result<Vec<Kept>, StateError> {
+    let (mut kept, known) = (Vec::new(), floors.current());
     for name in state.names(PREFIX)?.into_iter().filter(|name| name.len() == NAME_LENGTH) {
-        match read(state, &name, floors, now_unix) {
+        match read(state, &name, &known, now_unix) {
             Ok(copy) if kept.len() < COPIES_MAX => kept.push(copy),
             Ok(_) => remove_named(state, &name, "there are more copies than lists that are fetched"),
             Err(reason) => remove_named(state, &name, &reason),
         }
+    }
+    if let Err(error) = floors.raise(kept.iter().map(|kept| &kept.list)) {
+        tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
     }
     Ok(kept)
 }

@@ -76,6 +76,14 @@ impl List {
         }
     }
 
+    /// Whether this is of the same issuer, kind and scope as `other`, so that the newer one of them counts.
+    pub(crate) fn replaces(&self, other: &List) -> bool {
+        let (head, other_head) = (self.head(), other.head());
+        self.is_delta() == other.is_delta()
+            && head.issuer == other_head.issuer
+            && head.scope == other_head.scope
+    }
+
     /// Certificates on it.
     pub(crate) fn entries(&self) -> usize {
         match self {

@@ -51,8 +51,8 @@ impl Rig {
     }
 
     fn restore(&mut self) {
-        let floors = self.trust.floors().current();
-        let copies = copies::read_all(self.trust.state_dir().unwrap(), &floors, self.now()).unwrap();
+        let (state, floors) = (self.trust.state_dir().unwrap(), self.trust.floors());
+        let copies = copies::read_all(state, floors, self.now()).unwrap();
         self.keeper.restore(copies);
     }
 
@@ -191,6 +191,27 @@ async fn an_older_list_is_refused_also_after_a_restart() {
     rig.keeper.first_round().await;
     assert!(rig.numbers().is_empty());
     assert!(rig.problem().is_some_and(|problem| problem.contains("older")));
+}
+
+/// The copy is written first. A process that is killed before the floor is leaves a list that is newer than the floor.
+#[tokio::test]
+async fn a_copy_without_its_floor_is_not_undone_by_an_older_list() {
+    let root = Authority::root("Root");
+    let (old, new) =
+        (root.sign_crl(&Crl::new().number(7)), root.sign_crl(&Crl::new().number(8).revoke(&[0x42])));
+    let publisher = Publisher::start(old).await;
+    let mut rig = Rig::start();
+    rig.configure(&[&root], &[publisher.url()], &[]);
+    rig.keeper.first_round().await;
+    let state = rig.trust.state_dir().unwrap().clone();
+    copies::write(&state, &Url::parse(&publisher.url()).unwrap(), None, &issuer(&root), &new).unwrap();
+    drop(state);
+    let mut rig = rig.restart();
+    rig.configure(&[&root], &[publisher.url()], &[]);
+    rig.restore();
+    assert_eq!(rig.numbers(), [8]);
+    rig.until("another server of the CA, say, still has the old list", |rig| rig.problem().is_some()).await;
+    assert_eq!(rig.numbers(), [8]);
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ impl Rig {
             is_on: true,
             bundles: [("partners".to_owned(), responders)].into(),
             issuers: [(root_issuer.id(), root_issuer)].into(),
+            lists: Vec::new(),
             tls: None,
         });
         Rig { keeper, trust, ahead, root }

@@ -184,3 +184,25 @@ fn new_paths_are_sighted_once_and_whatever_becomes_of_them() {
     bench.refuses(&Ca::root("Root").issue("mallory", |_| {}), Reason::BadSignature, "");
     assert!(sightings.pop().is_none());
 }
+
+/// A storm of new clients. Whose list is never fetched is refused for want of it, or admitted although it is revoked.
+#[test]
+fn a_path_that_could_not_be_reported_is_reported_when_its_client_comes_again() {
+    let root = Ca::root("Root");
+    let leaf = root.issue("client", |_| {});
+    let sightings = crate::Sightings::new();
+    let memo = PathMemo::new(16).reporting_to(sightings.clone());
+    let options = ClientAuthOptions {
+        trust: vec![bundle("partners", &[&root])],
+        ..ClientAuthOptions::new(ClientAuthMode::Required)
+    };
+    let bench = Bench::under(&options, &memo);
+    let others = Arc::new(root.issue("other", |_| {}).path_under(&root));
+    while sightings.push(others.clone()) {}
+    bench.admits(&leaf);
+    while sightings.pop().is_some() {}
+    let admitted = bench.admits(&leaf);
+    assert!(Arc::ptr_eq(&sightings.pop().expect("a report"), &admitted.path));
+    bench.admits(&leaf);
+    assert!(sightings.pop().is_none());
+}
