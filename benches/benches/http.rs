@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringward_benches::{BROWSER_REQUEST, Certificates, CpuTime, LIMITS, SERVICE_REQUEST, criterion, parsed};
-use ringward_http::write::{self, ForwardMode, Forwarded, RequestEdits, ResponseEdits};
+use ringward_http::write::{self, ForwardMode, Forwarded, QueryEdits, RequestEdits, ResponseEdits};
 use ringward_http::{ChunkedDecoder, Decoded, RequestHead, RequestKind, ResponseHead, path};
 use ringward_identity::headers;
 
@@ -65,6 +65,7 @@ fn relay_request(c: &mut Criterion<CpuTime>) {
                 out.clear();
                 let edits = RequestEdits {
                     drop_field: &headers::is_stripped_inbound,
+                    query: QueryEdits::default(),
                     set: &[(headers::CLIENT_CERT, peer.client_cert().as_bytes())],
                     via: Some("ringward"),
                     forwarded: Forwarded {

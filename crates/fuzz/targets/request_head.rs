@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringward_http::write::{self, Forwarded, RequestEdits};
+use ringward_http::write::{self, Forwarded, QueryEdits, RequestEdits};
 use ringward_http::{Field, HeadLimits, RequestError, RequestHead, Version};
 
 fuzz_target!(|input: &[u8]| {
@@ -72,6 +72,7 @@ fn rewrite(head: &RequestHead) -> Vec<u8> {
     let mut written = Vec::new();
     let edits = RequestEdits {
         drop_field: &|_| false,
+        query: QueryEdits::default(),
         set: &[],
         via: None,
         forwarded: Forwarded::default(),

@@ -5,6 +5,7 @@
 //! here holds CR, LF or NUL inside of a name or value: what would is refused, in release builds too.
 
 mod forwarded;
+mod query;
 mod request;
 mod response;
 
@@ -17,6 +18,7 @@ use crate::framing::BodyFraming;
 use crate::token::{is_field_value, is_token};
 
 pub use forwarded::{ForwardMode, Forwarded};
+pub use query::QueryEdits;
 pub use request::{RequestEdits, request_head};
 pub use response::{ResponseEdits, ResponseFraming, response_head, simple_response};
 

@@ -12,6 +12,9 @@ use ringward_identity::headers::is_identity_lookalike;
 /// A header field to be written: name and value.
 pub type HeaderPair = (Arc<str>, Arc<str>);
 
+/// A query parameter to be written, not encoded: name and value.
+pub type QueryParameter = (Arc<str>, Arc<str>);
+
 /// The outcome of an evaluation that went well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -31,6 +34,12 @@ pub struct Decision {
     pub request_headers_to_remove: Vec<Arc<str>>,
     /// Fields that are added to the upstream's answer; empty when denied.
     pub response_headers_to_add: Vec<HeaderPair>,
+    /// Query parameters, decoded, that replace all of their names before the request goes upstream; empty when denied.
+    pub query_parameters_to_set: Vec<QueryParameter>,
+    /// Names of query parameters, decoded, that are removed before the request goes upstream; empty when denied.
+    pub query_parameters_to_remove: Vec<Arc<str>>,
+    /// What the policy notes for the log, whatever it decides: an object as JSON on one line.
+    pub metadata: Option<Arc<str>>,
     /// Name of the rule that decided, as the policy calls it.
     pub rule: Option<Arc<str>>,
     /// Why, in the policy's words.
@@ -98,6 +107,9 @@ struct Fields {
     headers: Vec<HeaderPair>,
     response_headers_to_add: Vec<HeaderPair>,
     request_headers_to_remove: Vec<Arc<str>>,
+    query_parameters_to_set: Vec<QueryParameter>,
+    query_parameters_to_remove: Vec<Arc<str>>,
+    metadata: Option<Arc<str>>,
     rule: Option<Arc<str>>,
     reason: Option<Arc<str>>,
 }
@@ -118,9 +130,10 @@ impl Fields {
             "request_headers_to_remove" => self.request_headers_to_remove = header_names(name, value)?,
             "rule" => self.rule = Some(string(name, value, RULE_BYTES_MAX)?),
             "reason" => self.reason = Some(string(name, value, REASON_BYTES_MAX)?),
-            "dynamic_metadata" | "query_parameters_to_set" | "query_parameters_to_remove" | "cache_ttl" => {
-                return Err(invalid(&format!("`{name}` is not available yet")));
-            }
+            "query_parameters_to_set" => self.query_parameters_to_set = parameters(value)?,
+            "query_parameters_to_remove" => self.query_parameters_to_remove = parameter_names(value)?,
+            "dynamic_metadata" => self.metadata = Some(metadata(value)?),
+            "cache_ttl" => return Err(invalid(&format!("`{name}` is not available yet"))),
             _ => return Err(invalid(&format!("unknown field `{}`", printable(name)))),
         }
         Ok(())
@@ -128,13 +141,23 @@ impl Fields {
 
     fn decision(self) -> Result<Decision, DecisionError> {
         let allowed = self.allowed.ok_or_else(|| invalid("`allowed` is missing"))?;
-        let Self { rule, reason, .. } = self;
+        if let Some((name, _)) = self
+            .query_parameters_to_set
+            .iter()
+            .find(|(name, _)| self.query_parameters_to_remove.contains(name))
+        {
+            return Err(invalid(&format!("query parameter `{}` is both set and removed", printable(name))));
+        }
+        let Self { rule, reason, metadata, .. } = self;
         if allowed {
             // As in Envoy, `headers` go upstream with an allowed request; status and body are for denied ones.
             return Ok(Decision {
                 allowed,
                 rule,
                 reason,
+                metadata,
+                query_parameters_to_set: self.query_parameters_to_set,
+                query_parameters_to_remove: self.query_parameters_to_remove,
                 request_headers_to_set: self.headers,
                 request_headers_to_remove: self.request_headers_to_remove,
                 response_headers_to_add: self.response_headers_to_add,
@@ -147,6 +170,7 @@ impl Fields {
         Ok(Decision {
             rule,
             reason,
+            metadata,
             status: self.status,
             body: self.body,
             headers: self.headers,
@@ -212,6 +236,64 @@ fn header_names(field: &str, value: &Value) -> Result<Vec<Arc<str>>, DecisionErr
         return Err(invalid(&format!("`{field}` has {} names, more than {FIELDS_MAX}", names.len())));
     }
     Ok(names)
+}
+
+/// An object of names to a value or a list of values.
+fn parameters(value: &Value) -> Result<Vec<QueryParameter>, DecisionError> {
+    const FIELD: &str = "query_parameters_to_set";
+    let Value::Object(object) = value else { return Err(wrong(FIELD, value, "an object of parameters")) };
+    let mut parameters = Vec::new();
+    for (name, value) in object.iter() {
+        let name = parameter_name(FIELD, name)?;
+        let mut set = |value: &Value| {
+            parameters.push((Arc::clone(&name), string(FIELD, value, VALUE_BYTES_MAX)?));
+            Ok(())
+        };
+        match value {
+            Value::Array(values) => values.iter().try_for_each(&mut set)?,
+            value => set(value)?,
+        }
+    }
+    bounded(FIELD, parameters)
+}
+
+fn parameter_names(value: &Value) -> Result<Vec<Arc<str>>, DecisionError> {
+    const FIELD: &str = "query_parameters_to_remove";
+    let names: Result<Vec<_>, _> = match value {
+        Value::Array(names) => names.iter().map(|name| parameter_name(FIELD, name)).collect(),
+        Value::Set(names) => names.iter().map(|name| parameter_name(FIELD, name)).collect(),
+        _ => return Err(wrong(FIELD, value, "a list of parameter names")),
+    };
+    bounded(FIELD, names?)
+}
+
+fn parameter_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
+    let name = string(field, name, NAME_BYTES_MAX)?;
+    if name.is_empty() {
+        Err(invalid(&format!("`{field}` names a parameter without a name")))
+    } else {
+        Ok(name)
+    }
+}
+
+fn bounded<T>(field: &str, items: Vec<T>) -> Result<Vec<T>, DecisionError> {
+    if items.len() > FIELDS_MAX {
+        return Err(invalid(&format!("`{field}` has {} entries, more than {FIELDS_MAX}", items.len())));
+    }
+    Ok(items)
+}
+
+/// An object, as JSON on one line.
+fn metadata(value: &Value) -> Result<Arc<str>, DecisionError> {
+    const FIELD: &str = "dynamic_metadata";
+    let Value::Object(_) = value else { return Err(wrong(FIELD, value, "an object")) };
+    let json =
+        serde_json::to_string(value).map_err(|error| invalid(&format!("`{FIELD}` is no JSON: {error}")))?;
+    if json.len() > METADATA_BYTES_MAX {
+        let message = format!("`{FIELD}` has {} bytes as JSON, more than {METADATA_BYTES_MAX}", json.len());
+        return Err(invalid(&message));
+    }
+    Ok(json.into())
 }
 
 fn header_name(field: &str, name: &Value) -> Result<Arc<str>, DecisionError> {
@@ -319,6 +401,8 @@ const VALUE_BYTES_MAX: usize = 4096;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of a rule's name; it stands in every record.
 const RULE_BYTES_MAX: usize = 128;
+/// Most bytes of the metadata as JSON; it stands in the record, which has room for as many.
+const METADATA_BYTES_MAX: usize = 4096;
 /// Most bytes of a reason.
 const REASON_BYTES_MAX: usize = 1024;
 

@@ -30,7 +30,7 @@ mod smoke;
 mod testing;
 
 pub use compile::{check, compile};
-pub use decision::{Decision, DecisionError, HeaderPair};
+pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter};
 pub use engine::{CompiledPolicy, PolicyWorker};
 pub use input::subject::Subject;
 pub use input::view::{ConnectionView, HeaderSource, RequestView, RouteView};

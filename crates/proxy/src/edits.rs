@@ -83,11 +83,17 @@ impl<'a> Edits<'a> {
                 set.push((headers::X_FORWARDED_CLIENT_CERT, xfcc.as_bytes()));
             }
         }
+        let parameters = self.decision.map_or(&[][..], |decision| &decision.query_parameters_to_set);
+        let parameters: SmallVec<[_; 4]> =
+            parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let removed = self.decision.map_or(&[][..], |decision| &decision.query_parameters_to_remove);
+        let removed: SmallVec<[&str; 4]> = removed.iter().map(|name| &**name).collect();
         write::request_head(
             out,
             head,
             &write::RequestEdits {
                 drop_field: &|name| self.drops(name),
+                query: write::QueryEdits { set: &parameters, remove: &removed },
                 set: &set,
                 via: self.forward.via.as_deref(),
                 forwarded: write::Forwarded {

@@ -167,6 +167,9 @@ pub(crate) fn access(
     if let Some(rule) = decision.and_then(|decision| decision.rule.as_deref()) {
         record.set(TextField::Rule, rule);
     }
+    if let Some(metadata) = decision.and_then(|decision| decision.metadata.as_deref()) {
+        record.set(TextField::Metadata, metadata);
+    }
     match (decision.and_then(|decision| decision.reason.as_deref()), error) {
         (Some(reason), _) => record.set(TextField::Reason, reason),
         (None, Some(ProxyError::Denied(_)) | None) => {}

@@ -189,6 +189,29 @@ decision := {
 }
 
 #[test]
+fn an_allow_can_change_the_query_and_note_what_it_likes() {
+    let policy = r#"package ringward.authz
+
+decision := {
+	"allowed": input.request.path == "/allowed",
+	"query_parameters_to_set": {"tenant": input.client.name, "a b": ["&", "="]},
+	"query_parameters_to_remove": ["debug"],
+	"dynamic_metadata": {"team": "payments", "query": input.request.query},
+}
+"#;
+    let gateway = Gateway::builder().policy("main", policy).host(Host::new(&[HOST]).policy("main")).start();
+    let mut connection = gateway.connect();
+    let response = connection.get("/allowed?keep=%2F&ten%61nt=other&debug&a+b=1&debug=2&tenant").unwrap();
+    assert_eq!(Echo::of(&response).target, "/allowed?keep=%2F&a%20b=%26&a%20b=%3D&tenant=CN%3Dpartner-a");
+    let record = gateway.wait_for_record("path", "/allowed");
+    assert_eq!(record["metadata"]["team"], "payments");
+    assert_eq!(record["metadata"]["query"]["tenant"], serde_json::json!(["other", ""]));
+    // Nothing goes upstream with a denied one, and its note is written, too.
+    assert_eq!(connection.get("/denied?debug").unwrap().status, 403);
+    assert_eq!(gateway.wait_for_record("path", "/denied")["metadata"]["team"], "payments");
+}
+
+#[test]
 fn a_routes_policy_replaces_the_hosts() {
     let host = Host::new(&[HOST])
         .policy("strict")

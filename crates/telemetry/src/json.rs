@@ -55,6 +55,11 @@ impl Formatter {
         line.some("decision", record.decision.map(|decision| decision.as_str()));
         line.field(record, "rule", TextField::Rule);
         line.field(record, "reason", TextField::Reason);
+        // Cut it would be no JSON any more.
+        if let Some((metadata, false)) = record.text(TextField::Metadata) {
+            line.raw(b",\"metadata\":");
+            line.raw(metadata);
+        }
         line.some("cluster", record.cluster.map(|id| &**names.clusters.name(id.0)));
         if let Some(upstream) = record.upstream {
             line.address("upstream.addr", upstream);

@@ -229,10 +229,12 @@ pub enum TextField {
     Rule,
     /// The reason that the policy gave.
     Reason,
+    /// What the policy noted beside its decision: an object as JSON on one line.
+    Metadata,
 }
 
 impl TextField {
-    const ALL_LEN: usize = 6;
+    const ALL_LEN: usize = 7;
 
     /// Longest text kept, in bytes.
     pub const fn bytes_max(self) -> usize {
@@ -243,6 +245,7 @@ impl TextField {
             TextField::Path => 2_048,
             TextField::Rule => 256,
             TextField::Reason => 512,
+            TextField::Metadata => 4_096,
         }
     }
 }
@@ -353,6 +356,7 @@ pub(crate) mod tests {
         TextField::Path,
         TextField::Rule,
         TextField::Reason,
+        TextField::Metadata,
     ];
 
     #[test]

@@ -4,11 +4,14 @@ use super::{Forwarded, Received, WriteError, framing_line, line, set_lines, via_
 use crate::RequestHead;
 use crate::field::Known;
 use crate::framing::BodyFraming;
+use crate::write::QueryEdits;
 
 /// What changes between the received head and the one that is sent upstream.
 pub struct RequestEdits<'a> {
     /// Received fields of these names are left out, look-alikes included. Given the name as received.
     pub drop_field: &'a dyn Fn(&[u8]) -> bool,
+    /// What changes in the query.
+    pub query: QueryEdits<'a>,
     /// Written last; each replaces all received fields of its name. Framing, hop-by-hop and `Host` cannot be set.
     pub set: &'a [(&'a str, &'a [u8])],
     /// Our name in `Via` (a token), which continues a received one. `None`: a received `Via` passes untouched.
@@ -21,8 +24,7 @@ pub struct RequestEdits<'a> {
     pub expect_continue: bool,
 }
 
-/// Appends the head of a request to an HTTP/1.1 upstream: method, normalised path, query as received, and the fields
-/// that go on.
+/// Appends the head of a request to an HTTP/1.1 upstream: method, normalised path, query, and the fields that go on.
 ///
 /// # Errors
 /// If `edits` cannot be written safely; `out` is then as it was.
@@ -47,7 +49,9 @@ fn append(out: &mut Vec<u8>, head: &RequestHead, edits: &RequestEdits<'_>) -> Re
     out.extend_from_slice(head.method().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.path().as_bytes());
-    if let Some(query) = head.query() {
+    if !edits.query.is_empty() {
+        edits.query.append(out, head.query());
+    } else if let Some(query) = head.query() {
         out.push(b'?');
         out.extend_from_slice(query.as_bytes());
     }

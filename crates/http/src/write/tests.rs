@@ -23,6 +23,7 @@ fn drop_nothing(_: &[u8]) -> bool {
 fn plain_request_edits() -> RequestEdits<'static> {
     RequestEdits {
         drop_field: &drop_nothing,
+        query: QueryEdits::default(),
         set: &[],
         via: None,
         forwarded: Forwarded::default(),
@@ -81,6 +82,7 @@ fn a_request_is_written_anew() {
                  x-tenant: theirs\r\nForwarded: for=_x\r\n\r\n";
     let edits = RequestEdits {
         drop_field: &|name| name.eq_ignore_ascii_case(b"client_cert"),
+        query: QueryEdits { set: &[("b", "3")], remove: &[] },
         set: &[("client-cert", b":AQ==:"), ("X-Tenant", b"ours")],
         via: Some("ringward"),
         forwarded: Forwarded {
@@ -93,7 +95,7 @@ fn a_request_is_written_anew() {
         framing: BodyFraming::Chunked,
         expect_continue: true,
     };
-    let expected = "POST /a/b?x=%2F HTTP/1.1\r\nhost: api.example:8443\r\nAccept: */*\r\nX-Kept: two  words\r\n\
+    let expected = "POST /a/b?x=%2F&b=3 HTTP/1.1\r\nhost: api.example:8443\r\nAccept: */*\r\nX-Kept: two  words\r\n\
                     Forwarded: for=_x\r\nvia: 1.0 edge, 1.1 ringward\r\nx-forwarded-for: 192.0.2.1\r\n\
                     x-forwarded-proto: https\r\nx-forwarded-host: api.example:8443\r\n\
                     transfer-encoding: chunked\r\nexpect: 100-continue\r\nclient-cert: :AQ==:\r\nX-Tenant: ours\r\n\r\n";

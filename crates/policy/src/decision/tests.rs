@@ -46,6 +46,53 @@ fn an_allowed_object_changes_request_and_response() {
 }
 
 #[test]
+fn query_parameters_change_for_allowed_requests_only() {
+    let edits =
+        r#""query_parameters_to_set": {"a": "1", "b": ["2", ""]}, "query_parameters_to_remove": ["c", "d"]"#;
+    let allowed = decide(&format!(r#"{{"allowed": true, {edits}}}"#)).unwrap();
+    assert_eq!(allowed.query_parameters_to_set, [pair("a", "1"), pair("b", "2"), pair("b", "")]);
+    assert_eq!(allowed.query_parameters_to_remove, ["c".into(), "d".into()]);
+    assert_eq!(decide(&format!(r#"{{"allowed": false, {edits}}}"#)), Ok(Decision::default()));
+    let refused = |edits: &str| refused(&format!(r#"{{"allowed": true, {edits}}}"#));
+    for (edits, message) in [
+        (r#""query_parameters_to_set": ["a"]"#, "holds an array, expected an object of parameters"),
+        (r#""query_parameters_to_set": {"a": 1}"#, "holds a number, expected a string"),
+        (r#""query_parameters_to_set": {"": "1"}"#, "names a parameter without a name"),
+        (r#""query_parameters_to_remove": "a""#, "holds a string, expected a list of parameter names"),
+        (r#""query_parameters_to_remove": [""]"#, "names a parameter without a name"),
+        (
+            r#""query_parameters_to_set": {"a": "1"}, "query_parameters_to_remove": ["a"]"#,
+            "query parameter `a` is both set and removed",
+        ),
+    ] {
+        assert!(refused(edits).ends_with(message), "{}", refused(edits));
+    }
+    let many: Vec<String> = (0..65).map(|number| format!("\"{number}\"")).collect();
+    let most = |count: usize| format!(r#""query_parameters_to_remove": [{}]"#, many[..count].join(","));
+    assert!(decide(&format!(r#"{{"allowed": true, {}}}"#, most(64))).is_ok());
+    assert_eq!(refused(&most(65)), "`query_parameters_to_remove` has 65 entries, more than 64");
+}
+
+#[test]
+fn metadata_is_an_object_that_fits_the_record() {
+    for allowed in [true, false] {
+        let json =
+            format!(r#"{{"allowed": {allowed}, "dynamic_metadata": {{"b": [1, null], "a": "x\ny"}}}}"#);
+        assert_eq!(decide(&json).unwrap().metadata.as_deref(), Some(r#"{"a":"x\ny","b":[1,null]}"#));
+    }
+    assert_eq!(
+        refused(r#"{"allowed": true, "dynamic_metadata": "x"}"#),
+        "`dynamic_metadata` holds a string, expected an object"
+    );
+    let sized = |bytes: usize| {
+        let filler = "x".repeat(bytes - r#"{"a":""}"#.len());
+        format!(r#"{{"allowed": true, "dynamic_metadata": {{"a": "{filler}"}}}}"#)
+    };
+    assert_eq!(decide(&sized(4096)).unwrap().metadata.unwrap().len(), 4096);
+    assert_eq!(refused(&sized(4097)), "`dynamic_metadata` has 4097 bytes as JSON, more than 4096");
+}
+
+#[test]
 fn a_denied_object_shapes_the_answer_and_nothing_else() {
     let decision = decide(
         r#"{"allow": false, "http_status": 401, "body": "no", "headers": {"www-authenticate": "Bearer"},
@@ -91,10 +138,7 @@ fn allowed_has_to_be_one_boolean() {
 fn unknown_and_unavailable_fields_are_refused() {
     assert_eq!(refused(r#"{"allowed": true, "alowed": true}"#), "unknown field `alowed`");
     assert_eq!(refused(r#"{"allowed": true, "a\nb": 1}"#), "unknown field `a\\nb`");
-    for field in ["dynamic_metadata", "query_parameters_to_set", "query_parameters_to_remove", "cache_ttl"] {
-        let json = format!(r#"{{"allowed": true, "{field}": {{}}}}"#);
-        assert_eq!(refused(&json), format!("`{field}` is not available yet"));
-    }
+    assert_eq!(refused(r#"{"allowed": true, "cache_ttl": 1}"#), "`cache_ttl` is not available yet");
     let keys = Value::from(std::collections::BTreeMap::from([(Value::from(1), Value::Bool(true))]));
     assert!(Decision::from_value(&keys).is_err());
 }

@@ -51,6 +51,7 @@ fn access_line_golden() {
     record.set(TextField::Path, "/orders/7");
     record.set(TextField::Rule, "partner_a");
     record.set(TextField::Reason, "role reader");
+    record.set(TextField::Metadata, r#"{"team":"a"}"#);
     record.route = Some(registry.route(listener, "orders"));
     record.policy = Some(registry.policy("main"));
     record.decision = Some(PolicyOutcome::Allowed);
@@ -68,7 +69,8 @@ fn access_line_golden() {
         r#""peer.not_after":"2027-01-15T08:00:00.000Z","peer.tenant":"partner","#,
         r#""peer.identity":"orders \"1\"","request.id":"r-1","method":"GET","#,
         r#""host":"api.example.com","path":"/orders/7","protocol":"HTTP/1.1","route":"orders","status":200,"#,
-        r#""policy":"main","decision":"allowed","rule":"partner_a","reason":"role reader","cluster":"orders","#,
+        r#""policy":"main","decision":"allowed","rule":"partner_a","reason":"role reader","#,
+        r#""metadata":{"team":"a"},"cluster":"orders","#,
         r#""upstream.addr":"10.0.0.11:8080","attempts":1,"received_bytes":0,"sent_bytes":128,"duration_us":2500,"#,
         r#""policy_us":15,"upstream_first_byte_us":2000,"generation":4}"#,
         "\n"
@@ -271,6 +273,15 @@ fn a_path_that_was_cut_says_so() {
     let parsed: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(parsed["path_cut"], Value::Bool(true));
     assert!(parsed["path"].as_str().unwrap().ends_with("é\u{fffd}"), "cut inside a character");
+}
+
+#[test]
+fn metadata_that_was_cut_is_left_out() {
+    let mut record = AccessRecord::new(connection(1), 0);
+    let object = format!(r#"{{"a":"{}"}}"#, "x".repeat(TextField::Metadata.bytes_max()));
+    record.set(TextField::Metadata, object);
+    let line = formatted(&registry(), &Record::Access(Box::new(record)));
+    assert!(serde_json::from_str::<Value>(&line).unwrap().get("metadata").is_none(), "{line}");
 }
 
 #[test]
