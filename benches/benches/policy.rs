@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringward_benches::{
@@ -9,7 +11,10 @@ use ringward_benches::{
 };
 use ringward_http::RequestHead;
 use ringward_policy::bench::InputBuilder;
-use ringward_policy::{ConnectionView, Limits, PolicySet, RequestView, RouteView, Source, Subject, compile};
+use ringward_policy::{
+    CacheOptions, CachingWorker, ConnectionView, Limits, Lookup, PolicySet, RequestView, RouteView, Source,
+    Subject, SubjectMark, compile,
+};
 use ringward_testkit::Leaf;
 
 /// Three rules that are tried one after the other; the last allows the request.
@@ -50,7 +55,73 @@ fn input(c: &mut Criterion<CpuTime>) {
         let request = request(&head, &fields);
         group.bench_function(name, |b| b.iter(|| builder.build(&subject, black_box(&request))));
     }
+    // What the policy of the side-by-side kit reads.
+    let (head, mut builder) =
+        (parsed(KIT_REQUEST), InputBuilder::reading(&["client.san.uri", "request.path"]));
+    let fields = Fields(&head);
+    let request = request(&head, &fields);
+    group.bench_function("side_by_side_kit", |b| b.iter(|| builder.build(&subject, black_box(&request))));
     group.finish();
+}
+
+/// Decisions with the cache around the policy: found again, key included, and missed, evaluation included.
+fn cache(c: &mut Criterion<CpuTime>) {
+    let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
+    let (head, now) = (parsed(SERVICE_REQUEST), Instant::now());
+    let fields = Fields(&head);
+    let request = request(&head, &fields);
+    let kit = include_str!("../../policies/bench/authz.rego");
+    let headers =
+        "package ringward.authz\n\ndecision := input.request.headers.accept == \"application/json\"\n";
+    let mut group = c.benchmark_group("policy/cache");
+    for (name, text) in [("three_rules", THREE_RULES), ("side_by_side_kit", kit), ("one_header", headers)] {
+        let mut worker = caching_worker(text);
+        let mut mark = SubjectMark::default();
+        let mut decide = |request: &RequestView<'_>| {
+            worker.decide(&mut mark, &mut || subject.clone(), request, now).lookup
+        };
+        (0..3).for_each(|_| assert!(decide(&request).is_some()));
+        assert_eq!(decide(&request), Some(Lookup::Hit), "{name}");
+        group.bench_function(format!("hit/{name}"), |b| b.iter(|| decide(black_box(&request))));
+    }
+    // As many decisions as there may be, each hit another one.
+    let paths: Vec<String> = (0..8000).map(|number| format!("/orders/{number}")).collect();
+    let mut requests = paths.iter().map(|path| RequestView { path, ..request }).cycle();
+    let (mut worker, mut mark) = (caching_worker(THREE_RULES), SubjectMark::default());
+    let mut decide =
+        |request: &RequestView<'_>| worker.decide(&mut mark, &mut || subject.clone(), request, now).lookup;
+    requests.by_ref().take(8 * paths.len()).for_each(|request| assert!(decide(&request).is_some()));
+    group.bench_function("hit/of_8000", |b| {
+        b.iter(|| decide(&requests.next().expect("a cycle has no end")));
+    });
+    let mut number = 0_u64;
+    let (mut worker, mut mark) = (caching_worker(THREE_RULES), SubjectMark::default());
+    let mut path = String::new();
+    group.bench_function("miss/three_rules", |b| {
+        b.iter(|| {
+            use std::fmt::Write;
+            number += 1;
+            path.clear();
+            write!(path, "/orders/{number}").expect("a string takes everything");
+            // A second each, so that it looks up again whenever it has paused.
+            let now = now + std::time::Duration::from_secs(number);
+            worker.decide(&mut mark, &mut || subject.clone(), &RequestView { path: &path, ..request }, now)
+        });
+    });
+    group.finish();
+}
+
+fn caching_worker(text: &str) -> CachingWorker {
+    let sources = vec![Source::new("authz.rego", text.as_bytes())];
+    let set = PolicySet::new(sources, "data.ringward.authz.decision", Limits::default());
+    let policy = compile(&set).expect("a policy that is right");
+    let options = CacheOptions {
+        entries: 8192,
+        bytes: 4 << 20,
+        verify_every: NonZeroU32::MAX,
+        misses_per_second: NonZeroU32::new(1_000_000),
+    };
+    CachingWorker::new(&*policy, Some(&options))
 }
 
 /// Whole decisions, input included: the three rules above, the policy of the side-by-side kit for what its load generator
@@ -123,6 +194,6 @@ fn request<'a>(head: &'a RequestHead, fields: &'a Fields<'a>) -> RequestView<'a>
 criterion_group! {
     name = benches;
     config = criterion();
-    targets = subject, input, decide
+    targets = subject, input, cache, decide
 }
 criterion_main!(benches);

@@ -42,7 +42,7 @@ fn counters(c: &mut Criterion<CpuTime>) {
         b.iter(|| {
             // Different buckets, as in life.
             duration_ns = duration_ns * 25_214_903_917 % 100_000_007;
-            shard.policy_decided(policy, PolicyOutcome::Allowed, black_box(duration_ns / 100));
+            shard.policy_decided(policy, PolicyOutcome::Allowed, Some(black_box(duration_ns / 100)));
             shard.upstream_request(cluster, true);
             shard.upstream_response(cluster, duration_ns);
             shard.request_finished(route, black_box(200), duration_ns);

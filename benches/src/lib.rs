@@ -122,6 +122,12 @@ impl HeaderSource for Fields<'_> {
             each(&name, &String::from_utf8_lossy(field.value));
         }
     }
+
+    fn values(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        for field in self.0.fields().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+            each(&String::from_utf8_lossy(field.value));
+        }
+    }
 }
 
 #[cfg(test)]

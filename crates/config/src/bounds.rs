@@ -50,6 +50,20 @@ pub(crate) const QUEUE_RECORDS: NumberBounds = numbers(8192, 64..=1_048_576);
 /// thousand rules, and one second is already an outage.
 pub(crate) const TIME_BUDGET: DurationBounds = durations(millis(5), micros(100)..=secs(1));
 
+/// A decision takes about 0.4 KiB with its key, so the default number fits the default bytes. Dropping 65,536 of them, when a policy changes, holds a worker
+/// up for a few milliseconds.
+pub(crate) const POLICY_CACHE_ENTRIES: NumberBounds = numbers(8192, 64..=65_536);
+
+/// A sixteenth is the largest entry, so 256 KiB have room for decisions of 12 KiB. Each worker and each policy takes as much.
+pub(crate) const POLICY_CACHE_BYTES: NumberBounds = numbers(4 << 20, 256 << 10..=256 << 20);
+
+/// An evaluation costs about a hundred times as much as a hit, so one in 1024 makes hits a tenth dearer on average.
+pub(crate) const POLICY_CACHE_VERIFY_EVERY: NumberBounds = numbers(1024, 1..=1_000_000);
+
+/// Unlimited unless given: how much an honest client misses depends on the policy, and only the operator knows which clients
+/// stand for many.
+pub(crate) const POLICY_MISSES_PER_SECOND: NumberBounds = numbers(10_000, 1..=1_000_000);
+
 /// One retransmission of a SYN happens after 1 s (RFC 6298 §2), so 2 s survive the loss of one packet.
 pub(crate) const CONNECT_TIMEOUT: DurationBounds = durations(secs(2), millis(1)..=secs(60));
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringward_config::{
     AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HostPolicy,
-    IoDriver, Level, Lookup, Methods, RevocationPolicy, Severity, XfccMode, load, parse,
+    IoDriver, Level, Lookup, Methods, PolicyCache, RevocationPolicy, Severity, XfccMode, load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -119,6 +120,8 @@ fn the_sample_shows_the_defaults() {
             .unwrap();
         let policy = &config.policies[policy];
         write!(text, "{:?} {} {:?}", policy.engine, policy.rule, policy.time_budget).unwrap();
+        let cache = policy.cache.clone().map(|cache| PolicyCache { asked_at: None, ..cache });
+        write!(text, "{cache:?}").unwrap();
         let cluster = &config.clusters[cluster];
         write!(text, "{:?} {:?} {:?}", cluster.balance, cluster.connect_timeout, cluster.response_timeout)
             .unwrap();
@@ -143,6 +146,10 @@ fn defaults() {
     let policy = &config.policies["main"];
     assert_eq!((policy.engine, policy.rule.as_str()), (Engine::Rego, "data.ringward.authz.decision"));
     assert_eq!(policy.time_budget, Duration::from_millis(5));
+    let cache = policy.cache.as_ref().unwrap();
+    assert_eq!((cache.entries, cache.bytes, cache.verify_every.get()), (8192, 4 << 20, 1024));
+    assert_eq!(cache.misses_per_second, None);
+    assert!(cache.asked_at.is_none(), "nobody has asked for it");
     let cluster = &config.clusters["c"];
     assert_eq!((cluster.balance, cluster.pool_idle_max), (Balance::RoundRobin, 256));
     assert_eq!((cluster.connect_timeout, cluster.response_timeout), (seconds(2), seconds(30)));
@@ -188,6 +195,9 @@ fn values_at_their_bounds() {
         "time_budget = \"1s\"",
         &format!("rule = \"data.{}\"", "r".repeat(251)),
         &format!("path = {:?}", vec!["p"; 64]),
+        "cache = \"auto\"",
+        "cache = { entries = 64, bytes = \"256KiB\", verify_every = 1, misses_per_second = 1 }",
+        "cache = { entries = 65536, bytes = \"256MiB\", verify_every = 1000000, misses_per_second = 1000000 }",
     ] {
         let from = if line.starts_with("path") { "path = \"policies\"" } else { "[policy.main]" };
         let to = if line.starts_with("path") { line.to_owned() } else { format!("[policy.main]\n{line}") };
@@ -459,4 +469,20 @@ fn files_are_loaded_from_disk() {
     std::fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap();
     assert_eq!(message(&path), "is larger than 16 MiB");
     assert!(message(directory.path()).starts_with("cannot be read: "));
+}
+
+#[test]
+fn the_decision_cache_is_off_bounded_or_left_alone() {
+    let cache = |line: &str| {
+        let config = good(&with("[policy.main]", &format!("[policy.main]\n{line}")));
+        config.policies["main"].cache.clone()
+    };
+    assert_eq!(cache("cache = \"off\""), None);
+    assert_eq!(cache("cache = \"auto\""), cache(""));
+    let bounded = cache("cache = { entries = 100, misses_per_second = 10000 }").unwrap();
+    assert_eq!(
+        (bounded.entries, bounded.bytes, bounded.misses_per_second),
+        (100, 4 << 20, NonZeroU32::new(10_000))
+    );
+    assert!(bounded.asked_at.is_some());
 }

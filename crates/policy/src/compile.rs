@@ -11,6 +11,9 @@ use std::sync::Arc;
 use regorus::{Engine, Rc, Value};
 
 use crate::ast::{Module, Ref};
+use crate::builtins::header;
+use crate::cache::{Projection, trial};
+use crate::check::calls::Impure;
 use crate::check::rules::{Rules, dotted};
 use crate::check::{self as static_checks};
 use crate::documents;
@@ -41,8 +44,13 @@ pub fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors>
 pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
     let prepared = Prepared::of(set)?;
     let mut problems = prepared.warnings.clone();
-    smoke::run(&prepared.policy(set), set, &mut problems);
-    let tests = testing::run(&prepared.with_tests, &prepared.tests);
+    let policy = prepared.policy(set);
+    smoke::run(&policy, set, &mut problems);
+    if let Ok(projection) = &prepared.projection {
+        let inputs = trial::inputs_of_tests(set, &prepared.modules, &prepared.data);
+        trial::run(&policy, projection, inputs, &mut problems);
+    }
+    let tests = testing::run_all(&prepared, set);
     for test in tests.failed() {
         problems.push(testing::problem(test));
     }
@@ -54,7 +62,8 @@ pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
         warnings: problems,
         packages: prepared.packages,
         reads: prepared.reads.dotted(),
-        impure: prepared.impure.iter().map(ToString::to_string).collect(),
+        impure: prepared.impure.keys().map(ToString::to_string).collect(),
+        uncacheable: prepared.projection.err().unwrap_or_default(),
         tests,
     })
 }
@@ -62,12 +71,16 @@ pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
 /// A set that passed all static checks.
 pub(crate) struct Prepared {
     /// Without the test files.
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// With the test files.
     pub(crate) with_tests: Engine,
     pub(crate) tests: Vec<testing::Found>,
     pub(crate) reads: Reads,
-    impure: BTreeSet<&'static str>,
+    /// All modules, those of tests too, and the data, for whoever looks at them again.
+    pub(crate) modules: Vec<Ref<Module>>,
+    pub(crate) data: Value,
+    impure: Impure,
+    projection: Result<Arc<Projection>, Vec<Problem>>,
     packages: Vec<String>,
     warnings: Vec<Problem>,
 }
@@ -95,7 +108,7 @@ impl Prepared {
         let rules = Rules::collect(modules.iter().filter(of_request));
         let impure = static_checks::soundness(&rules, &data, &mut problems);
         if impure.is_some() {
-            static_checks::meaning(&rules, set.rule(), &mut problems);
+            static_checks::meaning(&rules, &data, set.rule(), &mut problems);
         }
         // Once more with the tests: those may use all rules, the rules none of theirs.
         let all_rules = Rules::collect(&modules);
@@ -105,17 +118,25 @@ impl Prepared {
         }
         let packages: BTreeSet<String> = rules.modules.iter().map(|names| dotted(&names.package)).collect();
         let reads = Reads::of(&rules);
+        let impure = impure.unwrap_or_default();
+        let projection = Projection::of(&rules, &reads, &impure).map(Arc::new);
         let tests = testing::find(&all_rules);
-        let engine = load(set, &data, &mut problems);
+        provide_header(&mut with_tests, &all_rules, &mut problems);
+        let engine = load(set, &data, &rules, &mut problems);
         add_data(&mut with_tests, &data, &mut problems);
         prepare(&mut with_tests, set.rule(), &mut problems);
+        drop(all_rules);
+        drop(rules);
         match engine {
             Some(engine) if !has_errors(&problems) => Ok(Self {
                 engine,
                 with_tests,
                 tests,
                 reads,
-                impure: impure.unwrap_or_default(),
+                modules,
+                data,
+                projection,
+                impure,
                 packages: packages.into_iter().collect(),
                 warnings: problems,
             }),
@@ -128,8 +149,13 @@ impl Prepared {
         &self.warnings
     }
 
+    #[cfg(test)]
+    pub(crate) fn projection(&self) -> Result<&Arc<Projection>, &[Problem]> {
+        self.projection.as_ref().map_err(Vec::as_slice)
+    }
+
     pub(crate) fn policy(&self, set: &PolicySet) -> RegoPolicy {
-        RegoPolicy::new(self.engine.clone(), Parts::of(&self.reads), set)
+        RegoPolicy::new(self.engine.clone(), Parts::of(&self.reads), self.projection.clone(), set)
     }
 }
 
@@ -201,13 +227,23 @@ fn parse(engine: &mut Engine, source: &Source, problems: &mut Vec<Problem>) {
 }
 
 /// The engine that decides: the same modules without the tests.
-fn load(set: &PolicySet, data: &Value, problems: &mut Vec<Problem>) -> Option<Engine> {
+fn load(set: &PolicySet, data: &Value, rules: &Rules<'_>, problems: &mut Vec<Problem>) -> Option<Engine> {
     let mut engine = rego::new_engine();
     for source in set.sources().iter().filter(|source| source.kind() == Some(SourceKind::Policy)) {
         parse(&mut engine, source, problems);
     }
+    provide_header(&mut engine, rules, problems);
     add_data(&mut engine, data, problems);
     prepare(&mut engine, set.rule(), problems).then_some(engine)
+}
+
+/// Gives `header` to the packages that call it.
+fn provide_header(engine: &mut Engine, rules: &Rules<'_>, problems: &mut Vec<Problem>) {
+    for (path, text) in header::modules(rules) {
+        if let Err(error) = engine.add_policy(path.clone(), text) {
+            problems.push(engine_problem(&path, &error.to_string()));
+        }
+    }
 }
 
 fn add_data(engine: &mut Engine, data: &Value, problems: &mut Vec<Problem>) {

@@ -44,6 +44,9 @@ pub struct Decision {
     pub rule: Option<Arc<str>>,
     /// Why, in the policy's words.
     pub reason: Option<Arc<str>>,
+    /// For how many seconds the decision may be given again to equal requests; 0 for not at all, `None` for as long as the
+    /// policy stays the same.
+    pub cache_ttl: Option<u32>,
 }
 
 /// Why there is no decision. The caller denies with 500; nothing of it is for the client.
@@ -112,6 +115,7 @@ struct Fields {
     metadata: Option<Arc<str>>,
     rule: Option<Arc<str>>,
     reason: Option<Arc<str>>,
+    cache_ttl: Option<u32>,
 }
 
 impl Fields {
@@ -133,7 +137,7 @@ impl Fields {
             "query_parameters_to_set" => self.query_parameters_to_set = parameters(value)?,
             "query_parameters_to_remove" => self.query_parameters_to_remove = parameter_names(value)?,
             "dynamic_metadata" => self.metadata = Some(metadata(value)?),
-            "cache_ttl" => return Err(invalid(&format!("`{name}` is not available yet"))),
+            "cache_ttl" => self.cache_ttl = Some(seconds(name, value)?),
             _ => return Err(invalid(&format!("unknown field `{}`", printable(name)))),
         }
         Ok(())
@@ -148,13 +152,14 @@ impl Fields {
         {
             return Err(invalid(&format!("query parameter `{}` is both set and removed", printable(name))));
         }
-        let Self { rule, reason, metadata, .. } = self;
+        let Self { rule, reason, cache_ttl, metadata, .. } = self;
         if allowed {
             // As in Envoy, `headers` go upstream with an allowed request; status and body are for denied ones.
             return Ok(Decision {
                 allowed,
                 rule,
                 reason,
+                cache_ttl,
                 metadata,
                 query_parameters_to_set: self.query_parameters_to_set,
                 query_parameters_to_remove: self.query_parameters_to_remove,
@@ -170,6 +175,7 @@ impl Fields {
         Ok(Decision {
             rule,
             reason,
+            cache_ttl,
             metadata,
             status: self.status,
             body: self.body,
@@ -185,6 +191,10 @@ fn status(value: &Value) -> Result<u16, DecisionError> {
         Ok(status) => Err(invalid(&format!("`http_status` {status} is not between 200 and 599"))),
         Err(_) => Err(wrong("http_status", value, "a whole number")),
     }
+}
+
+fn seconds(name: &str, value: &Value) -> Result<u32, DecisionError> {
+    value.as_u32().map_err(|_| wrong(name, value, "a whole number of seconds"))
 }
 
 fn string(name: &str, value: &Value, bytes_max: usize) -> Result<Arc<str>, DecisionError> {

@@ -14,6 +14,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::problem::{Place, Problem};
 use crate::set::{Source, SourceKind};
 
+/// Fractions have 53 bits: above this, not even whole numbers are told apart.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// Deepest nesting of a data document.
 pub(crate) const DEPTH_MAX: usize = 32;
 
@@ -178,11 +181,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        if value.is_finite() {
-            Ok(Value::from(value))
-        } else {
-            Err(E::custom(format!("number {value} is not finite")))
+        if !value.is_finite() {
+            return Err(E::custom(format!("number {value} is not finite")));
         }
+        // A whole number beyond 64 bits arrives rounded: two of them could be equal here that differ in OPA.
+        if value.abs() >= WHOLE_MAX {
+            return Err(E::custom(format!("number {value} is too large to be exact; write it as a text")));
+        }
+        Ok(Value::from(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

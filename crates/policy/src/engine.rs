@@ -1,16 +1,27 @@
 //! What a policy engine has to offer. Two traits, because compiling and deciding happen in two worlds: a
 //! [`CompiledPolicy`] belongs to a snapshot and is shared by all workers, a [`PolicyWorker`] belongs to one of them.
 
+use std::sync::Arc;
+
 use ringward_identity::PeerIdentity;
 
+use crate::cache::Projection;
 use crate::decision::{Decision, DecisionError};
 use crate::input::subject::Subject;
 use crate::input::view::{ConnectionView, RequestView};
+use crate::problem::Problem;
 
 /// A policy that passed all checks. Immutable.
 pub trait CompiledPolicy: Send + Sync {
     /// Digest of the policy set that it was compiled from.
     fn digest(&self) -> &[u8; 32];
+
+    /// What of a request its decisions depend on.
+    ///
+    /// # Errors
+    ///
+    /// Every reason why its decisions must not be given again.
+    fn projection(&self) -> Result<&Arc<Projection>, &[Problem]>;
 
     /// An evaluator of its own for one worker. Cheap: the policy itself is shared.
     ///

@@ -2,8 +2,8 @@
 //!
 //! A [`PolicySet`] holds the bytes of a policy. [`check`] looks at them thoroughly, in a [child process](child) that
 //! may crash or hang in place of the proxy; [`compile`] then makes a [`CompiledPolicy`] of the very same bytes, whose
-//! digests are compared. Each worker takes its own [`PolicyWorker`], makes a [`Subject`] per connection and asks for a
-//! [`Decision`] per request.
+//! digests are compared. Each worker takes its own [`PolicyWorker`], in a [`CachingWorker`] that gives decisions again where
+//! it can, makes a [`Subject`] per connection and asks for a [`Decision`] per request.
 //!
 //! Everything fails closed: an error, a panic, a result that cannot be carried out or too long an evaluation is a
 //! [`DecisionError`], never a decision. A denied request and a rule without a value are told apart from these.
@@ -14,12 +14,18 @@
 
 mod ast;
 mod builtins;
+mod cache;
 mod check;
 pub mod child;
 mod compile;
+mod coverage;
 mod decision;
+#[cfg(test)]
+mod differential;
 mod documents;
 mod engine;
+mod evaluate;
+mod explain;
 mod input;
 mod problem;
 mod reads;
@@ -28,20 +34,28 @@ mod scan;
 mod set;
 mod smoke;
 mod testing;
+mod trace;
 
+pub use cache::{Answer, CacheOptions, CachingWorker, Lookup, Projection, SubjectMark, Verdict};
 pub use compile::{check, compile};
+pub use coverage::{Coverage, FileCoverage};
 pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter};
 pub use engine::{CompiledPolicy, PolicyWorker};
+pub use evaluate::{Evaluated, Evaluation, Measured, Measurement, evaluate, measure};
+pub use explain::{ExplainedBody, ExplainedRule, Explanation, FailedCondition, Outcome};
+pub use input::given::{InputError, client_claims, complete_input};
+pub use input::schema::{InputField, input_fields, input_json_schema};
 pub use input::subject::Subject;
 pub use input::view::{ConnectionView, HeaderSource, RequestView, RouteView};
-pub use problem::{PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport};
+pub use problem::{FailedStatement, PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport};
 pub use set::{Limits, PolicySet, Source, SourceKind};
-pub use testing::run_tests;
+pub use testing::{TestOptions, TestRun, check_test_filter, run_tests};
 
 /// For the benchmarks of this repository: the steps of a decision on their own.
 #[doc(hidden)]
 pub mod bench {
     use crate::input::document::{Builder, Parts};
+    use crate::reads::Reads;
     use crate::{RequestView, Subject};
 
     /// Builds whole input documents, as for a policy that reads everything.
@@ -52,6 +66,11 @@ pub mod bench {
         #[allow(clippy::new_without_default, reason = "nothing wants a default builder")]
         pub fn new() -> Self {
             Self(Builder::new(Parts::ALL))
+        }
+
+        /// A builder for a policy that reads these paths, such as `request.path`.
+        pub fn reading(paths: &[&str]) -> Self {
+            Self(Builder::new(Parts::of(&Reads::from_dotted(paths))))
         }
 
         /// Builds the document of a request. Returns the number of its top-level fields, so that it is not optimised away.

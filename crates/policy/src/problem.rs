@@ -3,6 +3,7 @@
 //! Problems are for operators and policy authors; nothing of them is ever sent to a client.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,8 @@ pub struct Report {
     pub reads: Vec<String>,
     /// Called builtins whose result does not follow from the input alone, such as `time.now_ns`.
     pub impure: Vec<String>,
+    /// Why decisions of the policy are not cached; empty if they can be.
+    pub uncacheable: Vec<Problem>,
     /// Outcome of the embedded tests.
     pub tests: TestReport,
 }
@@ -171,6 +174,21 @@ pub struct Test {
     pub line: u32,
     /// What came out.
     pub outcome: TestOutcome,
+    /// How long it ran.
+    pub took: Duration,
+    /// What it printed, each as `file:line: text`.
+    pub prints: Vec<String>,
+    /// Where it failed, if that could be found out.
+    pub failed: Option<FailedStatement>,
+}
+
+/// The statement of a test that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedStatement {
+    /// Its line in the test's file.
+    pub line: u32,
+    /// As it is written, on one line.
+    pub text: String,
 }
 
 /// How a test ended.

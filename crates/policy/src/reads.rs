@@ -1,18 +1,21 @@
 //! Which parts of the input a policy can read, from its text alone.
 //!
-//! Sound in one direction: a part that is not reported is read by no evaluation, so it need not be built, and later
-//! need not be part of a cache key. Whatever is not understood counts as a read of everything. Rego has no way to
+//! Sound in one direction: a part that is not reported is read by no evaluation, so it need not be built, and need not be
+//! part of a cache key. Whatever is not understood counts as a read of everything. Rego has no way to
 //! reach the input but a reference that begins with `input` or with an import of it, and no evaluation of text.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::ast::{Expr, Reference, Visit, walk_expr};
+use crate::ast::{Expr, Ref, Reference, Visit, place, walk_expr};
+use crate::builtins::header;
 use crate::check::rules::Rules;
+use crate::problem::Place;
 
 /// A set of input paths; each stands for all that is below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
-    paths: BTreeSet<Vec<String>>,
+    /// With the first place that reads each.
+    paths: BTreeMap<Vec<String>, Place>,
 }
 
 impl Reads {
@@ -29,24 +32,48 @@ impl Reads {
         reads
     }
 
+    /// Reads of these paths, in dotted form.
+    pub(crate) fn from_dotted(paths: &[&str]) -> Self {
+        let names = |path: &&str| path.split('.').map(str::to_owned).collect();
+        Self { paths: paths.iter().map(|path| (names(path), Place::default())).collect() }
+    }
+
     /// Whether anything at, above or below the path can be read.
     pub(crate) fn may_read(&self, path: &[&str]) -> bool {
-        self.paths.iter().any(|read| read.iter().zip(path).all(|(read, name)| read == name))
+        self.paths.keys().any(|read| read.iter().zip(path).all(|(read, name)| read == name))
+    }
+
+    /// The paths without those that another covers, each with the first place that reads it.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&[String], &Place)> {
+        let covered =
+            |path: &Vec<String>| self.paths.keys().any(|other| other != path && path.starts_with(other));
+        self.paths.iter().filter(move |(path, _)| !covered(path)).map(|(path, at)| (path.as_slice(), at))
     }
 
     /// The paths in dotted form, without those that another covers; `*` for the whole input.
     pub(crate) fn dotted(&self) -> Vec<String> {
-        let covered =
-            |path: &Vec<String>| self.paths.iter().any(|other| other != path && path.starts_with(other));
-        let paths = self.paths.iter().filter(|path| !covered(path));
-        paths.map(|path| if path.is_empty() { "*".to_owned() } else { path.join(".") }).collect()
+        self.paths().map(|(path, _)| if path.is_empty() { "*".to_owned() } else { path.join(".") }).collect()
+    }
+
+    /// `header("x-a")` reads that field, `header(name)` all of them. A function of that name in the policy is taken for
+    /// it, too.
+    fn header(&mut self, at: Place, params: &[Ref<Expr>]) {
+        let mut path = vec!["request".to_owned(), "headers".to_owned()];
+        if let Some(Expr::String { value, .. } | Expr::RawString { value, .. }) =
+            params.first().map(AsRef::as_ref)
+            && let Ok(name) = value.as_string()
+        {
+            path.push(name.to_ascii_lowercase());
+        }
+        self.paths.entry(path).or_insert(at);
     }
 
     /// Records a reference if it is one into the input; its indices are the caller's.
     fn reference(&mut self, expr: &Expr) -> Option<()> {
         let reference = Reference::of(expr)?;
         if reference.root == "input" {
-            self.paths.insert(reference.names.iter().map(ToString::to_string).collect());
+            let path = reference.names.iter().map(ToString::to_string).collect();
+            self.paths.entry(path).or_insert_with(|| place(expr.span()));
         }
         Some(())
     }
@@ -65,6 +92,12 @@ impl Visit for Reads {
                     }
                     None => walk_expr(self, expr),
                 }
+            }
+            Expr::Call { fcn, params, .. } => {
+                if matches!(fcn.as_ref(), Expr::Var { span, .. } if span.text() == header::NAME) {
+                    self.header(place(expr.span()), params);
+                }
+                walk_expr(self, expr);
             }
             _ => walk_expr(self, expr),
         }
@@ -129,6 +162,13 @@ mod tests {
             "input.request.method in input.request.headers",
             "\"x\" in input.request.headers",
             "-1 < count(input.request.headers)",
+            "header(\"cookie\") == \"x\"",
+            "header(\"Cookie\") == \"x\"",
+            "some name; header(name) == \"x\"",
+            "not header(`cookie`)",
+            "g with input.request.path as header(\"cookie\")",
+            "count([h | h := header(\"cookie\")]) == 1",
+            "header(\"cookie\", x)",
             "sprintf(\"%v\", [input]) == \"x\"",
         ] {
             let module = format!("package p\nf(x) if x.request\ng := 1\nallow if {{ {body} }}");
@@ -150,6 +190,18 @@ mod tests {
             assert!(reads_of(&[module]).may_read(&["request", "headers"]), "{module}");
         }
         assert!(reads_of(&["package p\nx := 1", "package q\nx := input"]).may_read(&["request", "headers"]));
+    }
+
+    #[test]
+    fn a_header_by_literal_name_is_read_alone() {
+        let reads = reads_of(&["package p\nallow if header(\"X-Role\") == \"admin\""]);
+        assert_eq!(reads.dotted(), ["request.headers.x-role"]);
+        assert!(!reads.may_read(&["request", "headers", "cookie"]));
+        assert_eq!(
+            reads_of(&["package p\nallow if header(data.name) == \"\""]).dotted(),
+            ["request.headers"]
+        );
+        assert_eq!(reads_of(&["package p\nallow if data.header == 1"]).dotted(), [""; 0]);
     }
 
     #[test]

@@ -12,11 +12,13 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
 use crate::builtins;
+use crate::cache::Projection;
 use crate::decision::{Decision, DecisionError};
 use crate::engine::{CompiledPolicy, PolicyWorker};
 use crate::input::document::{Builder, Parts};
 use crate::input::subject::Subject;
 use crate::input::view::RequestView;
+use crate::problem::Problem;
 use crate::set::PolicySet;
 
 /// Steps of the interpreter between two looks at the clock: a step takes about 50 ns, a look 25 ns.
@@ -43,14 +45,21 @@ pub(crate) struct RegoPolicy {
     prototype: Arc<Engine>,
     rule: Arc<str>,
     parts: Parts,
+    projection: Result<Arc<Projection>, Vec<Problem>>,
     digest: [u8; 32],
 }
 
 impl RegoPolicy {
     /// `prepared` has passed all checks and been prepared for `set.rule()`.
-    pub(crate) fn new(mut prepared: Engine, parts: Parts, set: &PolicySet) -> Self {
+    pub(crate) fn new(
+        mut prepared: Engine,
+        parts: Parts,
+        projection: Result<Arc<Projection>, Vec<Problem>>,
+        set: &PolicySet,
+    ) -> Self {
         set_time_budget(&mut prepared, set.limits().time_budget);
-        Self { prototype: Arc::new(prepared), rule: set.rule().into(), parts, digest: *set.digest() }
+        let rule = set.rule().into();
+        Self { prototype: Arc::new(prepared), rule, parts, projection, digest: *set.digest() }
     }
 
     pub(crate) fn rego_worker(&self) -> RegoWorker {
@@ -68,6 +77,10 @@ impl CompiledPolicy for RegoPolicy {
         &self.digest
     }
 
+    fn projection(&self) -> Result<&Arc<Projection>, &[Problem]> {
+        self.projection.as_ref().map_err(Vec::as_slice)
+    }
+
     fn worker(&self) -> Box<dyn PolicyWorker> {
         Box::new(self.rego_worker())
     }
@@ -82,9 +95,26 @@ pub(crate) struct RegoWorker {
 }
 
 impl RegoWorker {
+    /// Decides about an input document, or about what `input` makes.
+    pub(crate) fn decide_on(
+        &mut self,
+        input: impl FnOnce(&mut Builder) -> Value,
+    ) -> Result<Decision, DecisionError> {
+        // Unwind safe: whatever state a panic leaves behind is thrown away below.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let input = input(&mut self.builder);
+            self.evaluate(input)
+        }));
+        let result = result.unwrap_or(Err(DecisionError::Panic));
+        if result.is_err() {
+            // An evaluation that ends early can leave overrides of `with` and half-evaluated rules in the interpreter.
+            self.engine = (*self.prototype).clone();
+        }
+        Decision::from_value(&result?)
+    }
+
     /// The value of the deciding rule.
-    fn evaluate(&mut self, subject: &Subject, request: &RequestView<'_>) -> Result<Value, DecisionError> {
-        let input = self.builder.build(subject, request);
+    fn evaluate(&mut self, input: Value) -> Result<Value, DecisionError> {
         self.engine.set_input(input);
         self.engine.eval_rule(self.rule.to_string()).map_err(|error| {
             match error.downcast_ref::<LimitError>() {
@@ -97,14 +127,7 @@ impl RegoWorker {
 
 impl PolicyWorker for RegoWorker {
     fn decide(&mut self, subject: &Subject, request: &RequestView<'_>) -> Result<Decision, DecisionError> {
-        // Unwind safe: whatever state a panic leaves behind is thrown away below.
-        let result = catch_unwind(AssertUnwindSafe(|| self.evaluate(subject, request)));
-        let result = result.unwrap_or(Err(DecisionError::Panic));
-        if result.is_err() {
-            // An evaluation that ends early can leave overrides of `with` and half-evaluated rules in the interpreter.
-            self.engine = (*self.prototype).clone();
-        }
-        Decision::from_value(&result?)
+        self.decide_on(|builder| builder.build(subject, request))
     }
 }
 

@@ -3,30 +3,29 @@
 //! Whatever is not an explicit allow ends the request here: denied and undefined as 403, no decision as 500. Each has its own
 //! flag and metric.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use ringward_http::RequestHead;
 use ringward_identity::PeerIdentity;
 use ringward_policy::{
-    ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject,
+    Answer, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, RequestView,
+    RouteView, Subject, Verdict,
 };
-use ringward_telemetry::PolicyOutcome;
+use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
 use crate::{
-    connection::{Connection, Subjects},
-    downstream::Downstream,
-    error::ProxyError,
-    exchange::Facts,
-    request_id::RequestId,
-    route::Target,
-    standing::Standing,
-    worker::View,
+    connection::Connection, downstream::Downstream, error::ProxyError, exchange::Facts,
+    request_id::RequestId, route::Target, snapshot::Policy, standing::Standing, worker::View,
 };
 
 /// Decides, and notes the decision in `facts`.
 ///
 /// # Errors
-/// [`ProxyError::Denied`] and [`ProxyError::Policy`]; success is an allow.
+/// [`ProxyError::Denied`], [`ProxyError::Policy`] and [`ProxyError::PolicyBudget`]; success is an allow.
 pub(crate) fn decide(
     view: &View,
     connection: &mut Connection,
@@ -35,38 +34,80 @@ pub(crate) fn decide(
     target: &Target<'_>,
     facts: &mut Facts,
 ) -> Result<(), ProxyError> {
+    // What an earlier snapshot's policy has said of this request counts no more.
+    (facts.policy, facts.outcome, facts.decision, facts.cached) = (None, None, None, None);
+    facts.policy_time = Duration::ZERO;
     // `danger_no_policy`: who passed the handshake is served.
     let Some(index) = target.route.policy else { return Ok(()) };
     let policy = &view.snapshot.policies[index];
     let started = Instant::now();
-    let result = evaluate(&mut **view.policies[index].borrow_mut(), connection, caller, head, target);
-    facts.policy_time = started.elapsed();
+    let mut evaluator = view.policies[index].borrow_mut();
+    let answer = evaluate(&mut evaluator, connection, caller, head, target, started);
+    let cached = answer.lookup == Some(Lookup::Hit) && !answer.mismatch;
     facts.policy = Some(policy.id);
+    facts.cached = Some(cached);
+    let shard = &connection.worker.shard;
+    note_cache(policy, shard, &evaluator, &answer);
+    let result = match answer.verdict {
+        Verdict::Decided(decision) => Ok(decision),
+        Verdict::Failed(error) => Err(error),
+        Verdict::OverBudget => {
+            shard.policy_budget_refused(policy.id);
+            return Err(ProxyError::PolicyBudget);
+        }
+    };
+    // A look into a table is no evaluation, and would make the times of those look shorter than they are.
+    let evaluation = (!cached).then(|| started.elapsed());
+    facts.policy_time = evaluation.unwrap_or(Duration::ZERO);
     let outcome = outcome(&result);
     facts.outcome = Some(outcome);
-    connection.worker.shard.policy_decided(policy.id, outcome, crate::record::nanos(facts.policy_time));
+    shard.policy_decided(policy.id, outcome, evaluation.map(crate::record::nanos));
     match result {
         Ok(decision) if decision.allowed => {
             facts.decision = Some(decision);
             Ok(())
         }
-        Ok(decision) => Err(ProxyError::Denied(Box::new(decision))),
+        Ok(decision) => Err(ProxyError::Denied(decision)),
         Err(error) => {
             if matches!(error, DecisionError::Panic) {
-                connection.worker.shard.panic_caught();
+                shard.panic_caught();
             }
             Err(ProxyError::Policy(error))
         }
     }
 }
 
+/// Counts how the decision cache was used.
+fn note_cache(policy: &Policy, shard: &Shard, evaluator: &CachingWorker, answer: &Answer) {
+    let Some(lookup) = answer.lookup else { return };
+    let lookup = match lookup {
+        Lookup::Hit => CacheLookup::Hit,
+        Lookup::Miss => CacheLookup::Miss,
+        Lookup::Bypass => CacheLookup::Bypass,
+    };
+    shard.policy_cache_lookup(policy.id, lookup);
+    if lookup == CacheLookup::Miss || answer.mismatch {
+        shard.policy_cache_state(policy.id, evaluator.is_active(), evaluator.entries() as u64);
+    }
+    if answer.mismatch {
+        shard.policy_cache_mismatch(policy.id);
+        // Nothing of the request: what policies read is for nobody's log.
+        tracing::error!(
+            policy = %policy.name,
+            worker = shard.worker(),
+            "a cached decision was not the policy's, its cache is off on this worker: report this"
+        );
+    }
+}
+
 fn evaluate(
-    policy: &mut dyn ringward_policy::PolicyWorker,
+    evaluator: &mut CachingWorker,
     connection: &mut Connection,
     caller: Option<&PeerIdentity>,
     head: &RequestHead,
     target: &Target<'_>,
-) -> Result<Decision, DecisionError> {
+    now: Instant,
+) -> Answer {
     let id = RequestId::new(connection.facts.id, connection.standing.requests());
     let mut params = [("", ""); PARAMS_MAX];
     let mut count = 0;
@@ -93,12 +134,14 @@ fn evaluate(
         },
         now_unix: connection.worker.clock.now_unix(),
     };
-    let Subjects { known, anonymous } = &mut connection.subjects;
-    let subject = if caller.is_some() { known } else { anonymous };
-    let subject = subject.get_or_insert_with(|| {
-        subject_of(&mut connection.downstream, caller, connection.peer_addr, &connection.standing)
-    });
-    policy.decide(subject, &request)
+    let subjects = &mut connection.subjects;
+    let seen = if caller.is_some() { &mut subjects.known } else { &mut subjects.anonymous };
+    let mut subject = || {
+        let make =
+            || subject_of(&mut connection.downstream, caller, connection.peer_addr, &connection.standing);
+        seen.subject.get_or_insert_with(make).clone()
+    };
+    evaluator.decide(&mut seen.mark, &mut subject, &request, now)
 }
 
 fn subject_of(
@@ -130,7 +173,7 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
     }
 }
 
-fn outcome(result: &Result<Decision, DecisionError>) -> PolicyOutcome {
+fn outcome(result: &Result<Rc<Decision>, DecisionError>) -> PolicyOutcome {
     match result {
         Ok(decision) if decision.allowed => PolicyOutcome::Allowed,
         Ok(decision) if decision.undefined => PolicyOutcome::Undefined,
@@ -155,6 +198,16 @@ impl HeaderSource for Headers<'_> {
             name.make_ascii_lowercase();
             // A policy cannot be asked about bytes that are no text; they show as U+FFFD.
             each(name, &String::from_utf8_lossy(field.value));
+        }
+    }
+
+    fn values(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        // Names are in lower case here, so one that is not is nobody's.
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return;
+        }
+        for field in self.0.fields().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+            each(&String::from_utf8_lossy(field.value));
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use ringward_http::RequestHead;
-use ringward_policy::Subject;
+use ringward_policy::{Subject, SubjectMark};
 use ringward_telemetry::{CloseReason, ConnectionFacts};
 use ringward_tls::{ObservedIdentity, OcspEntry};
 
@@ -48,9 +48,24 @@ pub(crate) struct Connection {
 #[derive(Default)]
 pub(crate) struct Subjects {
     /// On routes that know the client.
-    pub(crate) known: Option<Subject>,
+    pub(crate) known: Seen,
     /// On routes that do not want to know.
-    pub(crate) anonymous: Option<Subject>,
+    pub(crate) anonymous: Seen,
+}
+
+/// One of the two ways in which policies see a client. Both stay the same for as long as the connection lives.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) subject: Option<Subject>,
+    /// By which decision caches know the subject again.
+    pub(crate) mark: SubjectMark,
+}
+
+impl Subjects {
+    /// Gives back what can be made again.
+    fn shrink(&mut self) {
+        (self.known.subject, self.anonymous.subject) = (None, None);
+    }
 }
 
 /// What follows an exchange.
@@ -174,8 +189,9 @@ impl Connection {
         self.downstream.deadline.set(self.standing.patience(limits.idle_timeout), Shut::Read);
         self.standing.live().idle();
         if !self.downstream.is_busy() {
-            // As much memory as all the rest of an idle connection, and made again in microseconds.
-            self.subjects = Subjects::default();
+            // As much memory as all the rest of an idle connection, and made again in microseconds. A request whose decision is
+            // cached does without.
+            self.subjects.shrink();
         }
         self.downstream.wait().await
     }

@@ -3,7 +3,7 @@
 //! Every variant knows its [`Side`], its stable short flag for logs and metrics, and what the client is told; the table that
 //! turns it into a response is in [`crate::respond`].
 
-use std::{io, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use ringward_http::{ChunkError, RequestError, ResponseError, write::WriteError};
 use ringward_policy::DecisionError;
@@ -59,7 +59,9 @@ pub(crate) enum ProxyError {
 
     // The decision.
     #[error("denied by policy")]
-    Denied(Box<ringward_policy::Decision>),
+    Denied(Rc<ringward_policy::Decision>),
+    #[error("the client has caused more policy evaluations than `misses_per_second` allows")]
+    PolicyBudget,
     #[error("the policy could not decide: {0}")]
     Policy(DecisionError),
     #[error("the access record could not be queued, and audit is \"required\"")]
@@ -109,7 +111,8 @@ impl ProxyError {
             | Chunk(_)
             | ClientGone
             | ClientStalled(_)
-            | Denied(_) => Side::Downstream,
+            | Denied(_)
+            | PolicyBudget => Side::Downstream,
             Policy(_) | Unwritable(_) | AuditOverflow | Unsettled(_) => Side::Internal,
             Connect { .. }
             | UpstreamReset(_)
@@ -144,6 +147,7 @@ impl ProxyError {
             ClientStalled(_) => "client_stalled",
             Denied(decision) if decision.undefined => "policy_undefined",
             Denied(_) => "policy_denied",
+            PolicyBudget => "policy_budget",
             Policy(_) | Unwritable(_) => "policy_error",
             AuditOverflow => "audit_overflow",
             Unsettled(_) => "unsettled",
@@ -208,6 +212,7 @@ pub const FLAGS: &[&str] = &[
     "method_not_allowed",
     "misdirected",
     "no_route",
+    "policy_budget",
     "policy_denied",
     "policy_error",
     "policy_undefined",

@@ -36,7 +36,9 @@ pub(crate) struct Facts {
     pub(crate) route: Option<RouteId>,
     pub(crate) policy: Option<PolicyId>,
     pub(crate) outcome: Option<PolicyOutcome>,
-    pub(crate) decision: Option<Decision>,
+    pub(crate) decision: Option<Rc<Decision>>,
+    /// The decision was made for an earlier request.
+    pub(crate) cached: Option<bool>,
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) upstream: Option<SocketAddr>,
@@ -180,7 +182,7 @@ async fn forward(
         let standing = &connection.standing;
         let plan = Plan {
             head,
-            edits: &Edits::new(target.host, &connection.client, caller, facts.decision.as_ref(), &date),
+            edits: &Edits::new(target.host, &connection.client, caller, facts.decision.as_deref(), &date),
             head_limits: &listener.limits.head,
             body_bytes_max: target.route.body_bytes_max,
             body_timeout: listener.limits.body_timeout,

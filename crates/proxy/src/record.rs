@@ -141,6 +141,7 @@ pub(crate) fn access(
     record.route = facts.route;
     record.policy = facts.policy;
     record.decision = facts.outcome;
+    record.cached = facts.cached;
     record.cluster = facts.cluster;
     record.upstream = facts.upstream;
     record.attempts = facts.attempts;
@@ -162,7 +163,7 @@ pub(crate) fn access(
     record.set(TextField::Path, head.path());
     let decision = match error {
         Some(ProxyError::Denied(decision)) => Some(&**decision),
-        _ => facts.decision.as_ref(),
+        _ => facts.decision.as_deref(),
     };
     if let Some(rule) = decision.and_then(|decision| decision.rule.as_deref()) {
         record.set(TextField::Rule, rule);

@@ -31,6 +31,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
         Denied(decision) => (decision.status.unwrap_or(403), false),
+        PolicyBudget => (429, false),
         Policy(_) | Unwritable(_) => (500, false),
         AuditOverflow | Unsettled(_) => (503, false),
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
@@ -94,6 +95,8 @@ pub(crate) fn write(
             fields.extend(decision.headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
             body = decision.body.as_deref().unwrap_or(body);
         }
+        // A second refills what the client may spend.
+        ProxyError::PolicyBudget => fields.push(("retry-after", b"1")),
         ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),
         _ => {}
     }
@@ -113,6 +116,7 @@ fn phrase(status: u16) -> &'static str {
         414 => "uri too long\n",
         417 => "expectation failed\n",
         421 => "misdirected request\n",
+        429 => "too many requests\n",
         431 => "request header fields too large\n",
         500 => "internal server error\n",
         501 => "not implemented\n",

@@ -14,7 +14,7 @@ use std::{
 use ringward_config::{self as config, HostTable, Location, Routes};
 use ringward_http::HeadLimits;
 use ringward_identity::{IdentityOptions, TenantMap};
-use ringward_policy::CompiledPolicy;
+use ringward_policy::{CacheOptions, CompiledPolicy};
 use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId, TenantId};
 use ringward_tls::{
     ClientAuth, ClientAuthMode, ClientAuthOptions, Credential, HostTls, HostTlsOptions, KeyRing, OcspMode,
@@ -176,7 +176,10 @@ pub(crate) struct Cluster {
 /// A compiled policy.
 pub(crate) struct Policy {
     pub(crate) id: PolicyId,
+    pub(crate) name: Arc<str>,
     pub(crate) compiled: Arc<dyn CompiledPolicy>,
+    /// Bounds of its decision cache, the budget of clients for the whole node; `None` if it is off.
+    pub(crate) cache: Option<CacheOptions>,
 }
 
 impl Snapshot {
@@ -274,7 +277,14 @@ impl Builder<'_> {
         let compiled = self.materials.policies.get(&policy.name).cloned();
         let compiled =
             compiled.ok_or_else(|| SnapshotError::Missing { what: format!("policy {}", policy.name) })?;
-        Ok(Policy { id: self.registry.policy(&policy.name), compiled })
+        let cache = policy.cache.as_ref().map(|cache| CacheOptions {
+            entries: cache.entries,
+            bytes: cache.bytes,
+            verify_every: cache.verify_every,
+            misses_per_second: cache.misses_per_second,
+        });
+        let id = self.registry.policy(&policy.name);
+        Ok(Policy { id, name: policy.name.as_str().into(), compiled, cache })
     }
 
     fn cluster(&self, cluster: &config::Cluster) -> Cluster {

@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    num::NonZeroU32,
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use ringward_http::{RequestHead, ResponseHead};
-use ringward_policy::PolicyWorker;
+use ringward_policy::{CacheOptions, CachingWorker};
 use ringward_telemetry::{RecordSender, Shard};
 use ringward_tls::{MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
 
@@ -87,8 +88,9 @@ pub(crate) struct Worker {
     census: Cell<u64>,
 }
 
-/// A policy as this worker evaluates it. Shared by the views of all snapshots that have the policy.
-pub(crate) type Evaluator = Rc<RefCell<Box<dyn PolicyWorker>>>;
+/// A policy as this worker evaluates it, with the decisions that it has given. Shared by the views of all snapshots that have
+/// the policy.
+pub(crate) type Evaluator = Rc<RefCell<CachingWorker>>;
 
 /// A snapshot as this worker uses it.
 pub(crate) struct View {
@@ -110,14 +112,14 @@ impl View {
     fn new(
         control: &Control,
         previous: Option<&View>,
-        worker: usize,
+        (worker, workers): (usize, usize),
         pools: &mut Pools,
         memo: &PathMemo,
     ) -> View {
         let snapshot = control.snapshot();
         let hosts =
             snapshot.listeners.iter().map(|listener| vec![OnceCell::new(); listener.hosts.len()]).collect();
-        let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous)).collect();
+        let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous, workers)).collect();
         let clusters =
             snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
         let tenants =
@@ -133,6 +135,14 @@ impl View {
         })
     }
 
+    /// Tells the metrics how the decision caches stand.
+    fn report_caches(&self, shard: &Shard) {
+        for (policy, evaluator) in self.snapshot.policies.iter().zip(&self.policies) {
+            let evaluator = evaluator.borrow();
+            shard.policy_cache_state(policy.id, evaluator.is_active(), evaluator.entries() as u64);
+        }
+    }
+
     /// The configuration generation that this is.
     pub(crate) fn generation(&self) -> u64 {
         self.snapshot.generation()
@@ -141,13 +151,31 @@ impl View {
 
 /// The evaluator of `policy`, taken over if the policy is the same: making one takes milliseconds for large policies, during
 /// which all connections of the worker would wait.
-fn evaluator(policy: &Policy, previous: Option<&View>) -> Evaluator {
-    let same = |old: &Policy| std::ptr::addr_eq(Arc::as_ptr(&old.compiled), Arc::as_ptr(&policy.compiled));
+///
+/// Its decisions come along: they follow from the policy with its data and from what the policy reads of a request, and from
+/// nothing else of a configuration. What a route is, its labels included, is read of the request like all else.
+fn evaluator(policy: &Policy, previous: Option<&View>, workers: usize) -> Evaluator {
+    let same = |old: &Policy| {
+        std::ptr::addr_eq(Arc::as_ptr(&old.compiled), Arc::as_ptr(&policy.compiled))
+            && old.cache == policy.cache
+    };
     let kept = previous.and_then(|view| {
         let index = view.snapshot.policies.iter().position(same)?;
         Some(view.policies[index].clone())
     });
-    kept.unwrap_or_else(|| Rc::new(RefCell::new(policy.compiled.worker())))
+    kept.unwrap_or_else(|| {
+        let options = policy.cache.map(|options| CacheOptions {
+            misses_per_second: options.misses_per_second.map(|rate| share(rate, workers)),
+            ..options
+        });
+        Rc::new(RefCell::new(CachingWorker::new(&*policy.compiled, options.as_ref())))
+    })
+}
+
+/// A worker's share of a rate that is per node.
+fn share(rate: NonZeroU32, workers: usize) -> NonZeroU32 {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    NonZeroU32::new(rate.get().div_ceil(workers)).unwrap_or(rate)
 }
 
 impl Worker {
@@ -171,10 +199,21 @@ impl Worker {
         let began = Instant::now();
         let previous = self.view.borrow().clone();
         let mut pools = self.pools.borrow_mut();
-        let view = Rc::new(View::new(&self.control, Some(&previous), self.index, &mut pools, &self.memo));
+        let view = Rc::new(View::new(
+            &self.control,
+            Some(&previous),
+            (self.index, self.workers),
+            &mut pools,
+            &self.memo,
+        ));
         // Endpoints that are in no cluster any more: their idle connections are closed, those in use end with their exchange.
         let kept = |addr: &_| view.snapshot.clusters.iter().any(|cluster| cluster.endpoints.contains(addr));
         pools.retain(|addr, _| kept(addr));
+        // Those of policies that are gone have nothing any more.
+        for policy in &previous.snapshot.policies {
+            self.shard.policy_cache_state(policy.id, false, 0);
+        }
+        view.report_caches(&self.shard);
         *self.view.borrow_mut() = view.clone();
         self.control.acknowledge(self.index, view.generation());
         self.shard.snapshot_adopted(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -240,11 +279,13 @@ impl Heads {
 async fn run(control: Arc<Control>, options: WorkerOptions) {
     let mut pools = Pools::new();
     let memo = PathMemo::new(MEMO_ENTRIES_DEFAULT).reporting_to(control.sightings().clone());
-    let view = View::new(&control, None, options.index, &mut pools, &memo);
+    let workers = options.workers.max(1);
+    let view = View::new(&control, None, (options.index, workers), &mut pools, &memo);
+    view.report_caches(&options.shard);
     control.acknowledge(options.index, view.generation());
     let worker = Rc::new(Worker {
         index: options.index,
-        workers: options.workers.max(1),
+        workers,
         control,
         shard: options.shard,
         records: options.records,

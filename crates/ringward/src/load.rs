@@ -17,12 +17,14 @@ use std::sync::Arc;
 use ringward_config::{
     Config, Diagnostic, Diagnostics, FileKind, Host, Listener, Location, Passphrase, Severity,
 };
+use ringward_policy::PolicySet;
 use ringward_proxy::Materials;
 use ringward_tls::{CrlFloors, IssuerCertificate, KeyRing, Staple, Suspension, TrustBundle};
 use rustls::ClientConfig;
 
 use self::files::{FileError, Files};
-pub(crate) use self::policies::LoadedPolicy;
+pub(crate) use self::policies::{LoadedPolicy, Reason};
+use crate::failure::Failure;
 use crate::hex;
 use crate::trust::crl::list::List;
 use crate::trust::keys;
@@ -139,6 +141,33 @@ impl Gathered {
     /// Every path whose change may matter.
     pub(crate) fn watched(&self) -> Vec<PathBuf> {
         self.files.visited().map(Path::to_owned).collect()
+    }
+
+    /// The sources of the policy of this name, or of the only one. Nothing of it is checked yet.
+    ///
+    /// # Errors
+    /// If there is no such policy, or one of its files cannot be read.
+    pub(crate) fn policy_set(&self, name: Option<&str>) -> Result<PolicySet, Failure> {
+        let policies = &self.config.policies;
+        let policy = match name {
+            Some(name) => policies.get(name),
+            None if policies.len() == 1 => policies.values().next(),
+            None => None,
+        };
+        let Some(policy) = policy else {
+            let known: Vec<&String> = policies.keys().collect();
+            return Err(Failure::Usage(match (name, known.as_slice()) {
+                (_, []) => "the configuration has no policy".to_owned(),
+                (Some(name), known) => format!("no policy `{name}`; there are {}", list(known)),
+                (None, known) => format!("which policy? `--policy` takes one of {}", list(known)),
+            }));
+        };
+        let mut report = Report { config: &self.config, found: Vec::new(), torn: 0 };
+        policies::policy_set(policy, &self.files, &mut report).ok_or_else(|| {
+            let mut problems = Diagnostics::new();
+            problems.extend(report.found);
+            Failure::Configuration(problems)
+        })
     }
 
     /// Makes what a snapshot needs. Policies that did not change are taken from `previous`, with their workers' caches.

@@ -86,10 +86,12 @@ enum Command {
     Trust(commands::trust::TrustCommand),
     #[command(subcommand)]
     Keys(commands::keys::KeysCommand),
+    #[command(subcommand)]
+    Policy(commands::policy::PolicyCommand),
     /// Make certificates for development.
     #[command(subcommand)]
     Pki(Pki),
-    /// Check a policy that is given on standard input, as a child process of `run` and `check`.
+    /// Check a policy that is given on standard input, as a child process of `run`, `check` and `policy`.
     #[command(name = policy_child::SUBCOMMAND, hide = true)]
     PolicyCheckChild {
         cpu_seconds: u64,
@@ -131,6 +133,7 @@ fn main() -> ExitCode {
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),
         Command::Keys(command) => commands::keys::run(&command),
+        Command::Policy(command) => commands::policy::run(&command),
         Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
         Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
             return policy_child::run_child(cpu_seconds, memory_bytes);

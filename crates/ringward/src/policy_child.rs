@@ -3,7 +3,7 @@
 //! A policy can do to its reader what no guard in the same process survives: overflow the stack, exhaust memory, or
 //! keep a parser busy for hours. So this binary starts itself once more, with little memory, little time and an empty
 //! environment, and hands it the sources. Only if the child lives to say that exactly these bytes are good, they are
-//! compiled here.
+//! compiled here. `ringward policy` has policies tested and evaluated by such a child, too, and compiles nothing itself.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -12,9 +12,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use ringward_policy::child::{self, CheckRequest, EXIT_BROKEN, ReplyError};
+use ringward_policy::child::{self, EXIT_BROKEN, ReplyError, Request, Task};
 use ringward_policy::{PolicyErrors, PolicySet, Report};
 use rustix::process::{Resource, Rlimit, Signal};
+use serde::de::DeserializeOwned;
 
 /// Why a policy was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +69,35 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// For a task that somebody waits for and that may take this long beside a check.
+    pub(crate) fn with_time(time: Duration) -> Bounds {
+        let bounds = Bounds::default();
+        Bounds {
+            cpu_seconds: bounds.cpu_seconds + time.as_secs() + 1,
+            wall: bounds.wall + 2 * time,
+            ..bounds
+        }
+    }
+}
+
 /// Has a child process check `set`. Blocks until it is done, at most as long as `bounds` say.
 ///
 /// # Errors
 /// Unless the child said that exactly this set is good.
 pub(crate) fn check(set: &PolicySet, bounds: &Bounds) -> Result<Report, ChildError> {
+    perform(set, &Task::Check, bounds)
+}
+
+/// Has a child process do something with `set`. The answer has to be of the task's type.
+///
+/// # Errors
+/// Unless the child said that exactly this set is good.
+pub(crate) fn perform<T: DeserializeOwned>(
+    set: &PolicySet,
+    task: &Task,
+    bounds: &Bounds,
+) -> Result<T, ChildError> {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(SUBCOMMAND)
@@ -82,13 +107,13 @@ pub(crate) fn check(set: &PolicySet, bounds: &Bounds) -> Result<Report, ChildErr
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let (status, reply) = converse(command, &CheckRequest::encode(set), bounds.wall)?;
+    let (status, reply) = converse(command, &Request::encode(set, task), bounds.wall)?;
     if !matches!(status.code(), Some(EXIT_ACCEPTED | EXIT_REFUSED)) {
         return Err(death(status));
     }
     // What was checked must be what is compiled next: the reply is only good for this set's digest.
-    match child::parse_report(&reply).and_then(|reply| reply.into_report(set)) {
-        Ok(report) if status.success() => Ok(report),
+    match child::parse_reply(&reply).and_then(|reply| reply.into_answer(set)) {
+        Ok(answer) if status.success() => Ok(answer),
         Ok(_) => Err(ChildError::Unchecked("its exit code and its reply contradict each other".to_owned())),
         Err(ReplyError::Refused(errors)) => Err(ChildError::Refused(errors)),
         Err(error) => Err(ChildError::Unchecked(error.to_string())),

@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use ringward_testkit::{Authority, DEADLINE, Issued, Leaf, Process};
 use serde_json::Value;
 
-use ringward_policy::child::CheckRequest;
+use ringward_policy::child::{Request, Task};
 use ringward_policy::{Limits, PolicySet, Source};
 
 use self::common::{HOST, POLICY, World, ringward};
@@ -263,8 +263,8 @@ fn a_policy_whose_tests_fail() {
 fn policy_child(memory_bytes: u64, data_bytes: usize) -> ExitStatus {
     let data = format!("{{\"filler\": [{}0]}}", "1,".repeat(data_bytes / 2));
     let sources = vec![Source::new("a.rego", POLICY.as_bytes()), Source::new("data.json", data.into_bytes())];
-    let request =
-        CheckRequest::encode(&PolicySet::new(sources, "data.ringward.authz.decision", Limits::default()));
+    let set = PolicySet::new(sources, "data.ringward.authz.decision", Limits::default());
+    let request = Request::encode(&set, &Task::Check);
     let mut child = ringward()
         .args(["policy-check-child", "10", &memory_bytes.to_string()])
         .stdin(Stdio::piped())

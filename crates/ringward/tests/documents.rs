@@ -3,8 +3,9 @@
 //! A block that begins with ```` ```toml NAME ```` is a file of that name. In ```` ```sh ```` and ```` ```console ```` blocks the
 //! lines that call `ringward`, `cargo run --release --` (which stands for it), `curl`, or one of a few programs that handle files
 //! are run, in order, in one empty directory; every other line is left to the reader. `ringward run` goes on until the end of the
-//! document, and ports are replaced by free ones. What clients see may follow a change after a moment, so they try until it is as
-//! the document says: a line that ends in `# refused` must fail, every other one succeed.
+//! document, and ports are replaced by free ones. A line that ends in `# refused` must fail, every other one succeed; what clients
+//! see may follow a change after a moment, so they try until it is so. The lines of a ```` ```text ```` block are in what the last
+//! command before it said, up to the spaces around them; `...` stands for any.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
@@ -29,7 +30,16 @@ fn readme() {
 
 #[test]
 fn policies() {
-    Reader::new().read("policies/README.md");
+    let mut reader = Reader::new();
+    reader.take_along("policies");
+    let ran = reader.read("policies/README.md");
+    assert!(count(&ran, "ringward policy ") >= 20 && count(&ran, "curl ") >= 2, "{ran:#?}");
+    for entry in fs::read_dir(repository().join("policies")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let is_run = ran.iter().any(|line| line.contains(&format!("policies/{name}")));
+        assert!(is_run || name == "bench" || name == "README.md", "{name} is not shown");
+    }
 }
 
 #[test]
@@ -66,13 +76,22 @@ struct Reader {
     /// Ports of the document and those that are taken instead.
     ports: Vec<(&'static str, u16)>,
     serving: Vec<Process>,
+    /// What the last command said.
+    said: String,
 }
 
 impl Reader {
     fn new() -> Reader {
         let upstream = Upstream::start();
         let ports = vec![("8443", free_port()), ("9464", free_port()), ("8080", upstream.address().port())];
-        Reader { dir: TempDir::new().unwrap(), upstream, ports, serving: Vec::new() }
+        Reader { dir: TempDir::new().unwrap(), upstream, ports, serving: Vec::new(), said: String::new() }
+    }
+
+    /// Copies a directory of the repository to where the commands are run.
+    fn take_along(&self, directory: &str) {
+        let mut copy = Command::new("cp");
+        copy.arg("-R").arg(repository().join(directory)).arg(self.dir.path());
+        assert!(copy.status().unwrap().success());
     }
 
     /// Follows the document to its end; what was run.
@@ -89,6 +108,7 @@ impl Reader {
                         ran.push(line);
                     }
                 }
+                ("text", None) => self.compare(&content),
                 _ => {}
             }
         }
@@ -106,11 +126,13 @@ impl Reader {
             self.serving.push(process);
             return;
         }
+        let wanted = !line.ends_with(REFUSED);
         if !["curl ", "openssl s_client "].iter().any(|client| line.starts_with(client)) {
             let (success, said) = finish(&mut shell);
-            return assert!(success, "{line}\n{said}");
+            assert_eq!(success, wanted, "{line}\n{said}");
+            self.said = said;
+            return;
         }
-        let wanted = !line.ends_with(REFUSED);
         let mut said = String::new();
         let mut is_so = || {
             let (success, text) = finish(&mut self.shell(line));
@@ -120,6 +142,13 @@ impl Reader {
         let end = Instant::now() + DEADLINE;
         while !is_so() {
             assert!(Instant::now() < end, "{line}\n{said}");
+        }
+    }
+
+    /// Compares what the document says with what the last command said.
+    fn compare(&self, text: &str) {
+        for line in text.lines().map(str::trim).filter(|line| *line != "...") {
+            assert!(self.said.contains(line), "not said: {line}\n{}", self.said);
         }
     }
 
@@ -197,6 +226,6 @@ fn repository() -> PathBuf {
 }
 
 /// What is run of a document.
-const PROGRAMS: [&str; 8] = ["ringward", "curl", "openssl", "cat", "chmod", "cp", "mkdir", "mv"];
+const PROGRAMS: [&str; 9] = ["ringward", "curl", "openssl", "cat", "chmod", "cp", "mkdir", "mv", "sed"];
 /// What ends a line that must fail.
 const REFUSED: &str = "# refused";

@@ -37,6 +37,26 @@ fn a_new_file_in_a_policy_directory_counts() {
 }
 
 #[test]
+fn a_policy_whose_tests_fail_changes_nothing() {
+    let world = World::new();
+    let running = world.start();
+    let mut connection = world.client().connect(running.edge).unwrap();
+    let test = "package ringward.authz_test\n\nimport data.ringward.authz\n\ntest_open if authz.decision.allowed with input.request.path as \"/open\"\n";
+    world.pki.write("policies/authz_test.rego", test);
+    running.wait_for_reload("applied", 0.0);
+    world.pki.write("policies/authz.rego", POLICY.replace("/open", "/late"));
+    running.wait_for_reload("failed", 0.0);
+    let line = running.wait_for_message("new configuration refused, the running one stays");
+    assert!(line.contains("authz_test.rego:5:") && line.contains("test_open"), "{line}");
+    assert_eq!(connection.get("/open").unwrap().status, 200);
+    assert_eq!(connection.get("/late").unwrap().status, 403);
+
+    world.pki.write("policies/authz_test.rego", test.replace("/open", "/late"));
+    running.wait_for_reload("applied", 1.0);
+    assert_eq!(connection.get("/late").unwrap().status, 200);
+}
+
+#[test]
 fn a_broken_policy_changes_nothing_and_is_reported_once() {
     let world = World::new();
     let running = world.start();

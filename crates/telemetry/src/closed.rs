@@ -126,6 +126,18 @@ closed_set! {
 }
 
 closed_set! {
+    /// How the decision cache of a policy was used for a request.
+    CacheLookup {
+        /// The decision was there.
+        Hit => "hit",
+        /// It was not, and the policy was evaluated.
+        Miss => "miss",
+        /// It was not looked for: its key would be too long, or the cache pauses because too little was found.
+        Bypass => "bypass",
+    }
+}
+
+closed_set! {
     /// Where the session of a resumed handshake was kept.
     Resumed {
         /// With the client, in a ticket.

@@ -53,6 +53,7 @@ impl Formatter {
         line.some("flag", record.flag);
         line.some("policy", record.policy.map(|id| &**names.policies.name(id.0)));
         line.some("decision", record.decision.map(|decision| decision.as_str()));
+        line.boolean("cached", record.cached);
         line.field(record, "rule", TextField::Rule);
         line.field(record, "reason", TextField::Reason);
         // Cut it would be no JSON any more.
@@ -196,6 +197,13 @@ impl Line<'_> {
         self.0.push(b'"');
         escape(self.0, value);
         self.0.push(b'"');
+    }
+
+    fn boolean(&mut self, key: &'static str, value: Option<bool>) {
+        if let Some(value) = value {
+            self.key(key);
+            self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        }
     }
 
     fn number(&mut self, key: &'static str, value: u64) {

@@ -4,7 +4,8 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass, Words,
+    CacheLookup, CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
+    Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -112,7 +113,12 @@ pub(crate) mod policy {
     use super::*;
 
     pub(crate) const OUTCOME: usize = 0;
-    const DURATION_FIRST: usize = OUTCOME + PolicyOutcome::ALL.len();
+    pub(crate) const LOOKUPS: usize = OUTCOME + PolicyOutcome::ALL.len();
+    pub(crate) const MISMATCHES: usize = LOOKUPS + CacheLookup::ALL.len();
+    pub(crate) const REFUSALS: usize = MISMATCHES + 1;
+    pub(crate) const CACHE_ACTIVE: usize = REFUSALS + 1;
+    pub(crate) const CACHE_ENTRIES: usize = CACHE_ACTIVE + 1;
+    const DURATION_FIRST: usize = CACHE_ENTRIES + 1;
     pub(crate) const DURATION: Histogram = Histogram::new(bounds(&POLICY_DURATION), DURATION_FIRST);
     pub(crate) const CELLS: usize = DURATION_FIRST + Histogram::cells(bounds(&POLICY_DURATION));
 }

@@ -28,8 +28,8 @@ mod trust;
 mod writer;
 
 pub use closed::{
-    ADMITTED, CloseReason, ClosedSets, Enforced, FetchOutcome, Level, OTHER, OcspOutcome, PolicyOutcome,
-    ReloadOutcome, Resumed, RevocationSource, StatusClass,
+    ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, Level, OTHER, OcspOutcome,
+    PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, StatusClass,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -86,9 +86,19 @@ catalogue! {
     DOWNSTREAM_SENT = Kind::Counter, "ringward_downstream_sent_bytes_total", ["listener"],
         "Bytes sent to clients, TLS included.";
     POLICY_DECISIONS = Kind::Counter, "ringward_policy_decisions_total", ["policy", "outcome"],
-        "Policy evaluations, by outcome; only allowed lets a request through.";
+        "Decisions of the policy, evaluated or cached, by outcome; only allowed lets a request through.";
     POLICY_DURATION = Kind::Histogram(POLICY_BOUNDS), "ringward_policy_evaluation_duration_seconds", ["policy"],
         "Time that one policy evaluation took, input included.";
+    POLICY_CACHE_LOOKUPS = Kind::Counter, "ringward_policy_cache_lookups_total", ["policy", "result"],
+        "Requests by how the policy's decision cache was used; bypass did not look. None where there is no cache.";
+    POLICY_CACHE_MISMATCHES = Kind::Counter, "ringward_policy_cache_mismatches_total", ["policy"],
+        "Cached decisions that turned out to be other than the policy's; each has turned the cache of a worker off.";
+    POLICY_CACHE_ACTIVE = Kind::Gauge, "ringward_policy_cache_active", ["policy"],
+        "Workers that have a decision cache for the policy.";
+    POLICY_CACHE_ENTRIES = Kind::Gauge, "ringward_policy_cache_entries", ["policy"],
+        "Decisions in the caches of all workers.";
+    POLICY_BUDGET_REFUSALS = Kind::Counter, "ringward_policy_budget_refusals_total", ["policy"],
+        "Requests answered 429 because their client has caused too many evaluations of the policy.";
     UPSTREAM_REQUESTS = Kind::Counter, "ringward_upstream_requests_total", ["cluster"],
         "Requests sent to upstreams, retries included.";
     UPSTREAM_ERRORS = Kind::Counter, "ringward_upstream_errors_total", ["cluster", "reason"],
@@ -320,6 +330,7 @@ mod tests {
             "tenant",
             "version",
             "revision",
+            "result",
         ];
         for metric in CATALOGUE {
             assert!(metric.labels.len() <= 3, "{}", metric.name);

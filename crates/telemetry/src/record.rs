@@ -117,6 +117,8 @@ pub struct AccessRecord {
     pub policy: Option<PolicyId>,
     /// What it said.
     pub decision: Option<PolicyOutcome>,
+    /// Whether it said so for an earlier request.
+    pub cached: Option<bool>,
     /// The cluster chosen.
     pub cluster: Option<ClusterId>,
     /// The endpoint asked last.
@@ -195,6 +197,7 @@ impl AccessRecord {
             route: None,
             policy: None,
             decision: None,
+            cached: None,
             cluster: None,
             upstream: None,
             attempts: 0,

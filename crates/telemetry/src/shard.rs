@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
-use crate::closed::{CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass};
+use crate::closed::{
+    CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
+};
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
 
@@ -164,12 +166,38 @@ impl Shard {
         route::DURATION.record(block, duration_ns);
     }
 
-    /// A policy was asked.
+    /// A policy decided. `evaluation_ns` is how long its evaluation took, `None` if it was not evaluated for this request.
     #[inline]
-    pub fn policy_decided(&self, id: PolicyId, outcome: PolicyOutcome, duration_ns: u64) {
+    pub fn policy_decided(&self, id: PolicyId, outcome: PolicyOutcome, evaluation_ns: Option<u64>) {
         let block = self.cells.policies.entity(id.0);
         block.add(policy::OUTCOME + outcome as usize, 1);
-        policy::DURATION.record(block, duration_ns);
+        if let Some(duration_ns) = evaluation_ns {
+            policy::DURATION.record(block, duration_ns);
+        }
+    }
+
+    /// The decision cache of a policy was used for a request, or was not although there is one.
+    #[inline]
+    pub fn policy_cache_lookup(&self, id: PolicyId, lookup: CacheLookup) {
+        self.cells.policies.entity(id.0).add(policy::LOOKUPS + lookup as usize, 1);
+    }
+
+    /// The decision cache of a policy held another decision than the policy gave.
+    pub fn policy_cache_mismatch(&self, id: PolicyId) {
+        self.cells.policies.entity(id.0).add(policy::MISMATCHES, 1);
+    }
+
+    /// A request was refused because its client has caused too many evaluations of the policy.
+    pub fn policy_budget_refused(&self, id: PolicyId) {
+        self.cells.policies.entity(id.0).add(policy::REFUSALS, 1);
+    }
+
+    /// How this worker's decision cache of a policy stands now.
+    #[inline]
+    pub fn policy_cache_state(&self, id: PolicyId, active: bool, entries: u64) {
+        let block = self.cells.policies.entity(id.0);
+        block.set(policy::CACHE_ACTIVE, u64::from(active));
+        block.set(policy::CACHE_ENTRIES, entries);
     }
 
     /// A request goes upstream, on a pooled connection or a new one.

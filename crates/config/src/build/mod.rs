@@ -18,16 +18,17 @@ mod unused;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde_spanned::Spanned;
 
-use self::context::{Context, ProcessKeys};
+use self::context::{Context, ProcessKeys, UNLIMITED};
 use self::host::Defaults;
 use self::names::Names;
 use crate::diagnostic::{Diagnostics, Source};
-use crate::model::{Balance, Cluster, Config, Endpoint, Engine, Policy};
+use crate::model::{Balance, Cluster, Config, Endpoint, Engine, Policy, PolicyCache};
 use crate::raw::{self, Field};
 use crate::{bounds, raw::OneOrMany};
 
@@ -128,6 +129,7 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     let (raw, span) = (raw.get_ref(), raw.span());
     let engine = cx.value_or(&raw.engine, Engine::Rego);
     let time_budget = cx.duration("time_budget", &raw.time_budget, &bounds::TIME_BUDGET);
+    let cache = policy_cache(cx, &raw.cache);
     let (rule, rule_at) = match cx.given(&raw.rule) {
         Some(rule) => {
             check_rule(cx, rule);
@@ -137,7 +139,39 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     };
     let list = cx.required("path", "path = [\"FILE-OR-DIRECTORY\"]", &raw.path, &span)?;
     let path = cx.paths("path", list, bounds::PATHS);
-    Some(Policy { name, engine, path, rule, rule_at, time_budget, at })
+    Some(Policy { name, engine, path, rule, rule_at, time_budget, cache, at })
+}
+
+/// `None` if decisions are not kept.
+fn policy_cache(
+    cx: &mut Context<'_>,
+    field: &Field<raw::WordOrTable<raw::PolicyCache>>,
+) -> Option<PolicyCache> {
+    let given = cx.given(field);
+    let (raw, asked_at) = match given.map(|given| (given.get_ref(), given.span())) {
+        None => (raw::PolicyCache::default(), None),
+        Some((raw::WordOrTable::Table(table), span)) => (table.clone(), Some(cx.at(&span))),
+        Some((raw::WordOrTable::Word(word), span)) => match word.as_str() {
+            "auto" => (raw::PolicyCache::default(), None),
+            "off" => return None,
+            word => {
+                cx.error(&span, format!("`cache`: unknown value {word:?}"))
+                    .help("write \"auto\", \"off\", or a table of bounds such as { entries = 8192 }");
+                return None;
+            }
+        },
+    };
+    let misses = &bounds::POLICY_MISSES_PER_SECOND;
+    let misses_per_second = cx.number_or_word("misses_per_second", &raw.misses_per_second, UNLIMITED, misses);
+    let whole = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let verify_every = cx.number("verify_every", &raw.verify_every, &bounds::POLICY_CACHE_VERIFY_EVERY);
+    Some(PolicyCache {
+        entries: cx.number("entries", &raw.entries, &bounds::POLICY_CACHE_ENTRIES),
+        bytes: cx.size("bytes", &raw.bytes, &bounds::POLICY_CACHE_BYTES),
+        verify_every: whole(verify_every as u64).unwrap_or(NonZeroU32::MIN),
+        misses_per_second: misses_per_second.and_then(whole),
+        asked_at,
+    })
 }
 
 fn check_rule(cx: &mut Context<'_>, rule: &Spanned<String>) {

@@ -239,6 +239,11 @@ impl<'de> Deserializer<'de> for ValueDecoder<'_, 'de> {
             (ONE_OR_MORE, DeValue::Array(items)) => {
                 visitor.visit_seq(access::Items::new(items, this.key, this.sink))
             }
+            (WORD_OR_TABLE, DeValue::String(word)) => visitor.visit_str(&word),
+            (WORD_OR_TABLE, value @ DeValue::Table(_)) => {
+                visitor.visit_newtype_struct(Self { value, ..this })
+            }
+            (WORD_OR_TABLE, other) => Err(de::Error::invalid_type(access::unexpected(&other), &visitor)),
             (_, value) => visitor.visit_newtype_struct(Self { value, ..this }),
         })
     }
@@ -328,6 +333,8 @@ fn unknown_variant(choice: &str, found: &str, variants: &[&str]) -> (String, Str
 pub(crate) const DATE_TIME: &str = "$ringward.date_time";
 /// The same for a list of things, or one of them.
 pub(crate) const ONE_OR_MORE: &str = "$ringward.one_or_more";
+/// The same for a word, or a table.
+pub(crate) const WORD_OR_TABLE: &str = "$ringward.word_or_table";
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")

@@ -166,6 +166,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Log>(),
         described::<raw::Trust>(),
         described::<raw::Policy>(),
+        described::<raw::PolicyCache>(),
         described::<raw::Cluster>(),
         described::<raw::Listener>(),
         described::<raw::Limits>(),

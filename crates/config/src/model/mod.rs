@@ -228,8 +228,25 @@ pub struct Policy {
     pub rule_at: Location,
     /// How long one decision may take.
     pub time_budget: Duration,
+    /// Bounds of the decision cache; `None` if it is off.
+    pub cache: Option<PolicyCache>,
     /// Where it is defined.
     pub at: Location,
+}
+
+/// The decision cache that each worker has for a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyCache {
+    /// Most decisions kept.
+    pub entries: usize,
+    /// Most bytes that they take.
+    pub bytes: usize,
+    /// One in about so many decisions that are given again is checked.
+    pub verify_every: NonZeroU32,
+    /// Most evaluations per second that one client may cause on the whole node; `None` for any number.
+    pub misses_per_second: Option<NonZeroU32>,
+    /// Where bounds are given, as a sign that somebody counts on the cache.
+    pub asked_at: Option<Location>,
 }
 
 /// A group of equal upstream endpoints.

@@ -30,7 +30,9 @@ pub use self::host::{
 pub use self::listener::{CipherSuite, Group, Limits, Listener, Resumption, Tls, TlsVersion};
 pub use self::route::{Match, Route};
 pub(crate) use self::scalar::strings;
-pub use self::scalar::{Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText};
+pub use self::scalar::{
+    Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable,
+};
 pub use self::trust::{
     CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,
     TenantMatch, Trust,
@@ -270,6 +272,42 @@ pub struct Policy {
     ///
     /// Default `"5ms"`; `"100us"` to `"1s"`. Example: `time_budget = "20ms"`.
     pub time_budget: Field<DurationText>,
+    /// Whether a decision is given again to requests that the policy cannot tell from the one it was made for. `"auto"` does so
+    /// where that is sound, which follows from what the policy reads and calls; `ringward check` says which policies cannot
+    /// be cached and why. `"off"` evaluates the policy for every request. A table sets the bounds and is `"auto"` in all
+    /// else.
+    ///
+    /// Default `"auto"`. Example: `cache = { entries = 32768, bytes = "16MiB" }`.
+    pub cache: Field<WordOrTable<PolicyCache>>,
+}
+
+/// `cache = { ... }` of `[policy.NAME]`: bounds of the decision cache that each worker has for the policy. A change of the
+/// policy or its data begins a new cache; until then decisions stay, unless the policy limits them with `cache_ttl`. Errors
+/// are never kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "cache", default, deny_unknown_fields)]
+pub struct PolicyCache {
+    /// How many decisions each worker keeps. When there is no room, those that are not used are replaced.
+    ///
+    /// Default 8192; 64 to 65536. Example: `entries = 32768`.
+    pub entries: Field<Count>,
+    /// How much memory they may take with all that they are found by, in each worker.
+    ///
+    /// Default `"4MiB"`; `"256KiB"` to `"256MiB"`. Example: `bytes = "16MiB"`.
+    pub bytes: Field<SizeText>,
+    /// One of about so many decisions that are given again is checked by evaluating the policy. A difference, which only a
+    /// fault of Ringward can make, turns the cache off until the policy changes or the process starts anew, and shows in
+    /// `ringward_policy_cache_mismatches_total`.
+    ///
+    /// Default 1024; 1 (all) to 1000000. Example: `verify_every = 64`.
+    pub verify_every: Field<Count>,
+    /// How many evaluations per second one client may cause on the whole node by requests that are not found, such as paths
+    /// that it never asks for twice, or `"unlimited"`. What is above is answered with 429; requests that are found are not
+    /// concerned, nor are other clients. A client is a certificate, and without one an address. Each worker has its share, so a
+    /// client with fewer connections than there are workers may get less.
+    ///
+    /// Default `"unlimited"`; 1 to 1000000. Example: `misses_per_second = 500`.
+    pub misses_per_second: Field<CountOrWord>,
 }
 
 /// Values of `engine` in `[policy.NAME]`.

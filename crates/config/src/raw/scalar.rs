@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use serde_spanned::Spanned;
 
 use super::Field;
-use crate::decode::{DATE_TIME, ONE_OR_MORE};
+use crate::decode::{DATE_TIME, ONE_OR_MORE, WORD_OR_TABLE};
 
 /// A duration as it is written, such as `10s`.
 #[derive(Clone, Debug)]
@@ -46,6 +46,15 @@ pub enum OneOrMany {
 /// One table, or a list of tables.
 #[derive(Clone, Debug)]
 pub struct OneOrMore<T>(pub Vec<Field<T>>);
+
+/// A word such as `off`, or a table.
+#[derive(Clone, Debug)]
+pub enum WordOrTable<T> {
+    /// `key = "off"`.
+    Word(String),
+    /// `key = { ... }`.
+    Table(T),
+}
 
 /// A moment as it is written, such as `2027-03-01T18:00:00Z`: any of TOML's dates and times.
 #[derive(Clone, Debug)]
@@ -96,6 +105,12 @@ impl<'de> Deserialize<'de> for OneOrMany {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_newtype_struct(ONE_OR_MORE, OneOrMoreVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOrTable<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(WORD_OR_TABLE, WordOrTableVisitor(PhantomData))
     }
 }
 
@@ -196,6 +211,25 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMoreVisitor<T> {
             all.push(item);
         }
         Ok(OneOrMore(all))
+    }
+}
+
+/// The decoder shows it a word as a string, and a table as the content of a newtype.
+struct WordOrTableVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WordOrTableVisitor<T> {
+    type Value = WordOrTable<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a table")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<WordOrTable<T>, E> {
+        Ok(WordOrTable::Word(word.to_owned()))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, table: D) -> Result<WordOrTable<T>, D::Error> {
+        Ok(WordOrTable::Table(T::deserialize(table)?))
     }
 }
 

@@ -5,12 +5,10 @@
 //! the size of what they are asked for and then call regorus' own. `count` is corrected on the way: regorus counts
 //! UTF-16 units of a string.
 
-use std::sync::Arc;
-
 use regorus::Value;
-use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
 
-use crate::builtins::{CallError, Function, integer, text};
+use crate::builtins::original::{self, Check};
+use crate::builtins::{CallError, Function, integer, sprintf, text};
 
 /// Most elements of an array that a builtin may make from numbers or addresses.
 pub(crate) const ELEMENTS_MAX: u64 = 10_000;
@@ -28,9 +26,6 @@ const SHIFT_MAX: i64 = 1024;
 /// Most bytes of JSON that a builtin reads.
 const JSON_BYTES_MAX: usize = 256 * 1024;
 
-/// Checks the arguments; may already give the result.
-type Check = fn(&[Value]) -> Result<Option<Value>, CallError>;
-
 const CHECKS: &[(&str, Check)] = &[
     ("bits.lsh", shift),
     ("concat", concat),
@@ -41,56 +36,15 @@ const CHECKS: &[(&str, Check)] = &[
     ("numbers.range", range),
     ("numbers.range_step", range_step),
     ("replace", replace),
-    ("sprintf", sprintf),
+    ("sprintf", sprintf::check),
     ("strings.replace_n", replace_n),
     ("to_number", number),
-    ("units.parse", number),
-    ("units.parse_bytes", number),
+    ("units.parse", units),
+    ("units.parse_bytes", units_bytes),
 ];
 
 pub(crate) fn functions() -> Vec<Function> {
-    let function = |&(name, check): &(&'static str, Check)| -> Function {
-        let original = Original::of(name);
-        (
-            name,
-            Box::new(move |args| match check(&args) {
-                Ok(None) => original.call(&args),
-                Ok(Some(result)) => Ok(result),
-                Err(error) => Err(error.into()),
-            }),
-        )
-    };
-    CHECKS.iter().map(function).collect()
-}
-
-/// regorus' own builtin, which wants to know where the call stands; the interpreter adds the real place.
-#[derive(Clone)]
-struct Original {
-    name: &'static str,
-    span: Arc<Span>,
-    params: Arc<[Ref<Expr>]>,
-}
-
-impl Original {
-    fn of(name: &'static str) -> Self {
-        let source =
-            Source::from_contents(String::new(), name.to_owned()).expect("a name is within all limits");
-        let span = Span { source, line: 1, col: 1, start: 0, end: 0 };
-        let (_, arity) = BUILTINS.get(name).expect("only builtins of regorus are wrapped");
-        let param = || Ref::new(Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 });
-        let params = (0..*arity).map(|_| param()).collect();
-        Self { name, span: Arc::new(span), params }
-    }
-
-    fn call<E: From<CallError>>(&self, args: &[Value]) -> Result<Value, E> {
-        let (function, _) = BUILTINS.get(self.name).expect("looked up before");
-        function(&self.span, &self.params, args, true).map_err(|error| {
-            // The place is that of the stand-in; the message is behind it.
-            let message = error.to_string();
-            let message = message.rsplit_once("error: ").map_or(message.as_str(), |(_, message)| message);
-            CallError::new(message).into()
-        })
-    }
+    original::checked(CHECKS)
 }
 
 fn too_large(name: &str, what: &str) -> CallError {
@@ -148,9 +102,41 @@ fn number(args: &[Value]) -> Result<Option<Value>, CallError> {
         if text.len() > NUMBER_BYTES_MAX {
             return Err(CallError(format!("number has {} digits, more than {NUMBER_BYTES_MAX}", text.len())));
         }
+        // regorus would read on without it.
+        if text.contains(char::is_whitespace) {
+            return Err(CallError::new("number has a space"));
+        }
         exponents(text)?;
+        exact(text)?;
     }
     Ok(None)
+}
+
+/// Units that OPA knows, of numbers that both read alike: no exponent, and no more than 64 bits.
+fn units(args: &[Value]) -> Result<Option<Value>, CallError> {
+    number(args)?;
+    let Value::String(text) = &args[0] else { return Ok(None) };
+    let (number, suffix) = text.split_at(text.rfind(|c: char| c.is_ascii_digit()).map_or(0, |last| last + 1));
+    let suffix = suffix.to_lowercase();
+    let unit = suffix.strip_suffix('b').unwrap_or(&suffix);
+    if !["", "m", "k", "g", "t", "p", "e"].contains(&unit.strip_suffix('i').unwrap_or(unit)) {
+        return Err(CallError(format!("unit `{suffix}` is unknown")));
+    }
+    let is_plain =
+        number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !number.contains(['e', 'E']);
+    if is_plain { Ok(None) } else { Err(CallError(format!("`{text}` is no number with a unit"))) }
+}
+
+/// OPA cuts the fraction of a byte off, regorus rounds.
+fn units_bytes(args: &[Value]) -> Result<Option<Value>, CallError> {
+    units(args)?;
+    let bytes = original::Original::of("units.parse_bytes").call(args)?;
+    let is_exact = bytes.as_f64().is_ok_and(|bytes| bytes.abs() < 9_007_199_254_740_992.0);
+    let has_fraction = matches!(&args[0], Value::String(text) if text.contains('.'));
+    match is_exact && !has_fraction {
+        true => Ok(Some(bytes)),
+        false => Err(CallError::new("`units.parse_bytes` expects a whole number below 2^53")),
+    }
 }
 
 fn json(args: &[Value]) -> Result<Option<Value>, CallError> {
@@ -160,9 +146,32 @@ fn json(args: &[Value]) -> Result<Option<Value>, CallError> {
         }
         // Outside of strings: every other part between quotation marks that are not escaped.
         let unescaped = text.replace("\\\\", "").replace("\\\"", "");
-        unescaped.split('"').step_by(2).try_for_each(exponents)?;
+        for part in unescaped.split('"').step_by(2) {
+            exponents(part)?;
+            let numbers = part.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+')));
+            numbers
+                .filter(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+                .try_for_each(exact)?;
+        }
     }
     Ok(None)
+}
+
+/// Refuses numbers that would be rounded: two of them could then be equal here that differ in OPA.
+fn exact(number: &str) -> Result<(), CallError> {
+    if is_exact(number) { Ok(()) } else { Err(CallError(format!("number `{number}` has too many digits"))) }
+}
+
+/// Whether no other number of as many digits is read as the same. Whole numbers are kept up to 64 bits; a binary
+/// fraction of 53 bits tells all decimals of 15 digits apart.
+pub(crate) fn is_exact(number: &str) -> bool {
+    let is_whole = number.strip_prefix('-').unwrap_or(number).bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole && (number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok()) {
+        return true;
+    }
+    let mantissa = number.split(['e', 'E']).next().unwrap_or("");
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len() <= 15
 }
 
 /// Refuses `1e999999999`, whose digits would be written out.
@@ -184,6 +193,10 @@ fn exponents(text: &str) -> Result<(), CallError> {
 fn replace(args: &[Value]) -> Result<Option<Value>, CallError> {
     let name = "replace";
     let (value, old, new) = (text(name, args, 0)?, text(name, args, 1)?, text(name, args, 2)?);
+    // OPA puts it between the bytes.
+    if old.is_empty() && !value.is_ascii() {
+        return Err(CallError::new("`replace` of an empty text expects ASCII"));
+    }
     let times = if old.is_empty() { value.len() + 1 } else { value.len() / old.len() };
     bytes(name, value.len().saturating_add(times.saturating_mul(new.len())))
 }
@@ -240,19 +253,6 @@ fn concat(args: &[Value]) -> Result<Option<Value>, CallError> {
     }
 }
 
-/// Widths are written out, and digits other than ASCII make the original panic.
-fn sprintf(args: &[Value]) -> Result<Option<Value>, CallError> {
-    let format = text("sprintf", args, 0)?;
-    for directive in format.split('%').skip(1) {
-        let width = directive.chars().skip_while(|c| *c == '.').take_while(|c| c.is_numeric());
-        let (digits, ascii) = width.fold((0, true), |(digits, ascii), c| (digits + 1, ascii && c.is_ascii()));
-        if digits > 3 || !ascii {
-            return Err(CallError::new("`sprintf` expects widths of up to three digits"));
-        }
-    }
-    Ok(None)
-}
-
 /// Our own for strings: characters, as in OPA.
 fn count(args: &[Value]) -> Result<Option<Value>, CallError> {
     match &args[0] {
@@ -272,8 +272,8 @@ mod tests {
         let (_, check) = CHECKS.iter().find(|(checked, _)| *checked == name).unwrap();
         match check(&args).map_err(|error| error.to_string())? {
             Some(result) => Ok(result),
-            None => Original::of(CHECKS.iter().find(|(checked, _)| *checked == name).unwrap().0)
-                .call::<CallError>(&args)
+            None => original::Original::of(CHECKS.iter().find(|(checked, _)| *checked == name).unwrap().0)
+                .call(&args)
                 .map_err(|error| error.to_string()),
         }
     }

@@ -2,13 +2,22 @@
 //!
 //! `glob.*` and `regex.*` are our own because regorus' differ from OPA's in the direction of allowing (Unicode classes,
 //! `:` as a delimiter, `[^x]`) and clone a matcher for each call. What could run or allocate without bound at the wish
-//! of a client is wrapped by [`bounded`]. All state belongs to one evaluator and is not shared between workers.
+//! of a client is wrapped by [`bounded`]; what gives other results than OPA's is put right in [`corrected`]. All state belongs to one evaluator and is not shared between workers.
 
 pub(crate) mod bounded;
 pub(crate) mod cache;
 pub(crate) mod catalogue;
+pub(crate) mod corrected;
+pub(crate) mod crypto;
+pub(crate) mod encodings;
 pub(crate) mod glob;
+pub(crate) mod header;
+pub(crate) mod net;
+pub(crate) mod original;
 pub(crate) mod regex;
+pub(crate) mod sprintf;
+pub(crate) mod time;
+pub(crate) mod x509;
 
 use regorus::{Engine, Extension, Rc, Value};
 
@@ -25,9 +34,18 @@ impl CallError {
 
 /// Gives the engine our builtins. They take precedence over regorus' of the same name.
 pub(crate) fn register(engine: &mut Engine) {
-    for (name, function) in
-        glob::functions().into_iter().chain(regex::functions()).chain(bounded::functions())
-    {
+    let functions = [
+        bounded::functions(),
+        corrected::functions(),
+        crypto::functions(),
+        encodings::functions(),
+        glob::functions(),
+        net::functions(),
+        regex::functions(),
+        time::functions(),
+        x509::functions(),
+    ];
+    for (name, function) in functions.into_iter().flatten() {
         let arity = catalogue::allowed(name).map_or(0, |builtin| builtin.arity);
         let arity = u8::try_from(arity).expect("arities of builtins are small");
         engine.add_extension(name.to_owned(), arity, function).expect("each name is registered once");

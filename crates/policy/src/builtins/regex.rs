@@ -118,6 +118,11 @@ fn split(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
     Ok(Value::from(parts))
 }
 
+/// Whether every call with this pattern fails.
+pub(crate) fn check(pattern: &str) -> Result<(), CallError> {
+    compile(pattern).map(drop)
+}
+
 fn compile(pattern: &str) -> Result<Regex, CallError> {
     if pattern.len() > PATTERN_BYTES_MAX {
         return Err(CallError(format!("regular expression has more than {PATTERN_BYTES_MAX} bytes")));
@@ -163,6 +168,7 @@ impl<'p> Translation<'p> {
                 '(' => translation.group()?,
                 '{' if translation.is_repetition() => {
                     item = Item::Repetition;
+                    translation.check_counts()?;
                     translation.out.push('{');
                     while !translation.out.ends_with('}') {
                         let next = translation.next().ok_or("`{` is not closed")?;
@@ -252,7 +258,10 @@ impl<'p> Translation<'p> {
             self.out.push('^');
         }
         let mut first = true;
+        // Whether a hyphen would make a range with what stands before.
+        let mut begins = false;
         loop {
+            let began = std::mem::replace(&mut begins, false);
             match self.next().ok_or("`[` is not closed")? {
                 ']' if !first => break,
                 '[' if self.rest.strip_prefix(':').is_some_and(|name| name.contains(":]")) => {
@@ -267,15 +276,20 @@ impl<'p> Translation<'p> {
                     self.rest = &self.rest[end..];
                 }
                 character @ ('[' | ']' | '&' | '~' | '^') => {
+                    begins = true;
                     self.out.push('\\');
                     self.out.push(character);
                 }
-                // A hyphen is itself at either end, elsewhere it makes a range; never the crate's `--`.
-                '-' if first || self.rest.starts_with(']') => self.out.push_str(r"\-"),
-                '-' if self.rest.starts_with('-') => {
-                    self.next();
-                    self.out.push_str(r"-\-");
+                // A hyphen is itself at either end, elsewhere it makes a range.
+                '-' if began && !self.rest.starts_with(']') && self.starts_with_class() => {
+                    return Err("a range in brackets ends with a class");
                 }
+                '-' if first || self.rest.starts_with(']') => {
+                    begins = true;
+                    self.out.push_str(r"\-");
+                }
+                // Go makes a range of some and refuses others, the crate takes a difference of sets.
+                '-' if self.rest.starts_with('-') => return Err("two hyphens in a row in brackets"),
                 '\\' => match self.next().ok_or("it ends with a backslash")? {
                     'd' => self.out.push_str("0-9"),
                     'w' => self.out.push_str("0-9A-Za-z_"),
@@ -284,14 +298,26 @@ impl<'p> Translation<'p> {
                     'W' => self.out.push_str("[^0-9A-Za-z_]"),
                     'S' => self.out.push_str(r"[^\t\n\f\r ]"),
                     'A' | 'z' => return Err("unknown escape sequence"),
-                    escaped => self.common_escape(escaped)?,
+                    escaped => {
+                        begins = !matches!(escaped, 'p' | 'P');
+                        self.common_escape(escaped)?;
+                    }
                 },
-                character => self.out.push(character),
+                character => {
+                    begins = character != '-';
+                    self.out.push(character);
+                }
             }
             first = false;
         }
         self.out.push(']');
         Ok(())
+    }
+
+    fn starts_with_class(&self) -> bool {
+        let escape = self.rest.strip_prefix('\\');
+        self.rest.starts_with("[:")
+            || escape.is_some_and(|rest| rest.starts_with(['d', 'D', 'w', 'W', 's', 'S', 'p', 'P']))
     }
 
     /// Behind `{`: a repetition is `{n}`, `{n,}` or `{n,m}`, all else are characters.
@@ -301,6 +327,14 @@ impl<'p> Translation<'p> {
             let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
             !from.is_empty() && digits(from) && digits(to)
         })
+    }
+
+    /// Go refuses counts above 1000.
+    fn check_counts(&self) -> Result<(), &'static str> {
+        let counts = self.rest.split('}').next().unwrap_or("").split(',');
+        let is_small =
+            |count: &str| count.is_empty() || count.parse::<u32>().is_ok_and(|count| count <= 1000);
+        if counts.into_iter().all(is_small) { Ok(()) } else { Err("repeat count above 1000") }
     }
 
     /// Behind `(`: flags are those of Go.

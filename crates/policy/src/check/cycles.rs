@@ -144,7 +144,7 @@ impl Walk<'_, '_> {
 }
 
 /// The paths of the rules that one rule depends on.
-struct Dependencies<'a> {
+pub(crate) struct Dependencies<'a> {
     rules: &'a Rules<'a>,
     module: usize,
     locals: BTreeSet<String>,
@@ -152,7 +152,7 @@ struct Dependencies<'a> {
 }
 
 impl<'a> Dependencies<'a> {
-    fn of(rules: &'a Rules<'a>, definition: &Definition<'a>) -> BTreeSet<Path> {
+    pub(crate) fn of(rules: &'a Rules<'a>, definition: &Definition<'a>) -> BTreeSet<Path> {
         let locals = Locals::of(definition.rule);
         let mut dependencies = Self { rules, module: definition.module, locals, found: BTreeSet::new() };
         dependencies.rule(definition.rule);
@@ -216,12 +216,12 @@ impl Visit for Dependencies<'_> {
 
 /// Names that a rule declares for itself.
 #[derive(Default)]
-struct Locals {
+pub(crate) struct Locals {
     names: BTreeSet<String>,
 }
 
 impl Locals {
-    fn of(rule: &Rule) -> BTreeSet<String> {
+    pub(crate) fn of(rule: &Rule) -> BTreeSet<String> {
         let mut locals = Self::default();
         if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } | Rule::Default { args, .. } = rule {
             args.iter().for_each(|arg| locals.pattern(arg));

@@ -1,6 +1,6 @@
 //! Mistakes of authors that the interpreter does not notice and that can let someone in.
 
-use crate::ast::{BoolOp, Expr, Literal, LiteralStmt, Reference, Visit, place, walk_expr, walk_statement};
+use crate::ast::{Expr, Reference, Visit, place, walk_expr};
 use crate::check::rules::Rules;
 use crate::input::schema::{self, Lookup};
 use crate::problem::Problem;
@@ -31,13 +31,6 @@ struct Lints<'a, 'p> {
 }
 
 impl Visit for Lints<'_, '_> {
-    fn statement(&mut self, statement: &LiteralStmt) {
-        if let Literal::NotExpr { expr, .. } = &statement.literal {
-            self.negation(expr);
-        }
-        walk_statement(self, statement);
-    }
-
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
@@ -53,56 +46,12 @@ impl Visit for Lints<'_, '_> {
     }
 }
 
-impl Lints<'_, '_> {
-    /// `not f(input.request.headers["x"])` holds in regorus when the header is missing; in OPA it does not.
-    /// `not ref` and `not ref == x` hold in both.
-    fn negation(&mut self, negated: &Expr) {
-        let is_reference = |expr: &Expr| Reference::of(expr).is_some();
-        let is_plain = match negated {
-            Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } => [lhs, rhs]
-                .iter()
-                .all(|side| is_reference(side) || !matches!(side.as_ref(), Expr::Call { .. })),
-            negated => is_reference(negated),
-        };
-        if is_plain {
-            return;
-        }
-        let mut optional = Optional { rules: self.rules, module: self.module, found: None };
-        optional.expr(negated);
-        if let Some(name) = optional.found {
-            let message = format!("negation holds when `{name}` is missing");
-            let help = "read it with `object.get(..., \"\")` first, or test that it is there; OPA would not let this hold";
-            self.problems.push(Problem::warning(&place(negated.span()), message).help(help));
-        }
-    }
-}
-
-/// Finds a read of an entry that requests may lack.
-struct Optional<'a> {
-    rules: &'a Rules<'a>,
-    module: usize,
-    found: Option<String>,
-}
-
-impl Visit for Optional<'_> {
-    fn expr(&mut self, expr: &Expr) {
-        // `object.get` takes care of what is missing.
-        if let Expr::Call { fcn, .. } = expr
-            && Reference::of(fcn).is_some_and(|reference| reference.dotted() == "object.get")
-        {
-            return;
-        }
-        if let Some((reference, names)) = input_names(self.rules, self.module, expr)
-            && schema::look_up(&names) == Lookup::Entry
-        {
-            self.found.get_or_insert_with(|| reference.dotted());
-        }
-        walk_expr(self, expr);
-    }
-}
-
 /// The reference and its names behind `input`, if it is one into the input.
-fn input_names<'e>(rules: &Rules<'_>, module: usize, expr: &'e Expr) -> Option<(Reference<'e>, Vec<String>)> {
+pub(crate) fn input_names<'e>(
+    rules: &Rules<'_>,
+    module: usize,
+    expr: &'e Expr,
+) -> Option<(Reference<'e>, Vec<String>)> {
     let reference = Reference::of(expr)?;
     let mut names: Vec<String> = Vec::new();
     if reference.root != "input" {
@@ -120,6 +69,17 @@ fn input_names<'e>(rules: &Rules<'_>, module: usize, expr: &'e Expr) -> Option<(
     Some((reference, names))
 }
 
+/// Names that policies for OPA-Envoy, Kong and APISIX begin with, and where the native input has the same.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("attributes", "input.request, input.connection"),
+    ("consumer", "input.client"),
+    ("parsed_path", "input.request.segments"),
+    ("parsed_query", "input.request.query"),
+    ("service", "input.route.upstream"),
+    ("source_principal", "input.client.spiffe_id"),
+    ("var", "input.connection, input.time"),
+];
+
 /// A name that the input never has is undefined for every request: its rule never holds, its negation always does.
 fn input_path(rules: &Rules<'_>, module: usize, expr: &Expr, problems: &mut Vec<Problem>) {
     let Some((_, names)) = input_names(rules, module, expr) else { return };
@@ -127,7 +87,11 @@ fn input_path(rules: &Rules<'_>, module: usize, expr: &Expr, problems: &mut Vec<
         let at = place(expr.span());
         let path = if parent.is_empty() { format!("input.{name}") } else { format!("input.{parent}.{name}") };
         let problem = Problem::error(&at, format!("`{path}` is not part of the input"));
+        let elsewhere = ELSEWHERE.iter().find(|(other, _)| parent.is_empty() && *other == name);
         problems.push(match super::nearest(&name, schema::names_below(&parent)) {
+            _ if let Some((_, ours)) = elsewhere => {
+                problem.help(format!("other gateways have it; here it is `{ours}`"))
+            }
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => {
                 let known: Vec<&str> = schema::names_below(&parent).collect();

@@ -3,28 +3,28 @@
 //! Each submodule looks at one thing and reports all it finds. A policy that passes cannot make the interpreter
 //! recurse, call what does not exist or reach outside; whether it decides well is for its tests.
 
+pub(crate) mod advice;
 pub(crate) mod calls;
 pub(crate) mod cycles;
 pub(crate) mod entry;
 pub(crate) mod lints;
+pub(crate) mod literals;
 pub(crate) mod names;
+pub(crate) mod negation;
+pub(crate) mod numbers;
+pub(crate) mod patterns;
 pub(crate) mod rules;
 pub(crate) mod shape;
 
-use std::collections::BTreeSet;
-
 use regorus::Value;
 
+use crate::check::calls::Impure;
 use crate::check::rules::Rules;
 use crate::problem::Problem;
 
 /// Checks that rules can be loaded and evaluated, whatever they decide. Returns the impure builtins that they call;
 /// `None` if rules are too deep or wide for any further check.
-pub(crate) fn soundness(
-    rules: &Rules<'_>,
-    data: &Value,
-    problems: &mut Vec<Problem>,
-) -> Option<BTreeSet<&'static str>> {
+pub(crate) fn soundness(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>) -> Option<Impure> {
     let before = problems.len();
     shape::check(rules, problems);
     if problems.len() > before {
@@ -38,9 +38,14 @@ pub(crate) fn soundness(
 }
 
 /// Checks what rules decide, as far as their text tells; for those of requests, not of tests.
-pub(crate) fn meaning(rules: &Rules<'_>, deciding: &str, problems: &mut Vec<Problem>) {
+pub(crate) fn meaning(rules: &Rules<'_>, data: &Value, deciding: &str, problems: &mut Vec<Problem>) {
     entry::check(rules, deciding, problems);
     lints::check(rules, problems);
+    negation::check(rules, data, problems);
+    numbers::check(rules, data, problems);
+    patterns::check(rules, problems);
+    literals::check(rules, problems);
+    advice::check(rules, problems);
 }
 
 /// The candidate that `name` is likely a misspelling of.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Evaluated, Measured, Report, TestRun};
 
 fn set(text: &str) -> PolicySet {
     let sources =
@@ -20,17 +21,17 @@ fn child(request: &[u8]) -> (i32, Vec<u8>) {
 #[test]
 fn a_request_holds_the_very_set() {
     let set = set(GOOD);
-    let decoded = CheckRequest::decode(&CheckRequest::encode(&set)).unwrap();
-    assert_eq!(decoded, set);
-    assert_eq!(decoded.digest(), set.digest());
+    let decoded = Request::decode(&Request::encode(&set, &Task::Check)).unwrap();
+    assert_eq!(decoded, (set.clone(), Task::Check));
+    assert_eq!(decoded.0.digest(), set.digest());
 }
 
 #[test]
 fn an_accepted_set_comes_back_with_its_report() {
     let set = set(GOOD);
-    let (exit, output) = child(&CheckRequest::encode(&set));
+    let (exit, output) = child(&Request::encode(&set, &Task::Check));
     assert_eq!(exit, 0);
-    let report = parse_report(&output).unwrap().into_report(&set).unwrap();
+    let report = parse_reply::<Report>(&output).unwrap().into_answer(&set).unwrap();
     assert_eq!(report, check(&set).unwrap());
     assert_eq!(report.reads, ["request.method"]);
 }
@@ -38,9 +39,9 @@ fn an_accepted_set_comes_back_with_its_report() {
 #[test]
 fn a_refused_set_comes_back_with_its_problems() {
     let set = set("package p\nallow := nope(1)\n");
-    let (exit, output) = child(&CheckRequest::encode(&set));
+    let (exit, output) = child(&Request::encode(&set, &Task::Check));
     assert_eq!(exit, 1);
-    let refused = parse_report(&output).unwrap().into_report(&set).unwrap_err();
+    let refused = parse_reply::<Report>(&output).unwrap().into_answer(&set).unwrap_err();
     let ReplyError::Refused(errors) = refused else { panic!("{refused}") };
     assert_eq!(errors, check(&set).unwrap_err());
 }
@@ -48,35 +49,38 @@ fn a_refused_set_comes_back_with_its_problems() {
 #[test]
 fn a_reply_about_other_bytes_is_not_accepted() {
     let checked = set(GOOD);
-    let (_, output) = child(&CheckRequest::encode(&checked));
-    let reply = parse_report(&output).unwrap();
+    let (_, output) = child(&Request::encode(&checked, &Task::Check));
+    let reply = parse_reply::<Report>(&output).unwrap();
     for other in [
         set(&GOOD.replace("GET", "PUT")),
         PolicySet::new(checked.sources().to_vec(), "data.p.other", *checked.limits()),
         PolicySet::new(checked.sources().to_vec(), checked.rule(), Limits::default()),
         PolicySet::new(checked.sources()[..1].to_vec(), checked.rule(), *checked.limits()),
     ] {
-        assert_eq!(reply.clone().into_report(&other), Err(ReplyError::Digest));
+        assert_eq!(reply.clone().into_answer(&other), Err(ReplyError::Digest));
     }
 }
 
 #[test]
 fn broken_requests_and_replies_are_errors() {
-    let whole = CheckRequest::encode(&set(GOOD));
+    let whole = Request::encode(&set(GOOD), &Task::Check);
     for length in 0..whole.len() {
-        assert!(CheckRequest::decode(&whole[..length]).is_err(), "{length}");
+        assert!(Request::decode(&whole[..length]).is_err(), "{length}");
     }
-    assert!(CheckRequest::decode(&[&whole[..], b"x"].concat()).is_err());
-    assert!(CheckRequest::decode(b"rwpolic2").is_err());
+    assert!(Request::decode(&[&whole[..], b"x"].concat()).is_err());
+    assert!(Request::decode(b"rwpolic2").is_err());
     let mut endless = whole.clone();
     endless[8..16].fill(0xff);
     endless[40..48].fill(0xff);
-    assert!(CheckRequest::decode(&endless).is_err());
+    assert!(Request::decode(&endless).is_err());
     assert_eq!(child(b"").0, EXIT_BROKEN);
     assert_eq!(child(&whole[..whole.len() - 1]).0, EXIT_BROKEN);
     let (_, output) = child(&whole);
     for length in 0..output.len() {
-        assert!(matches!(parse_report(&output[..length]), Err(ReplyError::Unreadable(_))), "{length}");
+        assert!(
+            matches!(parse_reply::<Report>(&output[..length]), Err(ReplyError::Unreadable(_))),
+            "{length}"
+        );
     }
 }
 
@@ -92,5 +96,28 @@ fn a_reply_that_cannot_be_written_is_an_error() {
             Ok(())
         }
     }
-    assert_eq!(run_child(CheckRequest::encode(&set(GOOD)).as_slice(), Closed), EXIT_BROKEN);
+    assert_eq!(run_child(Request::encode(&set(GOOD), &Task::Check).as_slice(), Closed), EXIT_BROKEN);
+}
+
+#[test]
+fn each_task_has_its_answer() {
+    let set = set(GOOD);
+    let input = crate::complete_input(&serde_json::json!({ "request": { "method": "GET" } })).unwrap();
+    let answer = |task: Task| {
+        let (exit, output) = child(&Request::encode(&set, &task));
+        assert_eq!(exit, 0);
+        output
+    };
+    let tested = answer(Task::Test(TestOptions { coverage: true, ..TestOptions::default() }));
+    let tested: TestRun = parse_reply(&tested).unwrap().into_answer(&set).unwrap();
+    assert!(tested.report.tests.is_empty() && tested.coverage.is_some());
+    let evaluated = answer(Task::Evaluate(Evaluation { input: input.clone(), explain: true }));
+    let evaluated: Evaluated = parse_reply(&evaluated).unwrap().into_answer(&set).unwrap();
+    assert_eq!(evaluated.decision, "allowed");
+    let measured = answer(Task::Measure(Measurement { input, duration: Duration::ZERO }));
+    let measured: Measured = parse_reply(&measured).unwrap().into_answer(&set).unwrap();
+    assert!(measured.fastest_ns <= measured.median_ns && measured.median_ns <= measured.slowest_ns);
+    // An answer of another task is none.
+    let output = answer(Task::Check);
+    assert!(matches!(parse_reply::<Measured>(&output), Err(ReplyError::Unreadable(_))));
 }

@@ -172,7 +172,7 @@ fn failed_tests_refuse_the_set() {
     );
     // Only the check runs them.
     assert!(compile(&set).is_ok());
-    assert_eq!(testing::run_tests(&set).unwrap().passed(), 1);
+    assert_eq!(testing::run_tests(&set, &testing::TestOptions::default()).unwrap().report.passed(), 1);
 }
 
 #[test]

@@ -138,7 +138,18 @@ fn allowed_has_to_be_one_boolean() {
 fn unknown_and_unavailable_fields_are_refused() {
     assert_eq!(refused(r#"{"allowed": true, "alowed": true}"#), "unknown field `alowed`");
     assert_eq!(refused(r#"{"allowed": true, "a\nb": 1}"#), "unknown field `a\\nb`");
-    assert_eq!(refused(r#"{"allowed": true, "cache_ttl": 1}"#), "`cache_ttl` is not available yet");
+    for (ttl, message) in [
+        ("-1", "`cache_ttl` holds a number, expected a whole number of seconds"),
+        ("1.5", "`cache_ttl` holds a number, expected a whole number of seconds"),
+        ("4294967296", "`cache_ttl` holds a number, expected a whole number of seconds"),
+        ("\"5s\"", "`cache_ttl` holds a string, expected a whole number of seconds"),
+    ] {
+        assert_eq!(refused(&format!(r#"{{"allowed": true, "cache_ttl": {ttl}}}"#)), message);
+    }
+    for allowed in [true, false] {
+        let decision = decide(&format!(r#"{{"allowed": {allowed}, "cache_ttl": 4294967295}}"#)).unwrap();
+        assert_eq!(decision.cache_ttl, Some(u32::MAX));
+    }
     let keys = Value::from(std::collections::BTreeMap::from([(Value::from(1), Value::Bool(true))]));
     assert!(Decision::from_value(&keys).is_err());
 }

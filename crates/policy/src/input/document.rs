@@ -33,10 +33,14 @@ pub(crate) struct Builder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts {
     auth_age: bool,
+    client: bool,
+    connection: bool,
     headers: bool,
     headers_all: bool,
     host: bool,
     id: bool,
+    method: bool,
+    path: bool,
     protocol: bool,
     query: bool,
     raw_path: bool,
@@ -51,10 +55,14 @@ impl Parts {
         let request = |name| reads.may_read(&["request", name]);
         Self {
             auth_age: reads.may_read(&["connection", AUTH_AGE]),
+            client: reads.may_read(&["client"]),
+            connection: reads.may_read(&["connection"]),
             headers: request("headers"),
             headers_all: request("headers_all"),
             host: request("host"),
             id: request("id"),
+            method: request("method"),
+            path: request("path"),
             protocol: request("protocol"),
             query: request("query"),
             raw_path: request("raw_path"),
@@ -68,10 +76,14 @@ impl Parts {
     /// Everything: the whole documented input.
     pub(crate) const ALL: Self = Self {
         auth_age: true,
+        client: true,
+        connection: true,
         headers: true,
         headers_all: true,
         host: true,
         id: true,
+        method: true,
+        path: true,
         protocol: true,
         query: true,
         raw_path: true,
@@ -92,11 +104,12 @@ impl Builder {
         let request = self.request(view);
         let route = self.parts.route.then(|| self.route(&view.route));
         let time = self.parts.time.then(|| self.time(view.now_unix));
-        let connection = self.connection(subject, view.now_unix);
+        let client = self.parts.client.then(|| subject.client.clone());
+        let connection = self.parts.connection.then(|| self.connection(subject, view.now_unix));
         let keys = &self.keys;
         let mut fields = Vec::with_capacity(6);
-        fields.push((keys.client.clone(), subject.client.clone()));
-        fields.push((keys.connection.clone(), connection));
+        fields.extend(client.map(|client| (keys.client.clone(), client)));
+        fields.extend(connection.map(|connection| (keys.connection.clone(), connection)));
         fields.push((keys.request.clone(), request));
         fields.extend(route.map(|route| (keys.route.clone(), route)));
         fields.extend(time.map(|time| (keys.time.clone(), time)));
@@ -134,8 +147,8 @@ impl Builder {
         add(parts.headers_all, &keys.headers_all, &|| headers_all.clone());
         add(parts.host, &keys.host, &|| host.clone());
         add(parts.id, &keys.id, &|| text(view.id));
-        add(true, &keys.method, &|| known.word(view.method));
-        add(true, &keys.path, &|| text(view.path));
+        add(parts.method, &keys.method, &|| known.word(view.method));
+        add(parts.path, &keys.path, &|| text(view.path));
         add(parts.protocol, &keys.protocol, &|| known.word(view.protocol));
         add(parts.query, &keys.query, &|| query.clone());
         add(parts.raw_path, &keys.raw_path, &|| text(view.raw_path));
@@ -152,8 +165,7 @@ impl Builder {
         let (known, Recent { fields, headers, .. }) = (&self.known, &mut self.recent);
         let (mut count, mut changed) = (0, headers.is_none());
         view.headers.for_each(&mut |name, value| {
-            // They are removed before anything goes upstream; a policy must not believe them either.
-            if is_stripped_inbound(name.as_bytes()) {
+            if is_hidden(name) {
                 return;
             }
             // Requests in a row tend to have the same fields in the same order.
@@ -179,9 +191,8 @@ impl Builder {
     fn query(&mut self, query: Option<&str>) -> Value {
         let Some(query) = query.filter(|query| !query.is_empty()) else { return self.keys.empty.clone() };
         self.pairs.clear();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.pairs.push((text(&decode(name, true)), text(&decode(value, true))));
+        for (name, value) in query_pairs(query) {
+            self.pairs.push((text(&decode_form(name)), text(&decode_form(value))));
         }
         // Stable: values of one name stay in the order received.
         self.pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -216,6 +227,22 @@ impl Builder {
         }
         self.recent.time.1.clone()
     }
+}
+
+/// Whether policies do not see fields of this name. They are removed before anything goes upstream; a policy must not believe
+/// them either.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    is_stripped_inbound(name.as_bytes())
+}
+
+/// Names and values of a query, still encoded, in the order received.
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Decodes a name or value of a query.
+pub(crate) fn decode_form(encoded: &str) -> Cow<'_, str> {
+    decode(encoded, true)
 }
 
 /// An object. Fields are best given in order of their keys; of equal keys the last stays.

@@ -5,8 +5,9 @@
 //! `headers_all`, `query`, `params`, `labels` and `extensions` come and go.
 
 pub(crate) mod document;
+pub(crate) mod given;
 pub(crate) mod sample;
 pub(crate) mod schema;
 pub(crate) mod subject;
-mod values;
+pub(crate) mod values;
 pub(crate) mod view;

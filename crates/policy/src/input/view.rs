@@ -72,8 +72,18 @@ pub struct RouteView<'a> {
 pub trait HeaderSource {
     /// Calls `each` with name and value of every field in the order received. Names are in lower case.
     ///
-    /// Called at most once per decision, and only for policies that can read headers.
+    /// Called at most once per evaluation, and only for policies that can read headers.
     fn for_each(&self, each: &mut dyn FnMut(&str, &str));
+
+    /// Calls `each` with the value of every field that [`Self::for_each`] would call `name`, in the same order. The decision
+    /// cache asks for single fields this way, for every request: worth its own implementation.
+    fn values(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.for_each(&mut |other, value| {
+            if other == name {
+                each(value);
+            }
+        });
+    }
 }
 
 impl HeaderSource for [(&str, &str)] {

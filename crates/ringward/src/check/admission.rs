@@ -4,7 +4,6 @@
 //! loaded. That the client holds the key is taken for granted.
 
 use std::fmt;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,10 +14,10 @@ use ringward_policy::{ConnectionView, HeaderSource, RequestView, RouteView};
 use ringward_proxy::Snapshot;
 use ringward_tls::{PathMemo, PeerPath, Sightings};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use super::path::VerifiedPath;
+use crate::commands::read_chain;
 use crate::failure::Failure;
 use crate::load::Loaded;
 
@@ -91,16 +90,6 @@ impl Admission {
             }
         }
         Ok(Admission { file: file.display().to_string(), hosts })
-    }
-}
-
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err("holds no certificate in PEM form".to_owned()),
-        Err(error) => Err(format!("cannot be parsed: {error}")),
     }
 }
 

@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::load::{Loaded, LoadedPolicy};
+use crate::load::{Loaded, LoadedPolicy, Reason};
 use crate::table::moment;
 use crate::trust::keys;
 use crate::trust::status::{CrlStatus, KeysStatus};
@@ -82,6 +82,10 @@ struct PolicySummary {
     packages: Vec<String>,
     reads: Vec<String>,
     impure: Vec<String>,
+    /// Whether decisions are given again.
+    cached: bool,
+    /// Why they cannot be; empty if they can.
+    uncacheable: Vec<String>,
     tests_passed: usize,
 }
 
@@ -124,6 +128,8 @@ impl Summary {
                 packages: report.packages.clone(),
                 reads: report.reads.clone(),
                 impure: report.impure.clone(),
+                cached: policy.cache.is_some() && report.uncacheable.is_empty(),
+                uncacheable: report.uncacheable.iter().map(|reason| Reason(reason).to_string()).collect(),
                 tests_passed: report.tests.passed(),
             })
         });
@@ -211,10 +217,18 @@ impl fmt::Display for Summary {
             let keys = self.keys.keys.len();
             writeln!(f, "ticket keys of {file}: {keys} key{}", plural(keys))?;
         }
-        for PolicySummary { name, rule, digest, tests_passed, reads, .. } in &self.policies {
+        for policy in &self.policies {
+            let PolicySummary { name, rule, digest, tests_passed, reads, .. } = policy;
             let tests = plural(*tests_passed);
             writeln!(f, "policy {name}: {rule}, {tests_passed} test{tests} passed, digest {digest}")?;
             writeln!(f, "  reads input.{}", reads.join(", input."))?;
+            match (policy.cached, policy.uncacheable.as_slice()) {
+                (true, _) => writeln!(f, "  decisions are cached")?,
+                (false, []) => writeln!(f, "  decisions are not cached: cache = \"off\"")?,
+                (false, reasons) => {
+                    writeln!(f, "  decisions are not cached: {}", reasons.join("; "))?;
+                }
+            }
         }
         write!(f, "no errors")
     }

@@ -1,9 +1,11 @@
-//! The commands that ask a running process, or work on the files that it shares with others.
+//! The commands that ask a running process, or work on the files that it shares with others, or on policies.
 
 pub(crate) mod keys;
+pub(crate) mod policy;
 pub(crate) mod revoke;
 pub(crate) mod trust;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -112,6 +114,20 @@ pub(crate) fn read_certificate(path: &Path) -> Result<CertificateDer<'static>, F
         }
     };
     Ok(certificate)
+}
+
+/// The certificates of a file in PEM form, the leaf first.
+///
+/// # Errors
+/// What is wrong with the file, to be said behind its name.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err("holds no certificate in PEM form".to_owned()),
+        Err(error) => Err(format!("cannot be parsed: {error}")),
+    }
 }
 
 /// A CA as an issuer.

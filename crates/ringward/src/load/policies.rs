@@ -1,6 +1,7 @@
 //! Policies: sources to a compiled policy, by way of the child process that checks them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -39,13 +40,14 @@ pub(super) fn load(
             None => check_and_compile(policy, &set, report),
         };
         if let Some(fresh) = fresh {
+            report.cache(policy, &fresh.report.uncacheable);
             loaded.insert(policy.name.clone(), fresh);
         }
     }
     loaded
 }
 
-fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>) -> Option<PolicySet> {
+pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>) -> Option<PolicySet> {
     let Engine::Rego = policy.engine;
     let mut sources = Vec::new();
     let mut complete = true;
@@ -101,6 +103,18 @@ fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors> {
 }
 
 impl Report<'_> {
+    /// Says so if bounds are given for a cache that there cannot be.
+    fn cache(&mut self, policy: &Policy, uncacheable: &[Problem]) {
+        let asked_at = policy.cache.as_ref().and_then(|cache| cache.asked_at.as_ref());
+        if let (Some(at), Some(reason)) = (asked_at, uncacheable.first()) {
+            let message = format!(
+                "`cache` has no effect, decisions of this policy cannot be cached: {}",
+                Reason(reason)
+            );
+            self.push(Severity::Warning, at, message, reason.help.clone());
+        }
+    }
+
     /// A finding in a policy, at its place there if it has one.
     fn problem(&mut self, policy: &Policy, problem: &Problem) {
         let severity = match problem.severity {
@@ -120,5 +134,15 @@ impl Report<'_> {
             help: problem.help.clone(),
             snippet: None,
         });
+    }
+}
+
+/// Why decisions of a policy are not cached, on one line.
+pub(crate) struct Reason<'p>(pub(crate) &'p Problem);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { file, line, column, message, .. } = self.0;
+        write!(f, "{message} ({file}:{line}:{column})")
     }
 }

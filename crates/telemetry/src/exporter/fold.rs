@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::Page;
 use crate::cells::{Block, Blocks};
-use crate::closed::{ADMITTED, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass};
+use crate::closed::{
+    ADMITTED, CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
+};
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
 use crate::metrics as catalogue;
@@ -114,6 +116,14 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
         let decisions = sum.cell(policy::OUTCOME + *outcome as usize);
         page.counter(&catalogue::POLICY_DECISIONS, &[name, outcome.as_str()], decisions);
     }
+    for lookup in CacheLookup::ALL {
+        let lookups = sum.cell(policy::LOOKUPS + *lookup as usize);
+        page.counter(&catalogue::POLICY_CACHE_LOOKUPS, &[name, lookup.as_str()], lookups);
+    }
+    page.counter(&catalogue::POLICY_CACHE_MISMATCHES, &[name], sum.cell(policy::MISMATCHES));
+    page.counter(&catalogue::POLICY_BUDGET_REFUSALS, &[name], sum.cell(policy::REFUSALS));
+    page.gauge(&catalogue::POLICY_CACHE_ACTIVE, &[name], sum.cell(policy::CACHE_ACTIVE) as f64);
+    page.gauge(&catalogue::POLICY_CACHE_ENTRIES, &[name], sum.cell(policy::CACHE_ENTRIES) as f64);
     page.histogram(&catalogue::POLICY_DURATION, &[name], sum.histogram(&policy::DURATION));
 }
 

@@ -4,7 +4,8 @@ use std::thread;
 
 use super::*;
 use crate::closed::{
-    CloseReason, ClosedSets, Enforced, FetchOutcome, OcspOutcome, PolicyOutcome, Resumed, RevocationSource,
+    CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, OcspOutcome, PolicyOutcome, Resumed,
+    RevocationSource,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -118,7 +119,12 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.response_generated(edge, "policy_denied");
     shard.request_finished(registry.route(edge, "orders"), 204, 1_000_000);
     shard.request_finished(registry.unmatched(edge), 404, 50_000);
-    shard.policy_decided(registry.policy("main"), PolicyOutcome::Denied, 15_000);
+    shard.policy_decided(registry.policy("main"), PolicyOutcome::Denied, Some(15_000));
+    shard.policy_decided(registry.policy("main"), PolicyOutcome::Denied, None);
+    shard.policy_cache_lookup(registry.policy("main"), CacheLookup::Hit);
+    shard.policy_cache_mismatch(registry.policy("main"));
+    shard.policy_budget_refused(registry.policy("main"));
+    shard.policy_cache_state(registry.policy("main"), true, 7);
     let cluster = registry.cluster("orders");
     shard.upstream_connection_opened(cluster);
     shard.upstream_request(cluster, false);
@@ -245,7 +251,14 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_responses_generated_total{listener="edge",flag="policy_denied"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="orders",status_class="2xx"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="unmatched",status_class="4xx"}"#, 1.0),
-        (r#"ringward_policy_decisions_total{policy="main",outcome="denied"}"#, 1.0),
+        (r#"ringward_policy_decisions_total{policy="main",outcome="denied"}"#, 2.0),
+        (r#"ringward_policy_evaluation_duration_seconds_count{policy="main"}"#, 1.0),
+        (r#"ringward_policy_cache_lookups_total{policy="main",result="hit"}"#, 1.0),
+        (r#"ringward_policy_cache_lookups_total{policy="main",result="miss"}"#, 0.0),
+        (r#"ringward_policy_cache_mismatches_total{policy="main"}"#, 1.0),
+        (r#"ringward_policy_budget_refusals_total{policy="main"}"#, 1.0),
+        (r#"ringward_policy_cache_active{policy="main"}"#, 1.0),
+        (r#"ringward_policy_cache_entries{policy="main"}"#, 7.0),
         (r#"ringward_policy_decisions_total{policy="main",outcome="allowed"}"#, 0.0),
         (r#"ringward_upstream_requests_total{cluster="orders"}"#, 2.0),
         (r#"ringward_upstream_connections_opened_total{cluster="orders"}"#, 1.0),
@@ -280,7 +293,7 @@ fn histograms_are_cumulative_and_their_sum_is_exact() {
     for (shard, duration_ns) in
         [(&first, 2_000), (&second, 2_001), (&first, 7_000_500), (&second, 90_000_000)]
     {
-        shard.policy_decided(policy, PolicyOutcome::Allowed, duration_ns);
+        shard.policy_decided(policy, PolicyOutcome::Allowed, Some(duration_ns));
     }
     let page = fixture.page();
     let bucket = |le: &str| {
@@ -421,7 +434,7 @@ fn the_number_of_series_is_bounded_and_says_so() {
         let listener = fixture.registry.listener(&name);
         shard.connection_accepted(listener);
         shard.request_finished(fixture.registry.route(listener, &name), 200, 1);
-        shard.policy_decided(fixture.registry.policy(&name), PolicyOutcome::Allowed, 1);
+        shard.policy_decided(fixture.registry.policy(&name), PolicyOutcome::Allowed, Some(1));
         shard.upstream_request(fixture.registry.cluster(&name), false);
         shard.tenant_connection_opened(fixture.registry.tenant(&name));
     }
@@ -488,7 +501,7 @@ fn hostile_names_from_a_configuration_do_not_break_the_page() {
     let shard = fixture.registry.shard(0);
     for name in ["a\\", "a\"", "a\n", "a_"] {
         shard.connection_accepted(fixture.registry.listener(name));
-        shard.policy_decided(fixture.registry.policy(name), PolicyOutcome::Allowed, 1);
+        shard.policy_decided(fixture.registry.policy(name), PolicyOutcome::Allowed, Some(1));
     }
     let page = fixture.page();
     assert_eq!(

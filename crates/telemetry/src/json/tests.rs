@@ -55,6 +55,7 @@ fn access_line_golden() {
     record.route = Some(registry.route(listener, "orders"));
     record.policy = Some(registry.policy("main"));
     record.decision = Some(PolicyOutcome::Allowed);
+    record.cached = Some(false);
     record.cluster = Some(registry.cluster("orders"));
     record.upstream = Some(([10, 0, 0, 11], 8_080).into());
     (record.attempts, record.status, record.generation) = (1, 200, 4);
@@ -69,7 +70,7 @@ fn access_line_golden() {
         r#""peer.not_after":"2027-01-15T08:00:00.000Z","peer.tenant":"partner","#,
         r#""peer.identity":"orders \"1\"","request.id":"r-1","method":"GET","#,
         r#""host":"api.example.com","path":"/orders/7","protocol":"HTTP/1.1","route":"orders","status":200,"#,
-        r#""policy":"main","decision":"allowed","rule":"partner_a","reason":"role reader","#,
+        r#""policy":"main","decision":"allowed","cached":false,"rule":"partner_a","reason":"role reader","#,
         r#""metadata":{"team":"a"},"cluster":"orders","#,
         r#""upstream.addr":"10.0.0.11:8080","attempts":1,"received_bytes":0,"sent_bytes":128,"duration_us":2500,"#,
         r#""policy_us":15,"upstream_first_byte_us":2000,"generation":4}"#,

@@ -1,0 +1,131 @@
+use super::*;
+
+fn completed(given: Json) -> Json {
+    complete_input(&given).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[track_caller]
+fn refused(given: Json, expected: &[&str]) {
+    assert_eq!(complete_input(&given).unwrap_err().problems, expected);
+}
+
+#[test]
+fn nothing_given_is_the_invented_request() {
+    assert_eq!(completed(json!({})), schema::example());
+}
+
+#[test]
+fn the_invented_request_comes_out_as_it_is() {
+    let example = schema::example();
+    assert_eq!(completed(example.clone()), example);
+}
+
+/// A claim that nobody wrote must not be what lets a request through.
+#[test]
+fn a_client_in_part_has_no_other_claim() {
+    let input = completed(json!({ "client": { "subject": { "organizational_units": ["Operations"] } } }));
+    let mut client = Kind::empty(Kind::Object(INPUT))["client"].clone();
+    client["verified"] = true.into();
+    client["subject"]["organizational_units"] = json!(["Operations"]);
+    assert_eq!(input["client"], client);
+    assert_eq!(input["request"], schema::example()["request"]);
+    assert_eq!(completed(json!({ "client": { "verified": false } }))["client"]["verified"], json!(false));
+}
+
+#[test]
+fn what_follows_from_a_claim_is_there() {
+    let client =
+        completed(json!({ "client": { "spiffe_id": "spiffe://example.com/ns/a/sa/b" } }))["client"].clone();
+    assert_eq!(client["trust_domain"], json!("example.com"));
+    assert_eq!(client["san"]["uri"], json!(["spiffe://example.com/ns/a/sa/b"]));
+    assert_eq!(client["identity"], json!("spiffe://example.com/ns/a/sa/b"));
+    let subject =
+        |given: Json| completed(json!({ "client": { "subject": given } }))["client"]["subject"].clone();
+    assert_eq!(subject(json!({ "common_name": "a" }))["common_names"], json!(["a"]));
+    assert_eq!(subject(json!({ "common_names": ["a"] }))["common_name"], json!("a"));
+    assert_eq!(subject(json!({ "common_names": ["a", "b"] }))["common_name"], json!(""));
+}
+
+#[test]
+fn a_request_in_part_is_described_as_a_real_one() {
+    let input = completed(json!({ "request": {
+        "path": "/a%2Fb/c", "query": { "q": ["x y", "&"] }, "headers": { "x-a": "1" },
+    } }));
+    let request = &input["request"];
+    assert_eq!(request["method"], json!("GET"));
+    assert_eq!(request["segments"], json!(["a/b", "c"]));
+    assert_eq!(request["raw_path"], json!("/a%2Fb/c?q=x%20y&q=%26"));
+    assert_eq!(request["query"], json!({ "q": ["x y", "&"] }));
+    assert_eq!(request["headers"], json!({ "x-a": "1" }));
+    assert_eq!(request["headers_all"], json!({ "x-a": ["1"] }));
+    assert_eq!(input["route"]["params"], json!({}));
+    assert_eq!(input["route"]["id"], json!(""));
+    let joined = completed(json!({ "request": { "headers_all": { "x-a": ["1", "2"] } } }));
+    assert_eq!(joined["request"]["headers"]["x-a"], json!("1, 2"));
+    let raw = completed(json!({ "request": { "raw_path": "/?a=b" } }));
+    assert_eq!(raw["request"]["query"], json!({ "a": ["b"] }));
+    let route = completed(json!({ "route": { "params": { "id": "7" } } }));
+    assert_eq!((&route["route"]["params"], &route["route"]["id"]), (&json!({ "id": "7" }), &json!("")));
+}
+
+#[test]
+fn the_age_of_the_proof_follows_from_both_times() {
+    let input = completed(json!({ "connection": { "auth_time_unix": 1000 }, "time": { "unix_s": 1600 } }));
+    assert_eq!(input["connection"]["auth_age_seconds"], json!(600));
+    assert_eq!(input["connection"]["remote_addr"], json!("192.0.2.7"));
+    let given = json!({ "connection": { "auth_age_seconds": 5 }, "time": { "unix_s": 1600 } });
+    assert_eq!(completed(given)["connection"]["auth_age_seconds"], json!(5));
+}
+
+#[test]
+fn fields_that_no_input_has_are_refused_with_the_likely_name() {
+    refused(
+        json!({ "request": { "mehtod": "GET" }, "cleint": {} }),
+        &[
+            "`input` has no field `cleint`; did you mean `client`?",
+            "`input.request` has no field `mehtod`; did you mean `method`?",
+        ],
+    );
+    refused(json!({ "time": { "zone": "UTC" } }), &["`input.time` has no field `zone`; there are unix_s"]);
+}
+
+#[test]
+fn values_of_another_type_are_refused() {
+    refused(json!([]), &["`input` is a list, expected an object"]);
+    refused(
+        json!({ "client": null, "time": { "unix_s": "1" } }),
+        &[
+            "`input.client` is null, expected an object",
+            "`input.time.unix_s` is a string, expected an integer",
+        ],
+    );
+    refused(
+        json!({ "client": { "san": { "dns": "a" }, "verified": "yes" } }),
+        &[
+            "`input.client.san.dns` is a string, expected a list of strings",
+            "`input.client.verified` is a string, expected a boolean",
+        ],
+    );
+    refused(
+        json!({ "request": { "headers": { "x-a": ["1"] }, "query": { "a": "1" } } }),
+        &[
+            "`input.request.headers[\"x-a\"]` is a list, expected a string",
+            "`input.request.query[\"a\"]` is a string, expected a list of strings",
+        ],
+    );
+}
+
+#[test]
+fn what_no_request_has_is_refused() {
+    refused(
+        json!({ "request": { "path": "a?b" } }),
+        &["`input.request.path` begins with `/` and has no query, which is in `query`"],
+    );
+    refused(
+        json!({ "request": { "headers": { "X-A": "1", "client-cert": "x" } } }),
+        &[
+            "`input.request.headers` has `X-A`: names are in lower case",
+            "`input.request.headers` has `client-cert`, which policies never see",
+        ],
+    );
+}
