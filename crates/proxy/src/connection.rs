@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         Err(reason) => return reason,
     };
     let reason = connection.run().await;
-    connection.standing.note_end();
+    connection.standing.note_end(&connection.facts);
     match connection.standing.live().was_cut() {
         // Whatever the exchange took it for.
         Some(Shut::Both) => CloseReason::TrustGrace,

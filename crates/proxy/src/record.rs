@@ -9,8 +9,8 @@ use std::{
 
 use ringward_http::RequestHead;
 use ringward_telemetry::{
-    ConnectionFacts, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts, Permit, Resumed, RevocationSource,
-    TenantFacts, TextField,
+    CloseReason, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts, Permit,
+    Resumed, RevocationSource, TenantFacts, TextField,
 };
 use ringward_tls::{HandshakeFailure, HandshakeReason, ResumedBy};
 
@@ -94,6 +94,14 @@ pub(crate) fn handshake(
         generation: view.generation(),
     };
     if worker.records.push_handshake(Box::new(record)).is_err() {
+        worker.shard.log_record_dropped();
+    }
+}
+
+/// Writes that a connection was ended because its client would not be let in any more.
+pub(crate) fn ended_by_trust(worker: &Worker, facts: &ConnectionFacts, reason: CloseReason, why: &str) {
+    let record = EventRecord::connection_ended(nanos_since_epoch(), facts, reason.as_str(), why);
+    if worker.records.push_event(Box::new(record)).is_err() {
         worker.shard.log_record_dropped();
     }
 }

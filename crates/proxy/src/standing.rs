@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use ringward_telemetry::{CloseReason, Enforced};
+use ringward_telemetry::{CloseReason, ConnectionFacts, Enforced};
 
 use crate::{
     admission::Admission,
@@ -100,9 +100,14 @@ impl Standing {
         }
     }
 
-    /// Records how long it took from the change of trust that ended this connection to its end.
-    pub(crate) fn note_end(&self) {
-        let Some((_, changed_at)) = self.admission().withdrawn() else { return };
+    /// Records how long it took from the change of trust that ended this connection to its end, and that it did, unless a
+    /// request's record says so.
+    pub(crate) fn note_end(&self, facts: &ConnectionFacts) {
+        let Some((withdrawal, changed_at)) = self.admission().withdrawn() else { return };
+        if !self.refused.get() {
+            let (reason, why) = (withdrawal.close_reason(), self.admission().explanation());
+            crate::record::ended_by_trust(&self.worker, facts, reason, &why);
+        }
         let how = match self.live.was_cut() {
             Some(Shut::Read) => Enforced::Idle,
             Some(Shut::Both) => Enforced::Exchange,

@@ -140,6 +140,11 @@ fn a_ca_swap_under_load_fails_no_request_of_the_kept_ca_and_ends_the_others() {
     });
     let (rest, closing) = idle.wait_closed();
     assert_eq!((rest.as_slice(), closing), (&b""[..], Closing::Notified));
+    let is_told =
+        |line: &serde_json::Value| line["peer.id"] == "CN=departing" && line["reason"] == "trust_changed";
+    eventually(DEADLINE, "it is said why", || {
+        gateway.lines("client no longer admitted, connection ended").iter().any(is_told)
+    });
     assert!(departing.connect(gateway.edge).and_then(|mut connection| connection.get("/thing")).is_err());
     gateway.wait_for_failed_handshakes("unknown_issuer", 1);
     load.go_on();

@@ -1,11 +1,11 @@
-//! The events of trust: revocations, and suspensions of their look-up.
+//! The events of trust: revocations, suspensions of their look-up, and the connections that a change has ended.
 //!
 //! Gives each a constant message and constant members, so that an alert or an auditor's query stays true. `LOG.md` lists
 //! them.
 
 use crate::closed::Level;
 use crate::json;
-use crate::record::{EventRecord, Excerpt};
+use crate::record::{ConnectionFacts, EventRecord, Excerpt};
 
 /// What was put on the deny list, or taken off it.
 #[derive(Clone, Debug)]
@@ -45,6 +45,31 @@ impl EventRecord {
     pub fn revocation_resumed(time_unix_ns: u64, tenant: &str) -> EventRecord {
         let fields = vec![("tenant", tenant.into())];
         EventRecord { time_unix_ns, level: Level::Info, message: "revocation no longer suspended", fields }
+    }
+
+    /// A connection was ended because its client would not be let in any more; `reason` as in
+    /// `ringward_connections_closed_total`, `detail` as a handshake would be refused.
+    pub fn connection_ended(
+        time_unix_ns: u64,
+        facts: &ConnectionFacts,
+        reason: &'static str,
+        detail: &str,
+    ) -> EventRecord {
+        let mut fields = vec![
+            ("connection.id", format!("{:016x}", facts.id).into()),
+            ("downstream.addr", facts.downstream.to_string().into()),
+        ];
+        if let Some(peer) = &facts.peer {
+            fields.push(("peer.id", peer.name.clone()));
+            fields.push(("peer.fingerprint", peer.fingerprint.clone()));
+        }
+        fields.extend([("reason", reason.into()), ("detail", detail.into())]);
+        EventRecord {
+            time_unix_ns,
+            level: Level::Info,
+            message: "client no longer admitted, connection ended",
+            fields,
+        }
     }
 
     fn of_revocation(time_unix_ns: u64, message: &'static str, event: RevocationEvent) -> EventRecord {

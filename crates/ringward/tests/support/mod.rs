@@ -164,7 +164,7 @@ impl Gateway {
         self.wait_for_metric("ringward_connections_active", &[], 0.0);
     }
 
-    /// Lines of the access log with this message (`request` or `handshake failed`) so far.
+    /// Lines of the access log with this message (`request`, `handshake failed` or that of an event) so far.
     pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
         let log = self.process.stdout();
         let lines = log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));

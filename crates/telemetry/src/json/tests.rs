@@ -203,6 +203,14 @@ fn revocation_lines_golden() {
             EventRecord::revocation_resumed(TIME_UNIX_NS, "acme"),
             r#""level":"info","msg":"revocation no longer suspended","tenant":"acme"}"#,
         ),
+        (
+            EventRecord::connection_ended(TIME_UNIX_NS, &connection(10), "revoked", "on the deny list"),
+            concat!(
+                r#""level":"info","msg":"client no longer admitted, connection ended","#,
+                r#""connection.id":"000000000000000a","downstream.addr":"192.0.2.7:40001","#,
+                r#""reason":"revoked","detail":"on the deny list"}"#
+            ),
+        ),
     ];
     for (record, golden) in table {
         let line = formatted(&registry(), &Record::Event(Box::new(record)));
