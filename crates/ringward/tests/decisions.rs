@@ -48,7 +48,7 @@ decision if {
 
 decision := false if path == "/conflict"
 
-decision := {"allowed": 1 / (count(path) - count(path)) == 1} if path == "/division"
+decision := {"allowed": time.parse_rfc3339_ns(path) > 0} if path == "/builtin"
 
 decision if {
 	path == "/slow"
@@ -77,7 +77,7 @@ fn every_outcome_has_its_status_flag_and_metric(driver: &str) {
         ("/injection", 500, "invalid_result", Some("policy_error")),
         ("/framing", 500, "invalid_result", Some("policy_error")),
         ("/conflict", 500, "error", Some("policy_error")),
-        ("/division", 500, "error", Some("policy_error")),
+        ("/builtin", 500, "error", Some("policy_error")),
         ("/slow", 500, "limit", Some("policy_error")),
     ];
     for (path, status, outcome, flag) in table {

@@ -3,9 +3,9 @@
 
 The test `differential` of this crate compares Ringward with these answers. Run this script when cases change:
 
-    python3 -m venv /tmp/opa
-    /tmp/opa/bin/pip install opa-golib-python-bindings==0.4.4
-    /tmp/opa/bin/python crates/policy/tests/opa/generate.py
+    python3 -m venv target/opa
+    target/opa/bin/pip install opa-golib-python-bindings==0.4.4
+    target/opa/bin/python crates/policy/tests/opa/generate.py
 
 The package holds OPA as a shared library, called through ctypes. It declares a newer Python than it needs; with an older
 one, pip takes it with `--no-deps --ignore-requires-python`. Errors of builtins end an evaluation there, as in Ringward.
