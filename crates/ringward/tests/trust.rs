@@ -161,6 +161,24 @@ fn certificates_without_extended_key_usage_are_let_in_only_where_that_is_allowed
     assert_refused(&gateway, &gateway.client().identity(&other), "bad_eku");
 }
 
+/// Without hints the size of a bundle is nothing that a handshake shows, to clients or in its length.
+#[test]
+fn clients_of_a_thousand_authorities_are_let_in() {
+    let authorities: Vec<Authority> =
+        (0..1000).map(|number| Authority::root(&format!("Root {number}"))).collect();
+    let trusted: Vec<&Authority> = authorities.iter().collect();
+    let host = Host::new(&[HOST]).client_auth("mode = \"required\", trust = \"many\"");
+    let gateway = Gateway::builder().trust("many", &trusted).host(host).start();
+    for authority in [&authorities[0], &authorities[499], &authorities[999]] {
+        assert_admitted(&gateway, &authority.issue(&Leaf::client("one of many")));
+    }
+    let stranger = Authority::root("Root 1000").issue(&Leaf::client("stranger"));
+    assert!(
+        gateway.anonymous().identity(&stranger).connect(gateway.edge).and_then(|mut c| c.get("/")).is_err()
+    );
+    gateway.wait_for_failed_handshakes("unknown_issuer", 1);
+}
+
 #[test]
 fn more_intermediates_than_allowed_are_refused() {
     let deep = |root: &Authority, depth: usize| {
