@@ -180,6 +180,7 @@ fn request<'a>(head: &'a RequestHead, fields: &'a Fields<'a>) -> RequestView<'a>
         protocol: "HTTP/1.1",
         id: "000000000000002a-1",
         headers: fields,
+        body: None,
         route: RouteView {
             id: "orders",
             template: "/orders/{rest...}",

@@ -40,13 +40,13 @@ pub use cache::{Answer, CacheOptions, CachingWorker, Lookup, Projection, Subject
 pub use compile::{check, compile};
 pub use coverage::{Coverage, FileCoverage};
 pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter};
-pub use engine::{CompiledPolicy, PolicyWorker};
+pub use engine::{CompiledPolicy, PolicyWorker, Query, Reply};
 pub use evaluate::{Evaluated, Evaluation, Measured, Measurement, evaluate, measure};
 pub use explain::{ExplainedBody, ExplainedRule, Explanation, FailedCondition, Outcome};
 pub use input::given::{InputError, client_claims, complete_input};
 pub use input::schema::{InputField, input_fields, input_json_schema};
 pub use input::subject::Subject;
-pub use input::view::{ConnectionView, HeaderSource, RequestView, RouteView};
+pub use input::view::{BodyView, ConnectionView, HeaderSource, RequestView, RouteView};
 pub use problem::{FailedStatement, PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport};
 pub use set::{Limits, PolicySet, Source, SourceKind};
 pub use testing::{TestOptions, TestRun, check_test_filter, run_tests};

@@ -14,7 +14,7 @@ use regorus::{Engine, LimitError, Value};
 use crate::builtins;
 use crate::cache::Projection;
 use crate::decision::{Decision, DecisionError};
-use crate::engine::{CompiledPolicy, PolicyWorker};
+use crate::engine::{CompiledPolicy, PolicyWorker, Reply};
 use crate::input::document::{Builder, Parts};
 use crate::input::subject::Subject;
 use crate::input::view::RequestView;
@@ -126,8 +126,8 @@ impl RegoWorker {
 }
 
 impl PolicyWorker for RegoWorker {
-    fn decide(&mut self, subject: &Subject, request: &RequestView<'_>) -> Result<Decision, DecisionError> {
-        self.decide_on(|builder| builder.build(subject, request))
+    fn ask(&mut self, subject: &Subject, request: &RequestView<'_>) -> Result<Reply, DecisionError> {
+        self.decide_on(|builder| builder.build(subject, request)).map(Reply::Decided)
     }
 }
 

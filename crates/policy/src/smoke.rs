@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::decision::DecisionError;
-use crate::engine::PolicyWorker;
+use crate::engine::CompiledPolicy;
 use crate::input::sample;
 use crate::problem::{Place, Problem};
 use crate::rego::RegoPolicy;
@@ -12,7 +12,7 @@ use crate::set::PolicySet;
 /// Runs the policy. That it denies means nothing, and neither does an error that other values might not cause.
 pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Problem>) {
     let at = Place::default();
-    let mut worker = policy.rego_worker();
+    let mut worker = policy.worker();
     let mut run = || {
         let started = Instant::now();
         let outcome = worker.decide(&sample::subject(), &sample::request());

@@ -22,11 +22,11 @@ use crate::{
     request_id::RequestId, route::Target, snapshot::Policy, standing::Standing, worker::View,
 };
 
-/// Decides, and notes the decision in `facts`.
+/// Asks every policy of the route, and notes what they say in `facts`. All have to allow; the first that does not is the last asked.
 ///
 /// # Errors
 /// [`ProxyError::Denied`], [`ProxyError::Policy`] and [`ProxyError::PolicyBudget`]; success is an allow.
-pub(crate) fn decide(
+pub(crate) async fn decide(
     view: &View,
     connection: &mut Connection,
     caller: Option<&PeerIdentity>,
@@ -34,23 +34,44 @@ pub(crate) fn decide(
     target: &Target<'_>,
     facts: &mut Facts,
 ) -> Result<(), ProxyError> {
-    // What an earlier snapshot's policy has said of this request counts no more.
+    // What an earlier snapshot's policies have said of this request counts no more.
     (facts.policy, facts.outcome, facts.decision, facts.cached) = (None, None, None, None);
     facts.policy_time = Duration::ZERO;
-    // `danger_no_policy`: who passed the handshake is served.
-    let Some(index) = target.route.policy else { return Ok(()) };
+    // None with `danger_no_policy`: who passed the handshake is served.
+    for &index in &target.route.policies {
+        let decision = ask(view, index, connection, caller, head, target, facts).await?;
+        facts.decision = Some(decision);
+    }
+    Ok(())
+}
+
+/// Asks one policy. Success is an allow.
+async fn ask(
+    view: &View,
+    index: usize,
+    connection: &mut Connection,
+    caller: Option<&PeerIdentity>,
+    head: &RequestHead,
+    target: &Target<'_>,
+    facts: &mut Facts,
+) -> Result<Rc<Decision>, ProxyError> {
     let policy = &view.snapshot.policies[index];
     let started = Instant::now();
-    let mut evaluator = view.policies[index].borrow_mut();
-    let answer = evaluate(&mut evaluator, connection, caller, head, target, started);
+    // Not borrowed while a server is asked: meanwhile others of this worker decide.
+    let answer = {
+        let mut evaluator = view.policies[index].borrow_mut();
+        let answer = evaluate(&mut evaluator, connection, caller, head, target, started);
+        note_cache(policy, &connection.worker.shard, &evaluator, &answer);
+        answer
+    };
     let cached = answer.lookup == Some(Lookup::Hit) && !answer.mismatch;
     facts.policy = Some(policy.id);
     facts.cached = Some(cached);
     let shard = &connection.worker.shard;
-    note_cache(policy, shard, &evaluator, &answer);
     let result = match answer.verdict {
         Verdict::Decided(decision) => Ok(decision),
         Verdict::Failed(error) => Err(error),
+        Verdict::Pending(_) => Err(DecisionError::Evaluation("no policy server is configured".to_owned())),
         Verdict::OverBudget => {
             shard.policy_budget_refused(policy.id);
             return Err(ProxyError::PolicyBudget);
@@ -58,15 +79,12 @@ pub(crate) fn decide(
     };
     // A look into a table is no evaluation, and would make the times of those look shorter than they are.
     let evaluation = (!cached).then(|| started.elapsed());
-    facts.policy_time = evaluation.unwrap_or(Duration::ZERO);
+    facts.policy_time += evaluation.unwrap_or(Duration::ZERO);
     let outcome = outcome(&result);
     facts.outcome = Some(outcome);
     shard.policy_decided(policy.id, outcome, evaluation.map(crate::record::nanos));
     match result {
-        Ok(decision) if decision.allowed => {
-            facts.decision = Some(decision);
-            Ok(())
-        }
+        Ok(decision) if decision.allowed => Ok(decision),
         Ok(decision) => Err(ProxyError::Denied(decision)),
         Err(error) => {
             if matches!(error, DecisionError::Panic) {
@@ -125,6 +143,7 @@ fn evaluate(
         protocol: protocol(head),
         id: id.as_str(),
         headers: &Headers(head),
+        body: None,
         route: RouteView {
             id: &target.route.name,
             template: &target.route.template,

@@ -125,7 +125,9 @@ async fn serve(
         facts.route = Some(target.route.id);
         let caller = caller::identify(connection, target.route).map_err(refused)?;
         caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
-        authorize::decide(&view, connection, caller.as_deref(), head, &target, facts).map_err(refused)?;
+        authorize::decide(&view, connection, caller.as_deref(), head, &target, facts)
+            .await
+            .map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let job = Job { head, view: &view, listener, target: &target, caller: caller.as_deref() };

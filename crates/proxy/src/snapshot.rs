@@ -152,8 +152,9 @@ pub(crate) struct Route {
     /// Index of the cluster in [`Snapshot::clusters`].
     pub(crate) cluster: usize,
     pub(crate) cluster_name: Box<str>,
-    /// Index of the policy in [`Snapshot::policies`]; `None` if the configuration says `danger_no_policy`.
-    pub(crate) policy: Option<usize>,
+    /// Indices in [`Snapshot::policies`] of those that all have to allow a request, in the order in which they are asked;
+    /// none if the configuration says `danger_no_policy`.
+    pub(crate) policies: Box<[usize]>,
     /// What it wants of clients.
     pub(crate) client_auth: config::ClientAuthMode,
     /// Whether it has OCSP responders asked, and how long it waits for them.
@@ -426,10 +427,12 @@ impl Builder<'_> {
             labels: route.labels.clone().into_iter().collect(),
             cluster: position(self.config.clusters.keys().position(|name| *name == route.cluster)),
             cluster_name: route.cluster.as_str().into(),
-            policy: route
+            policies: route
                 .policy
                 .name()
-                .map(|name| position(self.config.policies.keys().position(|key| key == name))),
+                .map(|name| position(self.config.policies.keys().position(|key| key == name)))
+                .into_iter()
+                .collect(),
             client_auth: route.client_auth,
             ocsp: ocsp_mode(route.ocsp),
             ocsp_timeout: host.client_auth.verification().map_or(Duration::ZERO, |rules| rules.ocsp_timeout),

@@ -27,7 +27,7 @@ use crate::cache::key::KeyBuffer;
 use crate::cache::store::Store;
 use crate::cache::subjects::{Interned, Subjects};
 use crate::decision::{Decision, DecisionError};
-use crate::engine::{CompiledPolicy, PolicyWorker};
+use crate::engine::{CompiledPolicy, PolicyWorker, Query, Reply};
 use crate::input::subject::Subject;
 use crate::input::view::RequestView;
 
@@ -54,6 +54,8 @@ pub enum Verdict {
     Decided(Rc<Decision>),
     /// There is no decision.
     Failed(DecisionError),
+    /// A server has to be asked; its answer is for [`CachingWorker::read_answer`].
+    Pending(Query),
     /// Not evaluated: the client has caused too many evaluations.
     OverBudget,
 }
@@ -116,7 +118,11 @@ impl CachingWorker {
         now: Instant,
     ) -> Answer {
         let Some(cache) = &mut self.cache else {
-            let verdict = Verdict::of(self.engine.decide(&subject(), request));
+            let verdict = match self.engine.ask(&subject(), request) {
+                Ok(Reply::Decided(decision)) => Verdict::Decided(Rc::new(decision)),
+                Ok(Reply::Pending(query)) => Verdict::Pending(query),
+                Err(error) => Verdict::Failed(error),
+            };
             return Answer { verdict, lookup: None, mismatch: false };
         };
         let answer = cache.decide(&mut *self.engine, mark, subject, request, now);
@@ -125,6 +131,14 @@ impl CachingWorker {
             self.cache = None;
         }
         answer
+    }
+
+    /// The decision that a server's answer to a query of this policy stands for. It is never kept.
+    ///
+    /// # Errors
+    /// Whatever is not plainly a decision is none.
+    pub fn read_answer(&mut self, answer: &[u8]) -> Result<Decision, DecisionError> {
+        self.engine.read_answer(answer)
     }
 }
 

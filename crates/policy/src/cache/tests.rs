@@ -33,9 +33,9 @@ impl Scripted {
 
 impl PolicyWorker for Scripted {
     /// Allows, unless told otherwise.
-    fn decide(&mut self, _: &Subject, _: &RequestView<'_>) -> Result<Decision, DecisionError> {
+    fn ask(&mut self, _: &Subject, _: &RequestView<'_>) -> Result<Reply, DecisionError> {
         self.0.asked.set(self.0.asked.get() + 1);
-        self.0.answers.borrow_mut().pop_front().unwrap_or_else(|| Ok(allow()))
+        self.0.answers.borrow_mut().pop_front().unwrap_or_else(|| Ok(allow())).map(Reply::Decided)
     }
 }
 

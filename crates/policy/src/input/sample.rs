@@ -78,6 +78,7 @@ pub(crate) fn request() -> RequestView<'static> {
         protocol: "HTTP/1.1",
         id: "01J000000000000000000000000",
         headers: &HEADERS,
+        body: None,
         route: RouteView {
             id: "orders",
             template: "/orders/{id}",

@@ -47,10 +47,21 @@ pub struct RequestView<'a> {
     pub id: &'a str,
     /// The header fields.
     pub headers: &'a dyn HeaderSource,
+    /// What of the body was read before the decision; `None` if nothing was, because no policy of the route asks for it.
+    pub body: Option<BodyView<'a>>,
     /// What the router found.
     pub route: RouteView<'a>,
     /// The time of the decision in seconds since 1970 (UTC).
     pub now_unix: i64,
+}
+
+/// The body of a request, as far as it was read before the decision.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyView<'a> {
+    /// Its bytes without transfer coding.
+    pub bytes: &'a [u8],
+    /// There is more of it than these bytes.
+    pub truncated: bool,
 }
 
 /// A matched route.

@@ -212,6 +212,7 @@ fn sample(
             protocol: "HTTP/1.1",
             id: "sample",
             headers: &NoHeaders,
+            body: None,
             route: RouteView {
                 id: &route.id,
                 template: route.path.as_str(),
