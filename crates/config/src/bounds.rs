@@ -129,7 +129,7 @@ pub(crate) const CRL_STALE: DurationBounds = durations(secs(0), secs(60)..=secs(
 pub(crate) const CRL_REFRESH: DurationBounds = durations(secs(3600), secs(60)..=secs(86_400));
 
 /// 35 MB hold a million entries. The list is in memory whole while it is read.
-pub(crate) const CRL_BYTES_MAX: NumberBounds = numbers(64 << 20, 1 << 10..=1 << 30);
+pub(crate) const CRL_BYTES_MAX: NumberBounds = numbers(64 << 20, 1 << 10..=256 << 20);
 
 /// The library verifies signatures of 2048 to 8192 bits and of no other length.
 pub(crate) const RSA_BITS_MIN: NumberBounds = numbers(2048, 2048..=8192);

@@ -198,7 +198,7 @@ fn bundles_are_taken_as_written() {
          crl_distribution_points = [\"PKI.test\", \"10.0.0.1\"]\ncrl_issuers = \"i.pem\"\nocsp_hosts = \"o.test\"\n\
          profile = {{ keys = [\"ed25519\", \"rsa\"], rsa_bits_min = 8192, policies = \"1.2.3\", path_length_max = 0, \
          leaf_lifetime_max = \"1m\" }}\n\
-         revocation = {{ crl = \"if_present\", stale = \"7d\", refresh = \"1m\", crl_bytes_max = \"1GiB\", depth = \"leaf\" }}"
+         revocation = {{ crl = \"if_present\", stale = \"7d\", refresh = \"1m\", crl_bytes_max = \"256MiB\", depth = \"leaf\" }}"
     ));
     let bundle = &config.trust["full"];
     assert_eq!(bundle.spiffe_trust_domain.as_deref(), Some("prod.example.com"));
@@ -215,7 +215,7 @@ fn bundles_are_taken_as_written() {
     let revocation = &bundle.revocation;
     assert_eq!((revocation.crl, revocation.depth), (CrlMode::IfPresent, RevocationDepth::Leaf));
     assert_eq!((revocation.stale, revocation.refresh), (Some(seconds(7 * 86_400)), seconds(60)));
-    assert_eq!(revocation.crl_bytes_max, 1 << 30);
+    assert_eq!(revocation.crl_bytes_max, 256 << 20);
 }
 
 /// Whoever names lists means them: without a word about it, a certificate without a list is refused.

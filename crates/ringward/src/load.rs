@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ringward_config::{
     Config, Diagnostic, Diagnostics, FileKind, Host, Listener, Location, Passphrase, Severity,
@@ -33,6 +34,7 @@ use crate::trust::status::CrlStatus;
 /// A configuration with the content of all files that it names.
 #[derive(Debug)]
 pub(crate) struct Gathered {
+    begun: Instant,
     config: Config,
     files: Files,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Gathered {
 /// A configuration with everything that it needs to run.
 #[derive(Clone)]
 pub(crate) struct Loaded {
+    /// When its files began to be read.
+    pub(crate) begun: Instant,
     /// The configuration.
     pub(crate) config: Arc<Config>,
     /// What was made of its files, without what is trusted beyond them.
@@ -87,6 +91,7 @@ impl From<Diagnostics> for Refused {
 /// # Errors
 /// What is wrong with the configuration file itself.
 pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
+    let begun = Instant::now();
     let mut files = Files::default();
     files.read(path, FileKind::Configuration);
     let content = files.content(path, FileKind::Configuration).map_err(|error| whole_file(path, &error))?;
@@ -114,7 +119,7 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
             files.read(&path, FileKind::Passphrase);
         }
     }
-    Ok(Gathered { config, files })
+    Ok(Gathered { begun, config, files })
 }
 
 fn whole_file(path: &Path, error: &FileError) -> Diagnostic {
@@ -177,7 +182,7 @@ impl Gathered {
     /// Everything that is wrong, with the warnings found on the way.
     pub(crate) fn build(self, previous: Option<&Loaded>, floors: &CrlFloors) -> Result<Loaded, Refused> {
         let digest = self.digest();
-        let Gathered { config, files } = self;
+        let Gathered { begun, config, files } = self;
         let found = config.warnings.iter().cloned().collect();
         let mut report = Report { config: &config, found, torn: 0 };
         let mut materials = Materials { tenants: config.tenant_map.clone(), ..Materials::default() };
@@ -222,6 +227,7 @@ impl Gathered {
             return Err(Refused { problems, torn: torn == errors });
         }
         Ok(Loaded {
+            begun,
             config: Arc::new(config),
             materials,
             policies,

@@ -68,11 +68,8 @@ impl Publisher {
     /// Why its parts do not go together; what was in force stays.
     pub(crate) async fn adopt(&self, loaded: Arc<Loaded>) -> Result<Published, Diagnostics> {
         let mut in_force = self.in_force.lock().await;
-        let (version, mut state) = self.trust.current();
-        // The ring file was read with everything else.
-        let superseded = state.rotated_ring.take();
+        let (version, state) = self.trust.current();
         let published = self.build_and_publish(&mut in_force, loaded.clone(), version, state).await?;
-        self.trust.forget_rotation(superseded);
         warn_of_suspensions(&loaded);
         self.trust.adopted(loaded);
         Ok(published)

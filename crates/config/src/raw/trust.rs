@@ -154,10 +154,10 @@ pub struct Revocation {
     pub refresh: Field<DurationText>,
     /// How large a revocation list may be, read or fetched.
     ///
-    /// Default `"64MiB"`; `"1KiB"` to `"1GiB"`. Example: `crl_bytes_max = "1MiB"`.
+    /// Default `"64MiB"`; `"1KiB"` to `"256MiB"`. Example: `crl_bytes_max = "1MiB"`.
     pub crl_bytes_max: Field<SizeText>,
-    /// Which certificates of a client's chain are looked up, in lists and with OCSP: `"chain"` for all below the CA,
-    /// `"leaf"` for the client's own.
+    /// Which certificates of a client's chain are looked up in lists: `"chain"` for all below the CA, `"leaf"` for the
+    /// client's own. OCSP, where a route asks for it, is about the client's own in any case.
     ///
     /// Default `"chain"`. Example: `depth = "leaf"`.
     pub depth: Field<RevocationDepth>,

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::*;
+use crate::trust::keys;
 use crate::{load, pki, trust};
 
 /// A process without workers.
@@ -95,6 +96,30 @@ async fn a_reload_that_began_before_a_revocation_does_not_undo_it() {
     stage.publisher.adopt(reloaded).await.unwrap();
     assert!(!stage.admits());
     assert_eq!(stage.generation(), 3);
+}
+
+#[tokio::test]
+async fn a_reload_that_began_before_a_rotation_does_not_bring_the_old_keys_back() {
+    let stage = stage();
+    let (file, config) = (stage.dir.path().join("tickets.ring"), stage.dir.path().join("ringward.toml"));
+    keys::new_file(&file, Duration::from_secs(3600)).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("[keys]\nfile = {file:?}\nrotate = true\n{text}")).unwrap();
+    let (before, trust) = (loaded(stage.dir.path()), &stage.publisher.trust);
+    stage.publisher.adopt(before.clone()).await.unwrap();
+    let now = UnixTime::now();
+    let in_use = || trust.current().1.key_ring(&trust.loaded().unwrap()).status(now);
+    let original = in_use();
+    keys::rotate(trust, &before.config.keys, now).unwrap();
+    let rotated = in_use();
+    assert_ne!(rotated, original);
+    stage.publisher.adopt(before).await.unwrap();
+    assert_eq!(in_use(), rotated);
+    // What somebody else puts into the file counts from the next reload on.
+    fs::remove_file(&file).unwrap();
+    keys::new_file(&file, Duration::from_secs(60)).unwrap();
+    stage.publisher.adopt(loaded(stage.dir.path())).await.unwrap();
+    assert!(in_use() != rotated && in_use() != original);
 }
 
 #[tokio::test]

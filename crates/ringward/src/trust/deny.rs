@@ -153,7 +153,7 @@ impl<E: Enforcement> DenyKeeper<E> {
         let (_, state) = self.trust.current();
         let mut list = (*state.deny).clone();
         let removed = list.remove(&deny_target(target)?);
-        list.remove_expired(now_unix());
+        remove_long_expired(&mut list, now_unix());
         self.write(&list).await?;
         let generation = self.enforce(list).await?;
         Ok(Removed { entry: removed.as_ref().map(DenyEntryStatus::of), generation })
@@ -162,7 +162,9 @@ impl<E: Enforcement> DenyKeeper<E> {
     /// The entries in force.
     pub(crate) fn list(&self) -> DenyEntries {
         let (_, state) = self.trust.current();
-        DenyEntries { entries: state.deny.entries().into_iter().map(DenyEntryStatus::of).collect() }
+        let now = now_unix();
+        let in_force = state.deny.entries().into_iter().filter(|entry| entry.holds_at(now));
+        DenyEntries { entries: in_force.map(DenyEntryStatus::of).collect() }
     }
 
     /// Puts the list on disk.
@@ -184,7 +186,8 @@ impl<E: Enforcement> DenyKeeper<E> {
         let written = written
             .map_err(|error| error.to_string())
             .and_then(|result| result.map_err(|error| error.to_string()));
-        written.map_err(|error| format!("nothing has changed: {error}"))
+        // If only the directory could not be synced, the next start may find the new list.
+        written.map_err(|error| format!("the change is not in force, and may not be on disk: {error}"))
     }
 
     /// Puts a list in force that is on disk, and waits until no worker goes by another one.
@@ -211,15 +214,15 @@ impl<E: Enforcement> DenyKeeper<E> {
     }
 }
 
-/// A list with the entry, and how the entry is in it, and whether it was before. Expired entries are left out.
+/// A list with the entry, and how the entry is in it, and whether it was before.
 fn with_entry(
     list: &DenyList,
     mut entry: DenyEntry,
     now: i64,
 ) -> Result<(DenyList, DenyEntry, bool), String> {
     let mut list = list.clone();
-    list.remove_expired(now);
-    let known = list.get(&entry.target).cloned();
+    remove_long_expired(&mut list, now);
+    let known = list.get(&entry.target).filter(|known| known.holds_at(now)).cloned();
     if let Some(known) = &known {
         (entry.added_unix, entry.by) = (known.added_unix, known.by.clone());
         // Asking again, or a script that does so each night, must not shorten what somebody else decided.
@@ -231,6 +234,11 @@ fn with_entry(
     list.add(entry.clone()).map_err(|error| error.to_string())?;
     let entry = list.get(&entry.target).cloned().unwrap_or(entry);
     Ok((list, entry, known.is_some()))
+}
+
+/// Tidies up, but not what expired lately: a clock that was ahead for a moment must not have taken refusals away for good.
+fn remove_long_expired(list: &mut DenyList, now: i64) {
+    list.remove_expired(now.saturating_sub(KEPT_EXPIRED_SECONDS));
 }
 
 /// A list with an entry about `target`, to see whom it would hit.
@@ -362,6 +370,8 @@ fn now_unix() -> i64 {
 const FILE: &str = "deny-list";
 /// The most entries with texts of usual length, several times over.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Time to notice that a clock is wrong.
+const KEPT_EXPIRED_SECONDS: i64 = 7 * 24 * 3600;
 /// Workers answer at their next beat, 20 times per second; a policy may hold one up for a second.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Some beats.

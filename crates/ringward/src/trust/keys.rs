@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringward_config::{FileKind, Keys};
 use ringward_tls::{KeyRing, KeyRingError, KeyRole};
@@ -16,7 +16,7 @@ use rustls::pki_types::UnixTime;
 
 use super::state::replace_durably;
 use super::status::{KeyStatus, KeysStatus};
-use super::{TrustKeeper, TrustVersion};
+use super::{RotatedRing, TrustKeeper, TrustVersion};
 use crate::load::files::Files;
 
 /// Why a ring cannot be used or replaced.
@@ -53,8 +53,8 @@ pub(crate) fn rotate(trust: &TrustKeeper, keys: &Keys, now: UnixTime) -> Result<
             // Until it is in force, too: else of two rotations one could be in the file and the other in use.
             let _turn = trust.rotating();
             let ring = Arc::new(rotate_file(&file.path, now)?);
-            // Read again with the configuration, too; until then this one counts.
-            Ok(trust.update(|state| state.rotated_ring = Some((file.path.clone(), ring))))
+            let rotated = RotatedRing { file: file.path.clone(), ring, at: Instant::now() };
+            Ok(trust.update(|state| state.rotated_ring = Some(rotated)))
         }
         None => Ok(trust.update(|state| {
             let ring = (*state.own_ring).clone().rotating_every(keys.rotate_every);
@@ -261,7 +261,7 @@ mod tests {
                 rotation.join().unwrap().unwrap();
             }
         });
-        let (_, in_use) = trust.current().1.rotated_ring.unwrap();
+        let in_use = trust.current().1.rotated_ring.unwrap().ring;
         let file = KeyRing::parse(&read_file(&path).unwrap(), now).unwrap();
         assert_eq!(in_use.status(now), file.status(now));
     }

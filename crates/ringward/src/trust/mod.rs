@@ -28,7 +28,7 @@ mod testing;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringward_config::{Config, Diagnostic, Diagnostics, Listener, Resumption, Severity};
 use ringward_tls::{DenyList, KeyRing, OcspTable, SessionCache, Staple};
@@ -80,8 +80,8 @@ pub(crate) struct TrustState {
     pub(crate) deny: Arc<DenyList>,
     /// What seals session tickets if the configuration names no ring file.
     pub(crate) own_ring: Arc<KeyRing>,
-    /// A ring file and its content since we rotated it. Until it is read again with the configuration, this one counts.
-    pub(crate) rotated_ring: Option<(PathBuf, Arc<KeyRing>)>,
+    /// The ring file that we have rotated last.
+    pub(crate) rotated_ring: Option<RotatedRing>,
     /// Revocation lists that were fetched, or read from the copies in the state directory, in any order. Those of files that
     /// the configuration names are in [`Loaded`]. What counts of them all is said by [`crl::list::in_force`].
     pub(crate) fetched_crls: Arc<Vec<List>>,
@@ -89,12 +89,26 @@ pub(crate) struct TrustState {
     pub(crate) staples: Arc<HashMap<[u8; 32], Arc<Staple>>>,
 }
 
+/// A ring file as we have written it.
+#[derive(Clone, Debug)]
+pub(crate) struct RotatedRing {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Its content.
+    pub(crate) ring: Arc<KeyRing>,
+    /// When it was written, at the latest.
+    pub(crate) at: Instant,
+}
+
 impl TrustState {
     /// The keys that seal session tickets under a configuration.
     pub(crate) fn key_ring(&self, loaded: &Loaded) -> Arc<KeyRing> {
         let file = loaded.config.keys.file.as_ref().map(|named| &named.path);
         match (&self.rotated_ring, &loaded.key_ring) {
-            (Some((rotated, ring)), _) if Some(rotated) == file => ring.clone(),
+            // Until the file is read again, which a load that had begun before may or may not have done.
+            (Some(rotated), _) if Some(&rotated.file) == file && rotated.at >= loaded.begun => {
+                rotated.ring.clone()
+            }
             (_, Some(ring)) => ring.clone(),
             (_, None) => self.own_ring.clone(),
         }
@@ -216,14 +230,6 @@ impl TrustKeeper {
     /// The turn of whoever rotates a ring file. Blocks, while others write theirs.
     pub(crate) fn rotating(&self) -> MutexGuard<'_, ()> {
         self.rotating.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A ring file that we have rotated was read again since. For the publisher alone.
-    pub(crate) fn forget_rotation(&self, superseded: Option<(PathBuf, Arc<KeyRing>)>) {
-        let Some((_, superseded)) = superseded else { return };
-        // Not if it was rotated once more meanwhile.
-        let rotated = &mut self.kept().state.rotated_ring;
-        rotated.take_if(|(_, ring)| Arc::ptr_eq(ring, &superseded));
     }
 
     /// Waits for a change that was not waited for yet. For the publisher alone.

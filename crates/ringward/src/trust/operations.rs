@@ -108,8 +108,6 @@ impl Operator {
         let on_disk = read.await.map_err(|error| error.to_string())?;
         let on_disk = on_disk.map_err(|problems| format!("the files would be refused: {problems}"))?;
         let (_, state) = self.trust.current();
-        // A reload would read the ring file, too.
-        let later = TrustState { rotated_ring: None, ..state.clone() };
         let (reports, generation, now) =
             (self.trust.reports(), self.serving.control.generation(), UnixTime::now());
         let facts = |loaded, state| describe::Facts {
@@ -121,7 +119,7 @@ impl Operator {
             peers: None,
         };
         Ok(describe::status(&facts(&running, &state))
-            .differences(&describe::status(&facts(&on_disk, &later))))
+            .differences(&describe::status(&facts(&on_disk, &state))))
     }
 
     async fn preview_revocation(&self, target: &Target) -> Result<Hits, String> {

@@ -16,8 +16,9 @@ pub(crate) struct Floors {
     /// Absent if nothing in the configuration needs one; then there are no lists either.
     state_dir: Option<Arc<StateDir>>,
     known: Mutex<CrlFloors>,
-    /// Held while the file is written, so that an older content does not replace a newer one.
-    writing: Mutex<()>,
+    /// Held while the file is written, so that an older content does not replace a newer one. Whether the file lacks a floor
+    /// because it could not be written.
+    writing: Mutex<bool>,
 }
 
 impl Floors {
@@ -47,13 +48,13 @@ impl Floors {
     /// Remembers lists that are about to be used, on disk before this returns. Blocks.
     ///
     /// # Errors
-    /// If the file cannot be written. The lists should be used even then: they say more than those before them. Until the
-    /// next success, what was remembered is lost with the process.
+    /// If the file cannot be written. The lists should be used even then: they say more than those before them. What was
+    /// remembered is lost with the process until it is written, which every later call tries again.
     pub(crate) fn raise<'a>(&self, lists: impl IntoIterator<Item = &'a List>) -> Result<(), StateError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
             let mut known = self.known();
-            let mut rose = false;
+            let mut rose = *missing;
             for list in lists {
                 rose |= known.raise(list.head(), list.is_delta());
             }
@@ -62,10 +63,10 @@ impl Floors {
             }
             known.serialize()
         };
-        match &self.state_dir {
-            Some(state) => state.write_sealed(FILE, text.as_bytes()),
-            None => Ok(()),
-        }
+        let Some(state) = &self.state_dir else { return Ok(()) };
+        let written = state.write_sealed(FILE, text.as_bytes());
+        *missing = written.is_err();
+        written
     }
 
     fn known(&self) -> MutexGuard<'_, CrlFloors> {

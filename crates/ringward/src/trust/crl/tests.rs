@@ -195,6 +195,26 @@ async fn an_older_list_is_refused_also_after_a_restart() {
 
 /// The copy is written first. A process that is killed before the floor is leaves a list that is newer than the floor.
 #[tokio::test]
+async fn a_floor_that_could_not_be_written_is_written_as_soon_as_it_can() {
+    let root = Authority::root("Root");
+    let publisher = Publisher::start(root.sign_crl(&Crl::new().number(7))).await;
+    let mut rig = Rig::start();
+    // No file can be made under this name, as on a disk that is full.
+    let obstacle = rig.directory.path().join("crl-floors.new");
+    fs::create_dir(&obstacle).unwrap();
+    rig.configure(&[&root], &[publisher.url()], &[]);
+    rig.keeper.first_round().await;
+    assert_eq!(rig.numbers(), [7], "it is used even so");
+    let on_disk = |rig: &Rig| rig.trust.state_dir().unwrap().read_sealed("crl-floors", 1 << 20).unwrap();
+    assert!(on_disk(&rig).is_none());
+    let lists = rig.trust.current().1.fetched_crls;
+    assert!(rig.trust.floors().raise(lists.iter()).is_err(), "tried again, though nothing rose");
+    fs::remove_dir(obstacle).unwrap();
+    rig.trust.floors().raise(lists.iter()).unwrap();
+    assert!(on_disk(&rig).is_some());
+}
+
+#[tokio::test]
 async fn a_copy_without_its_floor_is_not_undone_by_an_older_list() {
     let root = Authority::root("Root");
     let (old, new) =

@@ -150,24 +150,30 @@ async fn repeating_it_does_no_harm_and_shortens_nothing() {
 }
 
 #[tokio::test]
-async fn expired_entries_leave_with_the_next_change() {
+async fn expired_entries_are_no_more_and_stay_on_disk_for_a_week() {
     let world = world();
     let now = now_unix();
     let mut list = DenyList::new();
     let entry = |identity: &str, expires_unix| DenyEntry {
         target: DenyTarget::Identity(identity.into()),
         reason: "r".to_owned(),
-        added_unix: now - 100,
+        added_unix: now - 2 * KEPT_EXPIRED_SECONDS,
         by: "b".to_owned(),
         expires_unix,
     };
     list.add(entry("over", Some(now - 1))).unwrap();
     list.add(entry("holds", Some(now + 1000))).unwrap();
+    // As if the clock was ahead for a while, and is right again.
+    list.add(entry("lately", Some(now - 3600))).unwrap();
+    list.add(entry("long ago", Some(now - KEPT_EXPIRED_SECONDS - 1))).unwrap();
     world.steps.trust.update(|state| state.deny = Arc::new(list));
     let again = world.keeper.revoke(CALLER, &name("over"), "lost", Some(1000)).await.unwrap();
     assert!(!again.known, "an entry that is over is a new one");
     assert!(again.entry.expires_unix > Some(now));
     assert_eq!(world.keeper.list().entries.len(), 2);
+    let kept = &world.steps.trust.current().1.deny;
+    assert!(kept.get(&DenyTarget::Identity("lately".into())).is_some());
+    assert!(kept.get(&DenyTarget::Identity("long ago".into())).is_none());
 }
 
 #[tokio::test]
@@ -178,9 +184,9 @@ async fn what_cannot_be_written_is_not_in_force() {
     fs::create_dir(world.steps.dir.join(format!("{FILE}.new"))).unwrap();
     world.steps.take();
     let error = world.keeper.revoke(CALLER, &name("b"), "lost", None).await.unwrap_err();
-    assert!(error.starts_with("nothing has changed"), "{error}");
+    assert!(error.starts_with("the change is not in force"), "{error}");
     let error = world.keeper.remove(&name("a")).await.unwrap_err();
-    assert!(error.starts_with("nothing has changed"), "{error}");
+    assert!(error.starts_with("the change is not in force"), "{error}");
     assert_eq!(world.steps.take(), []);
     assert_eq!(world.keeper.list().entries.len(), 1);
 }
