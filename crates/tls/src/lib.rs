@@ -52,7 +52,7 @@ pub use facts::CertificateFacts;
 pub use failure::{HandshakeFailure, HandshakeReason, PresentedChain, UnknownReason};
 pub use hello::{CLIENT_HELLO_BYTES_MAX, ClientHello, HelloReader};
 pub use host::{HostTls, HostTlsOptions, TlsBuildError, WorkerTls, seed_random};
-pub use memo::{Admitted, MEMO_ENTRIES_DEFAULT, PathMemo};
+pub use memo::{Admitted, MEMO_CHAIN_BYTES_MAX, MEMO_ENTRIES_DEFAULT, PathMemo};
 pub use observed::ObservedIdentity;
 pub use path::{
     AnchorRef, BESIDE_BYTES_MAX, PathCertificate, PeerPath, REVOCATION_URL_BYTES_MAX, REVOCATION_URLS_MAX,

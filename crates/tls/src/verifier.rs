@@ -90,10 +90,10 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Admitted, Refusal> {
-        // Before anything is parsed or hashed: an unauthenticated peer chose these sizes.
+        // Before anything is parsed or compared: an unauthenticated peer chose these sizes.
         self.check_size(leaf, intermediates)?;
-        let key = MemoKey::new(&self.auth.memo_context, leaf, intermediates);
-        let admitted = match self.memo.find(&key, unix_seconds(now)) {
+        let key = MemoKey { context: &self.auth.memo_context, leaf, intermediates };
+        let admitted = match self.memo.find(key, unix_seconds(now)) {
             Some(admitted) => admitted,
             None => {
                 let (admitted, sighted) = self.verify_anew(leaf, intermediates, now)?;

@@ -118,6 +118,42 @@ fn webpki_sees_the_anchors_that_a_chain_names_and_no_others() {
 }
 
 #[test]
+fn a_forged_chain_takes_no_place_of_a_remembered_one() {
+    let root = Ca::root("Root");
+    let bench = Bench::new(&[&root]);
+    let mut alice = root.issue("alice", |_| {});
+    let remembered = bench.admits(&alice);
+    // The name is another, the length and the signature are the same.
+    let mut forged = alice.chain[0].to_vec();
+    let name = forged.windows(5).position(|window| window == b"alice").unwrap();
+    forged[name..name + 5].copy_from_slice(b"mario");
+    let good = std::mem::replace(&mut alice.chain, vec![forged.into()]);
+    bench.refuses(&alice, Reason::BadSignature, "");
+    alice.chain = good;
+    assert!(Arc::ptr_eq(&bench.admits(&alice).path, &remembered.path));
+}
+
+#[test]
+fn what_a_client_presents_beside_its_path_takes_one_place_of_the_memo() {
+    let root = Ca::root("Root");
+    let bench = Bench::new(&[&root]);
+    let mut alice = root.issue("alice", |_| {});
+    let mut beside = root.der().to_vec();
+    let issuer = beside.windows(4).position(|window| window == b"Root").unwrap();
+    for letter in b'A'..b'I' {
+        // They differ in this letter only.
+        beside[issuer] = letter;
+        let beside = CertificateDer::from(beside.clone());
+        alice.chain.truncate(1);
+        alice.chain.push(beside.clone());
+        let (presented, again) = (bench.admits(&alice), bench.admits(&alice));
+        assert!(Arc::ptr_eq(&presented.path, &again.path));
+        assert_eq!(again.path.beside, [beside]);
+        assert_eq!(bench.memo.len(), 1);
+    }
+}
+
+#[test]
 #[ignore = "measures and prints; meaningful in release mode only"]
 fn cost_with_many_anchors() {
     use std::time::Instant;
