@@ -1,9 +1,10 @@
 //! SHA-256 over lists of values, encoded so that two different lists never hash alike.
 //!
-//! Hides the encoding only. It is used for policy digests and memo keys, where an ambiguity would let one
-//! configuration pass for another.
+//! Hides the encoding only. It is used for the digests of configurations and the names of issuers, where an ambiguity would
+//! let one pass for another.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
@@ -11,6 +12,17 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 /// SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     fixed(digest(&SHA256, bytes).as_ref())
+}
+
+/// A SHA-256 as the key of a hash table. All of it is compared, and its first octets are hashed: to find many certificates or
+/// CAs that agree in eight of them is beyond anybody's means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DigestKey(pub(crate) [u8; 32]);
+
+impl Hash for DigestKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.first_chunk().map_or(0, |octets| u64::from_ne_bytes(*octets)));
+    }
 }
 
 /// Hashes a sequence of fields. Each is preceded by its length, and the sequence by a purpose, so no
@@ -68,6 +80,9 @@ fn fixed(bytes: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::hash::{BuildHasher as _, RandomState};
+
     use super::*;
 
     fn hash(fields: &[&[u8]]) -> [u8; 32] {
@@ -97,6 +112,19 @@ mod tests {
         let mut longer = FieldHasher::new("test");
         longer.set([b"a".as_slice()].into_iter()).field(b"b").field(b"c");
         assert_ne!(hash(&[b"a", b"b"], b"c"), longer.finish());
+    }
+
+    #[test]
+    fn digests_that_agree_in_what_is_hashed_are_different_keys() {
+        let digests = [8, 31].map(|position| {
+            let mut digest = [7; 32];
+            digest[position] = 8;
+            DigestKey(digest)
+        });
+        let hasher = RandomState::new();
+        assert_eq!(hasher.hash_one(digests[0]), hasher.hash_one(digests[1]));
+        let table = HashMap::from([(digests[0], ())]);
+        assert!(table.contains_key(&digests[0]) && !table.contains_key(&digests[1]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use ringward_identity::PeerIdentity;
 use super::issuer::IssuerId;
 use super::serial::Serial;
 use crate::certificate::{format_unix, hex};
-use crate::digest::sha256;
+use crate::digest::{DigestKey, sha256};
 use crate::path::PeerPath;
 
 mod file;
@@ -59,8 +59,8 @@ pub struct DenyEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DenyList {
     serials: HashMap<(IssuerId, Serial), DenyEntry>,
-    keys: HashMap<[u8; 32], DenyEntry>,
-    fingerprints: HashMap<[u8; 32], DenyEntry>,
+    keys: HashMap<DigestKey, DenyEntry>,
+    fingerprints: HashMap<DigestKey, DenyEntry>,
     identities: HashMap<Box<str>, DenyEntry>,
     /// Entries of `identities` that have capitals, in all their spellings: by the same in lower case, as DNS names are.
     folded: HashMap<Box<str>, Vec<Box<str>>>,
@@ -125,8 +125,8 @@ impl DenyList {
         }
         Ok(match entry.target.clone() {
             DenyTarget::Serial { issuer, serial } => self.serials.insert((issuer, serial), entry),
-            DenyTarget::Spki(hash) => self.keys.insert(hash, entry),
-            DenyTarget::Fingerprint(hash) => self.fingerprints.insert(hash, entry),
+            DenyTarget::Spki(hash) => self.keys.insert(DigestKey(hash), entry),
+            DenyTarget::Fingerprint(hash) => self.fingerprints.insert(DigestKey(hash), entry),
             DenyTarget::Ca(issuer) => self.authorities.insert(issuer, entry),
             DenyTarget::Identity(name) => {
                 if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -144,8 +144,8 @@ impl DenyList {
     pub fn remove(&mut self, target: &DenyTarget) -> Option<DenyEntry> {
         match target.clone().normalized() {
             DenyTarget::Serial { issuer, serial } => self.serials.remove(&(issuer, serial)),
-            DenyTarget::Spki(hash) => self.keys.remove(&hash),
-            DenyTarget::Fingerprint(hash) => self.fingerprints.remove(&hash),
+            DenyTarget::Spki(hash) => self.keys.remove(&DigestKey(hash)),
+            DenyTarget::Fingerprint(hash) => self.fingerprints.remove(&DigestKey(hash)),
             DenyTarget::Ca(issuer) => self.authorities.remove(&issuer),
             DenyTarget::Identity(name) => {
                 let removed = self.identities.remove(&name)?;
@@ -172,8 +172,8 @@ impl DenyList {
     pub fn get(&self, target: &DenyTarget) -> Option<&DenyEntry> {
         match target.clone().normalized() {
             DenyTarget::Serial { issuer, serial } => self.serials.get(&(issuer, serial)),
-            DenyTarget::Spki(hash) => self.keys.get(&hash),
-            DenyTarget::Fingerprint(hash) => self.fingerprints.get(&hash),
+            DenyTarget::Spki(hash) => self.keys.get(&DigestKey(hash)),
+            DenyTarget::Fingerprint(hash) => self.fingerprints.get(&DigestKey(hash)),
             DenyTarget::Identity(name) => self.identities.get(&name),
             DenyTarget::Ca(issuer) => self.authorities.get(&issuer),
         }
@@ -211,27 +211,28 @@ impl DenyList {
             }
         }
         if !self.fingerprints.is_empty() {
-            let mut hashes = path.certificates.iter().map(|certificate| &certificate.fingerprint_sha256);
-            let found = hashes.find_map(|hash| self.fingerprints.get(hash).filter(holds));
-            if let Some(entry) =
-                found.or_else(|| self.fingerprints.get(&path.anchor.fingerprint_sha256).filter(holds))
-            {
-                return Some(entry);
+            let hashes = path.certificates.iter().map(|certificate| certificate.fingerprint_sha256);
+            let mut hashes = hashes.chain([path.anchor.fingerprint_sha256]);
+            let found = hashes.find_map(|hash| self.fingerprints.get(&DigestKey(hash)).filter(holds));
+            if found.is_some() {
+                return found;
             }
         }
         if !self.keys.is_empty() {
-            let mut hashes = path.certificates.iter().map(|certificate| &certificate.spki_sha256);
-            let found = hashes.find_map(|hash| self.keys.get(hash).filter(holds));
-            if let Some(entry) = found.or_else(|| self.keys.get(&path.anchor.spki_sha256).filter(holds)) {
-                return Some(entry);
+            let hashes = path.certificates.iter().map(|certificate| certificate.spki_sha256);
+            let mut hashes = hashes.chain([path.anchor.spki_sha256]);
+            let found = hashes.find_map(|hash| self.keys.get(&DigestKey(hash)).filter(holds));
+            if found.is_some() {
+                return found;
             }
         }
         if !self.authorities.is_empty() {
             // Those that have signed the certificates of the path: all its CAs.
-            let mut issuers = path.certificates.iter().map(|certificate| &certificate.issuer);
+            let issuers = path.certificates.iter().map(|certificate| &certificate.issuer);
+            let mut issuers = issuers.chain([&path.anchor.issuer]);
             let found = issuers.find_map(|issuer| self.authorities.get(issuer).filter(holds));
-            if let Some(entry) = found.or_else(|| self.authorities.get(&path.anchor.issuer).filter(holds)) {
-                return Some(entry);
+            if found.is_some() {
+                return found;
             }
         }
         if self.identities.is_empty() { None } else { self.find_identity(peer, now_unix) }
@@ -247,7 +248,8 @@ impl DenyList {
         now_unix: i64,
     ) -> bool {
         let by_serial = self.serials.get(&(*issuer, *serial));
-        let by_hash = [self.fingerprints.get(&sha256(der)), self.keys.get(&sha256(spki_der))];
+        let by_hash =
+            [self.fingerprints.get(&DigestKey(sha256(der))), self.keys.get(&DigestKey(sha256(spki_der)))];
         by_serial.into_iter().chain(by_hash.into_iter().flatten()).any(|entry| entry.holds_at(now_unix))
     }
 
@@ -257,10 +259,12 @@ impl DenyList {
             let folded = || self.folded.get(name)?.iter().find_map(|spelling| get(spelling));
             get(name).or_else(folded)
         };
+        let names = [peer.identity()].into_iter().chain(peer.san_uris().iter().map(String::as_str));
+        // What a client is called is one of these, as a rule.
+        let mut others =
+            names.chain(peer.san_emails().iter().map(String::as_str)).filter(|name| *name != peer.name());
         get(peer.name())
-            .or_else(|| get(peer.identity()))
-            .or_else(|| peer.san_uris().iter().find_map(|uri| get(uri)))
-            .or_else(|| peer.san_emails().iter().find_map(|email| get(email)))
+            .or_else(|| others.find_map(get))
             .or_else(|| peer.san_dns().iter().find_map(|name| get_dns(name)))
             .or_else(|| peer.san_ips().iter().find_map(|address| with_text(*address, get)))
     }

@@ -1,6 +1,7 @@
 //! Who signs: the name of an issuer for look-ups, and the certificate that its statements are checked with.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::certificate::X509Certificate;
@@ -12,14 +13,14 @@ use x509_parser::prelude::FromDer as _;
 
 use super::der::SEQUENCE;
 use crate::certificate::{hex, printable_name, read_certificates};
-use crate::digest::FieldHasher;
+use crate::digest::{DigestKey, FieldHasher};
 
 /// Names an issuer by what signs: SHA-256 over its distinguished name and its public key.
 ///
 /// A list or answer is kept under the issuer whose key signed it, and a certificate of a verified path is
 /// looked up under the issuer whose key signed *it*. The two meet only if name and key are the same, so a CA
 /// of the same name never speaks for another's certificates, and a renewed CA with its old key does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IssuerId(pub [u8; 32]);
 
 impl IssuerId {
@@ -47,6 +48,12 @@ impl IssuerId {
             return Err(format!("{} bytes follow the certificate", rest.len()));
         }
         Ok(Self::new(certificate.subject().as_raw(), certificate.public_key().raw))
+    }
+}
+
+impl Hash for IssuerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        DigestKey(self.0).hash(state);
     }
 }
 
