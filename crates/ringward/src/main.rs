@@ -5,6 +5,7 @@
 
 mod admin;
 mod admin_socket;
+mod background;
 mod check;
 mod commands;
 mod control;

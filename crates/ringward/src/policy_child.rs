@@ -59,13 +59,14 @@ pub(crate) struct Bounds {
     cpu_seconds: u64,
     /// Address space. The largest allowed data document takes about 1 GiB as values.
     memory_bytes: u64,
-    /// Wall-clock time.
+    /// Wall-clock time. When a configuration is reloaded on a machine without a core to spare, the child gives way to the
+    /// workers ([`background`](crate::background)) and needs many times its CPU time.
     wall: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { cpu_seconds: 10, memory_bytes: 2 << 30, wall: Duration::from_secs(30) }
+        Bounds { cpu_seconds: 10, memory_bytes: 2 << 30, wall: Duration::from_secs(120) }
     }
 }
 

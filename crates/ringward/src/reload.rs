@@ -1,7 +1,7 @@
 //! Reload: reads everything again, and if it is different and good, puts it in force.
 //!
-//! What is broken changes nothing: the running snapshot stays, and the reason is logged once and counted. Reading is done on
-//! a thread that may block ([`Job`]); what was read is put in force by the [`Publisher`]; counting and logging happen on the
+//! What is broken changes nothing: the running snapshot stays, and the reason is logged once and counted. Reading is done
+//! in the [`background`] ([`Job`]); what was read is put in force by the [`Publisher`]; counting and logging happen on the
 //! control thread ([`Reloader`]).
 
 use std::collections::HashSet;
@@ -13,6 +13,7 @@ use ringward_config::{AccessLog, Config, Diagnostic, Diagnostics, NamedPath};
 use ringward_proxy::{Control, Phase};
 use ringward_telemetry::{ControlMetrics, ReloadOutcome};
 
+use crate::background;
 use crate::load::{self, Gathered, Loaded, Refused};
 use crate::publish::Publisher;
 use crate::trust::TrustKeeper;
@@ -109,7 +110,7 @@ impl Reloader {
         let (control, publisher, path) = (self.control.clone(), self.publisher.clone(), self.path.clone());
         let (preparation, serving) = (self.preparation.clone(), self.loaded.leaves());
         async move {
-            let found = tokio::task::spawn_blocking(|| job.run()).await;
+            let found = background::spawn(|| job.run()).await;
             let Finding { read, digest, watched } = found.unwrap_or_else(|error| {
                 let message = format!("cannot be loaded: {error}");
                 Finding::nothing(Diagnostic::whole_file(&path, message, None).into())

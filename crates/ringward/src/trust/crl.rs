@@ -1,7 +1,7 @@
 //! Revocation lists from the network: fetched, verified, kept on disk, and handed to whoever publishes snapshots.
 //!
 //! Hides HTTP, schedules and files. Runs as one task of the control plane; what takes long (verifying a large list, writing
-//! to the disk) happens on the blocking pool, one list at a time. Nothing is used that was not verified, and nothing is taken
+//! to the disk) happens in the [`background`], one list at a time. Nothing is used that was not verified, and nothing is taken
 //! away because a server does not answer: a list stays until a newer one takes its place, and what a stale one is worth is
 //! the policy's decision, made by the workers for each client.
 
@@ -34,6 +34,7 @@ use super::fetch::url::Url;
 use super::fetch::{Ask, FetchError, FetchLimits, Fetched, Fetcher};
 use super::status::CrlStatus;
 use super::{TrustKeeper, schedule};
+use crate::background;
 use crate::load::Loaded;
 
 /// Keeps the lists that are fetched.
@@ -316,7 +317,7 @@ impl Shop {
             return Outcome::Invalid { reason: "the control plane ends".to_owned() };
         };
         let (shop, of) = (self.clone(), task.clone());
-        let verified = task::spawn_blocking(move || shop.verify(&of, &body, &issuers));
+        let verified = background::spawn(move || shop.verify(&of, &body, &issuers));
         match verified.await {
             Ok(Verified::New(list, digest)) => Outcome::New { list, validators, digest },
             Ok(Verified::Same) => Outcome::Same,
