@@ -311,6 +311,7 @@ fn refuses_malformed_extensions() {
         ("2.5.29.32", sequence(&[oid("1.2.3")]), "no policy information"),
         ("2.5.29.32", sequence(&[sequence(&[oid("1.2.3"), utf8("a")])]), "no qualifiers"),
         ("2.5.29.15", tlv(0x03, &[0]), "no flags"),
+        ("2.5.29.15", tlv(0x03, &[8, 0x80]), "more bits unused than there are"),
         ("2.5.29.15", tlv(0x04, &[0, 0x80]), "no bit string"),
     ];
     for (id, value, what) in table {

@@ -301,6 +301,8 @@ fn refuses_rules_that_match_too_much_or_nothing() {
             "urn:a/*",
             "acme.example/*",
             "https://acme.example/a b",
+            "https://acme.example/*/a",
+            "https://acme.example/a*b",
             "/*",
             "://acme.example/*",
         ]
@@ -333,6 +335,8 @@ fn refuses_rules_that_match_too_much_or_nothing() {
             "@a@b",
             "@.example",
             "@a b",
+            "a b@acme.example",
+            "<a>@acme.example",
         ]
         .map(|value| SanEmail(text(value))),
     );
@@ -521,6 +525,9 @@ fn the_digest_tells_maps_apart_and_nothing_else() {
         vec![TenantDefinition { identity: IdentitySource::Fingerprint, ..base() }],
         vec![base(), other()],
         vec![base(), TenantDefinition { trust: vec![text("elseo"), text("wn")], ..other() }],
+        // A bundle that is called like a rule.
+        vec![TenantDefinition { trust: vec![text("a")], ..tenant("a", vec![unit("x")]) }],
+        vec![TenantDefinition { trust: vec![text("a"), unit("x").to_string()], ..tenant("a", vec![]) }],
     ];
     let digests: BTreeSet<_> = different.iter().map(|tenants| digest(tenants.clone())).collect();
     assert_eq!(digests.len(), different.len());

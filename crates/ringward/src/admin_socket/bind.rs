@@ -246,6 +246,28 @@ mod tests {
     }
 
     #[test]
+    fn the_directory_is_ours_or_roots() {
+        let (dir, path) = place();
+        // Only root can give one away.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+            assert!(matches!(
+                AdminSocket::bind(&path),
+                Err(BindError::ForeignDirectory { owner: 65_534, .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_lock_that_leads_elsewhere_is_not_taken() {
+        let (dir, path) = place();
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join("admin.sock.lock")).unwrap();
+        assert!(matches!(AdminSocket::bind(&path), Err(BindError::Io { what: "open its lock", .. })));
+        assert!(!elsewhere.exists());
+    }
+
+    #[test]
     fn what_a_dead_process_left_is_replaced() {
         let (_dir, path) = place();
         // A closed listener leaves its file behind, as a killed process does.

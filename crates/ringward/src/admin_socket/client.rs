@@ -158,3 +158,27 @@ fn is_to_be_trusted(uid: u32, path: &Path) -> io::Result<bool> {
 const ROOT: u32 = 0;
 /// Longer than any operation takes, on a slow disk too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_server_of_somebody_else_is_trusted_in_a_directory_of_his_own_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let ours = rustix::process::geteuid().as_raw();
+        let stranger = ours + 1;
+        assert!(is_to_be_trusted(ROOT, &path).unwrap() && is_to_be_trusted(ours, &path).unwrap());
+        assert!(!is_to_be_trusted(stranger, &path).unwrap());
+        // Only root can give a directory away.
+        if ours == ROOT {
+            std::os::unix::fs::chown(dir.path(), Some(stranger), None).unwrap();
+            assert!(is_to_be_trusted(stranger, &path).unwrap());
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+            assert!(!is_to_be_trusted(stranger, &path).unwrap());
+        }
+    }
+}

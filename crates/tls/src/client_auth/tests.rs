@@ -96,6 +96,7 @@ fn every_setting_changes_the_digest() {
         ("intermediates", Box::new(|o| o.intermediates_max = 3)),
         ("eku", Box::new(|o| o.require_eku = false)),
         ("extensions", Box::new(|o| o.identity.extensions = vec!["1.2.3".parse().unwrap()])),
+        ("other extensions", Box::new(|o| o.identity.extensions = vec!["1.2.4".parse().unwrap()])),
         ("chain header", Box::new(|o| o.identity.chain_header_bytes_max = 1)),
         ("tenants", Box::new(|o| o.tenants = tenants("one", &[]))),
         ("tenant rules", Box::new(|o| o.tenants = tenants("two", &[]))),
@@ -438,6 +439,13 @@ fn strictness_heeds_who_judges_which_trust_domain() {
     for (index, (one, other, expected)) in cases.iter().enumerate() {
         assert_eq!(one.is_at_least_as_strict_as(other), *expected, "case {index}");
     }
+}
+
+#[test]
+fn digest_holds_the_version_of_rustls() {
+    let mut expected = crate::digest::FieldHasher::new("ringward client authentication 2");
+    expected.field(b"off").field(RUSTLS_VERSION.as_bytes());
+    assert_eq!(digest_of(&options(ClientAuthMode::Off)), expected.finish());
 }
 
 #[test]

@@ -172,7 +172,8 @@ fn keys_that_stay_closed_are_explained() {
     }
     refused(KeyForm::ProcType, horse, &["Proc-Type: 4,ENCRYPTED", "openssl pkcs8 -topk8 -v2 aes-256-cbc"]);
     let options = CredentialOptions { passphrase: horse, ..CredentialOptions::default() };
-    assert!(!format!("{options:?}").contains("99, 111"), "{options:?}");
+    let shown = format!("{options:?}");
+    assert!(!shown.contains("99, 111") && !shown.contains("horse"), "{shown}");
 
     let plain = issued.key_pem();
     let closed = issued.key_pem_as(pbkdf2(1), b"correct horse");
@@ -180,6 +181,7 @@ fn keys_that_stay_closed_are_explained() {
     load_now(&issued_files(&issued, &foreign), horse).expect("other line endings and text before it");
     for (key, words) in [
         (format!("{plain}{closed}"), "2 private keys"),
+        (format!("{closed}{closed}"), "2 private keys"),
         (format!("{closed}{closed}{plain}"), "3 private keys"),
         (String::from_utf8(pem("ENCRYPTED PRIVATE KEY", b"junk")).unwrap(), "is damaged"),
         (closed.replace("MII", "M*I"), "cannot be used"),
@@ -219,6 +221,17 @@ fn what_is_not_a_credential_is_explained() {
     files(&chain, &pem("PRIVATE KEY", b"junk")).refused(&["tls/api.key", "cannot be used", "P-256"]);
     files(&chain, b"-----BEGIN PRIVATE KEY-----\n****\n-----END PRIVATE KEY-----\n")
         .refused(&["tls/api.key"]);
+}
+
+#[test]
+fn responders_that_nobody_could_ask_are_left_out() {
+    let root = Authority::root("Root");
+    let urls = |url: &str| {
+        let issued = root.issue(&TestLeaf::server(HOST).ocsp_url(url));
+        load_now(&issued_files(&issued, &issued.key_pem()), None).unwrap().ocsp_urls().to_vec()
+    };
+    assert_eq!(urls("http://ocsp.example.com/"), ["http://ocsp.example.com/".into()]);
+    assert!(urls("ldap://ocsp.example.com/").is_empty());
 }
 
 #[test]

@@ -192,3 +192,11 @@ fn sightings_wait_in_order_up_to_their_limit() {
     assert!(worker.push(path));
     assert_eq!(std::iter::from_fn(|| sightings.pop()).count(), SIGHTINGS_MAX);
 }
+
+#[test]
+fn a_certificate_is_all_of_its_bytes() {
+    let mut der = Ca::root("Root").issue("alice", |_| {}).chain[0].to_vec();
+    assert!(Certificate::parse(&der).is_ok());
+    der.push(0);
+    assert!(Certificate::parse(&der).is_err());
+}

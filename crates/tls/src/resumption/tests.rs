@@ -18,6 +18,10 @@ fn scope_depends_on_all_that_a_session_is_bound_to() {
     for (index, one) in scopes.iter().enumerate() {
         assert!(!scopes[..index].contains(one), "{index}");
     }
+    let mut with_version = FieldHasher::new("ringward resumption scope 1");
+    with_version.field(b"public").field(b"api").field(&[1; 32]);
+    with_version.field(RUSTLS_VERSION.as_bytes()).field(b"tickets");
+    assert_eq!(scopes[0], Scope(with_version.finish()));
     // The keys are no part of it: they rotate, and with each other's keys nodes share sessions.
     let rotated = Resumption::Tickets(ring());
     assert_eq!(scopes[0], Scope::new("public", "api", &[1; 32], &rotated));

@@ -227,12 +227,10 @@ impl DenyList {
             }
         }
         if !self.authorities.is_empty() {
-            // Those that have signed the certificates of the path: all its CAs.
-            let issuers = path.certificates.iter().map(|certificate| &certificate.issuer);
-            let mut issuers = issuers.chain([&path.anchor.issuer]);
-            let found = issuers.find_map(|issuer| self.authorities.get(issuer).filter(holds));
-            if found.is_some() {
-                return found;
+            // Those that have signed the certificates of the path: all its CAs, the anchor among them.
+            let mut issuers = path.certificates.iter().map(|certificate| &certificate.issuer);
+            if let Some(entry) = issuers.find_map(|issuer| self.authorities.get(issuer).filter(holds)) {
+                return Some(entry);
             }
         }
         if self.identities.is_empty() { None } else { self.find_identity(peer, now_unix) }

@@ -262,3 +262,24 @@ pub(super) fn wrap(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     write(&mut out, tag, &parts.concat());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_several_octets_are_refused() {
+        assert!(Reader::new(&[0x1e, 0]).any().is_ok());
+        for tag in [0x1f, 0x3f, 0xbf] {
+            assert_eq!(Reader::new(&[tag, 0]).any().map(drop), Err(Malformed), "{tag:02x}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_in_digits() {
+        assert_eq!(generalized_time(b"19700101000010Z"), Ok(10));
+        for time in [&b"1970010100001:Z"[..], b"19700101000010z", b"19700101000010", b"197001010000 1Z"] {
+            assert_eq!(generalized_time(time), Err(Malformed), "{}", time.escape_ascii());
+        }
+    }
+}

@@ -88,6 +88,41 @@ fn a_chain_without_its_proof_is_no_identity() {
 }
 
 #[test]
+fn what_is_observed_shows_when_the_handshake_is_complete() {
+    let pki = Pki::new();
+    let mut config = pki.client_config(Some(&pki.client("alice")));
+    config.max_fragment_size = Some(64);
+    let mut pair = Pair::new(&pki.worker(ClientAuthMode::Observe), config);
+    let mut outgoing = Vec::new();
+    let mut seen_but_not_complete = 0;
+    while pair.session.is_handshaking() {
+        let mut flight = Vec::new();
+        while pair.client.wants_write() {
+            pair.client.write_tls(&mut flight).unwrap();
+        }
+        for byte in flight {
+            pair.incoming.push(byte);
+            pair.process(&mut outgoing).unwrap();
+            if pair.session.is_handshaking() {
+                assert!(pair.session.observed().is_none());
+                seen_but_not_complete += u32::from(pair.session.observed.is_some());
+            }
+        }
+        pair.deliver(&std::mem::take(&mut outgoing));
+    }
+    assert!(seen_but_not_complete > 0);
+    assert_eq!(pair.session.observed().unwrap().name, "CN=alice");
+}
+
+#[test]
+fn identity_ends_with_the_first_certificate_of_the_path_that_does() {
+    let pki = Pki::new();
+    let leaf = pki.client_ca.issue("alice", |params| params.not_after = date(NOW + 600));
+    let pair = pki.establish(&pki.worker(ClientAuthMode::Required), Some(&leaf));
+    assert_eq!(pair.session.peer_valid_until_unix(), Some(NOW as i64 + 600));
+}
+
+#[test]
 fn clients_with_keys_of_every_kind_are_admitted() {
     let pki = Pki::new();
     let worker = pki.worker(ClientAuthMode::Required);
@@ -608,6 +643,15 @@ fn the_gate_lets_through_only_what_should_come_out_of_a_handshake() {
         let old = Outcome { kind: Some(HandshakeKind::Resumed), judged, ..old() };
         assert!(!old.is_acceptable(Required, true));
     }
+}
+
+#[test]
+fn a_handshake_that_ends_as_none_should_is_refused() {
+    let pki = Pki::new();
+    let mut pair = pki.connect(&pki.worker(ClientAuthMode::Required), Some(&pki.client("alice")));
+    // As if a session had been judged, although there was none.
+    pair.session.resumed = Some(ResumedBy::Ticket);
+    assert_eq!(pair.refused().failure.reason, Reason::Internal);
 }
 
 #[test]

@@ -125,6 +125,18 @@ async fn lines_and_attachments_have_limits() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_cut_is_not_looked_at() {
+    let running = start(PATIENT, our_uid());
+    let mut stream = UnixStream::connect(&running.path).await.unwrap();
+    stream.write_all(b"{\"request\":\"keys_show\",\"attachment_bytes\":3}\n12").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty(), "{}", answer.escape_ascii());
+    assert_eq!(running.operations.performed.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn other_users_are_not_heard() {
     // As if we were somebody else: the one who connects is then neither us nor root, unless the tests run as root.
     assert!(may_ask(1000, 1000) && may_ask(0, 1000));

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use ringward_config::HostName;
 use ringward_testkit::{Authority, Crl, DEADLINE, Leaf};
-use ringward_tls::{CrlNumber, PeerPath, Serial};
+use ringward_tls::{CrlFloors, CrlNumber, PeerPath, Serial};
 
 use super::*;
 use crate::trust::fetch::reach::AllowList;
@@ -430,4 +430,38 @@ async fn a_list_that_is_too_long_is_not_read() {
     rig.configure(&[&root], &[publisher.url()], &[]);
     rig.keeper.first_round().await;
     assert!(rig.problem().is_some_and(|problem| problem.contains("100000 bytes")), "{:?}", rig.problem());
+}
+
+#[test]
+fn floors_that_cannot_be_read_are_no_absent_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = Arc::new(StateDir::open(directory.path()).unwrap());
+    // Sealed as it should be, so it is not the disk that has changed it.
+    state.write_sealed("crl-floors", b"ringward crl floors 9\n").unwrap();
+    let refused = floors::Floors::load(Some(state)).unwrap_err();
+    assert!(refused.to_string().contains("is damaged"), "{refused}");
+}
+
+#[test]
+fn of_several_deltas_the_newest_counts() {
+    let root = Authority::root("Root");
+    let read = |crl: Crl| {
+        List::read(&root.sign_crl(&crl), &[issuer(&root)], &CrlFloors::new(), i64::MAX / 2).unwrap()
+    };
+    let complete = read(Crl::new().number(1));
+    let older = read(Crl::new().number(2).delta_of(1));
+    let newer = read(Crl::new().number(3).delta_of(1).revoke(&[7]));
+    for lists in [[&complete, &older, &newer], [&complete, &newer, &older]] {
+        let in_force = list::in_force(lists);
+        assert!(in_force[0].find(&Serial::new(&[7]).unwrap()).is_some());
+    }
+}
+
+#[test]
+fn issuers_of_clients_are_bounded() {
+    let mut issuers = Issuers::default();
+    for number in 0..=1024 {
+        assert!(issuers.add(issuer(&Authority::root(&format!("Root {number}")))));
+    }
+    assert_eq!(issuers.all().len(), 1024);
 }

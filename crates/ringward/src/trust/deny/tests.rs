@@ -18,6 +18,8 @@ struct Steps {
     answers: AtomicBool,
     /// Whether a snapshot can be built.
     publishes: AtomicBool,
+    /// Whether workers say who is connected.
+    counts: AtomicBool,
 }
 
 impl Steps {
@@ -47,6 +49,9 @@ impl Enforcement for Steps {
     }
 
     async fn census(&self) -> Option<Vec<LivePeer>> {
+        if !self.counts.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         None
     }
 }
@@ -80,6 +85,7 @@ fn world() -> World {
         generation: AtomicU64::new(1),
         answers: AtomicBool::new(true),
         publishes: AtomicBool::new(true),
+        counts: AtomicBool::new(true),
     });
     World { keeper: DenyKeeper::new(trust, steps.clone()), steps, dir }
 }
@@ -130,6 +136,38 @@ async fn a_damaged_list_is_no_empty_list() {
     }
     fs::write(&file, &intact).unwrap();
     assert!(trust::open(&config(dir.path())).is_ok());
+}
+
+#[test]
+fn a_list_that_is_not_understood_is_no_empty_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    // Sealed as it should be, so it is not the disk that has changed it.
+    state.write_sealed(FILE, b"{\"ringward_deny_list\":9}\n").unwrap();
+    assert!(matches!(load(&state), Err(StateError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn two_at_once_lose_nothing() {
+    let world = world();
+    let (a, b) = (name("a"), name("b"));
+    let (one, other) = tokio::join!(
+        world.keeper.revoke(CALLER, &a, "lost", None),
+        world.keeper.revoke(CALLER, &b, "lost", None)
+    );
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(world.keeper.list().entries.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_do_not_say_who_is_connected_hold_nothing_up() {
+    let world = world();
+    world.steps.counts.store(false, Ordering::SeqCst);
+    let begun = Instant::now();
+    let revoked = world.keeper.revoke(CALLER, &name("a"), "lost", None).await.unwrap();
+    assert!(revoked.hits.is_none());
+    // By the paused clock, which moves when nothing else is left to wait for.
+    assert!(begun.elapsed() < 2 * CENSUS_WAIT);
 }
 
 #[tokio::test]

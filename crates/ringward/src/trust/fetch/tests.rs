@@ -159,6 +159,10 @@ async fn a_head_that_is_too_long_is_refused() {
     let server = Server::start(move |_| reply("200 OK", &field, b"")).await;
     let result = get(&fetcher(LIMITS), &server.url("/")).await;
     assert!(matches!(result, Err(FetchError::Protocol { .. })), "{result:?}");
+    let many = "X: y\r\n".repeat(FIELDS_MAX + 1);
+    let server = Server::start(move |_| reply("200 OK", &many, b"")).await;
+    let result = get(&fetcher(LIMITS), &server.url("/")).await;
+    assert!(matches!(result, Err(FetchError::Protocol { .. })), "{result:?}");
 }
 
 #[tokio::test]

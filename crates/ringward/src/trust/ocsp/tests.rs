@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use ringward_config::HostName;
 use ringward_testkit::{
-    Authority, DEADLINE, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki, RevocationReason,
+    Authority, Crl, DEADLINE, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki, RevocationReason,
 };
-use ringward_tls::{DenyEntry, DenyList, DenyTarget, OcspAnswer as Known, OcspKey, PeerPath};
+use ringward_tls::{CrlFloors, DenyEntry, DenyList, DenyTarget, OcspAnswer as Known, OcspKey, PeerPath};
 
 use super::*;
 use crate::trust::responder::OCSP_FETCH;
@@ -313,6 +313,45 @@ async fn a_responder_that_was_denied_does_not_answer_any_more() {
     let (client, path) = rig.client();
     *said.lock().unwrap() = OcspAnswer::good(&client, &rig.root).signed_by(&signer);
     assert_eq!(rig.answer(&path).await, Known::Failed);
+}
+
+#[tokio::test]
+async fn a_responder_that_was_revoked_does_not_answer_any_more() {
+    let (server, said) = responder().await;
+    let mut rig = Rig::start(Some(server.url("/")), &[]);
+    let (client, path) = rig.client();
+    let signer = rig.root.issue(&Leaf::ocsp_signer("OCSP"));
+    *said.lock().unwrap() = OcspAnswer::good(&client, &rig.root).signed_by(&signer);
+    assert_eq!(rig.answer(&path).await, Known::Good);
+    let crl = rig.root.sign_crl(&Crl::new().revoke(signer.serial()));
+    let list = List::read(&crl, &[issuer(&rig.root)], &CrlFloors::new(), rig.keeper.clock.now_unix());
+    rig.trust.update(|state| state.fetched_crls = Arc::new(vec![list.unwrap()]));
+    let (client, path) = rig.client();
+    *said.lock().unwrap() = OcspAnswer::good(&client, &rig.root).signed_by(&signer);
+    assert_eq!(rig.answer(&path).await, Known::Failed);
+}
+
+#[tokio::test]
+async fn another_configuration_has_other_lists() {
+    let mut rig = Rig::start(None, &[]);
+    let before = rig.keeper.revocation();
+    assert!(Arc::ptr_eq(&before, &rig.keeper.revocation()));
+    rig.keeper.configure(OcspSettings::default());
+    assert!(!Arc::ptr_eq(&before, &rig.keeper.revocation()));
+}
+
+#[tokio::test]
+async fn a_name_of_a_certificate_leads_to_no_private_address() {
+    let (named, said) = responder().await;
+    let url = named.url("/").replace("127.0.0.1", "localhost");
+    for (hosts, asked) in [(&["localhost"][..], 0), (&["localhost", "127.0.0.1"], 1)] {
+        let mut rig = Rig::start(None, hosts);
+        let (client, path) = rig.client();
+        *said.lock().unwrap() = OcspAnswer::good(&client, &rig.root).signed_by_authority(&rig.root);
+        let answer = rig.answer(&naming_responder(&path, &url)).await;
+        assert_eq!(named.asked().len(), asked, "{hosts:?}");
+        assert_eq!(answer, if asked == 0 { Known::Failed } else { Known::Good });
+    }
 }
 
 #[tokio::test]

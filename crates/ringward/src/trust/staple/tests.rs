@@ -229,7 +229,13 @@ async fn a_certificate_that_demands_a_staple_does_not_serve_without() {
     assert_eq!(rig.staple(&site.credential), Some(site.good.clone()));
     let file =
         Arc::new(Staple::verify(&site.good.clone(), &site.credential, rig.shop.clock.now_unix()).unwrap());
-    assert_eq!(Rig::start().prepare(&wanted(Source::File(Some(file))), &[], 0).await, Ok(()));
+    assert_eq!(Rig::start().prepare(&wanted(Source::File(Some(file.clone()))), &[], 0).await, Ok(()));
+    // One that is not shown any more does not count.
+    let later = Rig::start();
+    later.pass_time(file.usable_until_unix() - later.shop.clock.now_unix());
+    assert!(later.prepare(&wanted(Source::File(Some(file))), &[], 0).await.is_err());
+    let refused = later.prepare(&[site.wanted()], &[], 700).await.unwrap_err();
+    assert!(refused.to_string().contains("about to end"), "{refused}");
 }
 
 #[tokio::test]

@@ -47,6 +47,17 @@ fn a_directory_that_others_may_write_to_is_refused() {
 }
 
 #[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let (_dir, path) = place();
+    fs::create_dir(&path).unwrap();
+    // Only root can give one away.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        assert!(matches!(StateDir::open(&path), Err(StateError::Foreign { owner: 65_534, .. })));
+    }
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let (_dir, path) = place();
     let first = StateDir::open(&path).unwrap();
@@ -98,7 +109,7 @@ fn reading_has_a_limit_and_takes_plain_files_only() {
     symlink("deny", path.join("link")).unwrap();
     fs::create_dir(path.join("dir")).unwrap();
     assert!(state.read("link", 5).is_err());
-    assert!(state.read("dir", 5).is_err());
+    assert!(matches!(state.read("dir", 5), Err(StateError::WrongType { expected: "file", .. })));
 }
 
 #[test]

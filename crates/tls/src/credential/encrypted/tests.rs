@@ -186,3 +186,13 @@ fn damaged_files_are_refused_without_harm() {
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
+
+#[test]
+fn fields_are_of_the_kind_that_is_expected_and_numbers_of_any_size() {
+    let text = der::utf8("a");
+    assert_eq!(Fields(&text).take(Tag::OctetString), Err(OpenError::Malformed));
+    let context = der::context_primitive(4, b"a");
+    assert_eq!(Fields(&context).take(Tag::OctetString), Err(OpenError::Malformed));
+    let huge = der::integer(&[1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(Fields(&huge).natural(), Ok(u64::MAX), "and not what is left of it in eight octets");
+}

@@ -3,6 +3,8 @@ use ringward_testkit::{
 };
 
 use super::*;
+use crate::revocation::issuer::{IssuerError, IssuerId};
+use crate::revocation::signed::key_of;
 use crate::revocation::testing::{DAY, HOUR, complete, delta, issuer, mutate, now, parse, serial, time};
 use crate::testing::Noise;
 
@@ -125,9 +127,13 @@ fn whatever_is_listed_is_revoked() {
 #[test]
 fn serial_of_twenty_octets_is_the_longest() {
     let root = Authority::root("Root");
-    let index = complete(&root, &Crl::new().revoke(&[0xff; 20]).revoke(&[0xfe; 21]).revoke(&[0x01; 200]));
-    assert_eq!(index.entries(), 1, "the others can be no admitted certificate's");
+    let index = complete(
+        &root,
+        &Crl::new().revoke(&[0xff; 20]).revoke(&[0xfe; 21]).revoke(&[0x01; 200]).revoke(&[0x0a]),
+    );
+    assert_eq!(index.entries(), 2, "the others can be no admitted certificate's");
     assert!(index.find(&serial(&[0xff; 20])).is_some());
+    assert!(index.find(&serial(&[0x0a])).is_some(), "what comes behind them counts");
     assert_eq!(Serial::new(&[1; 21]), Err(crate::revocation::SerialError::TooLong { octets: 21 }));
     assert!(Serial::new(&[&[0; 30], &[1; 20][..]].concat()).is_ok());
 }
@@ -183,6 +189,65 @@ fn what_is_not_understood_is_refused() {
 }
 
 #[test]
+fn what_nobody_expects_is_refused_wherever_it_is() {
+    let algorithm = der::sequence(&[der::oid("1.2.840.10045.4.3.2")]);
+    let today = der::tlv(0x17, b"260101000000Z");
+    let fields = [
+        der::integer(&[1]),
+        algorithm.clone(),
+        der::sequence(&[]),
+        today.clone(),
+        der::tlv(0x17, b"260102000000Z"),
+    ];
+    let read = |fields: &[Vec<u8>]| {
+        let list = [der::sequence(fields), algorithm.clone(), der::bits(b"?")].concat();
+        Fields::read(&Signed::read(&mut Reader::new(&list)).unwrap()).map(drop)
+    };
+    assert_eq!(read(&fields), Ok(()));
+    let longer = [&fields[..], &[der::null()]].concat();
+    assert_eq!(read(&longer), Err(CrlError::Malformed { what: "the list" }));
+
+    let check = |fields: &[Vec<u8>]| Entries(Reader::new(&der::sequence(fields))).check();
+    assert_eq!(check(&[der::integer(&[1]), today.clone()]), Ok(()));
+    let unreadable = Err(CrlError::Entry { position: 1, what: "cannot be read" });
+    assert_eq!(check(&[der::tlv(0x02, &[]), today.clone()]), unreadable);
+    assert_eq!(check(&[der::integer(&[1]), today, der::sequence(&[]), der::null()]), unreadable);
+
+    let behind = scope(Crl::new(), &[flag(1), der::null()]);
+    assert_eq!(refused(&behind), CrlError::Malformed { what: "issuingDistributionPoint" });
+    let numbers = [der::integer(&[1]), der::null()].concat();
+    assert_eq!(
+        refused(&Crl::new().without_number().extension("2.5.29.20", false, &numbers)),
+        CrlError::Number
+    );
+    let key = [algorithm, der::bits(b"key")];
+    assert!(key_of(&der::sequence(&key)).is_ok());
+    assert_eq!(key_of(&der::sequence(&[&key[..], &[der::null()]].concat())), Err(Malformed));
+}
+
+#[test]
+fn addresses_of_one_list_are_few() {
+    let names: Vec<_> = (0..40).map(|number| general_uri(&format!("http://a/{number}"))).collect();
+    let index = complete(&Authority::root("Root"), &scope(Crl::new(), &[full_name(&names)]));
+    assert_eq!(index.head().scope.distribution_points.len(), 32);
+}
+
+#[test]
+fn issuers_are_read_whole_or_not_at_all() {
+    let root = Authority::root("Root");
+    let mut longer = root.certificate().to_vec();
+    longer.push(0);
+    let read = |der: Vec<u8>| IssuerCertificate::from_der(&der.into()).map(drop);
+    assert!(matches!(read(longer), Err(IssuerError::Malformed(_))));
+    // subjectKeyIdentifier, not as an OCTET STRING.
+    let odd = AuthorityOptions::named("Odd").extension("2.5.29.14", false, der::null());
+    let odd = root.intermediate_with(&odd);
+    assert!(matches!(read(odd.certificate().to_vec()), Err(IssuerError::Malformed(_))));
+    // A key that serves two CAs is two issuers.
+    assert_ne!(IssuerId::new(b"a", b"key"), IssuerId::new(b"b", b"key"));
+}
+
+#[test]
 fn clocks_may_differ_by_the_skew_and_no_more() {
     let root = Authority::root("Root");
     let (made, next) = (now() - HOUR, now() + HOUR);
@@ -221,10 +286,7 @@ fn only_the_issuers_own_key_counts() {
     let leaf = root.issue(&Leaf::client("a"));
     let by_leaf = leaf.sign_crl_for(&root, &Crl::new());
     assert!(matches!(parse_crl(&by_leaf, &[issuer(&root)], now()), Err(CrlError::Signature { .. })));
-    assert!(matches!(
-        IssuerCertificate::from_der(leaf.leaf()),
-        Err(crate::revocation::IssuerError::NotCa { .. })
-    ));
+    assert!(matches!(IssuerCertificate::from_der(leaf.leaf()), Err(IssuerError::NotCa { .. })));
 }
 
 #[test]

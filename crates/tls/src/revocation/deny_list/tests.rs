@@ -158,7 +158,15 @@ fn identities_are_refused_exactly() {
     let spiffe = Hierarchy::new(&Leaf::client("a").spiffe("spiffe://example.org/a")).client();
     assert!(refuses(&list([identity("spiffe://example.org/a")]), &spiffe));
     assert!(!refuses(&list([identity("spiffe://example.org")]), &spiffe));
-    // Without other names it is called by its subject.
+    // Of several names of a kind each counts, and not only the one that it is called by.
+    let both = Leaf::client("a").uri("https://example.com/1").uri("https://example.com/2");
+    let both = Hierarchy::new(&both).client();
+    assert_eq!(both.peer.name(), "https://example.com/1");
+    assert!(refuses(&list([identity("https://example.com/2")]), &both));
+    // Without other names it is called by its subject, also where its tenant calls it otherwise.
+    let member = Hierarchy::new(&Leaf::client("member")).client().of_tenant("acme");
+    assert_eq!((member.peer.name(), member.peer.identity()), ("CN=member", "somebody"));
+    assert!(refuses(&list([identity("CN=member")]), &member));
     let plain = Hierarchy::new(&Leaf::client("plain").organization("O")).client();
     assert!(refuses(&list([identity(plain.peer.name())]), &plain));
 }

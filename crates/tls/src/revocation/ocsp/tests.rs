@@ -348,6 +348,52 @@ fn what_is_no_answer_is_refused() {
 }
 
 #[test]
+fn what_nobody_expects_is_refused_wherever_it_is() {
+    let it = Question::new();
+    let good = it.good().signed_by_authority(&it.root);
+    let basic = basic_response(&good).unwrap();
+    let mut fields = Reader::inside(basic, SEQUENCE).unwrap();
+    let signed = Signed::read(&mut fields).unwrap();
+    let with = |bytes: &[u8]| [bytes, &der::null()].concat();
+
+    // Behind the signature, where none covers it.
+    let [_, algorithm, signature] = [0, 1, 2].map({
+        let mut fields = Reader::inside(basic, SEQUENCE).unwrap();
+        move |_| fields.any().unwrap().raw.to_vec()
+    });
+    let content = der::sequence(&[signed.content.to_vec()]);
+    let enclose = |fields: &[Vec<u8>]| {
+        let bytes = der::sequence(&[der::oid("1.3.6.1.5.5.7.48.1.1"), der::octets(&der::sequence(fields))]);
+        it.verify(&der::sequence(&[der::enumerated(0), der::context(0, &bytes)]))
+    };
+    let whole = [content, algorithm, signature];
+    assert_eq!(enclose(&whole), Ok(OcspStatus::Good));
+    let longer = [&whole[..], &[der::null()]].concat();
+    assert_eq!(enclose(&longer), Err(OcspError::Malformed { what: "the basic response" }));
+
+    let answer = Answer::read(signed.content).unwrap();
+    assert!(Answer::read(&with(signed.content)).is_err());
+    let version =
+        |number| Answer::read(&[&der::context(0, &der::integer(&[number])), signed.content].concat()).is_ok();
+    assert_eq!((version(0), version(1)), (true, false));
+    let single = Reader::new(answer.singles).expect(SEQUENCE).unwrap();
+    assert!(Single::read(single).is_ok() && Single::read(&with(single)).is_err());
+    // The status follows the certificate's ID: good, revoked, unknown, and no fourth.
+    let status = Reader::new(single).element(SEQUENCE).unwrap().raw.len();
+    let mut fourth = single.to_vec();
+    assert_eq!(std::mem::replace(&mut fourth[status], context(3)), context(0));
+    assert!(Single::read(&fourth).is_err());
+}
+
+#[test]
+fn answer_that_ends_before_it_begins_is_none() {
+    let it = Question::new();
+    let backwards = it.good().this_update(time(now() + 200)).next_update(time(now() + 100));
+    let refused = it.verify(&backwards.signed_by_authority(&it.root));
+    assert!(matches!(refused, Err(OcspError::Stale { .. })), "{refused:?}");
+}
+
+#[test]
 fn every_octet_counts() {
     let it = Question::new();
     let responder = it.root.issue(&Leaf::ocsp_signer("OCSP"));

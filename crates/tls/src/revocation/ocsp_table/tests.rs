@@ -167,7 +167,7 @@ fn ended_answer_is_asked_for_once_while_it_serves() {
     let client = world.client();
     world.settle(&client, Some(&good(at)), at);
     assert_eq!(world.table.get(&key(&client), until - 1), Some(OcspAnswer::Good));
-    assert!(world.keys_due(until - 1).is_empty());
+    assert!(world.table.queue.is_empty() && world.keys_due(until - 1).is_empty(), "nobody wishes");
     for _ in 0..10 {
         assert_eq!(world.table.get(&key(&client), until), Some(OcspAnswer::Good), "the last one serves");
     }
@@ -180,6 +180,19 @@ fn ended_answer_is_asked_for_once_while_it_serves() {
     assert_eq!(world.ledger.in_flight(), 0);
     assert_eq!(world.table.get(&key(&client), until + HALF_HOUR - 1), Some(OcspAnswer::Good), "seen at once");
     assert!(!world.ledger.publish(), "without a new index");
+}
+
+#[test]
+fn answer_counts_for_the_certificate_of_its_issuer_alone() {
+    let mut world = World::new();
+    let numbered = Leaf::client("a").serial(&[7]);
+    let (ours, namesake) = (world.root.issue(&numbered), Authority::root("Root"));
+    let (ours, theirs) =
+        (Client::new(&ours, &world.root), Client::new(&namesake.issue(&numbered), &namesake));
+    let at = now();
+    world.settle(&ours, Some(&good(at)), at);
+    assert_eq!(world.judge(&ours, OcspMode::HardFail, at), OcspVerdict::Pass);
+    assert_eq!(world.judge(&theirs, OcspMode::HardFail, at), OcspVerdict::Wait);
 }
 
 #[test]
@@ -291,6 +304,17 @@ fn older_answer_never_takes_the_place_of_a_newer() {
     // A suspension that was lifted.
     world.ledger.settle(&query(&client), Some(&good(at + 1)), due);
     assert_eq!(entry.answer(due), Some(OcspAnswer::Good));
+}
+
+#[test]
+fn answers_of_a_short_life_do_not_keep_their_responder_busy() {
+    let mut world = World::new();
+    let (at, client) = (now(), world.client());
+    let short = OcspResponse { next_update_unix: Some(at + 60), until_unix: at + 60, ..good(at) };
+    world.settle(&client, Some(&short), at);
+    let _connection = world.table.entry(&key(&client)).unwrap();
+    assert!(world.keys_due(at + 299).is_empty());
+    assert_eq!(world.keys_due(at + 300), [key(&client)]);
 }
 
 #[test]

@@ -45,6 +45,17 @@ fn a_key_of_an_unknown_kind_is_refused_whatever_is_allowed() {
 }
 
 #[test]
+fn a_lifetime_that_ends_before_it_begins_is_no_short_one() {
+    let leaf = Ca::root("Root").issue("alice", |params| {
+        std::mem::swap(&mut params.not_before, &mut params.not_after);
+    });
+    let certificate = Certificate::parse(&leaf.chain[0]).unwrap();
+    let profile = Profile { leaf_lifetime_max: Some(Duration::MAX), ..Profile::default() };
+    let violation = profile.check(std::slice::from_ref(&certificate)).unwrap_err();
+    assert_eq!(violation.reason, HandshakeReason::LifetimeTooLong);
+}
+
+#[test]
 fn strictness_is_compared_rule_by_rule() {
     let base = Profile {
         keys: vec![KeyKind::EcdsaP256, KeyKind::Rsa],

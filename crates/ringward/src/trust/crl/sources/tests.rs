@@ -209,6 +209,54 @@ fn what_they_occupy_is_bounded() {
         [Event::Renewed { .. }]
     ));
     assert_eq!(sources.lists().count(), 2);
+    let own = new(list(&root, &(0..120_u8).fold(Crl::new(), |crl, serial| crl.revoke(&[1, serial]))));
+    assert!(matches!(sources.finished(&url(URL), own, NOW, 0.0).unwrap()[..], [Event::Renewed { .. }]));
+}
+
+#[test]
+fn what_is_remembered_of_clients_is_bounded() {
+    let mut sources = configured(vec![rules("a", &[], &["crl.example.com"])]);
+    let (root, client) = client();
+    let seen = path("a", &client, &root, &["http://crl.example.com/1"]);
+    (0..=RECENT_MAX).for_each(|_| drop(sources.sighted(&seen, NOW)));
+    assert_eq!(sources.recent.len(), RECENT_MAX);
+    let mut mentioned = 0;
+    for number in 0..REFUSED_MAX + 10 {
+        let elsewhere = format!("http://{number}.example/1");
+        mentioned += sources.sighted(&path("a", &client, &root, &[&elsewhere]), NOW).len();
+    }
+    assert_eq!(mentioned, REFUSED_MAX);
+}
+
+#[test]
+fn a_point_serves_the_bundles_that_allow_its_host() {
+    let point = "http://crl.example.com/1";
+    let (root, client) = client();
+    let allowing = |bundle| rules(bundle, &[], &["crl.example.com"]);
+    let mut sources = configured(vec![allowing("a"), rules("b", &[], &["other.example"]), allowing("c")]);
+    for bundle in ["a", "b", "c"] {
+        sources.sighted(&path(bundle, &client, &root, &[point]), NOW);
+    }
+    assert_eq!(sources.bundles_of(&url(point)), ["a", "c"]);
+    sources.configure(vec![allowing("a"), rules("c", &[], &["other.example"])], NOW);
+    assert_eq!(sources.bundles_of(&url(point)), ["a"]);
+}
+
+#[test]
+fn a_list_is_fetched_as_often_as_its_most_eager_bundle_wants_and_before_it_ends() {
+    let root = Authority::root("Root");
+    let every = |bundle, seconds| Rules { every: Duration::from_secs(seconds), ..rules(bundle, &[URL], &[]) };
+    let mut sources = configured(vec![every("a", 3600), every("b", 60)]);
+    due(&mut sources, NOW);
+    sources.finished(&url(URL), new(list(&root, &Crl::new())), NOW, 0.0);
+    assert_eq!(due(&mut sources, NOW + 60), [URL]);
+
+    let long = list(&root, &Crl::new());
+    let end = long.head().next_update_unix;
+    let mut sources = configured(vec![every("a", 365 * 86_400)]);
+    due(&mut sources, NOW);
+    sources.finished(&url(URL), new(long), end - 2 * 3600, 0.0);
+    assert_eq!(due(&mut sources, end), [URL]);
 }
 
 #[test]
@@ -299,6 +347,25 @@ fn deltas_are_fetched_where_lists_name_them_if_that_is_allowed() {
         sources.finished(&url(URL), new(list(&root, &Crl::new().number(8))), NOW, 0.0);
         assert_eq!(urls(&sources), [URL]);
     }
+}
+
+#[test]
+fn deltas_go_when_their_host_is_allowed_no_more_and_are_few() {
+    let root = Authority::root("Root");
+    let delta = "http://other.example/delta";
+    let complete = || new(list(&root, &naming_delta(Crl::new().number(7), delta)));
+    let mut sources = configured(vec![rules("a", &[URL], &["other.example"])]);
+    sources.finished(&url(URL), complete(), NOW, 0.0);
+    assert_eq!(urls(&sources), [URL, delta]);
+    let (gone, _) = sources.configure(vec![rules("a", &[URL], &[])], NOW);
+    assert_eq!((gone, urls(&sources)), (vec![url(delta)], vec![URL.to_owned()]));
+
+    let names = (0..10).map(|number| der::tlv(0x86, format!("http://crl.example.com/{number}").as_bytes()));
+    let point = der::tlv(0x30, &der::tlv(0xa0, &der::tlv(0xa0, &names.collect::<Vec<_>>().concat())));
+    let naming = Crl::new().number(7).extension("2.5.29.46", false, &der::tlv(0x30, &point));
+    let mut sources = configured(vec![rules("a", &[URL], &[])]);
+    sources.finished(&url(URL), new(list(&root, &naming)), NOW, 0.0);
+    assert_eq!(urls(&sources).len(), 1 + DELTAS_MAX);
 }
 
 #[test]

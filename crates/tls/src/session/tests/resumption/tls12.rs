@@ -46,6 +46,16 @@ fn a_client_of_tls_12_is_served_where_that_is_allowed_and_never_resumes() {
 }
 
 #[test]
+fn a_client_of_tls_12_has_to_hold_the_key_of_its_certificate() {
+    let [site, _] = Site::each();
+    let worker = site.worker_with(with_tls12);
+    let (alice, mallory) = (site.pki.client("alice"), site.pki.client("mallory"));
+    let thief = tls12_client(&site.pki, None, &[&rustls::version::TLS12]);
+    *thief.wallet.certificate.lock().unwrap() = Some(StolenChain::new(&alice, &mallory).0);
+    thief.connect(&worker).refused(Reason::BadSignature, None);
+}
+
+#[test]
 fn who_offers_tls_13_gets_it_and_resumes_on_a_host_with_tls_12() {
     for site in Site::each() {
         let worker = site.worker_with(with_tls12);
