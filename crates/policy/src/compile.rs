@@ -45,7 +45,7 @@ pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
     let prepared = Prepared::of(set)?;
     let mut problems = prepared.warnings.clone();
     let policy = prepared.policy(set);
-    smoke::run(&policy, set, &mut problems);
+    smoke::run(&policy, set, &prepared.deciding, &mut problems);
     if let Ok(projection) = &prepared.projection {
         let inputs = trial::inputs_of_tests(set, &prepared.modules, &prepared.data);
         trial::run(&policy, projection, inputs, &mut problems);
@@ -79,6 +79,8 @@ pub(crate) struct Prepared {
     /// All modules, those of tests too, and the data, for whoever looks at them again.
     pub(crate) modules: Vec<Ref<Module>>,
     pub(crate) data: Value,
+    /// Where the deciding rule begins.
+    deciding: Place,
     impure: Impure,
     projection: Result<Arc<Projection>, Vec<Problem>>,
     packages: Vec<String>,
@@ -118,6 +120,7 @@ impl Prepared {
         }
         let packages: BTreeSet<String> = rules.modules.iter().map(|names| dotted(&names.package)).collect();
         let reads = Reads::of(&rules);
+        let deciding = static_checks::entry::place_of(&rules, set.rule());
         let impure = impure.unwrap_or_default();
         let projection = Projection::of(&rules, &reads, &impure).map(Arc::new);
         let tests = testing::find(&all_rules);
@@ -136,6 +139,7 @@ impl Prepared {
                 modules,
                 data,
                 projection,
+                deciding,
                 impure,
                 packages: packages.into_iter().collect(),
                 warnings: problems,

@@ -9,9 +9,9 @@ use crate::problem::{Place, Problem};
 use crate::rego::RegoPolicy;
 use crate::set::PolicySet;
 
-/// Runs the policy. That it denies means nothing, and neither does an error that other values might not cause.
-pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Problem>) {
-    let at = Place::default();
+/// Runs the policy, whose deciding rule is `at`. That it denies means nothing, and neither does an error that other values might
+/// not cause.
+pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, at: &Place, problems: &mut Vec<Problem>) {
     let mut worker = policy.worker();
     let mut run = || {
         let started = Instant::now();
@@ -32,22 +32,22 @@ pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, problems: &mut Vec<Probl
             let message =
                 format!("evaluating an invented request took longer than the time budget of {budget:?}");
             let help = "look tables up by key instead of iterating over them, or raise `time_budget`";
-            problems.push(Problem::warning(&at, message).help(help));
+            problems.push(Problem::warning(at, message).help(help));
         }
         Err(
             error @ (DecisionError::Panic | DecisionError::WrongType(_) | DecisionError::InvalidResult(_)),
         ) => {
-            problems.push(Problem::error(&at, format!("tried on an invented request: {error}")));
+            problems.push(Problem::error(at, format!("tried on an invented request: {error}")));
         }
         Err(error @ DecisionError::Evaluation(_)) => {
             let message = format!("tried on an invented request: {error}");
-            problems.push(Problem::warning(&at, message).help("requests that end so are answered with 500"));
+            problems.push(Problem::warning(at, message).help("requests that end so are answered with 500"));
         }
     }
     if took > budget + OVERRUN_MAX {
         let message =
             format!("evaluating an invented request took {took:?}, which the time budget could not stop");
-        problems.push(Problem::error(&at, message).help("find the builtin that is given too much to do"));
+        problems.push(Problem::error(at, message).help("find the builtin that is given too much to do"));
     }
 }
 

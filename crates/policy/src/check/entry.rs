@@ -34,6 +34,12 @@ pub(crate) fn check(rules: &Rules<'_>, rule: &str, problems: &mut Vec<Problem>) 
     default_rule(&definitions, rule, problems);
 }
 
+/// Where the rule that decides is defined first.
+pub(crate) fn place_of(rules: &Rules<'_>, rule: &str) -> Place {
+    let path = parse(rule).unwrap_or_default();
+    rules.at(&path).next().map_or_else(Place::default, Definition::place)
+}
+
 /// Reports data documents that stand where a rule is: the interpreter would take the rule's value from the document.
 pub(crate) fn check_data(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>) {
     for definition in &rules.definitions {

@@ -77,7 +77,8 @@ impl Visit for Literals<'_, '_> {
     }
 }
 
-fn literal(expr: &Expr) -> Option<&str> {
+/// The text of a string that is written out.
+pub(crate) fn literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::String { value, .. } | Expr::RawString { value, .. } => {
             value.as_string().ok().map(AsRef::as_ref)

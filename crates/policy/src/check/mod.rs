@@ -7,6 +7,7 @@ pub(crate) mod advice;
 pub(crate) mod calls;
 pub(crate) mod cycles;
 pub(crate) mod entry;
+pub(crate) mod headers;
 pub(crate) mod lints;
 pub(crate) mod literals;
 pub(crate) mod names;
@@ -41,6 +42,7 @@ pub(crate) fn soundness(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Prob
 pub(crate) fn meaning(rules: &Rules<'_>, data: &Value, deciding: &str, problems: &mut Vec<Problem>) {
     entry::check(rules, deciding, problems);
     lints::check(rules, problems);
+    headers::check(rules, problems);
     negation::check(rules, data, problems);
     numbers::check(rules, data, problems);
     patterns::check(rules, problems);

@@ -321,6 +321,46 @@ fn misspelt_inputs_are_errors() {
 }
 
 #[test]
+fn header_fields_that_no_request_has_are_refused() {
+    assert_eq!(
+        one("x if not input.request.headers[\"X-Team\"]"),
+        "p.rego:3:10: error: header `X-Team` is never there, since names are in lower case\n  help: write \"x-team\""
+    );
+    for text in [
+        "x if input.request.headers_all.Accept[0] == \"a\"",
+        "x if object.get(input.request.headers, \"X-Team\", \"\") == \"a\"",
+        "x if [y | y := input.request.headers[\"X-Team\"]] == []",
+        "x if {\"a\": 1}[input.request.headers[\"X-Team\"]]",
+    ] {
+        assert!(one(text).contains("since names are in lower case"), "{text}");
+    }
+    let imported =
+        "package p\nimport input.request.headers as h\ndefault allow := false\nx := h[\"X-Team\"]\n";
+    assert!(
+        found(&[("p.rego", imported)], "data.p.allow")[0].starts_with("p.rego:4:6: error: header `X-Team`")
+    );
+    // What a client says about its certificate is hidden from policies.
+    for text in [
+        "x if input.request.headers[\"client-cert\"] == \"a\"",
+        "x if input.request.headers[\"X_Forwarded_Client_Cert\"]",
+        "x if object.get(input.request.headers_all, \"x-ssl-client-dn\", []) == []",
+        "x if header(\"Client-Cert\") == \"\"",
+    ] {
+        assert!(one(text).contains("since clients cannot say who they are by it"), "{text}");
+    }
+    for text in [
+        "x if input.request.headers[\"x-team\"] == \"A\"",
+        "x if header(\"X-Team\") == \"a\"",
+        "x if object.get(input.request.query, \"Team\", []) == []",
+        "x if input.request.query.Team[0] == \"a\"",
+        "x if input.request.headers[input.request.method] == \"a\"",
+        "x if object.get({\"A\": 1}, \"A\", 0) == 1",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
 fn negations_over_what_may_be_missing_are_refused() {
     for text in [
         "x if not startswith(input.request.headers[\"x-a\"], \"1\")",
