@@ -149,6 +149,8 @@ pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
 /// Endpoints of one cluster.
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
+/// Policies of one host or route: each that has to be evaluated may take its whole time budget.
+pub(crate) const POLICIES: RangeInclusive<usize> = 1..=8;
 /// Names of one virtual host.
 pub(crate) const HOST_NAMES: RangeInclusive<usize> = 1..=1000;
 /// Trust bundles of one host, and of one tenant: each is tried for a client that is not known yet.

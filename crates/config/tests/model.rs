@@ -68,7 +68,9 @@ fn the_sample_is_good_and_complete() {
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
     assert_eq!(host.routes[1].response_timeout, seconds(300));
-    assert_eq!(host.routes[2].policy, HostPolicy::Named("reports".into()));
+    assert_eq!(host.policy.names(), ["main"]);
+    assert_eq!(host.routes[0].policy.names(), ["guard", "main"]);
+    assert_eq!(host.routes[2].policy.names(), ["guard", "main", "reports"]);
     let table = edge.host_table();
     assert_eq!(table.lookup("V1.api.example.com."), Some(&0));
     assert_eq!(table.lookup("staff.example.com"), None);
@@ -174,7 +176,7 @@ fn defaults() {
     assert_eq!(forward.via.as_deref(), Some("ringward"));
     let route = &host.routes[0];
     assert_eq!((route.id.as_str(), &route.methods), ("orders-id", &Methods::All));
-    assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named("main".into())));
+    assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named(vec!["main".into()])));
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
 }
@@ -407,6 +409,7 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("trust/staff.pem", FileKind::TrustAnchors),
         ("pki/servers.pem", FileKind::TrustAnchors),
         ("tickets.ring", FileKind::KeyRing),
+        ("policies/guard.rego", FileKind::Policy),
         ("policies/", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
         ("tls/api.pem", FileKind::CertificateChain),
@@ -469,6 +472,61 @@ fn files_are_loaded_from_disk() {
     std::fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap();
     assert_eq!(message(&path), "is larger than 16 MiB");
     assert!(message(directory.path()).starts_with("cannot be read: "));
+}
+
+/// The policies of the one route of [`MINIMAL`], with these lines for the process, its host and itself.
+fn policies_of_route(server: &str, host: &str, route: &str) -> (Config, HostPolicy) {
+    let named = ["a", "b", "guard"].map(|name| format!("[policy.{name}]\npath = \"p\"\n")).concat();
+    let source =
+        with("policy = \"main\"", host).replace("cluster = \"c\"\n", &format!("cluster = \"c\"\n{route}\n"));
+    let config = good(&format!("[server]\n{server}\n{named}{source}"));
+    let policy = config.listeners[0].hosts[0].routes[0].policy.clone();
+    (config, policy)
+}
+
+#[test]
+fn every_policy_of_a_route_is_asked_in_its_order_after_the_global_one() {
+    let global = "global_policy = \"guard\"";
+    let danger = "danger_no_policy = true";
+    for (server, host, route, expected) in [
+        ("", "policy = \"main\"", "", &["main"][..]),
+        ("", "policy = [\"b\", \"a\"]", "", &["b", "a"]),
+        // A route's list stands for itself.
+        ("", "policy = [\"b\", \"a\"]", "policy = \"main\"", &["main"]),
+        ("", danger, "policy = [\"main\", \"b\"]", &["main", "b"]),
+        (global, "policy = \"main\"", "", &["guard", "main"]),
+        (global, "policy = \"main\"", "policy = [\"a\", \"b\"]", &["guard", "a", "b"]),
+        // Once, and first.
+        (global, "policy = [\"main\", \"guard\", \"b\"]", "", &["guard", "main", "b"]),
+        (global, "policy = \"guard\"", "", &["guard"]),
+        // It can deny where nothing else is asked.
+        (global, danger, "", &["guard"]),
+        (global, danger, "policy = \"a\"", &["guard", "a"]),
+    ] {
+        let (_, policy) = policies_of_route(server, host, route);
+        assert_eq!(policy.names(), expected, "{server} {host} {route}");
+    }
+    let (config, policy) = policies_of_route("", danger, "");
+    assert_eq!((config.global_policy, policy), (None, HostPolicy::DangerNone));
+}
+
+#[test]
+fn a_global_policy_is_used_and_named_where_nothing_else_is_asked() {
+    let unused = |config: &Config, name: &str| {
+        let message = format!("the policy {name:?} is not used");
+        config.warnings.iter().any(|warning| warning.message == message)
+    };
+    let (config, _) = policies_of_route("", "policy = [\"a\", \"main\"]", "");
+    assert!(!unused(&config, "a") && unused(&config, "b") && unused(&config, "guard"), "{}", config.warnings);
+    let (config, _) = policies_of_route("global_policy = \"guard\"", "danger_no_policy = true", "");
+    assert!(!unused(&config, "guard") && unused(&config, "a"), "{}", config.warnings);
+    let warned = config.warnings.to_string();
+    assert!(warned.contains("no policy but the global one, \"guard\", decides"), "{warned}");
+    // As many as there may be.
+    let eight: Vec<String> = (0..8).map(|number| format!("p{number}")).collect();
+    let named: String = eight.iter().map(|name| format!("[policy.{name}]\npath = \"p\"\n")).collect();
+    let source = with("policy = \"main\"", &format!("policy = {eight:?}"));
+    assert_eq!(good(&format!("{named}{source}")).listeners[0].hosts[0].policy.names(), eight);
 }
 
 #[test]

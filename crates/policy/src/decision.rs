@@ -4,10 +4,14 @@
 //! it can touch a message: a result that asks for something that Ringward would not do is an error and so denies,
 //! it is never carried out in part.
 
+mod combine;
+
 use std::sync::Arc;
 
 use regorus::Value;
 use ringward_identity::headers::is_identity_lookalike;
+
+pub use self::combine::combine;
 
 /// A header field to be written: name and value.
 pub type HeaderPair = (Arc<str>, Arc<str>);

@@ -39,7 +39,7 @@ mod trace;
 pub use cache::{Answer, CacheOptions, CachingWorker, Lookup, Projection, SubjectMark, Verdict};
 pub use compile::{check, compile};
 pub use coverage::{Coverage, FileCoverage};
-pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter};
+pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter, combine};
 pub use engine::{CompiledPolicy, PolicyWorker, Query, Reply};
 pub use evaluate::{Evaluated, Evaluation, Measured, Measurement, evaluate, measure};
 pub use explain::{ExplainedBody, ExplainedRule, Explanation, FailedCondition, Outcome};

@@ -1,7 +1,7 @@
-//! Asks the policy whether a request may go on.
+//! Asks the policies of a route whether a request may go on.
 //!
 //! Whatever is not an explicit allow ends the request here: denied and undefined as 403, no decision as 500. Each has its own
-//! flag and metric.
+//! flag and metric. Of several policies every one has to allow.
 
 use std::{
     net::SocketAddr,
@@ -13,7 +13,7 @@ use ringward_http::RequestHead;
 use ringward_identity::PeerIdentity;
 use ringward_policy::{
     Answer, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, RequestView,
-    RouteView, Subject, Verdict,
+    RouteView, Subject, Verdict, combine,
 };
 use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
@@ -22,7 +22,8 @@ use crate::{
     request_id::RequestId, route::Target, snapshot::Policy, standing::Standing, worker::View,
 };
 
-/// Asks every policy of the route, and notes what they say in `facts`. All have to allow; the first that does not is the last asked.
+/// Asks every policy of the route, and notes what they say in `facts`: the policy that decided, which is the first that does not
+/// allow, or the last, and what they want together, once all allow. No policy is asked after one that does not allow.
 ///
 /// # Errors
 /// [`ProxyError::Denied`], [`ProxyError::Policy`] and [`ProxyError::PolicyBudget`]; success is an allow.
@@ -45,7 +46,7 @@ pub(crate) async fn decide(
     Ok(())
 }
 
-/// Asks one policy. Success is an allow.
+/// Asks one policy. Success is an allow, together with what those before it allowed.
 async fn ask(
     view: &View,
     index: usize,
@@ -56,6 +57,9 @@ async fn ask(
     facts: &mut Facts,
 ) -> Result<Rc<Decision>, ProxyError> {
     let policy = &view.snapshot.policies[index];
+    // Taken, so that nothing is left of what others allowed if this one does not.
+    let earlier = facts.decision.take();
+    (facts.policy, facts.outcome) = (Some(policy.id), None);
     let started = Instant::now();
     // Not borrowed while a server is asked: meanwhile others of this worker decide.
     let answer = {
@@ -65,8 +69,7 @@ async fn ask(
         answer
     };
     let cached = answer.lookup == Some(Lookup::Hit) && !answer.mismatch;
-    facts.policy = Some(policy.id);
-    facts.cached = Some(cached);
+    facts.cached = Some(cached && facts.cached.unwrap_or(true));
     let shard = &connection.worker.shard;
     let result = match answer.verdict {
         Verdict::Decided(decision) => Ok(decision),
@@ -77,6 +80,10 @@ async fn ask(
             return Err(ProxyError::PolicyBudget);
         }
     };
+    let result = result.and_then(|decision| match earlier {
+        None => Ok(decision),
+        Some(earlier) => combine(earlier, decision),
+    });
     // A look into a table is no evaluation, and would make the times of those look shorter than they are.
     let evaluation = (!cached).then(|| started.elapsed());
     facts.policy_time += evaluation.unwrap_or(Duration::ZERO);

@@ -34,10 +34,11 @@ use crate::{
 pub(crate) struct Facts {
     pub(crate) generation: u64,
     pub(crate) route: Option<RouteId>,
+    /// The policy that decided: of several the one that did not allow, or else the last.
     pub(crate) policy: Option<PolicyId>,
     pub(crate) outcome: Option<PolicyOutcome>,
     pub(crate) decision: Option<Rc<Decision>>,
-    /// The decision was made for an earlier request.
+    /// The decision was made for an earlier request; of several policies every one was.
     pub(crate) cached: Option<bool>,
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,

@@ -429,9 +429,9 @@ impl Builder<'_> {
             cluster_name: route.cluster.as_str().into(),
             policies: route
                 .policy
-                .name()
+                .names()
+                .iter()
                 .map(|name| position(self.config.policies.keys().position(|key| key == name)))
-                .into_iter()
                 .collect(),
             client_auth: route.client_auth,
             ocsp: ocsp_mode(route.ocsp),

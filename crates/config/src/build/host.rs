@@ -11,11 +11,12 @@ use super::{References, certificate, client_auth, route, section};
 use crate::bounds;
 use crate::host::HostPattern;
 use crate::model::{Cluster, Forward, ForwardMode, Host, HostPolicy, Tenant, Trust, XfccMode};
-use crate::raw::{self, Field};
+use crate::raw::{self, Field, OneOrMany};
 
 /// What hosts and routes of a listener refer to or inherit.
 pub(super) struct Defaults<'d> {
     pub(super) body_bytes_max: Option<u64>,
+    pub(super) global_policy: Option<&'d str>,
     pub(super) trust: &'d BTreeMap<String, Trust>,
     pub(super) tenants: &'d BTreeMap<String, Tenant>,
     pub(super) clusters: &'d BTreeMap<String, Cluster>,
@@ -46,7 +47,7 @@ pub(super) fn host(
     let names = names(cx, raw, &span);
     let certificates = certificate::certificates(cx, raw, &span);
     let declared = client_auth::declared(cx, raw, &span, references, defaults.trust, defaults.tenants);
-    let policy = policy(cx, raw, &span, references);
+    let policy = policy(cx, raw, &span, references, defaults.global_policy);
     let danger_allow_expired_certificate = cx.value_or(&raw.danger_allow_expired_certificate, false);
     if let (true, Some(at)) = (danger_allow_expired_certificate, raw.danger_allow_expired_certificate.span())
     {
@@ -103,20 +104,25 @@ fn policy(
     raw: &raw::Host,
     section: &Range<usize>,
     references: &mut References,
+    global: Option<&str>,
 ) -> Option<HostPolicy> {
     let danger = cx.value_or(&raw.danger_no_policy, false);
-    let named = cx.given(&raw.policy);
-    let resolved = named.and_then(|name| references.policy.resolve(cx, name));
+    let named = policies(cx, &raw.policy, references);
     match (danger, raw.danger_no_policy.span()) {
         (true, Some(span)) if !raw.policy.is_absent() => {
             cx.error(&span, "the host has a policy and `danger_no_policy` as well")
                 .help("leave one of them away");
         }
         (true, Some(span)) => {
-            cx.warning(
-                &span,
-                "no policy decides about requests of this host, except on routes that name one",
-            );
+            let message = match global {
+                None => {
+                    "no policy decides about requests of this host, except on routes that name one".to_owned()
+                }
+                Some(name) => format!(
+                    "no policy but the global one, {name:?}, decides about requests of this host, except on routes that name one"
+                ),
+            };
+            cx.warning(&span, message);
             return Some(HostPolicy::DangerNone);
         }
         _ if raw.policy.is_absent() => {
@@ -126,7 +132,19 @@ fn policy(
         }
         _ => {}
     }
-    resolved.map(HostPolicy::Named)
+    named
+}
+
+/// The policies that a host or a route names. `None` if it names none, or one that does not exist, which was reported.
+pub(super) fn policies(
+    cx: &mut Context<'_>,
+    field: &Field<OneOrMany>,
+    references: &mut References,
+) -> Option<HostPolicy> {
+    let list = cx.given(field)?;
+    let resolve = |cx: &mut Context<'_>, name: &Spanned<&str>| references.policy.resolve(cx, name);
+    let names = cx.names("policy", list, bounds::POLICIES, resolve);
+    (!names.is_empty()).then_some(HostPolicy::Named(names))
 }
 
 fn forward(cx: &mut Context<'_>, field: &Field<raw::Forward>, knows_clients: bool) -> Forward {

@@ -64,8 +64,15 @@ pub(crate) fn build(
     trust::check_trust_domains(cx, &file.trust);
     let (tenants, tenant_map) = tenant::tenants(cx, &file.tenant, &names.trust, &trust);
     let policies = each(cx, &file.policy, policy);
+    let global_policy = global_policy(cx, &file.server, &mut names.policy);
     let clusters = each(cx, &file.cluster, cluster);
-    let defaults = Defaults { body_bytes_max: None, trust: &trust, tenants: &tenants, clusters: &clusters };
+    let defaults = Defaults {
+        body_bytes_max: None,
+        global_policy: global_policy.as_deref(),
+        trust: &trust,
+        tenants: &tenants,
+        clusters: &clusters,
+    };
     let listeners = listener::listeners(cx, &file.listener, &mut names, &defaults, admin.metrics.as_ref());
     if !cx.found.has_errors() {
         // After an error something may be unused only because of that error.
@@ -87,6 +94,7 @@ pub(crate) fn build(
         tenant_map: Arc::new(tenant_map),
         keys,
         policies,
+        global_policy,
         clusters,
         listeners,
         warnings: found,
@@ -140,6 +148,11 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     let list = cx.required("path", "path = [\"FILE-OR-DIRECTORY\"]", &raw.path, &span)?;
     let path = cx.paths("path", list, bounds::PATHS);
     Some(Policy { name, engine, path, rule, rule_at, time_budget, cache, at })
+}
+
+fn global_policy(cx: &mut Context<'_>, server: &Field<raw::Server>, policies: &mut Names) -> Option<String> {
+    let name = cx.given(&server.value()?.global_policy)?;
+    policies.resolve(cx, name)
 }
 
 /// `None` if decisions are not kept.

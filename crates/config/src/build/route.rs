@@ -6,10 +6,10 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 
 use super::context::Context;
-use super::host::Inherited;
+use super::host::{Inherited, policies};
 use super::{References, client_auth};
 use crate::bounds;
-use crate::model::{HostPolicy, Route};
+use crate::model::Route;
 use crate::path::{PathPattern, Segment};
 use crate::raw::{self, Field};
 use crate::routes::{Method, Methods, Routes};
@@ -71,7 +71,7 @@ fn route(
     let cluster = cx
         .required("cluster", "cluster = \"NAME\"", &raw.cluster, &span)
         .and_then(|name| references.cluster.resolve(cx, name));
-    let own_policy = cx.given(&raw.policy).and_then(|name| references.policy.resolve(cx, name));
+    let own_policy = policies(cx, &raw.policy, references);
     let allow_encoded_slash = cx.value_or(&raw.allow_encoded_slash, false);
     let labels = labels(cx, &raw.labels);
     let body_bytes_max = cx.optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max);
@@ -82,6 +82,7 @@ fn route(
     let path = cx.required("path", "path = \"/orders/{id}\"", &matched.get_ref().path, &matched.span())?;
     let path = template(cx, path, allow_encoded_slash)?;
     let cluster = cluster?;
+    let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
         (Some(timeout), _) => timeout,
         (None, Some(cluster)) => cluster.response_timeout,
@@ -93,7 +94,10 @@ fn route(
         path,
         methods,
         cluster,
-        policy: own_policy.map(HostPolicy::Named).or_else(|| inherited.policy.cloned())?,
+        policy: match defaults.global_policy {
+            Some(global) => policy.behind(global),
+            None => policy,
+        },
         client_auth,
         ocsp,
         labels,

@@ -87,6 +87,7 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("the file", "listeners", Instead("write [[listener]], one table for each")),
     ("the file", "clusters", Instead("write [cluster.NAME], one table for each")),
     ("the file", "policies", Instead("write [policy.NAME], one table for each")),
+    ("the file", "global_policy", Instead("write global_policy = \"NAME\" in [server]")),
     ("the file", "host", Instead("write [[listener.host]] below its [[listener]]")),
     ("the file", "route", Instead("write [[listener.host.route]] below its [[listener.host]]")),
     ("the file", "upstream", Instead("write [cluster.NAME], one table for each")),
@@ -168,6 +169,7 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
         Instead("client authentication belongs to a host: client_auth = { ... } in [[listener.host]]"),
     ),
     ("[[listener]]", "policy", Instead("policies belong to a host: policy = \"NAME\" in [[listener.host]]")),
+    ("[[listener.host]]", "policies", Instead("write policy = [\"NAME\", \"NAME\"]")),
     ("[[listener.host]]", "tls", Instead("TLS belongs to the listener: tls = { ... } in [[listener]]")),
     (
         "[[listener.host]]",
@@ -239,6 +241,7 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
             "danger_no_policy belongs to the whole host: put a route without policy on a host of its own",
         ),
     ),
+    ("[[listener.host.route]]", "policies", Instead("write policy = [\"NAME\", \"NAME\"]")),
     ("[[listener.host.route]]", "path", Instead("write match = { path = \"/...\" }")),
     ("[[listener.host.route]]", "methods", Instead("write match = { path = \"/...\", methods = [...] }")),
     ("[[listener.host.route]]", "upstream", Instead("write cluster = \"NAME\"")),

@@ -185,19 +185,30 @@ pub enum StapleMode {
 /// What decides about requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPolicy {
-    /// The policy of this name, which exists.
-    Named(String),
+    /// The policies of these names, which exist and all have to allow: at least one, each once, in the order in which they are
+    /// asked.
+    Named(Vec<String>),
     /// Nothing: everybody who passes the handshake is served.
     DangerNone,
 }
 
 impl HostPolicy {
-    /// The name of the policy, unless nothing decides.
-    pub fn name(&self) -> Option<&str> {
+    /// The names of the policies, in the order in which they are asked; none if nothing decides.
+    pub fn names(&self) -> &[String] {
         match self {
-            Self::Named(name) => Some(name),
-            Self::DangerNone => None,
+            Self::Named(names) => names,
+            Self::DangerNone => &[],
         }
+    }
+
+    /// These policies, with `first` before them.
+    pub(crate) fn behind(self, first: &str) -> Self {
+        let others = match self {
+            Self::Named(names) => names,
+            Self::DangerNone => Vec::new(),
+        };
+        let others = others.into_iter().filter(|name| name != first);
+        Self::Named(std::iter::once(first.to_owned()).chain(others).collect())
     }
 }
 
@@ -229,7 +240,7 @@ pub struct Route {
     pub methods: Methods,
     /// The name of the cluster, which exists.
     pub cluster: String,
-    /// What decides about its requests: its own policy or the host's.
+    /// What decides about its requests: the global policy, then its own policies or the host's.
     pub policy: HostPolicy,
     /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.
     pub client_auth: ClientAuthMode,

@@ -49,6 +49,8 @@ pub struct Config {
     pub keys: Keys,
     /// Policies by name.
     pub policies: BTreeMap<String, Policy>,
+    /// The name of the policy that is asked about every request. Routes hold it as the first of theirs.
+    pub global_policy: Option<String>,
     /// Clusters by name.
     pub clusters: BTreeMap<String, Cluster>,
     /// Listeners in the order of the file; at least one.

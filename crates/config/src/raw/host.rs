@@ -23,11 +23,14 @@ pub struct Host {
     ///
     /// Required: to admit clients without certificate is a decision to be written down, as `{ mode = "off" }`.
     pub client_auth: Field<ClientAuth>,
-    /// The name of the policy that decides about every request of this host, unless a route names its own.
+    /// The policy that decides about every request of this host, or several of which every one has to allow it, unless a route
+    /// names its own. They are asked in the order written, and the first that does not allow ends it: its answer is the
+    /// client's, and later ones are not asked. What those that allow want changed in a request is done in the same order.
     ///
-    /// Required, unless `danger_no_policy = true`. Example: `policy = "main"`.
-    pub policy: Field<String>,
-    /// `true` serves requests that no policy has looked at, on every route that names none.
+    /// Required, unless `danger_no_policy = true`; 1 to 8, each once. Example: `policy = "main"`, `policy = ["limits", "main"]`.
+    pub policy: Field<OneOrMany>,
+    /// `true` serves requests that no policy has looked at, on every route that names none. Only `global_policy` of `[server]`
+    /// is asked there, if there is one.
     ///
     /// Default `false`. Example: `danger_no_policy = true`.
     pub danger_no_policy: Field<bool>,

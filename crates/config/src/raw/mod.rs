@@ -127,6 +127,12 @@ pub struct Server {
     ///
     /// Default 1000; 1 to 1000000. Example: `trust_drain_rate = "unlimited"`.
     pub trust_drain_rate: Field<CountOrWord>,
+    /// A policy that is asked about the requests of every route of every host before any other, also of hosts with
+    /// `danger_no_policy`. It can only deny: after its allow the route's own policies are asked. A route that names it as well
+    /// has it asked once, first.
+    ///
+    /// Default: none. Example: `global_policy = "guard"`.
+    pub global_policy: Field<String>,
 }
 
 /// `session_cache = { ... }` of `[server]`: one cache, which all workers and listeners share. When it is full, new sessions

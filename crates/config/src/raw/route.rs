@@ -24,10 +24,11 @@ pub struct Route {
     ///
     /// Required. Example: `cluster = "orders"`.
     pub cluster: Field<String>,
-    /// The name of the policy that decides about them instead of the host's.
+    /// The policy that decides about them, or several of which every one has to allow, instead of the host's: a list adds nothing
+    /// to the host's, so what is to be asked here as well has to be named here as well.
     ///
-    /// Default: the host's. Example: `policy = "reports"`.
-    pub policy: Field<String>,
+    /// Default: the host's; 1 to 8, each once. Example: `policy = "reports"`, `policy = ["limits", "reports"]`.
+    pub policy: Field<OneOrMany>,
     /// What it wants of clients instead of the host's `mode`: `"off"`, `"observe"`, `"optional"` or `"required"`. The
     /// handshake asks as the weakest route of the host does; a request that comes without what its route requires is
     /// answered with 403. Requests of an `"off"` route are nobody's: neither policy nor upstream learns of a certificate.

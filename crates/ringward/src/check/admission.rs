@@ -6,11 +6,14 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringward_config::{Host, HostPolicy, Listener, Methods, PathPattern, Route, Segment};
+use ringward_config::{Host, Listener, Methods, PathPattern, Route, Segment};
 use ringward_identity::{Assignment, PeerIdentity};
-use ringward_policy::{ConnectionView, HeaderSource, RequestView, RouteView};
+use ringward_policy::{
+    ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject, combine,
+};
 use ringward_proxy::Snapshot;
 use ringward_tls::{PathMemo, PeerPath, Sightings};
 use rustls::pki_types::CertificateDer;
@@ -71,6 +74,8 @@ struct Sample {
     path: String,
     /// `allowed`, `denied`, `undefined`, `error`, or `no_policy`.
     decision: &'static str,
+    /// The policy that decided: of several the first that does not allow, or else the last.
+    policy: Option<String>,
     rule: Option<String>,
     detail: Option<String>,
 }
@@ -162,7 +167,7 @@ impl Claims {
     }
 }
 
-/// Asks the policy of a route about a request that takes it.
+/// Asks the policies of a route about a request that takes it.
 fn sample(
     listener: &Listener,
     host: &Host,
@@ -179,11 +184,10 @@ fn sample(
         method,
         path: path_for(&route.path),
         decision: "no_policy",
+        policy: None,
         rule: None,
         detail: None,
     };
-    let HostPolicy::Named(name) = &route.policy else { return sample };
-    let Some(policy) = loaded.policies.get(name) else { return sample };
     let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let connection = ConnectionView {
         remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -195,34 +199,34 @@ fn sample(
         resumed: false,
         auth_time_unix: now_unix,
     };
-    let mut worker = policy.compiled.worker();
-    let subject = worker.subject(peer, &connection);
+    let subject = Subject::new(peer, &connection);
     let params = route.path.matches(&sample.path).unwrap_or_default();
     let params: Vec<(&str, &str)> = params.iter(&route.path, &sample.path).collect();
     let labels: Vec<(String, String)> = route.labels.clone().into_iter().collect();
-    let decision = worker.decide(
-        &subject,
-        &RequestView {
-            method: &sample.method,
-            path: &sample.path,
-            raw_path: &sample.path,
-            query: None,
-            host: connection.sni,
-            scheme: "https",
-            protocol: "HTTP/1.1",
-            id: "sample",
-            headers: &NoHeaders,
-            body: None,
-            route: RouteView {
-                id: &route.id,
-                template: route.path.as_str(),
-                params: &params,
-                upstream: &route.cluster,
-                labels: &labels,
-            },
-            now_unix,
+    let request = RequestView {
+        method: &sample.method,
+        path: &sample.path,
+        raw_path: &sample.path,
+        query: None,
+        host: connection.sni,
+        scheme: "https",
+        protocol: "HTTP/1.1",
+        id: "sample",
+        headers: &NoHeaders,
+        body: None,
+        route: RouteView {
+            id: &route.id,
+            template: route.path.as_str(),
+            params: &params,
+            upstream: &route.cluster,
+            labels: &labels,
         },
-    );
+        now_unix,
+    };
+    let Some((policy, decision)) = decide(route.policy.names(), &subject, &request, loaded) else {
+        return sample;
+    };
+    sample.policy = Some(policy.to_owned());
     match decision {
         Ok(decision) => {
             sample.decision = match (decision.allowed, decision.undefined) {
@@ -230,12 +234,35 @@ fn sample(
                 (false, true) => "undefined",
                 (false, false) => "denied",
             };
-            sample.rule = decision.rule.map(|rule| rule.to_string());
-            sample.detail = decision.reason.map(|reason| reason.to_string());
+            sample.rule = decision.rule.as_ref().map(ToString::to_string);
+            sample.detail = decision.reason.as_ref().map(ToString::to_string);
         }
         Err(error) => (sample.decision, sample.detail) = ("error", Some(error.to_string())),
     }
     sample
+}
+
+/// Asks policies as the proxy does: one after the other, up to the first that does not allow. With the name of the last that was
+/// asked; `None` without any.
+fn decide<'n>(
+    names: &'n [String],
+    subject: &Subject,
+    request: &RequestView<'_>,
+    loaded: &Loaded,
+) -> Option<(&'n str, Result<Rc<Decision>, DecisionError>)> {
+    let mut earlier = None;
+    for (index, name) in names.iter().enumerate() {
+        let decision = loaded.policies.get(name)?.compiled.worker().decide(subject, request).map(Rc::new);
+        let decision = match earlier.take() {
+            Some(earlier) => decision.and_then(|decision| combine(earlier, decision)),
+            None => decision,
+        };
+        match decision {
+            Ok(decision) if decision.allowed && index + 1 < names.len() => earlier = Some(decision),
+            last => return Some((name, last)),
+        }
+    }
+    None
 }
 
 /// A path that the template matches: its parameters stand for themselves.
@@ -279,9 +306,9 @@ impl fmt::Display for Admission {
             if let Some(path) = path {
                 write!(f, "{path}")?;
             }
-            for Sample { method, path, decision, rule, detail, .. } in requests {
+            for Sample { method, path, decision, rule, detail, policy, .. } in requests {
                 write!(f, "\n    {method} {path}: {decision}")?;
-                for (what, text) in [("rule", rule), ("reason", detail)] {
+                for (what, text) in [("rule", rule), ("reason", detail), ("policy", policy)] {
                     if let Some(text) = text {
                         write!(f, ", {what} {text}")?;
                     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringward_config::{Config, Host, HostPolicy, Listener, Methods, Route};
+use ringward_config::{Config, Host, Listener, Methods, Route};
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -21,6 +21,8 @@ pub(super) struct Summary {
     tenants: Vec<TenantSummary>,
     keys: KeysStatus,
     policies: Vec<PolicySummary>,
+    /// The policy that is asked about every request; routes list it, too.
+    global_policy: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,8 +51,8 @@ struct RouteSummary {
     /// Empty for all.
     methods: Vec<String>,
     cluster: String,
-    /// `None` if nobody decides.
-    policy: Option<String>,
+    /// In the order in which they are asked; empty if nobody decides.
+    policies: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,6 +142,7 @@ impl Summary {
             tenants: tenants.collect(),
             keys,
             policies: policies.collect(),
+            global_policy: config.global_policy.clone(),
         }
     }
 }
@@ -174,10 +177,7 @@ fn route_summary(route: &Route) -> RouteSummary {
             Methods::Only(methods) => methods.iter().map(ToString::to_string).collect(),
         },
         cluster: route.cluster.clone(),
-        policy: match &route.policy {
-            HostPolicy::Named(name) => Some(name.clone()),
-            HostPolicy::DangerNone => None,
-        },
+        policies: route.policy.names().to_vec(),
     }
 }
 
@@ -217,6 +217,9 @@ impl fmt::Display for Summary {
             let keys = self.keys.keys.len();
             writeln!(f, "ticket keys of {file}: {keys} key{}", plural(keys))?;
         }
+        if let Some(name) = &self.global_policy {
+            writeln!(f, "global policy {name}: asked first about every request")?;
+        }
         for policy in &self.policies {
             let PolicySummary { name, rule, digest, tests_passed, reads, .. } = policy;
             let tests = plural(*tests_passed);
@@ -248,10 +251,14 @@ impl fmt::Display for HostSummary {
         if self.routes.is_empty() {
             writeln!(f, "    no routes: every request is answered with 404")?;
         }
-        for RouteSummary { id, path, methods, cluster, policy } in &self.routes {
+        for RouteSummary { id, path, methods, cluster, policies } in &self.routes {
             let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
-            let policy = policy.as_deref().map_or("NO POLICY".to_owned(), |name| format!("policy {name}"));
-            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policy}")?;
+            let policies = match policies.as_slice() {
+                [] => "NO POLICY".to_owned(),
+                [name] => format!("policy {name}"),
+                names => format!("policies {}", names.join(" and ")),
+            };
+            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policies}")?;
         }
         Ok(())
     }

@@ -318,7 +318,13 @@ impl Host {
 
     /// Asks this policy.
     pub(crate) fn policy(mut self, name: &str) -> Self {
-        self.policy = Some(name.to_owned());
+        self.policy = Some(format!("{name:?}"));
+        self
+    }
+
+    /// Asks these policies.
+    pub(crate) fn policies(mut self, names: &[&str]) -> Self {
+        self.policy = Some(format!("{names:?}"));
         self
     }
 
@@ -337,7 +343,7 @@ impl Host {
 
     fn write(&self, text: &mut String, index: usize) {
         let policy = match &self.policy {
-            Some(name) => format!("policy = \"{name}\""),
+            Some(value) => format!("policy = {value}"),
             None => "danger_no_policy = true".to_owned(),
         };
         let own = format!("{{ chain = \"host-{index}.pem\", key = \"host-{index}.key\" }}");
