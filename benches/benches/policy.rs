@@ -1,19 +1,16 @@
 //! Decisions: what a policy costs each request, and of that, what building its input costs.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ringward_benches::policy::{caching_worker, compiled, connection, request};
 use ringward_benches::{
     BROWSER_REQUEST, Certificates, CpuTime, Fields, KIT_REQUEST, SERVICE_REQUEST, criterion, parsed,
 };
-use ringward_http::RequestHead;
 use ringward_policy::bench::InputBuilder;
 use ringward_policy::{
-    CacheOptions, CachingWorker, ConnectionView, Limits, Lookup, PolicySet, RequestView, RouteView, Source,
-    Subject, SubjectMark, compile,
+    Language, Limits, Lookup, PolicySet, RequestView, Source, Subject, SubjectMark, compile,
 };
 use ringward_testkit::Leaf;
 
@@ -75,7 +72,7 @@ fn cache(c: &mut Criterion<CpuTime>) {
         "package ringward.authz\n\ndecision := input.request.headers.accept == \"application/json\"\n";
     let mut group = c.benchmark_group("policy/cache");
     for (name, text) in [("three_rules", THREE_RULES), ("side_by_side_kit", kit), ("one_header", headers)] {
-        let mut worker = caching_worker(text);
+        let mut worker = caching_worker(&*compiled(text));
         let mut mark = SubjectMark::default();
         let mut decide = |request: &RequestView<'_>| {
             worker.decide(&mut mark, &mut || subject.clone(), request, now).lookup
@@ -87,7 +84,7 @@ fn cache(c: &mut Criterion<CpuTime>) {
     // As many decisions as there may be, each hit another one.
     let paths: Vec<String> = (0..8000).map(|number| format!("/orders/{number}")).collect();
     let mut requests = paths.iter().map(|path| RequestView { path, ..request }).cycle();
-    let (mut worker, mut mark) = (caching_worker(THREE_RULES), SubjectMark::default());
+    let (mut worker, mut mark) = (caching_worker(&*compiled(THREE_RULES)), SubjectMark::default());
     let mut decide =
         |request: &RequestView<'_>| worker.decide(&mut mark, &mut || subject.clone(), request, now).lookup;
     requests.by_ref().take(8 * paths.len()).for_each(|request| assert!(decide(&request).is_some()));
@@ -95,7 +92,7 @@ fn cache(c: &mut Criterion<CpuTime>) {
         b.iter(|| decide(&requests.next().expect("a cycle has no end")));
     });
     let mut number = 0_u64;
-    let (mut worker, mut mark) = (caching_worker(THREE_RULES), SubjectMark::default());
+    let (mut worker, mut mark) = (caching_worker(&*compiled(THREE_RULES)), SubjectMark::default());
     let mut path = String::new();
     group.bench_function("miss/three_rules", |b| {
         b.iter(|| {
@@ -109,19 +106,6 @@ fn cache(c: &mut Criterion<CpuTime>) {
         });
     });
     group.finish();
-}
-
-fn caching_worker(text: &str) -> CachingWorker {
-    let sources = vec![Source::new("authz.rego", text.as_bytes())];
-    let set = PolicySet::new(sources, "data.ringward.authz.decision", Limits::default());
-    let policy = compile(&set).expect("a policy that is right");
-    let options = CacheOptions {
-        entries: 8192,
-        bytes: 4 << 20,
-        verify_every: NonZeroU32::MAX,
-        misses_per_second: NonZeroU32::new(1_000_000),
-    };
-    CachingWorker::new(&*policy, Some(&options))
 }
 
 /// Whole decisions, input included: the three rules above, the policy of the side-by-side kit for what its load generator
@@ -156,45 +140,48 @@ fn decide(c: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-fn connection() -> ConnectionView<'static> {
-    ConnectionView {
-        remote: SocketAddr::from(([192, 0, 2, 7], 40_000)),
-        local_port: 8443,
-        sni: ringward_benches::HOST,
-        alpn: "http/1.1",
-        tls_version: "TLSv1.3",
-        cipher: "TLS_AES_128_GCM_SHA256",
-        resumed: false,
-        auth_time_unix: 1_800_000_000,
+/// Decisions of the matcher, which should cost the same whether a table has a hundred rules or thousands: rules for a path each,
+/// and rules for a client each on the same path. The last one allows.
+fn matcher(c: &mut Criterion<CpuTime>) {
+    let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
+    let head = parsed(SERVICE_REQUEST);
+    let fields = Fields(&head);
+    let request = request(&head, &fields);
+    let mut group = c.benchmark_group("policy/matcher");
+    for rules in [100, 1000, 5000] {
+        let table = |conditions: &dyn Fn(usize) -> String| {
+            let rule = |number| {
+                format!("[[rule]]\nname = \"r{number}\"\neffect = \"allow\"\n{}\n", conditions(number))
+            };
+            let last = "spiffe_id = \"spiffe://example.com/ns/*\"\nmethods = [\"GET\", \"POST\"]\npath = \"/{rest...}\"";
+            let denied =
+                "[[rule]]\nname = \"d\"\neffect = \"deny\"\npath = [\"/admin\", \"/admin/{rest...}\"]\n";
+            let last = format!("[[rule]]\nname = \"last\"\neffect = \"allow\"\n{last}\n");
+            (0..rules).map(rule).collect::<String>() + denied + &last
+        };
+        let paths = table(&|number| format!("tenant = \"t{number}\"\npath = \"/service{number}/{{id}}\""));
+        let clients = table(&|number| {
+            format!(
+                "spiffe_id = \"spiffe://example.com/ns/shop/sa/other{number}\"\npath = \"{}\"",
+                head.path()
+            )
+        });
+        for (name, table) in [("paths", paths), ("clients", clients)] {
+            let sources = vec![Source::new("table.toml", table.as_bytes())];
+            let set = PolicySet::without_rule(Language::Matcher, sources, Limits::default());
+            let mut worker = compile(&set).expect("a table that is right").worker();
+            assert!(worker.decide(&subject, &request).expect("a decision").allowed, "{name}");
+            group.bench_function(format!("{name}/{rules}"), |b| {
+                b.iter(|| worker.decide(&subject, black_box(&request)));
+            });
+        }
     }
-}
-
-fn request<'a>(head: &'a RequestHead, fields: &'a Fields<'a>) -> RequestView<'a> {
-    RequestView {
-        method: head.method(),
-        path: head.path(),
-        raw_path: head.raw_target(),
-        query: head.query(),
-        host: head.host(),
-        scheme: "https",
-        protocol: "HTTP/1.1",
-        id: "000000000000002a-1",
-        headers: fields,
-        body: None,
-        route: RouteView {
-            id: "orders",
-            template: "/orders/{rest...}",
-            params: &[("rest", "17")],
-            upstream: "orders",
-            labels: &[],
-        },
-        now_unix: 1_800_000_000,
-    }
+    group.finish();
 }
 
 criterion_group! {
     name = benches;
     config = criterion();
-    targets = subject, input, cache, decide
+    targets = subject, input, cache, decide, matcher
 }
 criterion_main!(benches);

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a bench that cannot be set up ends")]
 
 mod clock;
+pub mod policy;
 pub mod tls;
 
 use std::sync::Arc;

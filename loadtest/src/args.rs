@@ -66,6 +66,10 @@ pub(crate) struct RunArguments {
     /// The path to ask for, and the query if there is one.
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(crate) path: String,
+    /// Modes keepalive and handshake: of a hundred requests so many ask for a path below --path that no other request asks
+    /// for. It ends in the process's id and a number, so that no later run repeats it either.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) fresh_paths: Option<u8>,
     /// How long a handshake or an exchange may take.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
@@ -114,6 +118,7 @@ pub(crate) struct Plan {
     pub(crate) requests_max: u64,
     pub(crate) duration_max: Duration,
     pub(crate) path: String,
+    pub(crate) fresh_paths: u8,
     pub(crate) timeout: Duration,
     pub(crate) resume: bool,
     pub(crate) hold: Duration,
@@ -176,6 +181,7 @@ impl Plan {
             requests_max: arguments.requests.unwrap_or(REQUESTS_MAX),
             duration_max: arguments.duration.unwrap_or(SECONDS_MAX),
             path: arguments.path.clone(),
+            fresh_paths: arguments.fresh_paths.unwrap_or(0),
             timeout: arguments.timeout,
             resume: arguments.resume,
             hold: arguments.hold.unwrap_or(HOLD_DEFAULT),
@@ -224,6 +230,9 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     }
     if mode != Mode::Handshake {
         useless(arguments.resume, "--resume")?;
+    }
+    if !matches!(mode, Mode::Keepalive | Mode::Handshake) {
+        useless(arguments.fresh_paths.is_some(), "--fresh-paths")?;
     }
     if mode == Mode::Upload {
         needs(arguments.body_bytes.is_some(), "--body-bytes")?;

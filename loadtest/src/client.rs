@@ -1,5 +1,6 @@
 //! A client: opens connections and makes one exchange after the other on each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ use crate::failure::{Failure, FailureKind};
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     head: Vec<u8>,
+    /// Where a path of a request's own would go on in `head`.
+    path_end: usize,
+    /// How many of a hundred have one.
+    fresh_paths: u64,
     body_bytes: u64,
 }
 
@@ -42,7 +47,20 @@ impl Request {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {USER_AGENT}\r\naccept: */*\r\n{length}{close}\r\n"
         );
-        Request { head: head.into_bytes(), body_bytes: plan.body_bytes }
+        let path_end = method.len() + 1 + path.find('?').unwrap_or(path.len());
+        let fresh_paths = plan.fresh_paths.into();
+        Request { head: head.into_bytes(), path_end, fresh_paths, body_bytes: plan.body_bytes }
+    }
+
+    /// The head of the run's request of this number. Those with a path of their own are spread evenly.
+    fn head(&self, number: u64) -> Cow<'_, [u8]> {
+        let fresh_before = |number| number * self.fresh_paths / 100;
+        if fresh_before(number) == fresh_before(number + 1) {
+            return Cow::Borrowed(&self.head);
+        }
+        let (before, after) = self.head.split_at(self.path_end);
+        let own = format!("/{}-{number}", std::process::id());
+        Cow::Owned([before, own.as_bytes(), after].concat())
     }
 
     /// Whether it may be sent again if nobody knows whether it arrived (RFC 9110 §9.2.2).
@@ -75,16 +93,17 @@ impl Connection {
         Ok(Connection { stream, handshake_time: started.elapsed(), resumed })
     }
 
-    /// Sends the request and reads the whole answer. After an error, or unless the answer says so, the connection is of no
+    /// Sends the request of this number and reads the whole answer. After an error, or unless the answer says so, the connection is of no
     /// more use.
     pub(crate) async fn exchange(
         &mut self,
         plan: &Plan,
         request: &Request,
+        number: u64,
         buffer: &mut [u8],
     ) -> Result<Answer, Failure> {
         let exchange = async {
-            let sent = self.send(request).await;
+            let sent = self.send(request, number).await;
             let answer = answer::read(&mut self.stream, buffer).await;
             match (sent, answer) {
                 (Ok(()), answer) => answer,
@@ -114,8 +133,8 @@ impl Connection {
         [version, suite, group].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    async fn send(&mut self, request: &Request) -> std::io::Result<()> {
-        self.stream.write_all(&request.head).await?;
+    async fn send(&mut self, request: &Request, number: u64) -> std::io::Result<()> {
+        self.stream.write_all(&request.head(number)).await?;
         let mut left = request.body_bytes;
         while left > 0 {
             let piece = left.min(BODY.len() as u64);

@@ -42,6 +42,8 @@ struct Run {
     record: RefCell<Record>,
     /// Requests that may still be made.
     left: Cell<u64>,
+    /// Number of the next one that is sent.
+    number: Cell<u64>,
     deadline: Cell<Instant>,
     /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
     handshakes: Semaphore,
@@ -53,6 +55,7 @@ impl Run {
             request: Request::of(&plan),
             record: RefCell::new(Record::new(&plan)),
             left: Cell::new(plan.requests_max),
+            number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan,
@@ -89,7 +92,9 @@ impl Run {
     }
 
     async fn exchange(&self, connection: &mut Connection, buffer: &mut [u8]) -> Result<Answer, Failure> {
-        connection.exchange(&self.plan, &self.request, buffer).await
+        let number = self.number.get();
+        self.number.set(number + 1);
+        connection.exchange(&self.plan, &self.request, number, buffer).await
     }
 
     /// Counts the outcome of an exchange. True if it was right.

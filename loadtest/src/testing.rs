@@ -1,6 +1,6 @@
 //! A TLS server in the test's own process, with clients' certificates, that answers rightly or wrongly as its paths say.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) accepted: Rc<Cell<u64>>,
     /// Those of them that resumed a session.
     pub(crate) resumed: Rc<Cell<u64>>,
+    /// Paths that were asked for.
+    pub(crate) paths: Rc<RefCell<Vec<String>>>,
 }
 
 impl World {
@@ -66,16 +68,18 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (accepted, resumed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let paths = Rc::<RefCell<Vec<String>>>::default();
         let counts = (accepted.clone(), resumed.clone());
+        let asked = paths.clone();
         tokio::task::spawn_local(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((tcp, _)) = listener.accept().await {
                 counts.0.set(counts.0.get() + 1);
                 // A client that goes away is no failure of a test.
-                tokio::task::spawn_local(serve(acceptor.clone(), tcp, counts.1.clone()));
+                tokio::task::spawn_local(serve(acceptor.clone(), tcp, counts.1.clone(), asked.clone()));
             }
         });
-        World { pki, address, accepted, resumed }
+        World { pki, address, accepted, resumed, paths }
     }
 
     /// The command line for this server, followed by more arguments.
@@ -115,7 +119,12 @@ pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
 }
 
 /// Serves one connection until it ends.
-async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, resumed: Rc<Cell<u64>>) -> Option<()> {
+async fn serve(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    resumed: Rc<Cell<u64>>,
+    paths: Rc<RefCell<Vec<String>>>,
+) -> Option<()> {
     let mut stream = BufReader::new(acceptor.accept(tcp).await.ok()?);
     if stream.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
         resumed.set(resumed.get() + 1);
@@ -124,7 +133,9 @@ async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, resumed: Rc<Cell<u64>>) ->
     loop {
         let (path, close, length) = read_request(&mut stream).await?;
         served += 1;
-        let (name, number) = path[1..].split_once('/').unwrap_or((&path[1..], "0"));
+        paths.borrow_mut().push(path.clone());
+        let mut parts = path[1..].split(['/', '?']);
+        let (name, number) = (parts.next().unwrap_or(""), parts.next().unwrap_or("0"));
         let number: usize = number.parse().unwrap();
         let body = "x".repeat(number);
         let connection = if close { "connection: close\r\n" } else { "" };

@@ -64,6 +64,23 @@ pub(crate) const POLICY_CACHE_VERIFY_EVERY: NumberBounds = numbers(1024, 1..=1_0
 /// stand for many.
 pub(crate) const POLICY_MISSES_PER_SECOND: NumberBounds = numbers(10_000, 1..=1_000_000);
 
+/// A server beside us answers within a few milliseconds; 100 ms survive a pause of its garbage collector. Longer than 10 s no
+/// client waits for a decision.
+pub(crate) const POLICY_SERVER_TIMEOUT: DurationBounds = durations(millis(100), millis(1)..=secs(10));
+
+/// With answers after 2 ms, 256 carry more than 100,000 questions per second. The upper bound is the number of ports of one
+/// address.
+pub(crate) const POLICY_SERVER_CONNECTIONS_MAX: NumberBounds = numbers(256, 1..=65_536);
+
+/// The largest decision has about 70 KiB: a body of 64 KiB, which JSON escapes may double, and its lists of fields.
+pub(crate) const POLICY_SERVER_ANSWER_BYTES_MAX: NumberBounds = numbers(256 << 10, 1 << 10..=4 << 20);
+
+/// More than one slow answer, less than a second of traffic.
+pub(crate) const POLICY_SERVER_FAILURES_TO_OPEN: NumberBounds = numbers(10, 1..=1_000_000);
+
+/// A server that starts anew is back after about a second.
+pub(crate) const POLICY_SERVER_OPEN_FOR: DurationBounds = durations(secs(1), millis(10)..=secs(3600));
+
 /// One retransmission of a SYN happens after 1 s (RFC 6298 §2), so 2 s survive the loss of one packet.
 pub(crate) const CONNECT_TIMEOUT: DurationBounds = durations(secs(2), millis(1)..=secs(60));
 
@@ -93,6 +110,14 @@ pub(crate) const FIELDS_MAX: NumberBounds = numbers(100, 1..=1000);
 /// Bodies are streamed, so this protects upstreams: enough for APIs, too little for uploads that nobody planned. Any
 /// size may be set, 0 too: no bodies at all.
 pub(crate) const BODY_BYTES_MAX_DEFAULT: u64 = 10 << 20;
+
+/// Read and held before each decision, so there is no default: the operator says which routes are worth it. JSON is parsed at
+/// once, while the worker's other connections wait, so a body is no place for large documents.
+pub(crate) const POLICY_BODY_MAX: NumberBounds = numbers(64 << 10, 1..=1 << 20);
+
+/// A thousand bodies of 64 KiB that arrive slowly. A worker has room for one of the largest bodies, with its framing, in
+/// 4 MiB.
+pub(crate) const POLICY_BODY_MEMORY_MAX: NumberBounds = numbers(64 << 20, 4 << 20..=64 << 30);
 
 /// A handshake takes two round trips and a signature; 10 s hold on the slowest radio link.
 pub(crate) const HANDSHAKE_TIMEOUT: DurationBounds = durations(secs(10), millis(100)..=secs(300));

@@ -22,6 +22,7 @@ mod bounds;
 mod build;
 mod decode;
 mod diagnostic;
+mod document;
 mod host;
 pub mod model;
 mod path;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Snippet};
+pub use self::document::Document;
 pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
 pub use self::model::*;
 pub use self::path::{Params, PathPattern, PathPatternError, Segment};

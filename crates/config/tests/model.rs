@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ringward_config::{
     AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HostPolicy,
-    IoDriver, Level, Lookup, Methods, PolicyCache, RevocationPolicy, Severity, XfccMode, load, parse,
+    IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer, PolicyServerAddress, RevocationPolicy,
+    Severity, XfccMode, load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -67,6 +68,7 @@ fn the_sample_is_good_and_complete() {
     assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest"]);
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
+    assert_eq!(host.routes[1].policy_body_max, Some(64 << 10));
     assert_eq!(host.routes[1].response_timeout, seconds(300));
     assert_eq!(host.policy.names(), ["main"]);
     assert_eq!(host.routes[0].policy.names(), ["guard", "main"]);
@@ -118,6 +120,7 @@ fn the_sample_shows_the_defaults() {
         let (server, log) = (&config.server, &config.log);
         write!(text, "{:?} {:?} {:?}", server.workers, server.io, server.drain_timeout).unwrap();
         write!(text, "{:?} {:?}", server.session_cache, server.trust_grace).unwrap();
+        write!(text, "{} ", server.policy_body_memory_max).unwrap();
         write!(text, "{:?} {:?} {:?} {}", server.trust_drain_rate, log.audit, log.level, log.queue_records)
             .unwrap();
         let policy = &config.policies[policy];
@@ -179,6 +182,7 @@ fn defaults() {
     assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named(vec!["main".into()])));
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
+    assert_eq!((route.policy_body_max, config.server.policy_body_memory_max), (None, 64 << 20));
 }
 
 /// The other side of each bound is in `bad/bounds.toml`.
@@ -187,6 +191,8 @@ fn values_at_their_bounds() {
     for lines in [
         "[server]\nworkers = 1\ndrain_timeout = \"100ms\"",
         "[server]\nworkers = 1024\ndrain_timeout = \"1h\"",
+        "[server]\npolicy_body_memory_max = \"4MiB\"",
+        "[server]\npolicy_body_memory_max = \"64GiB\"",
         "[log]\nqueue_records = 64",
         "[log]\nqueue_records = 1048576",
     ] {
@@ -226,6 +232,9 @@ fn values_at_their_bounds() {
     }
     for count in ["0", "4"] {
         good(&with("trust = \"partners\"", &format!("trust = \"partners\", intermediates_max = {count}")));
+    }
+    for size in ["1B", "1MiB"] {
+        good(&with("cluster = \"c\"", &format!("cluster = \"c\"\npolicy_body_max = \"{size}\"")));
     }
     for via in ["", "a", &"v".repeat(64)] {
         good(&with("policy = \"main\"", &format!("policy = \"main\"\nforward = {{ via = \"{via}\" }}")));
@@ -409,6 +418,7 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("trust/staff.pem", FileKind::TrustAnchors),
         ("pki/servers.pem", FileKind::TrustAnchors),
         ("tickets.ring", FileKind::KeyRing),
+        ("policies/files.toml", FileKind::MatcherTable),
         ("policies/guard.rego", FileKind::Policy),
         ("policies/", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
@@ -543,4 +553,38 @@ fn the_decision_cache_is_off_bounded_or_left_alone() {
         (100, 4 << 20, NonZeroU32::new(10_000))
     );
     assert!(bounded.asked_at.is_some());
+}
+
+#[test]
+fn a_server_decides_for_a_policy() {
+    let asking = |server: &str| {
+        let keys = format!("[policy.main]\nengine = \"opa\"\nserver = {server}");
+        let text = with("[policy.main]", &keys).replace("path = \"policies\"", "");
+        good(&text).policies["main"].clone()
+    };
+    let policy = asking("\"127.0.0.1:8181\"");
+    assert_eq!((policy.engine, policy.rule.as_str()), (Engine::Opa, "data.ringward.authz.decision"));
+    assert!(policy.path.is_empty() && policy.cache.is_none(), "nothing is evaluated here, and nothing kept");
+    let default = PolicyServer {
+        address: PolicyServerAddress::Tcp("127.0.0.1:8181".parse().unwrap()),
+        timeout: Duration::from_millis(100),
+        connections_max: 256,
+        answer_bytes_max: 256 << 10,
+        failures_to_open: NonZeroU32::new(10).unwrap(),
+        open_for: seconds(1),
+    };
+    assert_eq!(policy.server, Some(default.clone()));
+    let shown = asking(
+        "{ address = \"127.0.0.1:8181\", timeout = \"100ms\", connections_max = 256, answer_bytes_max = \"256KiB\", failures_to_open = 10, open_for = \"1s\" }",
+    );
+    assert_eq!(shown.server, Some(default), "the sample shows the defaults");
+    for (written, address) in [
+        ("unix:/run/opa.sock", "unix:/run/opa.sock"),
+        ("unix:opa.sock", "unix:/etc/ringward/opa.sock"),
+        ("[::1]:1", "[::1]:1"),
+        ("127.9.9.9:65535", "127.9.9.9:65535"),
+        ("[::ffff:127.0.0.1]:80", "[::ffff:127.0.0.1]:80"),
+    ] {
+        assert_eq!(asking(&format!("\"{written}\"")).server.unwrap().address.to_string(), address);
+    }
 }

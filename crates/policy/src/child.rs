@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::check;
 use crate::evaluate::{Evaluation, Measurement, evaluate, measure};
 use crate::problem::{PolicyErrors, Problem};
-use crate::set::{Limits, PolicySet, Source};
+use crate::set::{Language, Limits, PolicySet, Source};
 use crate::testing::{TestOptions, run_tests};
 
 /// First bytes of a request; the number is the version of its form.
-const MAGIC: &[u8; 8] = b"rwpolic2";
+const MAGIC: &[u8; 8] = b"rwpolic3";
 
 /// Most bytes of a request: more than any set within its limits would be sensible to have.
 const REQUEST_BYTES_MAX: u64 = 1 << 30;
@@ -47,7 +47,8 @@ pub struct Request;
 impl Request {
     /// The request for a set: each part preceded by its length.
     pub fn encode(set: &PolicySet, task: &Task) -> Vec<u8> {
-        let task = serde_json::to_vec(task).expect("names and values of a task are text and numbers");
+        let task = serde_json::to_vec(&(set.language(), task))
+            .expect("names and values of a task are text and numbers");
         let size: usize =
             set.sources().iter().map(|source| source.path.len() + source.bytes.len() + 16).sum();
         let mut request = Vec::with_capacity(size + set.rule().len() + task.len() + 64);
@@ -93,7 +94,8 @@ impl Request {
             data_bytes_max: rest.size()?,
         };
         let count = rest.size()?;
-        let task = serde_json::from_slice(rest.part()?).map_err(|_| broken("asks for an unknown task"))?;
+        let (language, task): (Language, Task) =
+            serde_json::from_slice(rest.part()?).map_err(|_| broken("asks for an unknown task"))?;
         let rule = rest.text()?;
         let mut sources = Vec::new();
         for _ in 0..count {
@@ -103,7 +105,7 @@ impl Request {
         if !rest.0.is_empty() {
             return Err(broken("has bytes behind its end"));
         }
-        Ok((PolicySet::new(sources, rule, limits), task))
+        Ok((PolicySet::of(language, sources, rule.to_owned(), limits), task))
     }
 }
 

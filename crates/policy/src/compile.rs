@@ -19,11 +19,12 @@ use crate::check::{self as static_checks};
 use crate::documents;
 use crate::engine::CompiledPolicy;
 use crate::input::document::Parts;
+use crate::matcher;
 use crate::problem::{Place, PolicyErrors, Problem, Report, Severity};
 use crate::reads::Reads;
 use crate::rego::{self, EngineReport, RegoPolicy};
 use crate::scan;
-use crate::set::{PolicySet, Source, SourceKind};
+use crate::set::{Language, PolicySet, Source, SourceKind};
 use crate::smoke;
 use crate::testing;
 
@@ -33,7 +34,10 @@ use crate::testing;
 ///
 /// Everything that is wrong with the set, with places.
 pub fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors> {
-    Ok(Arc::new(Prepared::of(set)?.policy(set)))
+    match set.language() {
+        Language::Rego => Ok(Arc::new(Prepared::of(set)?.policy(set))),
+        Language::Matcher => matcher::compile(set),
+    }
 }
 
 /// Compiles a policy set, tries it on an invented request and runs its tests.
@@ -42,6 +46,13 @@ pub fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors>
 ///
 /// Everything that is wrong with the set; failed tests are among it.
 pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
+    match set.language() {
+        Language::Rego => check_rego(set),
+        Language::Matcher => matcher::check(set),
+    }
+}
+
+fn check_rego(set: &PolicySet) -> Result<Report, PolicyErrors> {
     let prepared = Prepared::of(set)?;
     let mut problems = prepared.warnings.clone();
     let policy = prepared.policy(set);
@@ -64,6 +75,7 @@ pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
         reads: prepared.reads.dotted(),
         impure: prepared.impure.keys().map(ToString::to_string).collect(),
         uncacheable: prepared.projection.err().unwrap_or_default(),
+        routes: Vec::new(),
         tests,
     })
 }
@@ -89,6 +101,12 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn of(set: &PolicySet) -> Result<Self, PolicyErrors> {
+        if set.language() != Language::Rego {
+            let help =
+                "`ringward policy check` and `ringward check` look at other policies, and run their tests";
+            let problem = Problem::error(&Place::default(), "only policies in Rego can be evaluated here");
+            return Err(PolicyErrors::new(vec![problem.help(help)]));
+        }
         let mut problems = Vec::new();
         sizes(set, &mut problems);
         if has_errors(&problems) {

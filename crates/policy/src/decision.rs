@@ -12,6 +12,7 @@ use regorus::Value;
 use ringward_identity::headers::is_identity_lookalike;
 
 pub use self::combine::combine;
+use crate::server_error::ServerError;
 
 /// A header field to be written: name and value.
 pub type HeaderPair = (Arc<str>, Arc<str>);
@@ -62,6 +63,9 @@ pub enum DecisionError {
     /// The result is neither a boolean nor an object.
     #[error("policy result is {0}, expected a boolean or an object with `allowed`")]
     WrongType(&'static str),
+    /// The policy reads the body of the request, which says that it is JSON, and it is none that can be decided about.
+    #[error("the body is not JSON that everybody reads alike: {0}")]
+    Body(String),
     /// The evaluation took longer than its time budget.
     #[error("policy evaluation exceeded its time budget")]
     TimeBudget,
@@ -71,6 +75,9 @@ pub enum DecisionError {
     /// The evaluator panicked and was rebuilt.
     #[error("policy evaluator panicked")]
     Panic,
+    /// The server that decides did not.
+    #[error("the policy server gave no decision: {0}")]
+    Server(ServerError),
 }
 
 impl DecisionError {
@@ -79,9 +86,11 @@ impl DecisionError {
         match self {
             Self::Evaluation(_) => "evaluation",
             Self::WrongType(_) => "wrong_type",
+            Self::Body(_) => "body",
             Self::TimeBudget => "time_budget",
             Self::InvalidResult(_) => "invalid_result",
             Self::Panic => "panic",
+            Self::Server(_) => "server",
         }
     }
 }
@@ -414,11 +423,11 @@ const VALUE_BYTES_MAX: usize = 4096;
 /// Most bytes of a body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of a rule's name; it stands in every record.
-const RULE_BYTES_MAX: usize = 128;
+pub(crate) const RULE_BYTES_MAX: usize = 128;
 /// Most bytes of the metadata as JSON; it stands in the record, which has room for as many.
 const METADATA_BYTES_MAX: usize = 4096;
 /// Most bytes of a reason.
-const REASON_BYTES_MAX: usize = 1024;
+pub(crate) const REASON_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests;

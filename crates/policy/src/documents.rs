@@ -23,6 +23,18 @@ pub(crate) const DEPTH_MAX: usize = 32;
 /// Most values in one data document. Reached first by YAML aliases that multiply (a few lines can ask for billions).
 pub(crate) const VALUES_MAX: usize = 4_000_000;
 
+/// How large a document may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Deepest nesting.
+    pub(crate) depth_max: usize,
+    /// Most values.
+    pub(crate) values_max: usize,
+}
+
+/// Of a data document.
+pub(crate) const DATA_BOUNDS: Bounds = Bounds { depth_max: DEPTH_MAX, values_max: VALUES_MAX };
+
 /// Reads and merges the data documents among `sources`. Problems of all documents are reported together.
 pub(crate) fn load(sources: &[Source], problems: &mut Vec<Problem>) -> Value {
     let mut documents: Vec<(&str, Value)> = Vec::new();
@@ -69,11 +81,15 @@ pub(crate) fn at<'v>(value: &'v Value, path: &[impl AsRef<str>]) -> Option<&'v V
     })
 }
 
+/// Reads JSON in which no key occurs twice and no number is too large to be exact.
+pub(crate) fn read_json(bytes: &[u8], bounds: Bounds) -> Result<Value, serde_json::Error> {
+    let mut state = State::new(bounds);
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    state.seed(0).deserialize(&mut json).and_then(|value| json.end().map(|()| value))
+}
+
 fn json(source: &Source) -> Result<Value, Problem> {
-    let mut state = State::default();
-    let mut json = serde_json::Deserializer::from_slice(&source.bytes);
-    let value = state.seed(0).deserialize(&mut json).and_then(|value| json.end().map(|()| value));
-    value.map_err(|error| {
+    read_json(&source.bytes, DATA_BOUNDS).map_err(|error| {
         let at = Place::new(&source.path, error.line() as u32, error.column() as u32);
         let message = error.to_string();
         // serde_json repeats the place at the end of its message.
@@ -83,7 +99,7 @@ fn json(source: &Source) -> Result<Value, Problem> {
 }
 
 fn yaml(source: &Source) -> Result<Value, Problem> {
-    let mut state = State::default();
+    let mut state = State::new(DATA_BOUNDS);
     state.seed(0).deserialize(yaml_serde::Deserializer::from_slice(&source.bytes)).map_err(|error| {
         let place = error.location().map_or_else(
             || Place::file(&source.path),
@@ -117,14 +133,18 @@ fn merge(into: &mut Value, from: &Value, path: &mut Vec<String>, conflicts: &mut
 }
 
 /// What is counted and shared while one document is read.
-#[derive(Default)]
 struct State {
+    bounds: Bounds,
     values: usize,
     /// Keys of documents repeat; each is stored once.
     keys: HashSet<Arc<str>>,
 }
 
 impl State {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, values: 0, keys: HashSet::new() }
+    }
+
     fn seed(&mut self, depth: usize) -> Seed<'_> {
         Seed { state: self, depth }
     }
@@ -151,11 +171,12 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.state.values += 1;
-        if self.state.values > VALUES_MAX {
-            return Err(D::Error::custom(format!("more than {VALUES_MAX} values")));
+        let Bounds { depth_max, values_max } = self.state.bounds;
+        if self.state.values > values_max {
+            return Err(D::Error::custom(format!("more than {values_max} values")));
         }
-        if self.depth > DEPTH_MAX {
-            return Err(D::Error::custom(format!("nested deeper than {DEPTH_MAX}")));
+        if self.depth > depth_max {
+            return Err(D::Error::custom(format!("nested deeper than {depth_max}")));
         }
         deserializer.deserialize_any(self)
     }

@@ -21,6 +21,12 @@ pub trait CompiledPolicy: Send + Sync {
         false
     }
 
+    /// Whether the policy was written with the body in mind: it names it. One that does not, such as one that reads the whole
+    /// input, does without.
+    fn names_body(&self) -> bool {
+        false
+    }
+
     /// What of a request its decisions depend on.
     ///
     /// # Errors

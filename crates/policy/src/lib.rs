@@ -27,16 +27,19 @@ mod engine;
 mod evaluate;
 mod explain;
 mod input;
+mod matcher;
+mod opa;
 mod problem;
 mod reads;
 mod rego;
 mod scan;
+mod server_error;
 mod set;
 mod smoke;
 mod testing;
 mod trace;
 
-pub use cache::{Answer, CacheOptions, CachingWorker, Lookup, Projection, SubjectMark, Verdict};
+pub use cache::{Answer, CacheOptions, CachingWorker, Lookup, Projection, Remains, SubjectMark, Verdict};
 pub use compile::{check, compile};
 pub use coverage::{Coverage, FileCoverage};
 pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter, combine};
@@ -47,8 +50,12 @@ pub use input::given::{InputError, client_claims, complete_input};
 pub use input::schema::{InputField, input_fields, input_json_schema};
 pub use input::subject::Subject;
 pub use input::view::{BodyView, ConnectionView, HeaderSource, RequestView, RouteView};
-pub use problem::{FailedStatement, PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport};
-pub use set::{Limits, PolicySet, Source, SourceKind};
+pub use opa::OpaPolicy;
+pub use problem::{
+    FailedStatement, NamedRoute, PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport,
+};
+pub use server_error::ServerError;
+pub use set::{Language, Limits, PolicySet, Source, SourceKind};
 pub use testing::{TestOptions, TestRun, check_test_filter, run_tests};
 
 /// For the benchmarks of this repository: the steps of a decision on their own.
@@ -75,7 +82,8 @@ pub mod bench {
 
         /// Builds the document of a request. Returns the number of its top-level fields, so that it is not optimised away.
         pub fn build(&mut self, subject: &Subject, request: &RequestView<'_>) -> usize {
-            self.0.build(subject, request).as_object().map_or(0, |document| document.len())
+            let document = self.0.build(subject, request);
+            document.ok().and_then(|document| Some(document.as_object().ok()?.len())).unwrap_or_default()
         }
     }
 }

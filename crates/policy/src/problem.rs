@@ -140,8 +140,25 @@ pub struct Report {
     pub impure: Vec<String>,
     /// Why decisions of the policy are not cached; empty if they can be.
     pub uncacheable: Vec<Problem>,
+    /// Routes that the policy names by their id. They should exist: what is denied on a route that has another name now, is not.
+    pub routes: Vec<NamedRoute>,
     /// Outcome of the embedded tests.
     pub tests: TestReport,
+}
+
+/// A route that a policy names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRoute {
+    /// Its id.
+    pub id: String,
+    /// The rule that names it.
+    pub rule: String,
+    /// Path of the rule's source.
+    pub file: String,
+    /// Line of the rule, from 1.
+    pub line: u32,
+    /// Its column in characters, from 1.
+    pub column: u32,
 }
 
 /// Outcome of the `test_` rules of a policy set.

@@ -43,6 +43,11 @@ impl Reads {
         self.paths.keys().any(|read| read.iter().zip(path).all(|(read, name)| read == name))
     }
 
+    /// Whether the path, or something below it, is read by its name, and not only as a part of something larger.
+    pub(crate) fn names(&self, path: &[&str]) -> bool {
+        self.paths.keys().any(|read| read.len() >= path.len() && read.iter().zip(path).all(|(a, b)| a == b))
+    }
+
     /// The paths without those that another covers, each with the first place that reads it.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&[String], &Place)> {
         let covered =

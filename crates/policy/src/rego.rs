@@ -77,6 +77,14 @@ impl CompiledPolicy for RegoPolicy {
         &self.digest
     }
 
+    fn reads_body(&self) -> bool {
+        self.parts.body().any()
+    }
+
+    fn names_body(&self) -> bool {
+        self.parts.body().named()
+    }
+
     fn projection(&self) -> Result<&Arc<Projection>, &[Problem]> {
         self.projection.as_ref().map_err(Vec::as_slice)
     }
@@ -98,11 +106,11 @@ impl RegoWorker {
     /// Decides about an input document, or about what `input` makes.
     pub(crate) fn decide_on(
         &mut self,
-        input: impl FnOnce(&mut Builder) -> Value,
+        input: impl FnOnce(&mut Builder) -> Result<Value, DecisionError>,
     ) -> Result<Decision, DecisionError> {
         // Unwind safe: whatever state a panic leaves behind is thrown away below.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let input = input(&mut self.builder);
+            let input = input(&mut self.builder)?;
             self.evaluate(input)
         }));
         let result = result.unwrap_or(Err(DecisionError::Panic));

@@ -5,7 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// What the sources of a set are written in, and which engine decides by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Rego.
+    Rego,
+    /// The tables of the matcher.
+    Matcher,
+}
 
 /// One file of a policy set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +91,10 @@ impl Default for Limits {
     }
 }
 
-/// A whole policy: its sources, the rule that decides, its bounds and the digest over all of these.
+/// A whole policy: its language and sources, the rule that decides, its bounds and the digest over all of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicySet {
+    language: Language,
     sources: Vec<Source>,
     rule: String,
     limits: Limits,
@@ -90,14 +102,27 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// A set of these sources, decided by `rule` (such as `data.ringward.authz.decision`).
+    /// A set of these sources in Rego, decided by `rule` (such as `data.ringward.authz.decision`).
     ///
     /// Sources are put in order of their paths, so that the same files give the same digest however they were listed.
-    pub fn new(mut sources: Vec<Source>, rule: impl Into<String>, limits: Limits) -> Self {
+    pub fn new(sources: Vec<Source>, rule: impl Into<String>, limits: Limits) -> Self {
+        Self::of(Language::Rego, sources, rule.into(), limits)
+    }
+
+    /// A set of these sources in a language whose sources decide as a whole: any but Rego.
+    pub fn without_rule(language: Language, sources: Vec<Source>, limits: Limits) -> Self {
+        Self::of(language, sources, String::new(), limits)
+    }
+
+    pub(crate) fn of(language: Language, mut sources: Vec<Source>, rule: String, limits: Limits) -> Self {
         sources.sort_by(|a, b| a.path.cmp(&b.path));
-        let rule = rule.into();
-        let digest = digest(&sources, &rule, &limits);
-        Self { sources, rule, limits, digest }
+        let digest = digest(language, &sources, &rule, &limits);
+        Self { language, sources, rule, limits, digest }
+    }
+
+    /// The language of the sources.
+    pub fn language(&self) -> Language {
+        self.language
     }
 
     /// The sources in order of their paths.
@@ -105,7 +130,7 @@ impl PolicySet {
         &self.sources
     }
 
-    /// Path of the deciding rule.
+    /// Path of the deciding rule; empty in any language but Rego.
     pub fn rule(&self) -> &str {
         &self.rule
     }
@@ -115,19 +140,20 @@ impl PolicySet {
         &self.limits
     }
 
-    /// SHA-256 over paths, contents, rule and bounds.
+    /// SHA-256 over language, paths, contents, rule and bounds.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 }
 
 /// Every variable-length part is preceded by its length, so that no two sets share an encoding.
-fn digest(sources: &[Source], rule: &str, limits: &Limits) -> [u8; 32] {
+fn digest(language: Language, sources: &[Source], rule: &str, limits: &Limits) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
+    part(&[language as u8]);
     part(rule.as_bytes());
     part(&limits.time_budget.as_nanos().to_be_bytes());
     for bound in [limits.files_max, limits.policy_bytes_max, limits.data_bytes_max] {
@@ -164,6 +190,8 @@ mod tests {
         }
         let limits = Limits { time_budget: Duration::from_millis(6), ..Limits::default() };
         assert_ne!(one.digest(), PolicySet::new(one.sources().to_vec(), "data.r", limits).digest());
+        let of = |language| PolicySet::of(language, one.sources().to_vec(), String::new(), Limits::default());
+        assert_ne!(of(Language::Rego).digest(), of(Language::Matcher).digest());
     }
 
     #[test]

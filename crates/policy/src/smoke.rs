@@ -39,7 +39,7 @@ pub(crate) fn run(policy: &RegoPolicy, set: &PolicySet, at: &Place, problems: &m
         ) => {
             problems.push(Problem::error(at, format!("tried on an invented request: {error}")));
         }
-        Err(error @ DecisionError::Evaluation(_)) => {
+        Err(error @ (DecisionError::Evaluation(_) | DecisionError::Server(_) | DecisionError::Body(_))) => {
             let message = format!("tried on an invented request: {error}");
             problems.push(Problem::warning(at, message).help("requests that end so are answered with 500"));
         }

@@ -12,15 +12,30 @@ use std::{
 use ringward_http::RequestHead;
 use ringward_identity::PeerIdentity;
 use ringward_policy::{
-    Answer, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, RequestView,
-    RouteView, Subject, Verdict, combine,
+    Answer, BodyView, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, Query,
+    RequestView, RouteView, Subject, Verdict, combine,
 };
 use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
 use crate::{
-    connection::Connection, downstream::Downstream, error::ProxyError, exchange::Facts,
-    request_id::RequestId, route::Target, snapshot::Policy, standing::Standing, worker::View,
+    connection::Connection,
+    downstream::Downstream,
+    error::ProxyError,
+    exchange::Facts,
+    request_id::RequestId,
+    route::Target,
+    snapshot::Policy,
+    standing::Standing,
+    worker::{View, Worker},
 };
+
+/// What policies are asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) head: &'a RequestHead,
+    /// What of the body was read for them.
+    pub(crate) body: Option<BodyView<'a>>,
+}
 
 /// Asks every policy of the route, and notes what they say in `facts`: the policy that decided, which is the first that does not
 /// allow, or the last, and what they want together, once all allow. No policy is asked after one that does not allow.
@@ -31,7 +46,7 @@ pub(crate) async fn decide(
     view: &View,
     connection: &mut Connection,
     caller: Option<&PeerIdentity>,
-    head: &RequestHead,
+    request: Request<'_>,
     target: &Target<'_>,
     facts: &mut Facts,
 ) -> Result<(), ProxyError> {
@@ -40,7 +55,7 @@ pub(crate) async fn decide(
     facts.policy_time = Duration::ZERO;
     // None with `danger_no_policy`: who passed the handshake is served.
     for &index in &target.route.policies {
-        let decision = ask(view, index, connection, caller, head, target, facts).await?;
+        let decision = ask(view, index, connection, caller, request, target, facts).await?;
         facts.decision = Some(decision);
     }
     Ok(())
@@ -52,7 +67,7 @@ async fn ask(
     index: usize,
     connection: &mut Connection,
     caller: Option<&PeerIdentity>,
-    head: &RequestHead,
+    request: Request<'_>,
     target: &Target<'_>,
     facts: &mut Facts,
 ) -> Result<Rc<Decision>, ProxyError> {
@@ -62,19 +77,20 @@ async fn ask(
     (facts.policy, facts.outcome) = (Some(policy.id), None);
     let started = Instant::now();
     // Not borrowed while a server is asked: meanwhile others of this worker decide.
-    let answer = {
+    let Answer { verdict, lookup, mismatch } = {
         let mut evaluator = view.policies[index].borrow_mut();
-        let answer = evaluate(&mut evaluator, connection, caller, head, target, started);
+        let answer = evaluate(&mut evaluator, connection, caller, request, target, started);
         note_cache(policy, &connection.worker.shard, &evaluator, &answer);
         answer
     };
-    let cached = answer.lookup == Some(Lookup::Hit) && !answer.mismatch;
+    let cached = lookup == Some(Lookup::Hit) && !mismatch;
     facts.cached = Some(cached && facts.cached.unwrap_or(true));
+    let is_evaluated = !cached && !matches!(verdict, Verdict::Pending(_));
     let shard = &connection.worker.shard;
-    let result = match answer.verdict {
+    let result = match verdict {
         Verdict::Decided(decision) => Ok(decision),
         Verdict::Failed(error) => Err(error),
-        Verdict::Pending(_) => Err(DecisionError::Evaluation("no policy server is configured".to_owned())),
+        Verdict::Pending(query) => ask_server(view, index, &connection.worker, &query).await,
         Verdict::OverBudget => {
             shard.policy_budget_refused(policy.id);
             return Err(ProxyError::PolicyBudget);
@@ -84,12 +100,15 @@ async fn ask(
         None => Ok(decision),
         Some(earlier) => combine(earlier, decision),
     });
-    // A look into a table is no evaluation, and would make the times of those look shorter than they are.
-    let evaluation = (!cached).then(|| started.elapsed());
-    facts.policy_time += evaluation.unwrap_or(Duration::ZERO);
+    let took = started.elapsed();
+    if !cached {
+        facts.policy_time += took;
+    }
     let outcome = outcome(&result);
     facts.outcome = Some(outcome);
-    shard.policy_decided(policy.id, outcome, evaluation.map(crate::record::nanos));
+    // A look into a table is no evaluation, and would make the times of those look shorter than they are; a server's answer
+    // has times of its own.
+    shard.policy_decided(policy.id, outcome, is_evaluated.then(|| crate::record::nanos(took)));
     match result {
         Ok(decision) if decision.allowed => Ok(decision),
         Ok(decision) => Err(ProxyError::Denied(decision)),
@@ -97,9 +116,28 @@ async fn ask(
             if matches!(error, DecisionError::Panic) {
                 shard.panic_caught();
             }
-            Err(ProxyError::Policy(error))
+            Err(match error {
+                // The client's fault.
+                DecisionError::Body(_) => ProxyError::UnreadableBody(error),
+                error => ProxyError::Policy(error),
+            })
         }
     }
+}
+
+/// Has the policy's server decide.
+async fn ask_server(
+    view: &View,
+    index: usize,
+    worker: &Worker,
+    query: &Query,
+) -> Result<Rc<Decision>, DecisionError> {
+    let Some(asker) = &view.askers[index] else {
+        return Err(DecisionError::Evaluation("the policy has no server to ask".to_owned()));
+    };
+    let read = |answer: &[u8]| view.policies[index].borrow_mut().read_answer(answer);
+    // Boxed, so that the many connections whose policies ask nobody need not have room for it.
+    Box::pin(asker.decide(worker, query, read)).await.map(Rc::new)
 }
 
 /// Counts how the decision cache was used.
@@ -129,7 +167,7 @@ fn evaluate(
     evaluator: &mut CachingWorker,
     connection: &mut Connection,
     caller: Option<&PeerIdentity>,
-    head: &RequestHead,
+    Request { head, body }: Request<'_>,
     target: &Target<'_>,
     now: Instant,
 ) -> Answer {
@@ -150,7 +188,7 @@ fn evaluate(
         protocol: protocol(head),
         id: id.as_str(),
         headers: &Headers(head),
-        body: None,
+        body,
         route: RouteView {
             id: &target.route.name,
             template: &target.route.template,
@@ -208,6 +246,7 @@ fn outcome(result: &Result<Rc<Decision>, DecisionError>) -> PolicyOutcome {
         Err(DecisionError::TimeBudget) => PolicyOutcome::Limit,
         Err(DecisionError::InvalidResult(_)) => PolicyOutcome::InvalidResult,
         Err(DecisionError::Panic) => PolicyOutcome::Panic,
+        Err(DecisionError::Server(_)) => PolicyOutcome::Server,
         Err(_) => PolicyOutcome::Error,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     error::ProxyError,
     exchange,
     handshake::{self, Established},
-    io::{Shut, Stream},
+    io::{SMALL, Shut, Stream},
     live::Live,
     record,
     snapshot::Limits,
@@ -215,7 +215,7 @@ impl Connection {
                 self.downstream.deadline.set(millis(limits.header_timeout), Shut::Read);
                 waits = true;
             }
-            match self.downstream.fill().await {
+            match self.downstream.fill(SMALL).await {
                 Ok(()) => {}
                 Err(ReadError::Closed) if self.downstream.deadline.fired() => {
                     let error = ProxyError::HeadTimeout(limits.header_timeout);

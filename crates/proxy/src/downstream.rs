@@ -120,11 +120,11 @@ impl Downstream {
         self.input.consume(n);
     }
 
-    /// Waits until there is more plaintext than before.
+    /// Waits until there is more plaintext than before, read in steps of at least `step` bytes.
     ///
     /// # Errors
     /// At the end of the stream, and when nothing more can come.
-    pub(crate) async fn fill(&mut self) -> Result<(), ReadError> {
+    pub(crate) async fn fill(&mut self, step: usize) -> Result<(), ReadError> {
         loop {
             let progressed = self.reader().process();
             // A key update to answer, or an alert.
@@ -133,7 +133,7 @@ impl Downstream {
                 return Ok(());
             }
             flushed.map_err(ReadError::Io)?;
-            self.reader().read(SMALL).await?;
+            self.reader().read(step).await?;
         }
     }
 
@@ -151,7 +151,7 @@ impl Downstream {
         if self.input.raw.is_empty() && !self.input.ended && !(self.is_busy() && self.read_briefly().await?) {
             self.stream.readable().await;
         }
-        let filled = self.fill().await;
+        let filled = self.fill(SMALL).await;
         let waited = self.deadline.now() - began;
         self.pace = if self.pace != Pace::New && waited < BUSY_MILLIS { Pace::Busy } else { Pace::Slow };
         filled

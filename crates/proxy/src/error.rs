@@ -50,6 +50,10 @@ pub(crate) enum ProxyError {
     BodyTooLarge { limit: u64 },
     #[error("the body made no progress for {0:?}")]
     BodyTimeout(Duration),
+    #[error("what policies read of the body did not arrive within {0:?}")]
+    PolicyBodyTimeout(Duration),
+    #[error("the policy cannot look into the body: {0}")]
+    UnreadableBody(DecisionError),
     #[error("the chunked body is malformed: {0}")]
     Chunk(#[from] ChunkError),
     #[error("the client went away")]
@@ -64,6 +68,10 @@ pub(crate) enum ProxyError {
     PolicyBudget,
     #[error("the policy could not decide: {0}")]
     Policy(DecisionError),
+    #[error(
+        "bodies that policies look at take all of the worker's {limit} bytes of `policy_body_memory_max`"
+    )]
+    PolicyBodyMemory { limit: usize },
     #[error("the access record could not be queued, and audit is \"required\"")]
     AuditOverflow,
     #[error("the policy's answer cannot be carried out: {0}")]
@@ -108,12 +116,16 @@ impl ProxyError {
             | EncodedSlash
             | BodyTooLarge { .. }
             | BodyTimeout(_)
+            | PolicyBodyTimeout(_)
+            | UnreadableBody(_)
             | Chunk(_)
             | ClientGone
             | ClientStalled(_)
             | Denied(_)
             | PolicyBudget => Side::Downstream,
-            Policy(_) | Unwritable(_) | AuditOverflow | Unsettled(_) => Side::Internal,
+            Policy(_) | Unwritable(_) | PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => {
+                Side::Internal
+            }
             Connect { .. }
             | UpstreamReset(_)
             | UpstreamClosed
@@ -141,7 +153,8 @@ impl ProxyError {
             MethodNotAllowed { .. } => "method_not_allowed",
             EncodedSlash => "encoded_slash",
             BodyTooLarge { .. } => "request_body_too_large",
-            BodyTimeout(_) => "request_body_timeout",
+            BodyTimeout(_) | PolicyBodyTimeout(_) => "request_body_timeout",
+            UnreadableBody(_) => "request_body_unreadable",
             Chunk(_) => "request_body_malformed",
             ClientGone => "client_gone",
             ClientStalled(_) => "client_stalled",
@@ -149,6 +162,7 @@ impl ProxyError {
             Denied(_) => "policy_denied",
             PolicyBudget => "policy_budget",
             Policy(_) | Unwritable(_) => "policy_error",
+            PolicyBodyMemory { .. } => "policy_body_memory",
             AuditOverflow => "audit_overflow",
             Unsettled(_) => "unsettled",
             Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
@@ -212,6 +226,7 @@ pub const FLAGS: &[&str] = &[
     "method_not_allowed",
     "misdirected",
     "no_route",
+    "policy_body_memory",
     "policy_budget",
     "policy_denied",
     "policy_error",
@@ -219,6 +234,7 @@ pub const FLAGS: &[&str] = &[
     "request_body_malformed",
     "request_body_timeout",
     "request_body_too_large",
+    "request_body_unreadable",
     "request_head_timeout",
     "revocation_refused",
     "trust_withdrawn",

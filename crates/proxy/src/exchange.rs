@@ -20,6 +20,7 @@ use crate::{
     edits::Edits,
     error::{ProxyError, Side},
     io::Shut,
+    policy_body::{self, PolicyBody, Room},
     record,
     relay::{self, Failure, Plan, Progress, Relayed},
     respond,
@@ -64,6 +65,8 @@ struct Job<'a> {
     target: &'a Target<'a>,
     /// The client, as far as the route wants to know.
     caller: Option<&'a PeerIdentity>,
+    /// What is held of the body.
+    room: &'a Room<'a>,
 }
 
 /// Serves one request whose head has arrived.
@@ -114,6 +117,7 @@ async fn serve(
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
     let worker = connection.worker.clone();
+    let room = Room::new(&worker.bodies);
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
         facts.generation = view.generation();
@@ -126,12 +130,26 @@ async fn serve(
         facts.route = Some(target.route.id);
         let caller = caller::identify(connection, target.route).map_err(refused)?;
         caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
-        authorize::decide(&view, connection, caller.as_deref(), head, &target, facts)
-            .await
-            .map_err(refused)?;
+        if target.route.policy_body_max.is_some() {
+            // Nothing is read of a body that is refused anyway.
+            within_limit(head, target.route.body_bytes_max).map_err(refused)?;
+        }
+        let body = policy_body::read(connection, &view, &listener.limits, target.route, head, &room);
+        let body = body.await.map_err(refused)?;
+        if body.is_some() && !worker.is_current(&view) {
+            // The policies in force now are to decide; what was read is there for them.
+            continue;
+        }
+        let request = authorize::Request { head, body: body.as_ref().map(PolicyBody::view) };
+        let decided = authorize::decide(&view, connection, caller.as_deref(), request, &target, facts).await;
+        if let Some(body) = body {
+            body.release(&worker);
+        }
+        decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
-        let job = Job { head, view: &view, listener, target: &target, caller: caller.as_deref() };
+        let caller = caller.as_deref();
+        let job = Job { head, view: &view, listener, target: &target, caller, room: &room };
         if let Some(relayed) = forward(connection, &job, facts, progress).await? {
             return Ok(relayed);
         }
@@ -153,7 +171,7 @@ async fn forward(
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Relayed>, Unserved> {
-    let Job { head, view, listener, target, caller } = *job;
+    let Job { head, view, listener, target, caller, room } = *job;
     let worker = connection.worker.clone();
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
@@ -192,6 +210,7 @@ async fn forward(
             response_timeout: target.route.response_timeout,
             close: &|| !head.keep_alive() || standing.outlived().is_some(),
             buffers: &worker.buffers,
+            room,
             progress,
         };
         let mut response = worker.heads.response();

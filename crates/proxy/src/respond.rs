@@ -23,17 +23,18 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
     use ProxyError::*;
     let (status, close) = match error {
         Head(e) => (e.status(), true),
-        HeadTimeout(_) | BodyTimeout(_) => (408, true),
+        HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => (408, true),
         Misdirected { .. } | UnknownHost(_) => (421, false),
         NoRoute => (404, false),
         MethodNotAllowed { .. } => (405, false),
         EncodedSlash => (400, false),
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
+        UnreadableBody(_) => (400, false),
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
         Policy(_) | Unwritable(_) => (500, false),
-        AuditOverflow | Unsettled(_) => (503, false),
+        PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => (503, false),
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
         Connect { .. } => (502, false),
         UpstreamTimeout(_) => (504, false),
@@ -72,7 +73,7 @@ pub(crate) fn close_reason(error: &ProxyError) -> Option<CloseReason> {
     match error {
         ProxyError::Head(_) | ProxyError::Chunk(_) => Some(CloseReason::BadRequest),
         ProxyError::HeadTimeout(_) => Some(CloseReason::HeaderTimeout),
-        ProxyError::BodyTimeout(_) => Some(CloseReason::BodyTimeout),
+        ProxyError::BodyTimeout(_) | ProxyError::PolicyBodyTimeout(_) => Some(CloseReason::BodyTimeout),
         ProxyError::BodyTooLarge { .. } => Some(CloseReason::Exchange),
         _ => None,
     }
@@ -95,8 +96,8 @@ pub(crate) fn write(
             fields.extend(decision.headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
             body = decision.body.as_deref().unwrap_or(body);
         }
-        // A second refills what the client may spend.
-        ProxyError::PolicyBudget => fields.push(("retry-after", b"1")),
+        // A second refills what the client may spend, and other bodies are decided about by then.
+        ProxyError::PolicyBudget | ProxyError::PolicyBodyMemory { .. } => fields.push(("retry-after", b"1")),
         ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),
         _ => {}
     }

@@ -22,7 +22,7 @@ use ringward_tls::{
     TrustBundle,
 };
 
-use crate::upstream::millis;
+use crate::{policy_server::PolicyServer, upstream::millis};
 
 /// What the control plane has loaded for a configuration.
 #[derive(Clone, Default)]
@@ -98,6 +98,8 @@ pub struct Snapshot {
     pub(crate) trust_grace_millis: u64,
     /// How many idle connections are ended per second for that, on the whole node.
     pub(crate) trust_drain_rate: Option<NonZeroU32>,
+    /// Bytes of bodies that are held for policies, on the whole node.
+    pub(crate) policy_body_memory_max: usize,
 }
 
 /// A tenant, as far as connections are concerned.
@@ -162,6 +164,9 @@ pub(crate) struct Route {
     pub(crate) ocsp_timeout: Duration,
     pub(crate) allow_encoded_slash: bool,
     pub(crate) body_bytes_max: u64,
+    /// How much of a body is read before the decision, 0 if the configuration allows nothing; `None` if no policy of the
+    /// route looks at bodies.
+    pub(crate) policy_body_max: Option<usize>,
     pub(crate) response_timeout: Duration,
 }
 
@@ -179,6 +184,8 @@ pub(crate) struct Policy {
     pub(crate) id: PolicyId,
     pub(crate) name: Arc<str>,
     pub(crate) compiled: Arc<dyn CompiledPolicy>,
+    /// The server that decides, if one does.
+    pub(crate) server: Option<Arc<PolicyServer>>,
     /// Bounds of its decision cache, the budget of clients for the whole node; `None` if it is off.
     pub(crate) cache: Option<CacheOptions>,
 }
@@ -226,6 +233,7 @@ impl Snapshot {
             published_at: Instant::now(),
             trust_grace_millis: millis(config.server.trust_grace),
             trust_drain_rate: config.server.trust_drain_rate,
+            policy_body_memory_max: config.server.policy_body_memory_max,
         })
     }
 
@@ -245,6 +253,29 @@ impl Snapshot {
 
     pub(crate) fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| &*listener.name == name)
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// One that has nothing.
+    pub(crate) fn empty() -> Snapshot {
+        let Materials { revocation, ocsp, .. } = Materials::default();
+        Snapshot {
+            generation: 1,
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+            policies: Vec::new(),
+            audit_required: false,
+            access_log: false,
+            tenants: Vec::new(),
+            revocation,
+            ocsp,
+            published_at: Instant::now(),
+            trust_grace_millis: 0,
+            trust_drain_rate: None,
+            policy_body_memory_max: 0,
+        }
     }
 }
 
@@ -284,8 +315,9 @@ impl Builder<'_> {
             verify_every: cache.verify_every,
             misses_per_second: cache.misses_per_second,
         });
+        let server = policy.server.as_ref().map(|server| Arc::new(PolicyServer::new(server, &policy.rule)));
         let id = self.registry.policy(&policy.name);
-        Ok(Policy { id, name: policy.name.as_str().into(), compiled, cache })
+        Ok(Policy { id, name: policy.name.as_str().into(), compiled, server, cache })
     }
 
     fn cluster(&self, cluster: &config::Cluster) -> Cluster {
@@ -420,6 +452,7 @@ impl Builder<'_> {
 
     fn route(&self, listener: ListenerId, host: &config::Host, route: &config::Route) -> Route {
         let position = |found: Option<usize>| found.expect("names that refer to something do (config)");
+        let reads_body = |name: &str| self.materials.policies.get(name).is_some_and(|p| p.reads_body());
         Route {
             id: self.registry.route(listener, &route.id),
             name: route.id.as_str().into(),
@@ -438,6 +471,12 @@ impl Builder<'_> {
             ocsp_timeout: host.client_auth.verification().map_or(Duration::ZERO, |rules| rules.ocsp_timeout),
             allow_encoded_slash: route.allow_encoded_slash,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
+            policy_body_max: route
+                .policy
+                .names()
+                .iter()
+                .any(|name| reads_body(name))
+                .then_some(route.policy_body_max.unwrap_or(0)),
             response_timeout: route.response_timeout,
         }
     }

@@ -24,6 +24,9 @@ use crate::{
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
     listener,
     live::Live,
+    policy_body::HeldBodies,
+    policy_server::Asker,
+    retired::Retired,
     snapshot::{Policy, Snapshot},
     upstream::{Cluster, Pools},
 };
@@ -79,8 +82,11 @@ pub(crate) struct Worker {
     pub(crate) live: Live,
     pub(crate) heads: Heads,
     pub(crate) clock: Clock,
+    /// What policies look at of the bodies of requests.
+    pub(crate) bodies: HeldBodies,
     view: RefCell<Rc<View>>,
     pools: RefCell<Pools>,
+    retired: Retired,
     /// Client chains that were verified lately.
     memo: PathMemo,
     connections: Cell<u64>,
@@ -94,7 +100,6 @@ pub(crate) type Evaluator = Rc<RefCell<CachingWorker>>;
 
 /// A snapshot as this worker uses it.
 pub(crate) struct View {
-    pub(crate) snapshot: Arc<Snapshot>,
     /// The TLS side of each virtual host, by the snapshot's listener and host index, made when it is needed: making those of
     /// thousands of hosts at once would hold all connections up.
     hosts: Vec<Vec<OnceCell<WorkerTls>>>,
@@ -102,10 +107,15 @@ pub(crate) struct View {
     memo: PathMemo,
     /// Evaluators, by the snapshot's policy index.
     pub(crate) policies: Vec<Evaluator>,
+    /// Those that ask the servers of policies, by the snapshot's policy index.
+    pub(crate) askers: Vec<Option<Rc<Asker>>>,
     /// By the snapshot's cluster index.
     pub(crate) clusters: Vec<Rc<Cluster>>,
     /// Open connections, by the snapshot's tenant index.
     pub(crate) tenants: Vec<Arc<AtomicUsize>>,
+    /// Last, so that what shares something with it is dropped before: the control plane drops the snapshot as soon as no view
+    /// has it, and whoever then has the rest of it would have to free that.
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 impl View {
@@ -120,11 +130,13 @@ impl View {
         let hosts =
             snapshot.listeners.iter().map(|listener| vec![OnceCell::new(); listener.hosts.len()]).collect();
         let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous, workers)).collect();
+        let previous_askers = previous.map(|view| &*view.askers);
+        let askers = snapshot.policies.iter().map(|policy| Asker::of(policy, previous_askers)).collect();
         let clusters =
             snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
         let tenants =
             snapshot.tenants.iter().map(|tenant| control.tenant_connections(&tenant.name)).collect();
-        View { snapshot, hosts, memo: memo.clone(), policies, clusters, tenants }
+        View { hosts, memo: memo.clone(), policies, askers, clusters, tenants, snapshot }
     }
 
     /// The TLS side of a virtual host, by the snapshot's indices.
@@ -133,6 +145,10 @@ impl View {
             let tls = &self.snapshot.listeners[listener].hosts[host].tls;
             tls.worker_view(&self.memo).expect("the same was built for the snapshot")
         })
+    }
+
+    fn has(&self, evaluator: &Evaluator) -> bool {
+        self.policies.iter().any(|own| Rc::ptr_eq(own, evaluator))
     }
 
     /// Tells the metrics how the decision caches stand.
@@ -212,10 +228,16 @@ impl Worker {
         // Those of policies that are gone have nothing any more.
         for policy in &previous.snapshot.policies {
             self.shard.policy_cache_state(policy.id, false, 0);
+            self.shard.policy_server_circuit(policy.id, false);
         }
         view.report_caches(&self.shard);
+        for evaluator in previous.policies.iter().filter(|evaluator| !view.has(evaluator)) {
+            self.retired.take(evaluator.clone(), previous.snapshot.clone());
+        }
         *self.view.borrow_mut() = view.clone();
         self.control.acknowledge(self.index, view.generation());
+        // If no exchange has it, all of it is freed here, which counts.
+        drop(previous);
         self.shard.snapshot_adopted(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         view
     }
@@ -294,8 +316,10 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
         live: Live::default(),
         heads: Heads::default(),
         clock: Clock::new(),
+        bodies: HeldBodies::default(),
         view: RefCell::new(Rc::new(view)),
         pools: RefCell::new(pools),
+        retired: Retired::default(),
         memo,
         connections: Cell::new(0),
         census: Cell::new(0),
@@ -314,12 +338,14 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         if turn % ABANDONED_EVERY == 0 {
             worker.deadlines.sweep_abandoned();
             worker.pools.borrow().values().for_each(|pool| pool.prune());
+            worker.view().askers.iter().flatten().for_each(|asker| asker.tend(&worker.shard));
         }
         let view = worker.view();
         worker.clock.tick();
         worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
         worker.live.sweep(&view, now, worker.is_draining(), worker.workers);
         worker.answer_census();
+        worker.retired.shrink();
         match worker.control.phase() {
             Phase::Running => {}
             Phase::Draining => {

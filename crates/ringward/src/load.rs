@@ -4,6 +4,7 @@
 //! credentials, trust bundles, revocation lists, keys and policies of them. All problems are reported at once, each at the
 //! place of the configuration that names the file. Never falls back to fewer checks because a file is broken.
 
+mod bodies;
 mod credentials;
 pub(crate) mod files;
 mod policies;
@@ -210,6 +211,7 @@ impl Gathered {
         let known = HashMap::new();
         let previous = previous.map_or(&known, |previous| &previous.policies);
         let policies = policies::load(&config, &files, previous, &mut report);
+        bodies::check(&config, &policies, &mut report);
         for (name, policy) in &policies {
             materials.policies.insert(name.clone(), policy.compiled.clone());
         }

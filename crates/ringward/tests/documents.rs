@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use ringward_testkit::{DEADLINE, Process, Upstream, eventually, free_port};
+use ringward_testkit::{DEADLINE, Process, Script, Upstream, eventually, free_port};
 use tempfile::TempDir;
 
 #[test]
@@ -43,6 +43,14 @@ fn policies() {
 }
 
 #[test]
+fn policy_engines() {
+    let mut reader = Reader::new();
+    reader.take_along("policies");
+    let ran = reader.read("deploy/policy-engines.md");
+    assert!(count(&ran, "ringward policy check") >= 2, "{ran:#?}");
+}
+
+#[test]
 fn resumption() {
     let ran = Reader::new().read("deploy/resumption.md");
     assert!(count(&ran, "ringward keys rotate") >= 2, "{ran:#?}");
@@ -61,9 +69,29 @@ fn revocation() {
 }
 
 #[test]
+fn request_bodies() {
+    let ran = Reader::new().read("deploy/request-bodies.md");
+    assert!(count(&ran, "ringward policy ") >= 2, "{ran:#?}");
+}
+
+#[test]
 fn credentials() {
     let ran = Reader::new().read("deploy/credentials.md");
     assert!(count(&ran, "openssl s_client") >= 2, "{ran:#?}");
+}
+
+#[test]
+fn policy_server() {
+    let opa = Upstream::start();
+    opa.on(
+        "/v1/data/ringward/authz/decision",
+        Script::new().read_body().respond(200, &[], "{\"result\":true}"),
+    );
+    let mut reader = Reader::new();
+    reader.ports.push(("8181", opa.address().port()));
+    let ran = reader.read("deploy/policy-server.md");
+    assert!(count(&ran, "ringward ") >= 3 && count(&ran, "curl ") >= 1, "{ran:#?}");
+    assert!(!opa.requests().is_empty(), "it is asked");
 }
 
 fn count(ran: &[String], beginning: &str) -> usize {

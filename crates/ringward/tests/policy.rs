@@ -109,13 +109,17 @@ fn the_library_passes_its_own_tests() {
             continue;
         }
         let name = path.file_name().unwrap().to_str().unwrap();
-        let check = ask_in(&policies(), &["check", name]);
+        let engine = if name == "matcher" { "matcher" } else { "rego" };
+        let check = ask_in(&policies(), &["check", name, "--engine", engine]);
         assert_eq!((check.code, check.stderr.as_str()), (Some(0), ""), "{name}: {}", check.stdout);
+        checked += 1;
+        if engine != "rego" {
+            continue;
+        }
         let test = ask_in(&policies(), &["test", name, "--coverage", "--threshold", "100"]);
         assert_eq!(test.code, Some(0), "{name}: {}{}", test.stdout, test.stderr);
-        checked += 1;
     }
-    assert!(checked >= 9, "only {checked} policies");
+    assert!(checked >= 10, "only {checked} policies");
     let sample = ["test", "authz.rego", "authz_test.rego", "data.json", "--coverage", "--threshold", "100"];
     let sample = ask_in(&policies(), &sample);
     assert_eq!(sample.code, Some(0), "{}{}", sample.stdout, sample.stderr);

@@ -122,6 +122,28 @@ closed_set! {
         InvalidResult => "invalid_result",
         /// The evaluator panicked and was rebuilt.
         Panic => "panic",
+        /// The server that decides gave no answer, or none that means anything.
+        Server => "server",
+    }
+}
+
+closed_set! {
+    /// What came of a question to a policy server.
+    ServerOutcome {
+        /// There was an answer; what it decides is another matter.
+        Answered => "answered",
+        /// There was none in time.
+        Timeout => "timeout",
+        /// There is no connection to the server.
+        Unreachable => "unreachable",
+        /// The connection ended before the answer did.
+        Closed => "closed",
+        /// What came is no answer: another status than 200, no JSON, too much.
+        Invalid => "invalid",
+        /// Not asked: too many questions wait for their answers.
+        Busy => "busy",
+        /// Not asked: the server did not answer lately.
+        CircuitOpen => "circuit_open",
     }
 }
 

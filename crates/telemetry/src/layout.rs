@@ -4,13 +4,13 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    CacheLookup, CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
-    Words,
+    CacheLookup, CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
+    StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
-    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, REQUEST_DURATION, TRUST_ENFORCEMENT,
-    UPSTREAM_DURATION, WORKER_ADOPTION,
+    HANDSHAKE_DURATION, Kind, Metric, POLICY_DURATION, POLICY_SERVER_DURATION, REQUEST_DURATION,
+    TRUST_ENFORCEMENT, UPSTREAM_DURATION, WORKER_ADOPTION,
 };
 use crate::registry::Limits;
 
@@ -118,9 +118,13 @@ pub(crate) mod policy {
     pub(crate) const REFUSALS: usize = MISMATCHES + 1;
     pub(crate) const CACHE_ACTIVE: usize = REFUSALS + 1;
     pub(crate) const CACHE_ENTRIES: usize = CACHE_ACTIVE + 1;
-    const DURATION_FIRST: usize = CACHE_ENTRIES + 1;
+    pub(crate) const QUESTIONS: usize = CACHE_ENTRIES + 1;
+    pub(crate) const CIRCUIT_OPEN: usize = QUESTIONS + ServerOutcome::ALL.len();
+    const DURATION_FIRST: usize = CIRCUIT_OPEN + 1;
     pub(crate) const DURATION: Histogram = Histogram::new(bounds(&POLICY_DURATION), DURATION_FIRST);
-    pub(crate) const CELLS: usize = DURATION_FIRST + Histogram::cells(bounds(&POLICY_DURATION));
+    const ANSWER_FIRST: usize = DURATION_FIRST + Histogram::cells(bounds(&POLICY_DURATION));
+    pub(crate) const ANSWER: Histogram = Histogram::new(bounds(&POLICY_SERVER_DURATION), ANSWER_FIRST);
+    pub(crate) const CELLS: usize = ANSWER_FIRST + Histogram::cells(bounds(&POLICY_SERVER_DURATION));
 }
 
 /// Cells of a cluster. Errors by reason follow [`ERRORS`](cluster::ERRORS).

@@ -29,7 +29,7 @@ mod writer;
 
 pub use closed::{
     ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, Level, OTHER, OcspOutcome,
-    PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, StatusClass,
+    PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -99,6 +99,12 @@ catalogue! {
         "Decisions in the caches of all workers.";
     POLICY_BUDGET_REFUSALS = Kind::Counter, "ringward_policy_budget_refusals_total", ["policy"],
         "Requests answered 429 because their client has caused too many evaluations of the policy.";
+    POLICY_SERVER_QUESTIONS = Kind::Counter, "ringward_policy_server_questions_total", ["policy", "outcome"],
+        "Questions to the policy's server by outcome; every other one than answered was a request answered 500.";
+    POLICY_SERVER_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_policy_server_answer_duration_seconds", ["policy"],
+        "Time from a question to the policy's server to the end of its answer, connecting included.";
+    POLICY_SERVER_CIRCUITS_OPEN = Kind::Gauge, "ringward_policy_server_circuits_open", ["policy"],
+        "Workers that do not ask the policy's server for now, since it did not answer lately.";
     UPSTREAM_REQUESTS = Kind::Counter, "ringward_upstream_requests_total", ["cluster"],
         "Requests sent to upstreams, retries included.";
     UPSTREAM_ERRORS = Kind::Counter, "ringward_upstream_errors_total", ["cluster", "reason"],

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
+    CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -198,6 +198,21 @@ impl Shard {
         let block = self.cells.policies.entity(id.0);
         block.set(policy::CACHE_ACTIVE, u64::from(active));
         block.set(policy::CACHE_ENTRIES, entries);
+    }
+
+    /// A question to a policy's server came to an end. `answer_ns` is how long its answer took, `None` if there was none.
+    #[inline]
+    pub fn policy_server_asked(&self, id: PolicyId, outcome: ServerOutcome, answer_ns: Option<u64>) {
+        let block = self.cells.policies.entity(id.0);
+        block.add(policy::QUESTIONS + outcome as usize, 1);
+        if let Some(duration_ns) = answer_ns {
+            policy::ANSWER.record(block, duration_ns);
+        }
+    }
+
+    /// Whether this worker does not ask the policy's server for now.
+    pub fn policy_server_circuit(&self, id: PolicyId, open: bool) {
+        self.cells.policies.entity(id.0).set(policy::CIRCUIT_OPEN, u64::from(open));
     }
 
     /// A request goes upstream, on a pooled connection or a new one.

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use tokio::net::TcpSocket;
 
 use crate::failure::FailureKind::*;
@@ -13,6 +15,22 @@ async fn keepalive_makes_exactly_the_requests_on_its_connections() {
         assert_eq!((report.right(), report.connections_opened(), report.bytes()), (103, 4, (10_300, 0)));
     }
     assert_eq!(world.accepted.get(), 8);
+}
+
+#[tokio::test(flavor = "local")]
+async fn as_many_paths_as_asked_for_are_asked_for_once() {
+    for (percent, fresh) in [(100, 50), (50, 25), (10, 5), (3, 1)] {
+        let world = World::start().await;
+        let arguments =
+            format!("--requests 50 --connections 3 --path /bytes/1?page=2 --fresh-paths {percent}");
+        let report = world.run(&arguments).await;
+        assert!(report.is_right(), "{}", report.to_text());
+        let paths = world.paths.borrow();
+        let (usual, own): (Vec<_>, Vec<_>) = paths.iter().partition(|path| *path == "/bytes/1?page=2");
+        assert_eq!((usual.len(), own.len()), (50 - fresh, fresh), "{percent}");
+        assert!(own.iter().all(|path| path.starts_with("/bytes/1/") && path.ends_with("?page=2")), "{own:?}");
+        assert_eq!(own.iter().collect::<HashSet<_>>().len(), fresh, "{own:?}");
+    }
 }
 
 #[tokio::test(flavor = "local")]

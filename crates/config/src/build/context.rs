@@ -224,6 +224,17 @@ impl<'s> Context<'s> {
         usize::try_from(size.unwrap_or(bounds.default)).unwrap_or(usize::MAX)
     }
 
+    /// None if the key is not given.
+    pub(super) fn optional_size(
+        &mut self,
+        key: &str,
+        field: &Field<SizeText>,
+        bounds: &NumberBounds,
+    ) -> Option<usize> {
+        self.given(field)?;
+        Some(self.size(key, field, bounds))
+    }
+
     /// None if the key is not given, `Some(None)` for `"unlimited"`.
     pub(super) fn optional_size_or_unlimited(
         &mut self,

@@ -9,6 +9,7 @@ mod context;
 mod host;
 mod listener;
 mod names;
+mod policy_server;
 mod process;
 mod route;
 mod tenant;
@@ -136,8 +137,12 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     let at = cx.at(&raw.span());
     let (raw, span) = (raw.get_ref(), raw.span());
     let engine = cx.value_or(&raw.engine, Engine::Rego);
+    if engine == Engine::Matcher {
+        refuse_keys_of_rego(cx, engine, raw);
+    }
     let time_budget = cx.duration("time_budget", &raw.time_budget, &bounds::TIME_BUDGET);
-    let cache = policy_cache(cx, &raw.cache);
+    let cache = policy_cache(cx, &raw.cache).filter(|_| engine != Engine::Opa);
+    let server = policy_server::server(cx, engine, raw, &span);
     let (rule, rule_at) = match cx.given(&raw.rule) {
         Some(rule) => {
             check_rule(cx, rule);
@@ -145,14 +150,29 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
         }
         None => (DEFAULT_RULE.to_owned(), at.clone()),
     };
-    let list = cx.required("path", "path = [\"FILE-OR-DIRECTORY\"]", &raw.path, &span)?;
-    let path = cx.paths("path", list, bounds::PATHS);
-    Some(Policy { name, engine, path, rule, rule_at, time_budget, cache, at })
+    let path = match engine {
+        Engine::Opa => Vec::new(),
+        Engine::Rego | Engine::Matcher => {
+            let list = cx.required("path", "path = [\"FILE-OR-DIRECTORY\"]", &raw.path, &span)?;
+            cx.paths("path", list, bounds::PATHS)
+        }
+    };
+    Some(Policy { name, engine, path, server, rule, rule_at, time_budget, cache, at })
 }
 
 fn global_policy(cx: &mut Context<'_>, server: &Field<raw::Server>, policies: &mut Names) -> Option<String> {
     let name = cx.given(&server.value()?.global_policy)?;
     policies.resolve(cx, name)
+}
+
+/// A key that says something about the evaluation of Rego is not obeyed by another engine, so it is refused.
+fn refuse_keys_of_rego(cx: &mut Context<'_>, engine: Engine, raw: &raw::Policy) {
+    for (key, span) in [("rule", raw.rule.span()), ("time_budget", raw.time_budget.span())] {
+        if let Some(span) = span {
+            let message = format!("`{key}` means nothing to the engine \"{engine}\": only Rego has it");
+            cx.error(&span, message).help(format!("remove {key}, or write engine = \"rego\""));
+        }
+    }
 }
 
 /// `None` if decisions are not kept.

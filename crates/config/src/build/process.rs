@@ -26,6 +26,11 @@ pub(super) fn server(cx: &mut Context<'_>, field: &Field<raw::Server>) -> Server
         session_cache: session_cache(cx, &raw.session_cache),
         trust_grace: cx.duration("trust_grace", &raw.trust_grace, &bounds::TRUST_GRACE),
         trust_drain_rate: trust_drain_rate(cx, &raw.trust_drain_rate),
+        policy_body_memory_max: cx.size(
+            "policy_body_memory_max",
+            &raw.policy_body_memory_max,
+            &bounds::POLICY_BODY_MEMORY_MAX,
+        ),
     }
 }
 

@@ -75,6 +75,7 @@ fn route(
     let allow_encoded_slash = cx.value_or(&raw.allow_encoded_slash, false);
     let labels = labels(cx, &raw.labels);
     let body_bytes_max = cx.optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max);
+    let policy_body_max = cx.optional_size("policy_body_max", &raw.policy_body_max, &bounds::POLICY_BODY_MAX);
     let timeout = cx.optional_duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT);
     let given_id = cx.given(&raw.id).and_then(|id| cx.name("a route", id.get_ref(), &id.span()));
     let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span)?;
@@ -103,6 +104,7 @@ fn route(
         labels,
         allow_encoded_slash,
         body_bytes_max: body_bytes_max.unwrap_or(defaults.body_bytes_max),
+        policy_body_max,
         response_timeout,
         at: cx.at(&span),
     })

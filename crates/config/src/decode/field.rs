@@ -22,7 +22,7 @@ pub enum Field<T> {
 
 impl<T> Field<T> {
     /// The value with its position, if it is there and readable.
-    pub(crate) fn given(&self) -> Option<&Spanned<T>> {
+    pub fn given(&self) -> Option<&Spanned<T>> {
         match self {
             Self::Given(value) => Some(value),
             Self::Absent | Self::Unreadable(_) => None,
@@ -30,17 +30,17 @@ impl<T> Field<T> {
     }
 
     /// The value, if it is there and readable.
-    pub(crate) fn value(&self) -> Option<&T> {
+    pub fn value(&self) -> Option<&T> {
         self.given().map(Spanned::get_ref)
     }
 
     /// Whether the key is missing, as opposed to unreadable, which was reported.
-    pub(crate) fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
     /// The position of the value, readable or not.
-    pub(crate) fn span(&self) -> Option<Range<usize>> {
+    pub fn span(&self) -> Option<Range<usize>> {
         match self {
             Self::Absent => None,
             Self::Unreadable(span) => Some(span.clone()),

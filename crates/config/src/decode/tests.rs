@@ -167,6 +167,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Trust>(),
         described::<raw::Policy>(),
         described::<raw::PolicyCache>(),
+        described::<raw::PolicyServer>(),
         described::<raw::Cluster>(),
         described::<raw::Listener>(),
         described::<raw::Limits>(),

@@ -252,6 +252,8 @@ pub struct Route {
     pub allow_encoded_slash: bool,
     /// Bytes of a request's body, the route's own limit or the listener's; none for no limit.
     pub body_bytes_max: Option<u64>,
+    /// Bytes of a request's body that are read before the decision; none if policies may not look at bodies.
+    pub policy_body_max: Option<usize>,
     /// How long the upstream may take, the route's own limit or the cluster's.
     pub response_timeout: Duration,
     /// Where it is defined.

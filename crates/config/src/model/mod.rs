@@ -6,6 +6,7 @@
 
 mod client_auth;
 mod listener;
+mod policy_server;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use self::listener::{
     Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
     Passphrase, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, XfccMode,
 };
+pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::trust::{
     CrlMode, KeyKind, Keys, NamedUrl, Profile, RevocationDepth, RevocationPolicy, Tenant, TenantCondition,
     Trust,
@@ -85,7 +87,7 @@ impl Config {
         files.extend(self.server.fetch_ca.iter().map(|path| WatchedPath::new(path, FileKind::TrustAnchors)));
         files.extend(self.keys.file.iter().map(|ring| WatchedPath::new(ring, FileKind::KeyRing)));
         for policy in self.policies.values() {
-            files.extend(policy.path.iter().map(|path| WatchedPath::new(path, FileKind::Policy)));
+            files.extend(policy.path.iter().map(|path| WatchedPath::new(path, policy.file_kind())));
         }
         for host in self.listeners.iter().flat_map(|listener| &listener.hosts) {
             files.extend(host.certificates.iter().flat_map(Certificate::files));
@@ -148,6 +150,8 @@ pub enum FileKind {
     Passphrase,
     /// Policy sources: a file, or a directory with `*.rego`, `*.json` and `*.yaml`.
     Policy,
+    /// Tables of the matcher: a file, or a directory with `*.toml`.
+    MatcherTable,
 }
 
 /// The process as a whole.
@@ -169,6 +173,8 @@ pub struct Server {
     pub trust_grace: Duration,
     /// How many idle connections per second are closed when trust changes, over all workers; none for no limit.
     pub trust_drain_rate: Option<NonZeroU32>,
+    /// Bytes that bodies may take that are read ahead for policies, over all workers.
+    pub policy_body_memory_max: usize,
 }
 
 /// The size of the session cache.
@@ -220,20 +226,33 @@ pub enum AccessLog {
 pub struct Policy {
     /// Its name.
     pub name: String,
-    /// Its language.
+    /// What decides.
     pub engine: Engine,
-    /// Files and directories with the sources; at least one.
+    /// Files and directories with the sources; at least one, unless a server has them.
     pub path: Vec<NamedPath>,
-    /// The rule that is asked, beginning with `data.`.
+    /// The rule that is asked, beginning with `data.`. Of Rego only.
     pub rule: String,
+    /// The server that decides, if one does.
+    pub server: Option<PolicyServer>,
     /// Where the rule is named, or else the policy.
     pub rule_at: Location,
-    /// How long one decision may take.
+    /// How long one decision may take. Of Rego only.
     pub time_budget: Duration,
     /// Bounds of the decision cache; `None` if it is off.
     pub cache: Option<PolicyCache>,
     /// Where it is defined.
     pub at: Location,
+}
+
+impl Policy {
+    /// What its paths lead to.
+    pub fn file_kind(&self) -> FileKind {
+        match self.engine {
+            // Of a server there are none.
+            Engine::Rego | Engine::Opa => FileKind::Policy,
+            Engine::Matcher => FileKind::MatcherTable,
+        }
+    }
 }
 
 /// The decision cache that each worker has for a policy.

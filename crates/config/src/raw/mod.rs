@@ -15,11 +15,13 @@
 
 mod host;
 mod listener;
+mod policy_server;
 mod route;
 mod scalar;
 mod trust;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
@@ -28,10 +30,10 @@ pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Staple, XfccMode,
 };
 pub use self::listener::{CipherSuite, Group, Limits, Listener, Resumption, Tls, TlsVersion};
+pub use self::policy_server::PolicyServer;
 pub use self::route::{Match, Route};
-pub(crate) use self::scalar::strings;
 pub use self::scalar::{
-    Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable,
+    Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable, strings,
 };
 pub use self::trust::{
     CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,
@@ -133,6 +135,12 @@ pub struct Server {
     ///
     /// Default: none. Example: `global_policy = "guard"`.
     pub global_policy: Field<String>,
+    /// How much memory the bodies may take that are read ahead for policies (`policy_body_max` of a route), over all workers.
+    /// A worker has an equal share, and at least 4 MiB; a body for which nothing is left is answered with 503. Bodies that
+    /// arrive together with their head do not count.
+    ///
+    /// Default `"64MiB"`; `"4MiB"` to `"64GiB"`. Example: `policy_body_memory_max = "256MiB"`.
+    pub policy_body_memory_max: Field<SizeText>,
 }
 
 /// `session_cache = { ... }` of `[server]`: one cache, which all workers and listeners share. When it is full, new sessions
@@ -260,21 +268,29 @@ impl Level {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename = "[policy.NAME]", default, deny_unknown_fields)]
 pub struct Policy {
-    /// The language of the policy. `"rego"` is the only value yet.
+    /// What decides. `"rego"`: rules in the Rego language, which can do everything. `"matcher"`: a table in TOML of who may ask
+    /// for what, the quickest to write and to decide. `"opa"`: an OPA server that is asked about every request (`server`).
     ///
-    /// Default `"rego"`. Example: `engine = "rego"`.
+    /// Default `"rego"`. Example: `engine = "matcher"`.
     pub engine: Field<Engine>,
-    /// Files and directories with the sources: `*.rego` modules, and `*.json` and `*.yaml` documents for `data`. They
-    /// are watched, and a change takes effect with the next request, also on connections that are open.
+    /// Files and directories with the sources: `*.rego` modules, and `*.json` and `*.yaml` documents for `data`; for the matcher
+    /// `*.toml`. They are watched, and a change takes effect with the next request, also on connections that are open.
     ///
-    /// Required; 1 to 64. Example: `path = ["policies/"]`.
+    /// Required, except with `engine = "opa"`; 1 to 64. Example: `path = ["policies/"]`.
     pub path: Field<OneOrMany>,
-    /// The rule that is asked: a boolean, or an object with `allowed` and more. Undefined means denied.
+    /// The OPA server that decides, for `engine = "opa"`: its address, or a table with more about how it is asked. It gets the
+    /// whole input, in which `authorization` and `cookie` are, and is asked about every request anew. With it, `path`,
+    /// `time_budget` and `cache` are refused.
+    ///
+    /// Required with `engine = "opa"`. Example: `server = "127.0.0.1:8181"`.
+    pub server: Field<WordOrTable<PolicyServer>>,
+    /// The rule that is asked: a boolean, or an object with `allowed` and more. Undefined means denied. The matcher has none.
     ///
     /// Default `"data.ringward.authz.decision"`. Example: `rule = "data.partners.allow"`.
     pub rule: Field<String>,
     /// How long one decision may take; after that the request is answered with 500. A worker does nothing else
-    /// meanwhile, so the worst delay of every connection of that worker grows with it.
+    /// meanwhile, so the worst delay of every connection of that worker grows with it. Of Rego only: the
+    /// matcher is done before anybody could look at a clock.
     ///
     /// Default `"5ms"`; `"100us"` to `"1s"`. Example: `time_budget = "20ms"`.
     pub time_budget: Field<DurationText>,
@@ -322,6 +338,27 @@ pub struct PolicyCache {
 pub enum Engine {
     /// Rego.
     Rego,
+    /// A table in TOML.
+    Matcher,
+    /// An OPA server.
+    Opa,
+}
+
+impl Engine {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rego => "rego",
+            Self::Matcher => "matcher",
+            Self::Opa => "opa",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to in plain HTTP/1.1.

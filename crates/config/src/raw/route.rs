@@ -52,6 +52,13 @@ pub struct Route {
     ///
     /// Default: the listener's; from `"0B"`. Example: `body_bytes_max = "1GB"`.
     pub body_bytes_max: Field<SizeText>,
+    /// How much of a request's body is read before the decision, for policies that look at `input.request.body`. What is
+    /// longer is passed on whole, and the policy sees its beginning with `truncated` set. The client has `body_timeout` to
+    /// send this much. Nothing is read ahead where no policy of the route looks at bodies.
+    ///
+    /// Default: none, and then a policy that names `input.request.body` is refused for the route; `"1B"` to `"1MiB"`.
+    /// Example: `policy_body_max = "64KiB"`.
+    pub policy_body_max: Field<SizeText>,
     /// How long the upstream may take, instead of the cluster's limit.
     ///
     /// Default: the cluster's; `"1ms"` to `"1h"`. Example: `response_timeout = "5m"`.

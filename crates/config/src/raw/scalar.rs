@@ -61,7 +61,7 @@ pub enum WordOrTable<T> {
 pub struct DateTime(pub String);
 
 /// The readable strings of a [`OneOrMany`] with their positions.
-pub(crate) fn strings(list: &Spanned<OneOrMany>) -> Vec<Spanned<&str>> {
+pub fn strings(list: &Spanned<OneOrMany>) -> Vec<Spanned<&str>> {
     match list.get_ref() {
         OneOrMany::One(text) => vec![Spanned::new(list.span(), text.as_str())],
         OneOrMany::Many(items) => items

@@ -35,7 +35,7 @@ impl KeyBuffer {
     pub(super) fn write(
         &mut self,
         projection: &Projection,
-        subject: u32,
+        subject: u64,
         request: &RequestView<'_>,
     ) -> Option<&[u8]> {
         self.bytes.clear();
@@ -209,24 +209,24 @@ pub struct SubjectMark {
 
 #[derive(Debug, Clone)]
 struct Mark {
-    /// Held, so that its address means this very epoch for as long as it is compared.
-    epoch: Rc<Epoch>,
-    subject: u32,
+    /// Held, so that its address means this very table for as long as it is compared.
+    table: Rc<TableId>,
+    subject: u64,
 }
 
-/// The time from one clearing of one cache to the next. Numbers of subjects mean nothing beyond it.
+/// One cache's table of subjects. Their numbers mean nothing to another.
 #[derive(Debug)]
-pub(super) struct Epoch;
+pub(super) struct TableId;
 
 impl SubjectMark {
-    pub(super) fn subject_in(&self, epoch: &Rc<Epoch>) -> Option<u32> {
-        let mark = self.marks.iter().flatten().find(|mark| Rc::ptr_eq(&mark.epoch, epoch))?;
+    pub(super) fn subject_in(&self, table: &Rc<TableId>) -> Option<u64> {
+        let mark = self.marks.iter().flatten().find(|mark| Rc::ptr_eq(&mark.table, table))?;
         Some(mark.subject)
     }
 
-    pub(super) fn remember(&mut self, epoch: &Rc<Epoch>, subject: u32) {
+    pub(super) fn remember(&mut self, table: &Rc<TableId>, subject: u64) {
         let [first, second] = &mut self.marks;
-        *second = first.replace(Mark { epoch: Rc::clone(epoch), subject });
+        *second = first.replace(Mark { table: Rc::clone(table), subject });
     }
 }
 

@@ -13,6 +13,7 @@
 mod budget;
 mod key;
 mod projection;
+mod remains;
 mod store;
 mod subjects;
 pub(crate) mod trial;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use crate::cache::budget::Budget;
 use crate::cache::key::KeyBuffer;
 use crate::cache::store::Store;
-use crate::cache::subjects::{Interned, Subjects};
+use crate::cache::subjects::Subjects;
 use crate::decision::{Decision, DecisionError};
 use crate::engine::{CompiledPolicy, PolicyWorker, Query, Reply};
 use crate::input::subject::Subject;
@@ -33,6 +34,7 @@ use crate::input::view::RequestView;
 
 pub use key::SubjectMark;
 pub use projection::Projection;
+pub use remains::Remains;
 
 /// Bounds of the decision cache of one policy on one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +135,11 @@ impl CachingWorker {
         answer
     }
 
+    /// Ends the evaluator. What it has kept is left over, to be let go of little by little.
+    pub fn into_remains(self) -> Option<Remains> {
+        self.cache.map(|cache| Remains::of(*cache))
+    }
+
     /// The decision that a server's answer to a query of this policy stands for. It is never kept.
     ///
     /// # Errors
@@ -203,22 +210,12 @@ impl Cache {
     }
 
     /// The number of the subject. `None` if it has none.
-    fn number(&mut self, mark: &mut SubjectMark, subject: &mut dyn FnMut() -> Subject) -> Option<u32> {
+    fn number(&mut self, mark: &mut SubjectMark, subject: &mut dyn FnMut() -> Subject) -> Option<u64> {
         if self.projection.subject.is_empty() {
             return Some(0);
         }
-        if let Some(number) = self.subjects.remembered(mark) {
-            return Some(number);
-        }
-        match self.subjects.number(&self.projection, &subject(), mark) {
-            Interned::Known(number) => Some(number),
-            Interned::NewEpoch(number) => {
-                // Their keys have numbers that mean other subjects now.
-                self.store.clear();
-                Some(number)
-            }
-            Interned::TooLarge => None,
-        }
+        let remembered = self.subjects.remembered(mark);
+        remembered.or_else(|| self.subjects.number(&self.projection, &subject(), mark))
     }
 
     /// Evaluates a request that was not found, under `hash` if it was looked for. Its key is still in the buffer.

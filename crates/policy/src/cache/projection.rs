@@ -100,6 +100,12 @@ impl Projection {
                 }
                 return Ok(());
             }
+            ["request", "body", ..] => {
+                return Err(Unkeyable {
+                    message: "`input.request.body` is read, and bodies are not compared".to_owned(),
+                    help: "give requests that need no look at their body a policy of their own",
+                });
+            }
             ["request", "headers" | "headers_all"] => {
                 return Err(Unkeyable {
                     message: "all header fields are read".to_owned(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::rc::Rc;
+use std::vec;
 
 use crate::decision::Decision;
 
@@ -22,7 +23,7 @@ pub(super) struct Store {
 }
 
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     hash: u64,
     key: Box<[u8]>,
     decision: Rc<Decision>,
@@ -99,10 +100,9 @@ impl Store {
         self.slots.len()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.slots_by_hash.clear();
-        self.slots.clear();
-        (self.hand, self.bytes) = (0, 0);
+    /// All that it has, for whoever lets go of it.
+    pub(super) fn into_slots(self) -> vec::IntoIter<Slot> {
+        self.slots.into_iter()
     }
 
     /// Removes an entry that was not used since the hand came by last, or one that was if there are many such.

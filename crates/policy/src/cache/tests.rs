@@ -186,9 +186,9 @@ fn a_hit_on_a_known_connection_does_not_ask_for_the_client() {
     assert_eq!(answer.lookup, Some(Lookup::Hit));
 }
 
-/// When the table of subjects is full their numbers are given out again; no decision may go with them.
+/// When the table of subjects is full it begins anew, while the decisions stay: none may come to mean another subject.
 #[test]
-fn numbers_of_subjects_that_are_given_again_find_no_old_decision() {
+fn a_table_of_subjects_that_begins_anew_gives_nobody_the_decision_of_another() {
     let mut bed = Bed::new(CacheOptions { entries: 4, ..options() });
     let request = RequestView { path: "/a", ..sample::request() };
     let mut marks = vec![SubjectMark::default(); 9];

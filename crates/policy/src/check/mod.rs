@@ -4,6 +4,7 @@
 //! recurse, call what does not exist or reach outside; whether it decides well is for its tests.
 
 pub(crate) mod advice;
+pub(crate) mod body;
 pub(crate) mod calls;
 pub(crate) mod cycles;
 pub(crate) mod entry;
@@ -44,6 +45,7 @@ pub(crate) fn meaning(rules: &Rules<'_>, data: &Value, deciding: &str, problems:
     lints::check(rules, problems);
     headers::check(rules, problems);
     negation::check(rules, data, problems);
+    body::check(rules, problems);
     numbers::check(rules, data, problems);
     patterns::check(rules, problems);
     literals::check(rules, problems);

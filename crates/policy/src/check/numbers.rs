@@ -12,6 +12,7 @@ use crate::builtins::bounded::is_exact;
 use crate::check::lints::input_names;
 use crate::check::rules::{Callee, Kind, Path, Rules};
 use crate::problem::Problem;
+use crate::reads::Reads;
 
 /// Builtins that read fractions from texts.
 const FRACTION_BUILTINS: &[&str] = &["json.unmarshal", "to_number", "units.parse"];
@@ -43,6 +44,9 @@ const WHOLE_BUILTINS: &[&str] = &[
     "units.parse_bytes",
 ];
 
+/// The only part of the input that may have fractions.
+const BODY_JSON: [&str; 3] = ["request", "body", "json"];
+
 /// Reports numbers that are not kept exactly, and arithmetic with what may be a fraction.
 pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>) {
     let mut fractions = Fractions { rules, module: 0, found: BTreeSet::new() };
@@ -53,6 +57,9 @@ pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>
     let data_has_fractions = has_fractions(data);
     let source = match fractions.found.into_iter().next() {
         _ if data_has_fractions => Some("a data document has fractions".to_owned()),
+        _ if Reads::of(rules).may_read(&BODY_JSON) => {
+            Some("the body of a request may have fractions".to_owned())
+        }
         Some(found) => Some(format!("{found} gives fractions")),
         None => None,
     };
@@ -169,8 +176,8 @@ impl Arithmetic<'_, '_> {
     }
 
     fn is_whole_reference(&self, expr: &Expr) -> bool {
-        if input_names(self.rules, self.module, expr).is_some() {
-            return true;
+        if let Some((_, names)) = input_names(self.rules, self.module, expr) {
+            return !names.iter().zip(BODY_JSON).all(|(name, part)| name == "*" || name == part);
         }
         let Some(reference) = Reference::of(expr) else { return false };
         let names = reference.names.iter().cloned();

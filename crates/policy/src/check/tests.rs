@@ -384,6 +384,10 @@ fn negations_over_what_may_be_missing_are_refused() {
         ("x if not max(input.client.san.uri) > 3", "the result of `max`"),
         ("x if not startswith(data.absent.y, \"a\")", "`data.absent.y`"),
         ("x if not startswith(input.client.san.uri[0], \"a\")", "`input.client.san.uri[...]`"),
+        (
+            "x if { is_object(input.request.body.json); not startswith(input.request.body.json.a, \"b\") }",
+            "`input.request.body.json.a`",
+        ),
         ("x if not {\"a\": 1}[input.request.headers.a]", "`input.request.headers.a`"),
         ("x if { y := {}; not startswith(y.z, \"a\") }", "`y.z`"),
         ("x if { y := f(1); not startswith(y[0], \"a\") }\nf(y) := [y]", "`y[...]`"),
@@ -398,6 +402,8 @@ fn negations_over_what_may_be_missing_are_refused() {
     }
     for text in [
         "x if not input.request.headers[\"x-a\"]",
+        "x if not startswith(input.request.body.text, \"a\")",
+        "x if not input.request.body.size > 3",
         "x if not input.request.headers[\"x-a\"] == \"1\"",
         "x if not startswith(object.get(input.request.headers, \"x-a\", \"\"), \"1\")",
         "x if not startswith(input.request.path, \"/a\")",
@@ -418,6 +424,29 @@ fn negations_over_what_may_be_missing_are_refused() {
 }
 
 #[test]
+fn a_negation_that_a_client_can_make_hold_is_warned_about() {
+    let warned = "warning: negation holds also when the body is not JSON, or not all of it was read";
+    for text in [
+        "x if not input.request.body.json.admin",
+        "x if { input.request.method == \"POST\"; not input.request.body.json.role == \"admin\" }",
+        "x if not r\nr if { y := [1 | not input.request.body.json.admin]; count(y) == 0 }",
+    ] {
+        assert!(one(text).contains(warned), "{text}");
+    }
+    let import = "package p\nimport input.request.body.json as order\ndefault allow := false\nallow if not order.express\n";
+    let imported = found(&[("p.rego", import)], "data.p.allow");
+    assert!(imported.len() == 1 && imported[0].contains(warned), "{imported:?}");
+    for text in [
+        "x if { is_object(input.request.body.json); not input.request.body.json.admin }",
+        "x if { order := input.request.body.json; not order.admin }",
+        "x if { input.request.body.json.type == \"order\"; not input.request.body.json.express }",
+        "x if not input.request.body.truncated",
+    ] {
+        assert_eq!(in_module(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
 fn arithmetic_with_fractions_is_refused() {
     assert_eq!(
         one("x if input.connection.local_port * 0.1 > 3"),
@@ -431,6 +460,10 @@ fn arithmetic_with_fractions_is_refused() {
         "x if count([1]) / 3 + 1 > 3",
         "x if sum([y | y := to_number(input.request.headers.a)]) > 3",
         "x := 1 + 1e1",
+        "x if input.request.body.json.amount * 3 > 1",
+        "x if { y := input.request.body; y.json.amount + 1 > 3 }",
+        "x if sum(input.request.body.json.amounts) > 3",
+        "x if input.request[input.request.method].json.amount + 1 > 3",
     ] {
         assert!(one(text).contains("arithmetic may round"), "{text}");
     }
@@ -450,6 +483,8 @@ fn arithmetic_with_fractions_is_refused() {
         "x := 18446744073709551615",
         "x := {1, 2} - {y | y := round(0.5)}",
         "x if input.time.unix_s - 3600 > 10.5",
+        "x if { input.request.body.json.amount > 0.1; input.request.body.size + 1 > 3 }",
+        "x if floor(input.request.body.json.amount) * 3 > 1",
     ] {
         assert_eq!(in_module(text), [""; 0], "{text}");
     }

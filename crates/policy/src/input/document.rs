@@ -9,6 +9,8 @@ use regorus::value::Object;
 use ringward_identity::headers::is_stripped_inbound;
 use smallvec::SmallVec;
 
+use crate::decision::DecisionError;
+use crate::input::body::{BodyBuilder, BodyParts};
 use crate::input::subject::Subject;
 use crate::input::values::text;
 use crate::input::view::{RequestView, RouteView};
@@ -25,6 +27,7 @@ pub(crate) struct Builder {
     parts: Parts,
     known: Known,
     recent: Recent,
+    body: BodyBuilder,
     /// Pairs of the query at hand; kept for its capacity.
     pairs: Vec<(Value, Value)>,
 }
@@ -33,6 +36,7 @@ pub(crate) struct Builder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts {
     auth_age: bool,
+    body: BodyParts,
     client: bool,
     connection: bool,
     headers: bool,
@@ -55,6 +59,7 @@ impl Parts {
         let request = |name| reads.may_read(&["request", name]);
         Self {
             auth_age: reads.may_read(&["connection", AUTH_AGE]),
+            body: BodyParts::of(reads),
             client: reads.may_read(&["client"]),
             connection: reads.may_read(&["connection"]),
             headers: request("headers"),
@@ -76,6 +81,7 @@ impl Parts {
     /// Everything: the whole documented input.
     pub(crate) const ALL: Self = Self {
         auth_age: true,
+        body: BodyParts::ALL,
         client: true,
         connection: true,
         headers: true,
@@ -92,16 +98,35 @@ impl Parts {
         route: true,
         time: true,
     };
+
+    /// What of the body is among them.
+    pub(crate) fn body(&self) -> BodyParts {
+        self.body
+    }
 }
 
 impl Builder {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { keys: Keys::new(), parts, known: Known::new(), recent: Recent::default(), pairs: Vec::new() }
+        Self {
+            keys: Keys::new(),
+            parts,
+            known: Known::new(),
+            recent: Recent::default(),
+            body: BodyBuilder::new(parts.body),
+            pairs: Vec::new(),
+        }
     }
 
     /// The document of a request.
-    pub(crate) fn build(&mut self, subject: &Subject, view: &RequestView<'_>) -> Value {
-        let request = self.request(view);
+    ///
+    /// # Errors
+    /// Of a body that there is no decision about, see [`BodyBuilder::build`].
+    pub(crate) fn build(
+        &mut self,
+        subject: &Subject,
+        view: &RequestView<'_>,
+    ) -> Result<Value, DecisionError> {
+        let request = self.request(view)?;
         let route = self.parts.route.then(|| self.route(&view.route));
         let time = self.parts.time.then(|| self.time(view.now_unix));
         let client = self.parts.client.then(|| subject.client.clone());
@@ -114,7 +139,7 @@ impl Builder {
         fields.extend(route.map(|route| (keys.route.clone(), route)));
         fields.extend(time.map(|time| (keys.time.clone(), time)));
         fields.push((keys.version.clone(), keys.version_value.clone()));
-        object(fields)
+        Ok(object(fields))
     }
 
     /// The connection, with the age of the client's proof if that is read. A copy per request then: all else in it
@@ -131,18 +156,20 @@ impl Builder {
         connection
     }
 
-    fn request(&mut self, view: &RequestView<'_>) -> Value {
+    fn request(&mut self, view: &RequestView<'_>) -> Result<Value, DecisionError> {
+        let body = self.body.build(view)?;
         let (headers, headers_all) = self.headers(view);
         let query = if self.parts.query { self.query(view.query) } else { Value::Undefined };
         let host = if self.parts.host { self.recent.host.value(view.host) } else { Value::Undefined };
         let (keys, parts, known) = (&self.keys, &self.parts, &self.known);
-        let mut fields = Vec::with_capacity(11);
+        let mut fields = Vec::with_capacity(12);
         let mut add = |wanted: bool, key: &Value, value: &dyn Fn() -> Value| {
             if wanted {
                 fields.push((key.clone(), value()));
             }
         };
         // In order of the keys, which saves the sort.
+        add(parts.body.any(), &keys.body, &|| body.clone());
         add(parts.headers, &keys.headers, &|| headers.clone());
         add(parts.headers_all, &keys.headers_all, &|| headers_all.clone());
         add(parts.host, &keys.host, &|| host.clone());
@@ -154,7 +181,7 @@ impl Builder {
         add(parts.raw_path, &keys.raw_path, &|| text(view.raw_path));
         add(parts.scheme, &keys.scheme, &|| known.word(view.scheme));
         add(parts.segments, &keys.segments, &|| segments(view.path));
-        object(fields)
+        Ok(object(fields))
     }
 
     /// `headers` and `headers_all`. Undefined where not wanted.
@@ -246,7 +273,7 @@ pub(crate) fn decode_form(encoded: &str) -> Cow<'_, str> {
 }
 
 /// An object. Fields are best given in order of their keys; of equal keys the last stays.
-fn object(fields: Vec<(Value, Value)>) -> Value {
+pub(super) fn object(fields: Vec<(Value, Value)>) -> Value {
     // Left as the tree that it is: regorus' own conversion would copy it into a slice, which pays for what lives long.
     Value::Object(Arc::new(Object::from(fields.into_iter().collect::<BTreeMap<_, _>>())))
 }
@@ -385,6 +412,7 @@ fn hex(digit: u8) -> u8 {
 /// The fixed keys of a document.
 struct Keys {
     auth_age: Value,
+    body: Value,
     client: Value,
     connection: Value,
     headers: Value,
@@ -415,6 +443,7 @@ impl Keys {
     fn new() -> Self {
         Self {
             auth_age: text(AUTH_AGE),
+            body: text("body"),
             client: text("client"),
             connection: text("connection"),
             headers: text("headers"),

@@ -3,7 +3,8 @@
 //! Policies rely on it that every field is there, so an evaluation without a field would say nothing about real ones. A
 //! section that is not given is that of the invented request. In a section that is given, claims, header fields, query and
 //! the route's fields are empty unless given, so that nothing is allowed by a claim that nobody wrote; what follows from
-//! others (segments from the path, `headers_all` from `headers`) is worked out; all else is the invented request's.
+//! others (segments from the path, `headers_all` from `headers`, `text` and `size` of a body from its `json`) is worked
+//! out; all else is the invented request's.
 
 use std::fmt::Write as _;
 
@@ -12,11 +13,12 @@ use ringward_identity::headers::is_stripped_inbound;
 use serde_json::{Map, Value as Json, json};
 
 use crate::check::nearest;
+use crate::decision::DecisionError;
 use crate::input::document::{Builder, Parts};
 use crate::input::sample;
 use crate::input::schema::{self, Field, INPUT, Kind, json_of};
 use crate::input::subject::Subject;
-use crate::input::view::{HeaderSource, RequestView};
+use crate::input::view::{BodyView, HeaderSource, RequestView};
 
 /// What is wrong with an input: one sentence for each field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +52,8 @@ pub fn complete_input(given: &Json) -> Result<Json, InputError> {
         input["client"] = client(&given["client"]);
     }
     if given["request"].is_object() {
-        input["request"] = request(&given["request"]);
+        input["request"] = request(&given["request"])
+            .map_err(|error| InputError { problems: vec![format!("`input.request.body`: {error}")] })?;
         // The invented route does not lead there.
         input["route"] = empty("route");
     }
@@ -80,6 +83,7 @@ fn compare(path: &str, kind: Kind, value: &Json, problems: &mut Vec<String>) {
         Kind::Integer => value.is_i64(),
         Kind::Boolean => value.is_boolean(),
         Kind::Texts => value.as_array().is_some_and(|items| items.iter().all(Json::is_string)),
+        Kind::Json => true,
         Kind::TextMap => entries(Kind::Text, problems),
         Kind::TextsMap => entries(Kind::Texts, problems),
         Kind::Object(fields) => match value.as_object() {
@@ -120,6 +124,9 @@ fn meaning(given: &Json, problems: &mut Vec<String>) {
         problems
             .push("`input.request.path` begins with `/` and has no query, which is in `query`".to_owned());
     }
+    if request["body"]["truncated"] == true && !request["body"]["json"].is_null() {
+        problems.push("`input.request.body` is truncated, and such a body has no `json`".to_owned());
+    }
     for field in ["headers", "headers_all"] {
         for name in request[field].as_object().into_iter().flatten().map(|(name, _)| name) {
             if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -153,7 +160,7 @@ fn client(given: &Json) -> Json {
 }
 
 /// A request that was described in part, by the code that describes real ones.
-fn request(given: &Json) -> Json {
+fn request(given: &Json) -> Result<Json, DecisionError> {
     let invented = sample::request();
     let field = |name: &str, invented: &'static str| given[name].as_str().unwrap_or(invented).to_owned();
     let (method, path, host) =
@@ -164,6 +171,13 @@ fn request(given: &Json) -> Json {
         (None, None) => String::new(),
     };
     let raw_path = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
+    let body = &given["body"];
+    let bytes = match (body["text"].as_str(), &body["json"]) {
+        (Some(text), _) => text.to_owned(),
+        (None, Json::Null) => String::new(),
+        (None, json) => json.to_string(),
+    };
+    let truncated = body["truncated"].as_bool().unwrap_or_default();
     let view = RequestView {
         method: &method,
         path: &path,
@@ -171,10 +185,11 @@ fn request(given: &Json) -> Json {
         query: Some(&query),
         host: &host,
         headers: &GivenHeaders(given),
+        body: Some(BodyView { bytes: bytes.as_bytes(), truncated }),
         ..invented
     };
-    let document = Builder::new(Parts::ALL).build(&sample::subject(), &view);
-    json_of(&document["request"])
+    let document = Builder::new(Parts::ALL).build(&sample::subject(), &view)?;
+    Ok(json_of(&document["request"]))
 }
 
 /// `name=value` pairs of a query, encoded as forms are.
@@ -228,7 +243,9 @@ fn overlay(kind: Kind, into: &mut Json, given: &Json) {
     match (kind, given) {
         (_, Json::Null) => {}
         (Kind::Object(fields), _) => {
-            fields.iter().for_each(|field| overlay(field.kind, &mut into[field.name], &given[field.name]));
+            for field in fields.iter().filter(|field| !given[field.name].is_null()) {
+                overlay(field.kind, &mut into[field.name], &given[field.name]);
+            }
         }
         (_, given) => *into = given.clone(),
     }

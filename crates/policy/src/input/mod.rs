@@ -2,9 +2,11 @@
 //!
 //! Built directly, never through JSON, and always fully populated: what is not there is an empty string, list or object
 //! or zero, so that a policy's `not` cannot hold because a field is missing. Only the entries of `headers`,
-//! `headers_all`, `query`, `params`, `labels` and `extensions` come and go.
+//! `headers_all`, `query`, `params`, `labels` and `extensions` and the `json` of a body come and go.
 
+pub(crate) mod body;
 pub(crate) mod document;
+pub(crate) mod facts;
 pub(crate) mod given;
 pub(crate) mod sample;
 pub(crate) mod schema;

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::input::subject::{Claims, Subject};
-use crate::input::view::{ConnectionView, RequestView, RouteView};
+use crate::input::view::{BodyView, ConnectionView, RequestView, RouteView};
 
 /// Header fields of the invented request.
-pub(crate) const HEADERS: [(&str, &str); 8] = [
+pub(crate) const HEADERS: [(&str, &str); 9] = [
     ("host", "api.example.com"),
+    ("content-type", "application/json"),
     ("user-agent", "sample/1.0"),
     ("accept", "application/json"),
     ("accept-encoding", "gzip"),
@@ -78,7 +79,7 @@ pub(crate) fn request() -> RequestView<'static> {
         protocol: "HTTP/1.1",
         id: "01J000000000000000000000000",
         headers: &HEADERS,
-        body: None,
+        body: Some(BodyView { bytes: br#"{"quantity":2}"#, truncated: false }),
         route: RouteView {
             id: "orders",
             template: "/orders/{id}",

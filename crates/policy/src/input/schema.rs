@@ -15,6 +15,13 @@ pub(crate) struct Field {
     about: &'static str,
 }
 
+impl Field {
+    /// Whether some inputs do not have it.
+    fn is_optional(&self) -> bool {
+        matches!(self.kind, Kind::Json)
+    }
+}
+
 /// What a field holds.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -27,7 +34,9 @@ pub(crate) enum Kind {
     TextMap,
     /// Lists of texts by such names.
     TextsMap,
-    /// These fields and no others, always present.
+    /// Any value; absent where there is none.
+    Json,
+    /// These fields and no others, always present but for [`Kind::Json`].
     Object(&'static [Field]),
 }
 
@@ -124,6 +133,20 @@ pub(crate) const INPUT: &[Field] = &[
         "request",
         "what the client asks for",
         &[
+            object(
+                "body",
+                "its body, as far as the route has policies look at it; not decoded",
+                &[
+                    field(
+                        "json",
+                        Kind::Json,
+                        "its value, if it is JSON by its content type, and whole; absent otherwise",
+                    ),
+                    integer("size", "how many bytes of it were read"),
+                    text("text", "as text; U+FFFD for what is none"),
+                    boolean("truncated", "whether there is more of it, which was not looked at"),
+                ],
+            ),
             field(
                 "headers",
                 Kind::TextMap,
@@ -185,6 +208,7 @@ pub(crate) fn look_up(names: &[String]) -> Lookup {
         fields = match field.kind {
             Kind::Text | Kind::Integer | Kind::Boolean | Kind::Texts => None,
             Kind::Object(fields) => Some(fields),
+            Kind::Json => return Lookup::Entry,
             Kind::TextMap | Kind::TextsMap => {
                 return if index + 1 < names.len() { Lookup::Entry } else { Lookup::Field };
             }
@@ -215,6 +239,7 @@ impl Kind {
             Kind::Texts => "list of strings",
             Kind::TextMap => "map of strings",
             Kind::TextsMap => "map of lists of strings",
+            Kind::Json => "JSON value",
             Kind::Object(_) => "object",
         }
     }
@@ -227,8 +252,10 @@ impl Kind {
             Kind::Boolean => json!(false),
             Kind::Texts => json!([]),
             Kind::TextMap | Kind::TextsMap => json!({}),
+            Kind::Json => Json::Null,
             Kind::Object(fields) => fields
                 .iter()
+                .filter(|field| !field.is_optional())
                 .map(|field| (field.name.to_owned(), field.kind.empty()))
                 .collect::<Map<_, _>>()
                 .into(),
@@ -243,6 +270,7 @@ impl Kind {
             Kind::Texts => json!({ "type": "array", "items": Kind::Text.json_schema() }),
             Kind::TextMap => json!({ "type": "object", "additionalProperties": Kind::Text.json_schema() }),
             Kind::TextsMap => json!({ "type": "object", "additionalProperties": Kind::Texts.json_schema() }),
+            Kind::Json => json!({}),
             Kind::Object(fields) => {
                 let mut properties = Map::new();
                 for field in fields {
@@ -250,7 +278,8 @@ impl Kind {
                     schema["description"] = field.about.into();
                     properties.insert(field.name.to_owned(), schema);
                 }
-                let required: Vec<&str> = fields.iter().map(|field| field.name).collect();
+                let required = fields.iter().filter(|field| !field.is_optional());
+                let required: Vec<&str> = required.map(|field| field.name).collect();
                 json!({
                     "type": "object",
                     "properties": properties,
@@ -307,7 +336,8 @@ pub fn input_json_schema() -> Json {
 
 /// The input of an invented request.
 pub(crate) fn example() -> Json {
-    json_of(&Builder::new(Parts::ALL).build(&sample::subject(), &sample::request()))
+    let document = Builder::new(Parts::ALL).build(&sample::subject(), &sample::request());
+    json_of(&document.expect("the invented request has a good body"))
 }
 
 /// A value of the evaluator as JSON.
@@ -330,11 +360,13 @@ mod tests {
             Kind::Texts => texts(value),
             Kind::TextMap => value.as_object().is_some_and(|map| map.values().all(Json::is_string)),
             Kind::TextsMap => value.as_object().is_some_and(|map| map.values().all(texts)),
+            Kind::Json => true,
             Kind::Object(fields) => value.as_object().is_some_and(|object| {
-                object.len() == fields.len()
-                    && fields
-                        .iter()
-                        .all(|field| object.get(field.name).is_some_and(|value| fits(field.kind, value)))
+                object.keys().all(|name| fields.iter().any(|field| field.name == name))
+                    && fields.iter().all(|field| match object.get(field.name) {
+                        Some(value) => fits(field.kind, value),
+                        None => field.is_optional(),
+                    })
             }),
         }
     }

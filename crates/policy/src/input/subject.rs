@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use regorus::Value;
 use ringward_identity::PeerIdentity;
 
+use crate::input::facts::Facts;
 use crate::input::values::{list, object, text};
 use crate::input::view::ConnectionView;
 
@@ -22,6 +24,8 @@ pub struct Subject {
     /// Without `auth_age_seconds`, which changes from request to request.
     pub(crate) connection: Value,
     pub(crate) auth_time_unix: i64,
+    /// The client once more, for engines with values of another kind.
+    pub(crate) facts: Arc<Facts>,
 }
 
 impl Subject {
@@ -35,6 +39,7 @@ impl Subject {
             client: claims.value(),
             connection: connection_value(connection),
             auth_time_unix: connection.auth_time_unix,
+            facts: Arc::new(Facts::of(claims)),
         }
     }
 }

@@ -14,6 +14,7 @@
 mod buffer;
 mod deadline;
 mod runtime;
+mod server_stream;
 mod stream;
 mod sys;
 
@@ -21,5 +22,6 @@ pub(crate) use buffer::{BULK, BufferPool, LARGE, SMALL};
 pub(crate) use deadline::{Deadline, Deadlines, SWEEP_MILLIS, is_called_off};
 pub use runtime::{Driver, DriverMode, RuntimeError};
 pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};
+pub(crate) use server_stream::ServerStream;
 pub(crate) use stream::{Acceptor, ReadHalf, Stream, WriteHalf};
 pub(crate) use sys::Shut;

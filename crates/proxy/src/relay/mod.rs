@@ -16,6 +16,7 @@ use crate::{
     edits::Edits,
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
+    policy_body::Room,
     upstream::{self, millis},
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct Plan<'a> {
     /// This is the connection's last exchange; asked when the response's head is written.
     pub(crate) close: &'a dyn Fn() -> bool,
     pub(crate) buffers: &'a BufferPool,
+    /// What is held of the request's body, because policies have looked at it.
+    pub(crate) room: &'a Room<'a>,
     pub(crate) progress: &'a Progress,
 }
 
@@ -121,6 +124,7 @@ fn take_small_body(plan: &Plan<'_>, down: &mut Downstream, out: &mut Vec<u8>, le
     out.extend_from_slice(body);
     down.consume(usize::try_from(length).expect("the body is in memory"));
     plan.progress.received.set(length);
+    plan.room.shrink(0);
     true
 }
 

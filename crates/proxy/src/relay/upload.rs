@@ -128,6 +128,7 @@ impl Upload<'_, '_> {
         let (sent, piece) = self.up.write_all(piece, renew).await;
         self.up_deadline.clear_write();
         self.plan.buffers.put(piece);
+        self.plan.room.shrink(self.reader.buffered().len());
         sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
     }
 

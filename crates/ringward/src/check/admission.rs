@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ringward_config::{Host, Listener, Methods, PathPattern, Route, Segment};
 use ringward_identity::{Assignment, PeerIdentity};
 use ringward_policy::{
-    ConnectionView, Decision, DecisionError, HeaderSource, RequestView, RouteView, Subject, combine,
+    BodyView, ConnectionView, Decision, DecisionError, HeaderSource, Reply, RequestView, RouteView, Subject,
+    combine,
 };
 use ringward_proxy::Snapshot;
 use ringward_tls::{PathMemo, PeerPath, Sightings};
@@ -72,7 +73,7 @@ struct Sample {
     route: String,
     method: String,
     path: String,
-    /// `allowed`, `denied`, `undefined`, `error`, or `no_policy`.
+    /// `allowed`, `denied`, `undefined`, `error`, `asks_server` if a server would decide, which is not asked now, or `no_policy`.
     decision: &'static str,
     /// The policy that decided: of several the first that does not allow, or else the last.
     policy: Option<String>,
@@ -213,7 +214,7 @@ fn sample(
         protocol: "HTTP/1.1",
         id: "sample",
         headers: &NoHeaders,
-        body: None,
+        body: Some(BodyView { bytes: &[], truncated: false }),
         route: RouteView {
             id: &route.id,
             template: route.path.as_str(),
@@ -228,7 +229,8 @@ fn sample(
     };
     sample.policy = Some(policy.to_owned());
     match decision {
-        Ok(decision) => {
+        Ok(Asked::Server) => sample.decision = "asks_server",
+        Ok(Asked::Decided(decision)) => {
             sample.decision = match (decision.allowed, decision.undefined) {
                 (true, _) => "allowed",
                 (false, true) => "undefined",
@@ -242,24 +244,35 @@ fn sample(
     sample
 }
 
-/// Asks policies as the proxy does: one after the other, up to the first that does not allow. With the name of the last that was
-/// asked; `None` without any.
+/// What asking policies comes to.
+enum Asked {
+    Decided(Rc<Decision>),
+    /// A server would be asked next.
+    Server,
+}
+
+/// Asks policies as the proxy does: one after the other, up to the first that does not allow, but no server. With the name of
+/// the last that was asked; `None` without any.
 fn decide<'n>(
     names: &'n [String],
     subject: &Subject,
     request: &RequestView<'_>,
     loaded: &Loaded,
-) -> Option<(&'n str, Result<Rc<Decision>, DecisionError>)> {
+) -> Option<(&'n str, Result<Asked, DecisionError>)> {
     let mut earlier = None;
     for (index, name) in names.iter().enumerate() {
-        let decision = loaded.policies.get(name)?.compiled.worker().decide(subject, request).map(Rc::new);
+        let decision = match loaded.policies.get(name)?.compiled.worker().ask(subject, request) {
+            Ok(Reply::Pending(_)) => return Some((name, Ok(Asked::Server))),
+            Ok(Reply::Decided(decision)) => Ok(Rc::new(decision)),
+            Err(error) => Err(error),
+        };
         let decision = match earlier.take() {
             Some(earlier) => decision.and_then(|decision| combine(earlier, decision)),
             None => decision,
         };
         match decision {
             Ok(decision) if decision.allowed && index + 1 < names.len() => earlier = Some(decision),
-            last => return Some((name, last)),
+            last => return Some((name, last.map(Asked::Decided))),
         }
     }
     None
@@ -307,6 +320,7 @@ impl fmt::Display for Admission {
                 write!(f, "{path}")?;
             }
             for Sample { method, path, decision, rule, detail, policy, .. } in requests {
+                let decision = if *decision == "asks_server" { "asks a server" } else { decision };
                 write!(f, "\n    {method} {path}: {decision}")?;
                 for (what, text) in [("rule", rule), ("reason", detail), ("policy", policy)] {
                     if let Some(text) = text {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringward_config::{Config, Host, Listener, Methods, Route};
+use ringward_config::{Config, Engine, Host, Listener, Methods, Route};
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -79,7 +79,11 @@ struct TenantSummary {
 #[derive(Debug, Serialize)]
 struct PolicySummary {
     name: String,
-    rule: String,
+    engine: &'static str,
+    /// Not of the matcher.
+    rule: Option<String>,
+    /// Where the server listens that decides; `None` if the policy is evaluated here.
+    server: Option<String>,
     digest: String,
     packages: Vec<String>,
     reads: Vec<String>,
@@ -125,7 +129,9 @@ impl Summary {
             let LoadedPolicy { digest, report, .. } = loaded.policies.get(&policy.name)?;
             Some(PolicySummary {
                 name: policy.name.clone(),
-                rule: policy.rule.clone(),
+                engine: policy.engine.as_str(),
+                rule: (policy.engine != Engine::Matcher).then(|| policy.rule.clone()),
+                server: policy.server.as_ref().map(|server| server.address.to_string()),
                 digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
                 packages: report.packages.clone(),
                 reads: report.reads.clone(),
@@ -221,9 +227,14 @@ impl fmt::Display for Summary {
             writeln!(f, "global policy {name}: asked first about every request")?;
         }
         for policy in &self.policies {
-            let PolicySummary { name, rule, digest, tests_passed, reads, .. } = policy;
+            let PolicySummary { name, engine, rule, digest, tests_passed, reads, .. } = policy;
+            let decides = rule.as_deref().unwrap_or(engine);
+            if let Some(server) = &policy.server {
+                writeln!(f, "policy {name}: {decides} of the server at {server}")?;
+                continue;
+            }
             let tests = plural(*tests_passed);
-            writeln!(f, "policy {name}: {rule}, {tests_passed} test{tests} passed, digest {digest}")?;
+            writeln!(f, "policy {name}: {decides}, {tests_passed} test{tests} passed, digest {digest}")?;
             writeln!(f, "  reads input.{}", reads.join(", input."))?;
             match (policy.cached, policy.uncacheable.as_slice()) {
                 (true, _) => writeln!(f, "  decisions are cached")?,

@@ -251,6 +251,13 @@ impl Rules {
             FileKind::StapleFile => Rules { bytes_max: STAPLE_BYTES_MAX, ..file },
             FileKind::KeyRing => Rules { bytes_max: KEY_RING_BYTES_MAX as u64, secret: true, ..file },
             FileKind::Passphrase => Rules { bytes_max: PASSPHRASE_BYTES_MAX, secret: true, ..file },
+            FileKind::MatcherTable => Rules {
+                bytes_max: POLICY_BYTES_MAX,
+                endings: &["toml"],
+                endings_text: "*.toml",
+                recursive: true,
+                ..file
+            },
             FileKind::Policy => Rules {
                 bytes_max: POLICY_BYTES_MAX,
                 endings: &["rego", "json", "yaml", "yml"],

@@ -1,13 +1,16 @@
 //! Policies: sources to a compiled policy, by way of the child process that checks them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use ringward_config::{Config, Diagnostic, Engine, FileKind, Policy, Severity};
-use ringward_policy::{CompiledPolicy, Limits, PolicyErrors, PolicySet, Problem, Source};
+use ringward_config::{Config, Diagnostic, Engine, Policy, Severity};
+use ringward_policy::{
+    CompiledPolicy, Language, Limits, NamedRoute, OpaPolicy, PolicyErrors, PolicySet, Problem, Source,
+    TestReport,
+};
 
 use super::Report;
 use super::files::Files;
@@ -33,6 +36,10 @@ pub(super) fn load(
 ) -> HashMap<String, LoadedPolicy> {
     let mut loaded = HashMap::new();
     for policy in config.policies.values() {
+        if policy.engine == Engine::Opa {
+            loaded.insert(policy.name.clone(), decided_elsewhere(policy, previous.get(&policy.name)));
+            continue;
+        }
         let Some(set) = policy_set(policy, files, report) else { continue };
         let kept = previous.get(&policy.name).filter(|kept| kept.digest == *set.digest());
         let fresh = match kept {
@@ -41,6 +48,7 @@ pub(super) fn load(
         };
         if let Some(fresh) = fresh {
             report.cache(policy, &fresh.report.uncacheable);
+            report.routes(config, &fresh.report.routes);
             loaded.insert(policy.name.clone(), fresh);
         }
     }
@@ -48,11 +56,10 @@ pub(super) fn load(
 }
 
 pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>) -> Option<PolicySet> {
-    let Engine::Rego = policy.engine;
     let mut sources = Vec::new();
     let mut complete = true;
     for named in &policy.path {
-        for entry in files.entries(&named.path, FileKind::Policy) {
+        for entry in files.entries(&named.path, policy.file_kind()) {
             match &entry.content {
                 Ok(content) => sources.push(Source::new(entry.path.display().to_string(), content.clone())),
                 Err(error) => {
@@ -62,8 +69,38 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
             }
         }
     }
-    let limits = Limits { time_budget: policy.time_budget, ..Limits::default() };
-    complete.then(|| PolicySet::new(sources, policy.rule.clone(), limits))
+    let set = match policy.engine {
+        Engine::Rego => {
+            let limits = Limits { time_budget: policy.time_budget, ..Limits::default() };
+            PolicySet::new(sources, policy.rule.clone(), limits)
+        }
+        Engine::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
+        Engine::Opa => {
+            let message = format!("policy `{}` is not here: a server decides", policy.name);
+            let help = "ask the server about it, with the tools that it brings".to_owned();
+            report.error(&policy.at, message, Some(help));
+            return None;
+        }
+    };
+    complete.then_some(set)
+}
+
+/// A policy of which there is nothing to read or to check: its server may be down for now, and has its own checks.
+fn decided_elsewhere(policy: &Policy, previous: Option<&LoadedPolicy>) -> LoadedPolicy {
+    let compiled = OpaPolicy::new(&policy.rule);
+    if let Some(kept) = previous.filter(|kept| kept.digest == *compiled.digest()) {
+        return kept.clone();
+    }
+    let report = ringward_policy::Report {
+        warnings: Vec::new(),
+        packages: Vec::new(),
+        reads: vec!["*".to_owned()],
+        impure: Vec::new(),
+        uncacheable: compiled.projection().err().map_or_else(Vec::new, <[Problem]>::to_vec),
+        tests: TestReport::default(),
+        routes: Vec::new(),
+    };
+    LoadedPolicy { digest: *compiled.digest(), compiled: Arc::new(compiled), report: Arc::new(report) }
 }
 
 fn check_and_compile(policy: &Policy, set: &PolicySet, report: &mut Report<'_>) -> Option<LoadedPolicy> {
@@ -115,6 +152,26 @@ impl Report<'_> {
         }
     }
 
+    /// Says so if a policy names routes that there are not, which may be so because a route has another name now.
+    fn routes(&mut self, config: &Config, named: &[NamedRoute]) {
+        let hosts = config.listeners.iter().flat_map(|listener| &listener.hosts);
+        let known: HashSet<&str> =
+            hosts.flat_map(|host| &host.routes).map(|route| route.id.as_str()).collect();
+        for NamedRoute { id, rule, file, line, column } in
+            named.iter().filter(|named| !known.contains(&*named.id))
+        {
+            self.found.push(Diagnostic {
+                severity: Severity::Warning,
+                file: Arc::from(Path::new(file)),
+                line: *line,
+                column: *column,
+                message: format!("rule `{rule}` names route `{id}`, which no host has"),
+                help: Some("routes are named by `id` in [[listener.host.route]]".to_owned()),
+                snippet: None,
+            });
+        }
+    }
+
     /// A finding in a policy, at its place there if it has one.
     fn problem(&mut self, policy: &Policy, problem: &Problem) {
         let severity = match problem.severity {
@@ -143,6 +200,9 @@ pub(crate) struct Reason<'p>(pub(crate) &'p Problem);
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { file, line, column, message, .. } = self.0;
-        write!(f, "{message} ({file}:{line}:{column})")
+        match file.as_str() {
+            "" => f.write_str(message),
+            file => write!(f, "{message} ({file}:{line}:{column})"),
+        }
     }
 }

@@ -226,6 +226,13 @@ impl Builder {
         process.stdout() + &process.stderr()
     }
 
+    /// Writes all files, and what `ringward check` says of them.
+    pub(crate) fn check(mut self) -> String {
+        let (config, _) = self.write();
+        let output = super::ringward().arg("check").arg("-c").arg(config).output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     /// Writes all files: the configuration, and the certificates of the virtual hosts.
     fn write(&mut self) -> (PathBuf, Vec<Issued>) {
         for listener in &mut self.listeners {

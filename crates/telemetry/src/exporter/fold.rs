@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, StatusClass,
+    ADMITTED, CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
+    StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -125,6 +126,12 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
     page.gauge(&catalogue::POLICY_CACHE_ACTIVE, &[name], sum.cell(policy::CACHE_ACTIVE) as f64);
     page.gauge(&catalogue::POLICY_CACHE_ENTRIES, &[name], sum.cell(policy::CACHE_ENTRIES) as f64);
     page.histogram(&catalogue::POLICY_DURATION, &[name], sum.histogram(&policy::DURATION));
+    for outcome in ServerOutcome::ALL {
+        let questions = sum.cell(policy::QUESTIONS + *outcome as usize);
+        page.counter(&catalogue::POLICY_SERVER_QUESTIONS, &[name, outcome.as_str()], questions);
+    }
+    page.gauge(&catalogue::POLICY_SERVER_CIRCUITS_OPEN, &[name], sum.cell(policy::CIRCUIT_OPEN) as f64);
+    page.histogram(&catalogue::POLICY_SERVER_DURATION, &[name], sum.histogram(&policy::ANSWER));
 }
 
 fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {

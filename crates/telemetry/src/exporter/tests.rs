@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::closed::{
     CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, OcspOutcome, PolicyOutcome, Resumed,
-    RevocationSource,
+    RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -125,6 +125,9 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.policy_cache_mismatch(registry.policy("main"));
     shard.policy_budget_refused(registry.policy("main"));
     shard.policy_cache_state(registry.policy("main"), true, 7);
+    shard.policy_server_asked(registry.policy("main"), ServerOutcome::Answered, Some(2_000_000));
+    shard.policy_server_asked(registry.policy("main"), ServerOutcome::Busy, None);
+    shard.policy_server_circuit(registry.policy("main"), true);
     let cluster = registry.cluster("orders");
     shard.upstream_connection_opened(cluster);
     shard.upstream_request(cluster, false);
@@ -259,6 +262,11 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_policy_budget_refusals_total{policy="main"}"#, 1.0),
         (r#"ringward_policy_cache_active{policy="main"}"#, 1.0),
         (r#"ringward_policy_cache_entries{policy="main"}"#, 7.0),
+        (r#"ringward_policy_server_questions_total{policy="main",outcome="answered"}"#, 1.0),
+        (r#"ringward_policy_server_questions_total{policy="main",outcome="busy"}"#, 1.0),
+        (r#"ringward_policy_server_questions_total{policy="main",outcome="timeout"}"#, 0.0),
+        (r#"ringward_policy_server_answer_duration_seconds_count{policy="main"}"#, 1.0),
+        (r#"ringward_policy_server_circuits_open{policy="main"}"#, 1.0),
         (r#"ringward_policy_decisions_total{policy="main",outcome="allowed"}"#, 0.0),
         (r#"ringward_upstream_requests_total{cluster="orders"}"#, 2.0),
         (r#"ringward_upstream_connections_opened_total{cluster="orders"}"#, 1.0),

@@ -158,7 +158,7 @@ fn seconds_and_subjects_are_told_apart() {
 fn a_key_has_a_limit() {
     let projection = reading([Accessor::Path]);
     // Number of the subject and length of the text.
-    let room = KEY_BYTES_MAX - 4 - 2;
+    let room = KEY_BYTES_MAX - 8 - 2;
     for (length, fits) in [(room, true), (room + 1, false), (1 << 16, false), ((1 << 16) + 3, false)] {
         let path = "p".repeat(length);
         let request = RequestView { path: &path, ..sample::request() };

@@ -7,7 +7,7 @@ use crate::input::subject::Claims;
 use crate::input::view::{ConnectionView, HeaderSource};
 
 fn build(view: &RequestView<'_>) -> Value {
-    Builder::new(Parts::ALL).build(&sample::subject(), view)
+    Builder::new(Parts::ALL).build(&sample::subject(), view).unwrap()
 }
 
 fn pretty(value: &Value) -> String {
@@ -41,7 +41,7 @@ fn everything_is_there_for_a_client_without_certificate() {
         route: RouteView::default(),
         ..sample::request()
     };
-    let document = Builder::new(Parts::ALL).build(&subject, &view);
+    let document = Builder::new(Parts::ALL).build(&subject, &view).unwrap();
     let full = build(&sample::request());
     same_fields(&full, &document, &mut Vec::new());
     assert_eq!(at(&document, "client.verified"), &Value::Bool(false));
@@ -162,19 +162,20 @@ fn an_encoded_slash_does_not_separate_segments() {
 #[test]
 fn unread_parts_are_left_out_and_read_parts_are_the_same() {
     let parts = Parts::of(&Reads::default());
-    let document = Builder::new(parts).build(&sample::subject(), &sample::request());
+    let document = Builder::new(parts).build(&sample::subject(), &sample::request()).unwrap();
     let Value::Object(request) = at(&document, "request") else { panic!() };
     let names: Vec<String> = request.keys().map(|key| key.as_string().unwrap().to_string()).collect();
     assert!(names.is_empty(), "{names:?}");
     let headers =
-        Builder::new(Parts { headers: true, ..parts }).build(&sample::subject(), &sample::request());
+        Builder::new(Parts { headers: true, ..parts }).build(&sample::subject(), &sample::request()).unwrap();
     let full = build(&sample::request());
     assert_eq!(at(&headers, "request.headers"), at(&full, "request.headers"));
     for part in ["client", "connection"] {
         assert_eq!(crate::documents::at(&document, &[part]), None);
     }
     let document = Builder::new(Parts { client: true, connection: true, method: true, ..parts })
-        .build(&sample::subject(), &sample::request());
+        .build(&sample::subject(), &sample::request())
+        .unwrap();
     assert_eq!(at(&document, "client"), at(&full, "client"));
     assert_eq!(at(&document, "request.method"), at(&full, "request.method"));
     let Value::Object(connection) = at(&full, "connection") else { panic!() };
@@ -191,25 +192,25 @@ fn the_age_of_a_proof_grows_with_every_request_of_a_connection() {
     for (now_unix, age) in
         [(1_799_999_000, 0), (1_799_999_001, 1), (1_800_002_600, 3_600), (1_799_998_000, 0)]
     {
-        let document = builder.build(&subject, &RequestView { now_unix, ..sample::request() });
+        let document = builder.build(&subject, &RequestView { now_unix, ..sample::request() }).unwrap();
         assert_eq!(at(&document, "connection.auth_age_seconds"), &Value::from(age), "{now_unix}");
         assert_eq!(at(&document, "connection.auth_time_unix"), &Value::from(1_799_999_000_u64));
     }
     assert_eq!(subject.connection["auth_age_seconds"], Value::Undefined, "the connection's own values stay");
     let unknown = ConnectionView { auth_time_unix: 0, ..sample::connection() };
     let subject = Subject::from_claims(&sample::claims(), &unknown);
-    let document = builder.build(&subject, &sample::request());
+    let document = builder.build(&subject, &sample::request()).unwrap();
     assert_eq!(at(&document, "connection.auth_age_seconds"), &Value::from(sample::request().now_unix));
 }
 
 #[test]
 fn one_builder_serves_requests_in_a_row() {
     let mut builder = Builder::new(Parts::ALL);
-    let first = builder.build(&sample::subject(), &sample::request());
+    let first = builder.build(&sample::subject(), &sample::request()).unwrap();
     let headers = [("x-second", "2")];
     let second = RequestView { method: "PURGE", headers: &headers, ..sample::request() };
-    assert_eq!(builder.build(&sample::subject(), &second), build(&second));
-    assert_eq!(builder.build(&sample::subject(), &sample::request()), first);
+    assert_eq!(builder.build(&sample::subject(), &second), Ok(build(&second)));
+    assert_eq!(builder.build(&sample::subject(), &sample::request()), Ok(first));
 }
 
 /// Parts of a document are kept for the next request; it may never see what its own request does not have.
@@ -237,7 +238,7 @@ fn nothing_of_a_request_shows_in_the_next() {
             let now_unix = sample::request().now_unix + (step / 3) as i64;
             let route = routes[(step + turn) % 3];
             let view = RequestView { headers: &Listed(headers), host, now_unix, route, ..sample::request() };
-            assert_eq!(builder.build(&sample::subject(), &view), build(&view), "{headers:?}");
+            assert_eq!(builder.build(&sample::subject(), &view), Ok(build(&view)), "{headers:?}");
         }
     }
 }

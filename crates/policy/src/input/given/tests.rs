@@ -129,3 +129,39 @@ fn what_no_request_has_is_refused() {
         ],
     );
 }
+
+#[test]
+fn a_body_is_given_as_json_or_as_text() {
+    let body = |request: Json| completed(json!({ "request": request }))["request"]["body"].clone();
+    assert_eq!(body(json!({})), json!({ "size": 0, "text": "", "truncated": false }));
+    let expected = json!({ "json": { "a": [1] }, "size": 9, "text": "{\"a\":[1]}", "truncated": false });
+    assert_eq!(body(json!({ "body": { "json": { "a": [1] } } })), expected);
+    let typed =
+        json!({ "headers": { "content-type": "application/json" }, "body": { "text": "{\"a\":[1]}" } });
+    assert_eq!(body(typed), expected);
+    let text = json!({ "size": 1, "text": "{", "truncated": true });
+    assert_eq!(body(json!({ "body": { "text": "{", "truncated": true } })), text);
+    // Another part of the input says nothing about the body of the invented request.
+    assert_eq!(completed(json!({ "client": {} }))["request"], schema::example()["request"]);
+}
+
+#[test]
+fn a_body_that_no_policy_would_see_is_refused() {
+    refused(
+        json!({ "request": { "body": { "json": 1, "truncated": true } } }),
+        &["`input.request.body` is truncated, and such a body has no `json`"],
+    );
+    let twice = json!({
+        "headers": { "content-type": "application/json" },
+        "body": { "text": "{\"a\": 1, \"a\": 2}" },
+    });
+    let problems = complete_input(&json!({ "request": twice })).unwrap_err().problems;
+    assert!(
+        problems[0].starts_with("`input.request.body`: the body is not JSON that everybody"),
+        "{problems:?}"
+    );
+    refused(
+        json!({ "request": { "body": { "size": "1" } } }),
+        &["`input.request.body.size` is a string, expected an integer"],
+    );
+}

@@ -45,7 +45,9 @@ pub(super) fn run(source: &PolicySource) -> Result<(), Failure> {
         [] => "nothing".to_owned(),
         names => names.join(", "),
     };
-    say(format_args!("packages  {}", or_nothing(&report.packages)));
+    if !report.packages.is_empty() {
+        say(format_args!("packages  {}", report.packages.join(", ")));
+    }
     let reads: Vec<String> = report.reads.iter().map(|path| format!("input.{path}")).collect();
     say(format_args!("reads     {}", or_nothing(&reads).replace("input.*", "input")));
     if !report.impure.is_empty() {

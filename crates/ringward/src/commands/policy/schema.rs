@@ -10,7 +10,8 @@ use crate::terminal::say;
 
 /// Print what a policy sees: every field of the input with its type and an example.
 ///
-/// Every field is always there: what a request or a certificate lacks is empty. Only the entries of maps come and go.
+/// Every field is always there: what a request or a certificate lacks is empty. Only the entries of maps and the JSON of a body
+/// come and go.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Print a JSON Schema.

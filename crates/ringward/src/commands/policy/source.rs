@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ringward_config::FileKind;
 use ringward_policy::child::Task;
-use ringward_policy::{Limits, PolicySet, Problem, Severity, Source, complete_input};
+use ringward_policy::{Language, Limits, PolicySet, Problem, Severity, Source, complete_input};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,10 +20,13 @@ use crate::terminal::{complain, say};
 /// Which policy is meant, and how the result is to be shown.
 #[derive(Debug, Args)]
 pub(crate) struct PolicySource {
-    /// Files and directories of the policy: *.rego, *.json, *.yaml.
+    /// Files and directories of the policy: *.rego, *.json, *.yaml; *.toml for the matcher.
     #[arg(value_name = "PATH", required_unless_present = "config", conflicts_with = "config")]
     paths: Vec<PathBuf>,
-    /// The rule that decides.
+    /// What decides by these files. Policies of the matcher can be checked, which runs their tests; all else is for Rego.
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineName::Rego, conflicts_with = "config")]
+    engine: EngineName,
+    /// The rule that decides, in Rego.
     #[arg(long, value_name = "RULE", default_value = RULE_DEFAULT, conflicts_with = "config")]
     rule: String,
     /// A configuration file, to take the policy from instead.
@@ -35,6 +38,13 @@ pub(crate) struct PolicySource {
     /// Print the result as JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// As `engine` of `[policy.NAME]` has it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EngineName {
+    Rego,
+    Matcher,
 }
 
 /// What `--json` prints of a policy that is refused.
@@ -54,16 +64,23 @@ impl PolicySource {
             let gathered = load::gather(config).map_err(Failure::Configuration)?;
             return gathered.policy_set(self.name.as_deref());
         }
+        let kind = match self.engine {
+            EngineName::Rego => FileKind::Policy,
+            EngineName::Matcher => FileKind::MatcherTable,
+        };
         let mut files = Files::default();
         let mut sources = Vec::new();
         for path in &self.paths {
-            files.read(path, FileKind::Policy);
-            for entry in files.entries(path, FileKind::Policy) {
+            files.read(path, kind);
+            for entry in files.entries(path, kind) {
                 let content = entry.content.as_ref().map_err(|error| Failure::Usage(error.to_string()))?;
                 sources.push(Source::new(entry.path.display().to_string(), content.clone()));
             }
         }
-        Ok(PolicySet::new(sources, self.rule.clone(), Limits::default()))
+        Ok(match self.engine {
+            EngineName::Rego => PolicySet::new(sources, self.rule.clone(), Limits::default()),
+            EngineName::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
+        })
     }
 
     /// Has a child do something with the policy that may take `time` beside a check.

@@ -1,0 +1,34 @@
+//! Whether routes and their policies agree about who may look at bodies.
+
+use std::collections::HashMap;
+
+use ringward_config::{Config, Severity};
+
+use super::{LoadedPolicy, Report};
+
+/// Reports routes one of whose policies needs bodies that it does not get, and such that allow what no policy wants. Policies that could
+/// not be loaded are somebody else's report.
+pub(super) fn check(config: &Config, policies: &HashMap<String, LoadedPolicy>, report: &mut Report<'_>) {
+    for route in config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.routes) {
+        let names = route.policy.names();
+        let loaded: Vec<_> =
+            names.iter().filter_map(|name| Some((name, &policies.get(name)?.compiled))).collect();
+        if route.policy_body_max.is_none() {
+            for (name, _) in loaded.iter().filter(|(_, policy)| policy.names_body()) {
+                let message = format!(
+                    "the policy {name:?} reads the bodies of requests, which the route {:?} does not allow",
+                    route.id
+                );
+                let help = "add policy_body_max = \"64KiB\" to the route, or give it a policy that does not read `input.request.body`";
+                report.error(&route.at, message, Some(help.to_owned()));
+            }
+        } else if loaded.len() == names.len() && !loaded.iter().any(|(_, policy)| policy.reads_body()) {
+            let message = format!(
+                "`policy_body_max` of the route {:?} has no effect: no policy of it reads bodies",
+                route.id
+            );
+            let help = "leave it away, or read `input.request.body` in the policy";
+            report.push(Severity::Warning, &route.at, message, Some(help.to_owned()));
+        }
+    }
+}
