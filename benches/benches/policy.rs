@@ -10,7 +10,7 @@ use ringward_benches::{
 };
 use ringward_policy::bench::InputBuilder;
 use ringward_policy::{
-    Language, Limits, Lookup, PolicySet, RequestView, Source, Subject, SubjectMark, compile,
+    InputShape, Language, Limits, Lookup, PolicySet, RequestView, Source, Subject, SubjectMark, compile,
 };
 use ringward_testkit::Leaf;
 
@@ -47,17 +47,26 @@ fn input(c: &mut Criterion<CpuTime>) {
     let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
     let mut group = c.benchmark_group("policy/input");
     for (name, text) in [("service", SERVICE_REQUEST), ("browser", BROWSER_REQUEST)] {
-        let (head, mut builder) = (parsed(text), InputBuilder::new());
+        let (head, mut builder) = (parsed(text), InputBuilder::whole(InputShape::Native));
         let fields = Fields(&head);
         let request = request(&head, &fields);
         group.bench_function(name, |b| b.iter(|| builder.build(&subject, black_box(&request))));
     }
     // What the policy of the side-by-side kit reads.
     let (head, mut builder) =
-        (parsed(KIT_REQUEST), InputBuilder::reading(&["client.san.uri", "request.path"]));
+        (parsed(KIT_REQUEST), InputBuilder::reading(InputShape::Native, &["client.san.uri", "request.path"]));
     let fields = Fields(&head);
     let request = request(&head, &fields);
     group.bench_function("side_by_side_kit", |b| b.iter(|| builder.build(&subject, black_box(&request))));
+    // The same in other shapes.
+    for (shape, paths) in [
+        (InputShape::EnvoyV3, ["attributes.source.principal", "attributes.request.http.path"]),
+        (InputShape::Kong, ["consumer.username", "request.http.path"]),
+    ] {
+        let mut builder = InputBuilder::reading(shape, &paths);
+        let name = format!("side_by_side_kit_{shape}");
+        group.bench_function(name, |b| b.iter(|| builder.build(&subject, black_box(&request))));
+    }
     group.finish();
 }
 

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use ringward_policy::{CompiledPolicy, OpaPolicy, PolicyWorker};
 
 thread_local! {
-    static WORKER: RefCell<Box<dyn PolicyWorker>> = RefCell::new(OpaPolicy::new("data.r").worker());
+    static WORKER: RefCell<Box<dyn PolicyWorker>> = RefCell::new(OpaPolicy::new("data.r", ringward_policy::InputShape::Native).worker());
 }
 
 fuzz_target!(|input: &[u8]| {

@@ -70,6 +70,7 @@ impl Request {
         };
         part(&task);
         part(set.rule().as_bytes());
+        part(set.input().name().as_bytes());
         for source in set.sources() {
             part(source.path.as_bytes());
             part(&source.bytes);
@@ -97,6 +98,7 @@ impl Request {
         let (language, task): (Language, Task) =
             serde_json::from_slice(rest.part()?).map_err(|_| broken("asks for an unknown task"))?;
         let rule = rest.text()?;
+        let input = rest.text()?.parse().map_err(|_| broken("has an unknown shape of the input"))?;
         let mut sources = Vec::new();
         for _ in 0..count {
             let path = rest.text()?;
@@ -105,7 +107,7 @@ impl Request {
         if !rest.0.is_empty() {
             return Err(broken("has bytes behind its end"));
         }
-        Ok((PolicySet::of(language, sources, rule.to_owned(), limits), task))
+        Ok((PolicySet::of(language, sources, rule.to_owned(), limits).with_input(input), task))
     }
 }
 

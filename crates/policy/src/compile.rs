@@ -18,7 +18,7 @@ use crate::check::rules::{Rules, dotted};
 use crate::check::{self as static_checks};
 use crate::documents;
 use crate::engine::CompiledPolicy;
-use crate::input::document::Parts;
+use crate::input::shape::InputShape;
 use crate::matcher;
 use crate::problem::{Place, PolicyErrors, Problem, Report, Severity};
 use crate::reads::Reads;
@@ -59,7 +59,7 @@ fn check_rego(set: &PolicySet) -> Result<Report, PolicyErrors> {
     smoke::run(&policy, set, &prepared.deciding, &mut problems);
     if let Ok(projection) = &prepared.projection {
         let inputs = trial::inputs_of_tests(set, &prepared.modules, &prepared.data);
-        trial::run(&policy, projection, inputs, &mut problems);
+        trial::run(&policy, set.input(), projection, inputs, &mut problems);
     }
     let tests = testing::run_all(&prepared, set);
     for test in tests.failed() {
@@ -107,7 +107,7 @@ impl Prepared {
             let problem = Problem::error(&Place::default(), "only policies in Rego can be evaluated here");
             return Err(PolicyErrors::new(vec![problem.help(help)]));
         }
-        let mut problems = Vec::new();
+        let (mut problems, shape) = (Vec::new(), set.input());
         sizes(set, &mut problems);
         if has_errors(&problems) {
             return Err(PolicyErrors::new(problems));
@@ -128,7 +128,7 @@ impl Prepared {
         let rules = Rules::collect(modules.iter().filter(of_request));
         let impure = static_checks::soundness(&rules, &data, &mut problems);
         if impure.is_some() {
-            static_checks::meaning(&rules, &data, set.rule(), &mut problems);
+            static_checks::meaning(&rules, &data, set.rule(), shape, &mut problems);
         }
         // Once more with the tests: those may use all rules, the rules none of theirs.
         let all_rules = Rules::collect(&modules);
@@ -137,12 +137,12 @@ impl Prepared {
             return Err(PolicyErrors::new(problems));
         }
         let packages: BTreeSet<String> = rules.modules.iter().map(|names| dotted(&names.package)).collect();
-        let reads = Reads::of(&rules);
+        let reads = Reads::of(&rules, shape);
         let deciding = static_checks::entry::place_of(&rules, set.rule());
         let impure = impure.unwrap_or_default();
-        let projection = Projection::of(&rules, &reads, &impure).map(Arc::new);
+        let projection = Projection::of(&rules, shape, &reads, &impure).map(Arc::new);
         let tests = testing::find(&all_rules);
-        provide_header(&mut with_tests, &all_rules, &mut problems);
+        provide_header(&mut with_tests, &all_rules, shape, &mut problems);
         let engine = load(set, &data, &rules, &mut problems);
         add_data(&mut with_tests, &data, &mut problems);
         prepare(&mut with_tests, set.rule(), &mut problems);
@@ -177,7 +177,7 @@ impl Prepared {
     }
 
     pub(crate) fn policy(&self, set: &PolicySet) -> RegoPolicy {
-        RegoPolicy::new(self.engine.clone(), Parts::of(&self.reads), self.projection.clone(), set)
+        RegoPolicy::new(self.engine.clone(), self.reads.clone(), self.projection.clone(), set)
     }
 }
 
@@ -254,14 +254,14 @@ fn load(set: &PolicySet, data: &Value, rules: &Rules<'_>, problems: &mut Vec<Pro
     for source in set.sources().iter().filter(|source| source.kind() == Some(SourceKind::Policy)) {
         parse(&mut engine, source, problems);
     }
-    provide_header(&mut engine, rules, problems);
+    provide_header(&mut engine, rules, set.input(), problems);
     add_data(&mut engine, data, problems);
     prepare(&mut engine, set.rule(), problems).then_some(engine)
 }
 
 /// Gives `header` to the packages that call it.
-fn provide_header(engine: &mut Engine, rules: &Rules<'_>, problems: &mut Vec<Problem>) {
-    for (path, text) in header::modules(rules) {
+fn provide_header(engine: &mut Engine, rules: &Rules<'_>, shape: InputShape, problems: &mut Vec<Problem>) {
+    for (path, text) in header::modules(rules, shape) {
         if let Err(error) = engine.add_policy(path.clone(), text) {
             problems.push(engine_problem(&path, &error.to_string()));
         }

@@ -13,14 +13,17 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::compile::Prepared;
+use crate::input::shape::InputShape;
 use crate::rego;
 use crate::set::{Limits, PolicySet, Source};
 
 const CASES: &[(&str, &str)] = &[
     ("collections", include_str!("../tests/opa/cases/collections.cases")),
     ("comparison", include_str!("../tests/opa/cases/comparison.cases")),
+    ("envoy", include_str!("../tests/opa/cases/envoy.cases")),
     ("formats", include_str!("../tests/opa/cases/formats.cases")),
     ("iteration", include_str!("../tests/opa/cases/iteration.cases")),
+    ("kong", include_str!("../tests/opa/cases/kong.cases")),
     ("negation", include_str!("../tests/opa/cases/negation.cases")),
     ("numbers", include_str!("../tests/opa/cases/numbers.cases")),
     ("operands", include_str!("../tests/opa/cases/operands.cases")),
@@ -71,7 +74,9 @@ fn allows_beyond(ours: &serde_json::Value, opa: &serde_json::Value) -> bool {
     match ours {
         Bool(true) => *opa != Bool(true),
         Array(ours) => (0..ours.len()).any(|at| allows_beyond(&ours[at], &opa[at])),
-        Object(ours) => ours.get("allowed").is_some_and(|allowed| allows_beyond(allowed, &opa["allowed"])),
+        Object(ours) => ["allowed", "allow"]
+            .iter()
+            .any(|name| ours.get(*name).is_some_and(|allowed| allows_beyond(allowed, &opa[*name]))),
         _ => false,
     }
 }
@@ -133,7 +138,9 @@ impl Case {
             let module = if index == 0 { module.to_owned() } else { format!("package {module}") };
             sources.push(Source::new(format!("{index}.rego"), module.as_bytes()));
         }
-        let set = PolicySet::new(sources, "data.p.allow", Limits::default());
+        let shape = self.text.lines().find_map(|line| line.strip_prefix("# shape "));
+        let shape = shape.map_or(InputShape::Native, |name| name.parse().unwrap());
+        let set = PolicySet::new(sources, "data.p.allow", Limits::default()).with_input(shape);
         let prepared = match Prepared::of(&set) {
             Ok(prepared) => prepared,
             Err(errors) => return (Answer::Refused, errors.to_string()),

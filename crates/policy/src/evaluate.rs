@@ -85,7 +85,8 @@ pub fn evaluate(set: &PolicySet, evaluation: &Evaluation) -> Result<Evaluated, P
     let mut engine = prepared.engine.clone();
     rego::set_time_budget(&mut engine, set.limits().time_budget);
     let outcome = run(&mut engine, set, &input);
-    let decision = outcome.as_ref().map_err(DecisionError::clone).and_then(Decision::from_value);
+    let decision =
+        outcome.as_ref().map_err(DecisionError::clone).and_then(|value| set.input().decision(value));
     let result = outcome.ok().filter(|value| *value != Value::Undefined).map(|value| json_of(&value));
     let explanation = evaluation.explain.then(|| follow(&prepared, set, &input, name_of(&decision)));
     let owned = |text: &Option<Arc<str>>| text.as_ref().map(ToString::to_string);
@@ -110,7 +111,7 @@ pub fn measure(set: &PolicySet, measurement: &Measurement) -> Result<Measured, P
     let mut engine = prepared.engine.clone();
     rego::set_time_budget(&mut engine, set.limits().time_budget);
     // The first evaluations fill what the engine keeps.
-    let decision = run(&mut engine, set, &input).and_then(|value| Decision::from_value(&value));
+    let decision = run(&mut engine, set, &input).and_then(|value| set.input().decision(&value));
     let mut time = |count: u64| {
         let started = Instant::now();
         for _ in 0..count {
@@ -158,7 +159,7 @@ fn follow(
     let traced = Traced::of(prepared, set, false).map_err(|error| unexplained(&error))?;
     let mut engine = traced.engine.clone();
     rego::set_time_budget(&mut engine, EXPLAIN_TIME_BUDGET);
-    let decision = run(&mut engine, set, input).and_then(|value| Decision::from_value(&value));
+    let decision = run(&mut engine, set, input).and_then(|value| set.input().decision(&value));
     // Another decision has other reasons: better none than those.
     if name_of(&decision) != decided {
         return Err(unexplained("it decides otherwise when its evaluation is followed"));

@@ -46,8 +46,9 @@ pub use decision::{Decision, DecisionError, HeaderPair, QueryParameter, combine}
 pub use engine::{CompiledPolicy, PolicyWorker, Query, Reply};
 pub use evaluate::{Evaluated, Evaluation, Measured, Measurement, evaluate, measure};
 pub use explain::{ExplainedBody, ExplainedRule, Explanation, FailedCondition, Outcome};
-pub use input::given::{InputError, client_claims, complete_input};
+pub use input::given::{Described, InputError, client_claims, complete_input};
 pub use input::schema::{InputField, input_fields, input_json_schema};
+pub use input::shape::{InputShape, UnknownShape};
 pub use input::subject::Subject;
 pub use input::view::{BodyView, ConnectionView, HeaderSource, RequestView, RouteView};
 pub use opa::OpaPolicy;
@@ -61,29 +62,28 @@ pub use testing::{TestOptions, TestRun, check_test_filter, run_tests};
 /// For the benchmarks of this repository: the steps of a decision on their own.
 #[doc(hidden)]
 pub mod bench {
-    use crate::input::document::{Builder, Parts};
+    use crate::input::builder::Builder;
     use crate::reads::Reads;
-    use crate::{RequestView, Subject};
+    use crate::{InputShape, RequestView, Subject};
 
-    /// Builds whole input documents, as for a policy that reads everything.
+    /// Builds input documents.
     pub struct InputBuilder(Builder);
 
     impl InputBuilder {
-        /// A builder as each worker has one.
-        #[allow(clippy::new_without_default, reason = "nothing wants a default builder")]
-        pub fn new() -> Self {
-            Self(Builder::new(Parts::ALL))
+        /// A builder for a policy that reads everything.
+        pub fn whole(shape: InputShape) -> Self {
+            Self(Builder::whole(shape))
         }
 
         /// A builder for a policy that reads these paths, such as `request.path`.
-        pub fn reading(paths: &[&str]) -> Self {
-            Self(Builder::new(Parts::of(&Reads::from_dotted(paths))))
+        pub fn reading(shape: InputShape, paths: &[&str]) -> Self {
+            Self(Builder::reading(shape, &Reads::from_dotted(paths)))
         }
 
         /// Builds the document of a request. Returns the number of its top-level fields, so that it is not optimised away.
         pub fn build(&mut self, subject: &Subject, request: &RequestView<'_>) -> usize {
             let document = self.0.build(subject, request);
-            document.ok().and_then(|document| Some(document.as_object().ok()?.len())).unwrap_or_default()
+            document.map_or(0, |document| document.as_object().map_or(0, |fields| fields.len()))
         }
     }
 }

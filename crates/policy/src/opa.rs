@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::cache::Projection;
 use crate::decision::{Decision, DecisionError};
 use crate::engine::{CompiledPolicy, PolicyWorker, Query, Reply};
-use crate::input::document::{Builder, Parts};
+use crate::input::builder::Builder;
+use crate::input::shape::InputShape;
 use crate::input::subject::Subject;
 use crate::input::view::RequestView;
 use crate::problem::{Place, Problem};
@@ -23,15 +24,18 @@ use crate::server_error::ServerError;
 /// A policy that an OPA server decides.
 pub struct OpaPolicy {
     digest: [u8; 32],
+    shape: InputShape,
     uncacheable: [Problem; 1],
 }
 
 impl OpaPolicy {
-    /// The policy whose decisions are the values of `rule` (such as `data.ringward.authz.decision`) on the server.
-    pub fn new(rule: &str) -> Self {
+    /// The policy whose decisions are the values of `rule` (such as `data.ringward.authz.decision`) on the server, which gets
+    /// an input of this shape.
+    pub fn new(rule: &str, shape: InputShape) -> Self {
         let reason = "a server decides, and may know more the next time";
         Self {
-            digest: Sha256::new().chain_update("opa ").chain_update(rule).finalize().into(),
+            digest: Sha256::new().chain_update(format!("opa {shape} {rule}")).finalize().into(),
+            shape,
             uncacheable: [Problem::warning(&Place::default(), reason)],
         }
     }
@@ -51,12 +55,13 @@ impl CompiledPolicy for OpaPolicy {
     }
 
     fn worker(&self) -> Box<dyn PolicyWorker> {
-        Box::new(OpaWorker { builder: Builder::new(Parts::ALL) })
+        Box::new(OpaWorker { shape: self.shape, builder: Builder::whole(self.shape) })
     }
 }
 
 /// One worker's writer of questions.
 struct OpaWorker {
+    shape: InputShape,
     builder: Builder,
 }
 
@@ -74,7 +79,7 @@ impl PolicyWorker for OpaWorker {
     fn read_answer(&mut self, answer: &[u8]) -> Result<Decision, DecisionError> {
         let result =
             answer::result(answer).map_err(|reason| DecisionError::Server(ServerError::NotJson(reason)))?;
-        Decision::from_value(&result)
+        self.shape.decision(&result)
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::ast::{Expr, Ref, Reference, Visit, place, walk_expr};
 use crate::builtins::header;
 use crate::check::rules::Rules;
+use crate::input::shape::InputShape;
 use crate::problem::Place;
 
 /// A set of input paths; each stands for all that is below it.
@@ -19,17 +20,37 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// What these rules can read.
-    pub(crate) fn of(rules: &Rules<'_>) -> Self {
-        let mut reads = Self::default();
-        for names in &rules.modules {
-            // An import is no read yet, but every use of its name is: counting it here keeps the walk simple.
-            for import in &names.module.imports {
-                reads.reference(&import.refr);
-            }
+    /// What these rules can read of an input of this shape.
+    pub(crate) fn of(rules: &Rules<'_>, shape: InputShape) -> Self {
+        let mut walk = Walk { reads: Self::default(), rules, module: 0, shape };
+        for (module, names) in rules.modules.iter().enumerate() {
+            walk.module = module;
+            // An import is no read yet, but every use of its name is. The interpreter refuses a second one of a name.
+            let imports = names.module.imports.iter().map(|import| import.refr.as_ref());
+            let is_plain = |import: &Expr| Reference::of(import).is_some_and(|reference| reference.complete);
+            imports.filter(|import| !is_plain(import)).for_each(|import| {
+                walk.reference(import);
+            });
         }
-        rules.definitions.iter().for_each(|definition| reads.rule(definition.rule));
-        reads
+        for definition in &rules.definitions {
+            walk.module = definition.module;
+            walk.rule(definition.rule);
+        }
+        walk.reads
+    }
+
+    /// What is read of the document at a path of this one, as reads of that document.
+    pub(crate) fn below(&self, path: &[&str]) -> Self {
+        let rest = |(read, at): (&Vec<String>, &Place)| {
+            let meets = read.iter().zip(path).all(|(read, name)| read == name);
+            meets.then(|| (read.get(path.len()..).unwrap_or_default().to_vec(), at.clone()))
+        };
+        Self { paths: self.paths.iter().filter_map(rest).collect() }
+    }
+
+    /// A read of the whole input.
+    pub(crate) fn everything() -> Self {
+        Self { paths: BTreeMap::from([(Vec::new(), Place::default())]) }
     }
 
     /// Reads of these paths, in dotted form.
@@ -59,32 +80,49 @@ impl Reads {
     pub(crate) fn dotted(&self) -> Vec<String> {
         self.paths().map(|(path, _)| if path.is_empty() { "*".to_owned() } else { path.join(".") }).collect()
     }
+}
 
+/// Finds all references into the input.
+struct Walk<'a> {
+    reads: Reads,
+    rules: &'a Rules<'a>,
+    module: usize,
+    shape: InputShape,
+}
+
+impl Walk<'_> {
     /// `header("x-a")` reads that field, `header(name)` all of them. A function of that name in the policy is taken for
     /// it, too.
     fn header(&mut self, at: Place, params: &[Ref<Expr>]) {
-        let mut path = vec!["request".to_owned(), "headers".to_owned()];
+        let mut path: Vec<String> = self.shape.headers().iter().map(ToString::to_string).collect();
         if let Some(Expr::String { value, .. } | Expr::RawString { value, .. }) =
             params.first().map(AsRef::as_ref)
             && let Ok(name) = value.as_string()
         {
             path.push(name.to_ascii_lowercase());
         }
-        self.paths.entry(path).or_insert(at);
+        self.reads.paths.entry(path).or_insert(at);
     }
 
     /// Records a reference if it is one into the input; its indices are the caller's.
     fn reference(&mut self, expr: &Expr) -> Option<()> {
         let reference = Reference::of(expr)?;
-        if reference.root == "input" {
-            let path = reference.names.iter().map(ToString::to_string).collect();
-            self.paths.entry(path).or_insert_with(|| place(expr.span()));
-        }
+        let names = reference.names.iter().map(ToString::to_string);
+        let imported = self.rules.import(self.module, reference.root).and_then(|target| target.split_first());
+        // A variable of that name in the rule would be something else: one read too many then, which does no harm.
+        let path: Option<Vec<String>> = match imported {
+            _ if reference.root == "input" => Some(names.collect()),
+            Some((root, target)) if root.as_ref() == "input" => {
+                Some(target.iter().map(ToString::to_string).chain(names).collect())
+            }
+            _ => None,
+        };
+        self.reads.paths.entry(path?).or_insert_with(|| place(expr.span()));
         Some(())
     }
 }
 
-impl Visit for Reads {
+impl Visit for Walk<'_> {
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
@@ -120,7 +158,7 @@ mod tests {
         for (index, text) in modules.iter().enumerate() {
             engine.add_policy(format!("{index}.rego"), (*text).to_owned()).unwrap();
         }
-        Reads::of(&Rules::collect(engine.get_modules()))
+        Reads::of(&Rules::collect(engine.get_modules()), InputShape::Native)
     }
 
     #[test]
@@ -195,6 +233,31 @@ mod tests {
             assert!(reads_of(&[module]).may_read(&["request", "headers"]), "{module}");
         }
         assert!(reads_of(&["package p\nx := 1", "package q\nx := input"]).may_read(&["request", "headers"]));
+    }
+
+    #[test]
+    fn what_is_imported_is_read_where_it_is_used() {
+        for (module, expected) in [
+            ("import input.request\nallow if request.path == \"/\"", "request.path"),
+            ("import input.request as r\nallow if r.headers.a == \"1\"", "request.headers.a"),
+            ("import input as i\nallow if i.request.path == \"/\"", "request.path"),
+            ("import input[\"request\"].headers\nallow if headers[data.x] == \"1\"", "request.headers"),
+            ("import input.request\nallow if count(request) > 1", "request"),
+            ("import input.request\nallow if request[data.x]", "request"),
+            ("import input.request\nallow if f(request)\nf(x) if x.path", "request"),
+            (
+                "import input.request\nallow if { some name; request.headers[name] == \"1\" }",
+                "request.headers",
+            ),
+        ] {
+            assert_eq!(reads_of(&[&format!("package p\n{module}")]).dotted().join(" "), expected, "{module}");
+        }
+        // The import of one module says nothing about the names in another.
+        let modules = [
+            "package p\nimport input.client as request\nx := 1",
+            "package q\nallow if request.path\nrequest := 1",
+        ];
+        assert_eq!(reads_of(&modules).dotted(), [""; 0]);
     }
 
     #[test]

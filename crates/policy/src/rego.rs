@@ -15,10 +15,12 @@ use crate::builtins;
 use crate::cache::Projection;
 use crate::decision::{Decision, DecisionError};
 use crate::engine::{CompiledPolicy, PolicyWorker, Reply};
-use crate::input::document::{Builder, Parts};
+use crate::input::builder::Builder;
+use crate::input::shape::InputShape;
 use crate::input::subject::Subject;
 use crate::input::view::RequestView;
 use crate::problem::Problem;
+use crate::reads::Reads;
 use crate::set::PolicySet;
 
 /// Steps of the interpreter between two looks at the clock: a step takes about 50 ns, a look 25 ns.
@@ -44,7 +46,8 @@ pub(crate) struct RegoPolicy {
     /// Prepared and never evaluated, so that a clone is always in its first state.
     prototype: Arc<Engine>,
     rule: Arc<str>,
-    parts: Parts,
+    shape: InputShape,
+    reads: Reads,
     projection: Result<Arc<Projection>, Vec<Problem>>,
     digest: [u8; 32],
 }
@@ -53,13 +56,13 @@ impl RegoPolicy {
     /// `prepared` has passed all checks and been prepared for `set.rule()`.
     pub(crate) fn new(
         mut prepared: Engine,
-        parts: Parts,
+        reads: Reads,
         projection: Result<Arc<Projection>, Vec<Problem>>,
         set: &PolicySet,
     ) -> Self {
         set_time_budget(&mut prepared, set.limits().time_budget);
-        let rule = set.rule().into();
-        Self { prototype: Arc::new(prepared), rule, parts, projection, digest: *set.digest() }
+        let (rule, shape) = (set.rule().into(), set.input());
+        Self { prototype: Arc::new(prepared), rule, shape, reads, projection, digest: *set.digest() }
     }
 
     pub(crate) fn rego_worker(&self) -> RegoWorker {
@@ -67,7 +70,8 @@ impl RegoPolicy {
             engine: (*self.prototype).clone(),
             prototype: Arc::clone(&self.prototype),
             rule: Arc::clone(&self.rule),
-            builder: Builder::new(self.parts),
+            shape: self.shape,
+            builder: Builder::reading(self.shape, &self.reads),
         }
     }
 }
@@ -78,11 +82,11 @@ impl CompiledPolicy for RegoPolicy {
     }
 
     fn reads_body(&self) -> bool {
-        self.parts.body().any()
+        self.shape.body().iter().any(|path| self.reads.may_read(path))
     }
 
     fn names_body(&self) -> bool {
-        self.parts.body().named()
+        self.shape.body().iter().any(|path| self.reads.names(path))
     }
 
     fn projection(&self) -> Result<&Arc<Projection>, &[Problem]> {
@@ -99,6 +103,7 @@ pub(crate) struct RegoWorker {
     engine: Engine,
     prototype: Arc<Engine>,
     rule: Arc<str>,
+    shape: InputShape,
     builder: Builder,
 }
 
@@ -118,7 +123,7 @@ impl RegoWorker {
             // An evaluation that ends early can leave overrides of `with` and half-evaluated rules in the interpreter.
             self.engine = (*self.prototype).clone();
         }
-        Decision::from_value(&result?)
+        self.shape.decision(&result?)
     }
 
     /// The value of the deciding rule.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::input::shape::InputShape;
+
 /// What the sources of a set are written in, and which engine decides by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,13 +93,15 @@ impl Default for Limits {
     }
 }
 
-/// A whole policy: its language and sources, the rule that decides, its bounds and the digest over all of these.
+/// A whole policy: its language and sources, the rule that decides, its bounds, the shape of its input and the digest over all of
+/// these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicySet {
     language: Language,
     sources: Vec<Source>,
     rule: String,
     limits: Limits,
+    input: InputShape,
     digest: [u8; 32],
 }
 
@@ -105,6 +109,7 @@ impl PolicySet {
     /// A set of these sources in Rego, decided by `rule` (such as `data.ringward.authz.decision`).
     ///
     /// Sources are put in order of their paths, so that the same files give the same digest however they were listed.
+    /// Its input is the native one.
     pub fn new(sources: Vec<Source>, rule: impl Into<String>, limits: Limits) -> Self {
         Self::of(Language::Rego, sources, rule.into(), limits)
     }
@@ -116,8 +121,16 @@ impl PolicySet {
 
     pub(crate) fn of(language: Language, mut sources: Vec<Source>, rule: String, limits: Limits) -> Self {
         sources.sort_by(|a, b| a.path.cmp(&b.path));
-        let digest = digest(language, &sources, &rule, &limits);
-        Self { language, sources, rule, limits, digest }
+        let input = InputShape::Native;
+        let digest = digest(language, &sources, &rule, &limits, input);
+        Self { language, sources, rule, limits, input, digest }
+    }
+
+    /// The same set with an input of this shape.
+    #[must_use]
+    pub fn with_input(self, input: InputShape) -> Self {
+        let digest = digest(self.language, &self.sources, &self.rule, &self.limits, input);
+        Self { input, digest, ..self }
     }
 
     /// The language of the sources.
@@ -135,19 +148,30 @@ impl PolicySet {
         &self.rule
     }
 
+    /// The shape of its input.
+    pub fn input(&self) -> InputShape {
+        self.input
+    }
+
     /// The bounds.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// SHA-256 over language, paths, contents, rule and bounds.
+    /// SHA-256 over language, paths, contents, rule, bounds and the input's shape.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 }
 
 /// Every variable-length part is preceded by its length, so that no two sets share an encoding.
-fn digest(language: Language, sources: &[Source], rule: &str, limits: &Limits) -> [u8; 32] {
+fn digest(
+    language: Language,
+    sources: &[Source],
+    rule: &str,
+    limits: &Limits,
+    input: InputShape,
+) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
@@ -159,6 +183,7 @@ fn digest(language: Language, sources: &[Source], rule: &str, limits: &Limits) -
     for bound in [limits.files_max, limits.policy_bytes_max, limits.data_bytes_max] {
         part(&(bound as u64).to_be_bytes());
     }
+    part(input.name().as_bytes());
     for source in sources {
         part(source.path.as_bytes());
         part(&source.bytes);
@@ -190,6 +215,11 @@ mod tests {
         }
         let limits = Limits { time_budget: Duration::from_millis(6), ..Limits::default() };
         assert_ne!(one.digest(), PolicySet::new(one.sources().to_vec(), "data.r", limits).digest());
+        let shapes: Vec<_> =
+            InputShape::ALL.iter().map(|shape| *one.clone().with_input(*shape).digest()).collect();
+        assert!(
+            shapes[0] == *one.digest() && (1..shapes.len()).all(|at| !shapes[..at].contains(&shapes[at]))
+        );
         let of = |language| PolicySet::of(language, one.sources().to_vec(), String::new(), Limits::default());
         assert_ne!(of(Language::Rego).digest(), of(Language::Matcher).digest());
     }

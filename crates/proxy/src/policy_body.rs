@@ -147,9 +147,10 @@ impl Ahead {
                 let decoder = Box::new(ChunkedDecoder::new(is_stripped_inbound));
                 Framing::Chunked { decoder, seen: 0, body_bytes_max: bounds.body_bytes_max }
             }
+            BodyFraming::None => Framing::Length(0),
             BodyFraming::Length(length) => Framing::Length(length),
-            // Requests have no other.
-            BodyFraming::None | BodyFraming::UntilClose => Framing::Length(0),
+            // Only responses have it. The end of such a request would never be known.
+            BodyFraming::UntilClose => Framing::Length(u64::MAX),
         };
         Ahead { framing, bytes_max: bounds.bytes_max, bytes }
     }

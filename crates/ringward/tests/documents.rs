@@ -69,6 +69,12 @@ fn revocation() {
 }
 
 #[test]
+fn policy_input() {
+    let ran = Reader::new().read("deploy/policy-input.md");
+    assert!(count(&ran, "ringward policy ") >= 5, "{ran:#?}");
+}
+
+#[test]
 fn request_bodies() {
     let ran = Reader::new().read("deploy/request-bodies.md");
     assert!(count(&ran, "ringward policy ") >= 2, "{ran:#?}");

@@ -399,4 +399,39 @@ fn the_schema_is_for_people_and_for_tools() {
     let (schema, code) = desk.ask_json(&["schema"]);
     assert_eq!(code, Some(0));
     assert_eq!(schema["properties"]["request"]["properties"]["path"]["type"], "string");
+    // By both names of the option.
+    says(
+        &desk.ask(&["schema", "--input", "envoy-v3"]).stdout,
+        &["input.attributes.source.principal", "string?"],
+    );
+    let (schema, _) = desk.ask_json(&["schema", "--shape", "kong"]);
+    assert_eq!(schema["examples"][0]["request"]["http"]["method"], "GET");
+    assert_eq!(desk.ask(&["schema", "--shape", "envoy"]).code, Some(2));
+}
+
+#[test]
+fn a_policy_for_another_gateway_is_tried_with_its_input() {
+    let desk = Desk::new();
+    let policy = r#"package envoy.authz
+
+default allow := false
+
+allow if {
+	input.parsed_path == ["orders", "17"]
+	input.parsed_query.page == ["2"]
+	input.attributes.request.http.headers["x-a"] == "1"
+	input.attributes.request.http.method == "PUT"
+}
+"#;
+    desk.write("envoy.rego", policy);
+    let shape = ["--rule", "data.envoy.authz.allow", "--shape", "envoy-v3"];
+    let ask = |options: &[&str]| desk.ask_json(&[&["eval", "envoy.rego"], &shape[..], options].concat());
+    let request = ["--path", "/orders/17?page=2", "--header", "X-A: 1", "--method"];
+    let (put, _) = ask(&[&request[..], &["PUT"]].concat());
+    assert_eq!((&put["decision"], &put["input"]["parsed_body"]), (&json!("allowed"), &Value::Null));
+    assert_eq!(put["input"]["attributes"]["request"]["http"]["headers"][":path"], "/orders/17?page=2");
+    assert_eq!(ask(&[&request[..], &["GET"]].concat()).0["decision"], "denied");
+    desk.write("input.json", r#"{"attributes": {"request": {"http": {"method": "PUT"}}}}"#);
+    let both = ["eval", "envoy.rego", "--input", "input.json", "--method", "GET"];
+    assert_eq!(desk.ask(&[&both[..], &shape].concat()).code, Some(2), "said twice");
 }

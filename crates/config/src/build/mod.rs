@@ -29,7 +29,7 @@ use self::context::{Context, ProcessKeys, UNLIMITED};
 use self::host::Defaults;
 use self::names::Names;
 use crate::diagnostic::{Diagnostics, Source};
-use crate::model::{Balance, Cluster, Config, Endpoint, Engine, Policy, PolicyCache};
+use crate::model::{Balance, Cluster, Config, Endpoint, Engine, InputShape, Policy, PolicyCache};
 use crate::raw::{self, Field};
 use crate::{bounds, raw::OneOrMany};
 
@@ -141,6 +141,7 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
         refuse_keys_of_rego(cx, engine, raw);
     }
     let time_budget = cx.duration("time_budget", &raw.time_budget, &bounds::TIME_BUDGET);
+    let input = cx.value_or(&raw.input, InputShape::Native);
     let cache = policy_cache(cx, &raw.cache).filter(|_| engine != Engine::Opa);
     let server = policy_server::server(cx, engine, raw, &span);
     let (rule, rule_at) = match cx.given(&raw.rule) {
@@ -157,7 +158,7 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
             cx.paths("path", list, bounds::PATHS)
         }
     };
-    Some(Policy { name, engine, path, server, rule, rule_at, time_budget, cache, at })
+    Some(Policy { name, engine, path, server, rule, rule_at, time_budget, input, cache, at })
 }
 
 fn global_policy(cx: &mut Context<'_>, server: &Field<raw::Server>, policies: &mut Names) -> Option<String> {
@@ -167,7 +168,9 @@ fn global_policy(cx: &mut Context<'_>, server: &Field<raw::Server>, policies: &m
 
 /// A key that says something about the evaluation of Rego is not obeyed by another engine, so it is refused.
 fn refuse_keys_of_rego(cx: &mut Context<'_>, engine: Engine, raw: &raw::Policy) {
-    for (key, span) in [("rule", raw.rule.span()), ("time_budget", raw.time_budget.span())] {
+    for (key, span) in
+        [("rule", raw.rule.span()), ("time_budget", raw.time_budget.span()), ("input", raw.input.span())]
+    {
         if let Some(span) = span {
             let message = format!("`{key}` means nothing to the engine \"{engine}\": only Rego has it");
             cx.error(&span, message).help(format!("remove {key}, or write engine = \"rego\""));

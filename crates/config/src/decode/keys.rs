@@ -120,7 +120,6 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
         Instead("client certificates are never verified against the system's roots: name your CA"),
     ),
     ("[policy.NAME]", "bundle", Later("policy bundles")),
-    ("[policy.NAME]", "input", Later("other input shapes than the native one")),
     ("[policy.NAME]", "shadow", Later("a candidate policy beside the active one")),
     ("[policy.NAME]", "mode", Later("policies that only observe")),
     (

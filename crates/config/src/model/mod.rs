@@ -30,7 +30,7 @@ pub use self::trust::{
 };
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-pub use crate::raw::{Audit, Balance, Engine, IoDriver, Level};
+pub use crate::raw::{Audit, Balance, Engine, InputShape, IoDriver, Level};
 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
@@ -238,6 +238,8 @@ pub struct Policy {
     pub rule_at: Location,
     /// How long one decision may take. Of Rego only.
     pub time_budget: Duration,
+    /// The shape of its input and result.
+    pub input: InputShape,
     /// Bounds of the decision cache; `None` if it is off.
     pub cache: Option<PolicyCache>,
     /// Where it is defined.

@@ -301,6 +301,13 @@ pub struct Policy {
     ///
     /// Default `"auto"`. Example: `cache = { entries = 32768, bytes = "16MiB" }`.
     pub cache: Field<WordOrTable<PolicyCache>>,
+    /// The shape of the policy's input and result. `"native"` is Ringward's own. `"envoy-v3"` is what OPA's Envoy plugin gives
+    /// to policies (`input.attributes.request.http.path`, `input.parsed_path`), `"kong"` what Kong's OPA plugin gives
+    /// (`input.request.http.path`, and a result with `allow`, `status`, `headers` and `message`). `ringward policy schema
+    /// --shape SHAPE` prints all fields; deploy/policy-input.md says what differs from those gateways.
+    ///
+    /// Default `"native"`. Example: `input = "envoy-v3"`.
+    pub input: Field<InputShape>,
 }
 
 /// `cache = { ... }` of `[policy.NAME]`: bounds of the decision cache that each worker has for the policy. A change of the
@@ -359,6 +366,18 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Values of `input` in `[policy.NAME]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "policy.input", rename_all = "kebab-case")]
+pub enum InputShape {
+    /// Ringward's own.
+    Native,
+    /// That of OPA's Envoy plugin.
+    EnvoyV3,
+    /// That of Kong's OPA plugin.
+    Kong,
 }
 
 /// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to in plain HTTP/1.1.

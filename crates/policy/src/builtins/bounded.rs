@@ -144,17 +144,23 @@ fn json(args: &[Value]) -> Result<Option<Value>, CallError> {
         if text.len() > JSON_BYTES_MAX {
             return Err(CallError(format!("JSON has {} bytes, more than {JSON_BYTES_MAX}", text.len())));
         }
-        // Outside of strings: every other part between quotation marks that are not escaped.
-        let unescaped = text.replace("\\\\", "").replace("\\\"", "");
-        for part in unescaped.split('"').step_by(2) {
-            exponents(part)?;
-            let numbers = part.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+')));
-            numbers
-                .filter(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
-                .try_for_each(exact)?;
-        }
+        exact_numbers(text)?;
     }
     Ok(None)
+}
+
+/// Refuses JSON with numbers that would be rounded.
+pub(crate) fn exact_numbers(json: &str) -> Result<(), CallError> {
+    // Outside of strings: every other part between quotation marks that are not escaped.
+    let unescaped = json.replace("\\\\", "").replace("\\\"", "");
+    for part in unescaped.split('"').step_by(2) {
+        exponents(part)?;
+        let numbers = part.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+')));
+        numbers
+            .filter(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+            .try_for_each(exact)?;
+    }
+    Ok(())
 }
 
 /// Refuses numbers that would be rounded: two of them could then be equal here that differ in OPA.

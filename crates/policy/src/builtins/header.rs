@@ -8,15 +8,19 @@ use std::collections::BTreeSet;
 
 use crate::ast::{Expr, Visit, walk_expr};
 use crate::check::rules::{Callee, Path, Rules};
+use crate::input::shape::InputShape;
 
 pub(crate) const NAME: &str = "header";
 
 /// The function, behind the line with the package. Names in the input are in lower case.
-const FUNCTION: &str =
-    "default header(_) := \"\"\nheader(name) := object.get(input.request.headers, lower(name), \"\")\n";
+fn function(shape: InputShape) -> String {
+    let headers = shape.headers().join(".");
+    format!("default header(_) := \"\"\nheader(name) := object.get(input.{headers}, lower(name), \"\")\n")
+}
 
 /// Path and text of the modules that rules need which call `header`.
-pub(crate) fn modules(rules: &Rules<'_>) -> Vec<(String, String)> {
+pub(crate) fn modules(rules: &Rules<'_>, shape: InputShape) -> Vec<(String, String)> {
+    let function = function(shape);
     let mut packages: BTreeSet<&Path> = BTreeSet::new();
     for definition in &rules.definitions {
         let mut calls = Calls { rules, module: definition.module, found: false };
@@ -33,7 +37,7 @@ pub(crate) fn modules(rules: &Rules<'_>) -> Vec<(String, String)> {
                 _ => text.push_str(&format!("[{}]", serde_json::Value::from(name.as_ref()))),
             }
         }
-        (format!("{NAME} of {}", crate::check::rules::dotted(package)), format!("{text}\n{FUNCTION}"))
+        (format!("{NAME} of {}", crate::check::rules::dotted(package)), format!("{text}\n{function}"))
     };
     packages.into_iter().map(module).collect()
 }

@@ -1,16 +1,21 @@
 //! What of a request a policy's decision depends on, from the policy's text alone.
 //!
+//! Here is which parts the paths of the native input depend on; the other shapes have a module each.
+//!
 //! Two requests that agree in every part of the projection cannot be told apart by the policy, so one decision serves both.
 //! That holds because of what was found out before: [`Reads`] has every path into the input that any rule can take, and every
 //! called builtin is known to follow from its arguments or not. Whatever is not understood here makes the policy not
 //! cacheable, with a reason; it never makes the projection smaller.
+
+mod envoy;
+mod kong;
 
 use regorus::Value;
 
 use crate::ast::{LiteralStmt, Visit, place, walk_statement};
 use crate::check::calls::Impure;
 use crate::check::rules::Rules;
-use crate::documents;
+use crate::input::shape::InputShape;
 use crate::input::values::text;
 use crate::problem::{Place, Problem};
 use crate::reads::Reads;
@@ -23,6 +28,8 @@ pub struct Projection {
     pub(super) subject: Vec<Vec<String>>,
     /// What each request has of its own, in the order in which it is written into a key.
     pub(super) fields: Vec<Accessor>,
+    /// The paths into the document that all of this comes from.
+    pub(super) reads: Vec<Vec<String>>,
 }
 
 /// One part of a request that can be read straight from its view.
@@ -57,7 +64,12 @@ impl Projection {
     ///
     /// # Errors
     /// Every reason why decisions of the policy must not be given again, with its place.
-    pub(crate) fn of(rules: &Rules<'_>, reads: &Reads, impure: &Impure) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn of(
+        rules: &Rules<'_>,
+        shape: InputShape,
+        reads: &Reads,
+        impure: &Impure,
+    ) -> Result<Self, Vec<Problem>> {
         let mut projection = Self::default();
         let mut reasons = Withs::of(rules);
         for (name, at) in impure {
@@ -68,9 +80,15 @@ impl Projection {
         }
         for (path, at) in reads.paths() {
             let names: Vec<&str> = path.iter().map(String::as_str).collect();
-            if let Err(Unkeyable { message, help }) = projection.add(&names) {
+            let added = match shape {
+                InputShape::Native => projection.add(&names),
+                InputShape::EnvoyV3 => envoy::add(&mut projection, &names),
+                InputShape::Kong => kong::add(&mut projection, &names),
+            };
+            if let Err(Unkeyable { message, help }) = added {
                 reasons.push(reason(at, message).help(help));
             }
+            projection.reads.push(path.to_vec());
         }
         if !reasons.is_empty() {
             reasons.sort();
@@ -101,25 +119,14 @@ impl Projection {
                 return Ok(());
             }
             ["request", "body", ..] => {
-                return Err(Unkeyable {
-                    message: "`input.request.body` is read, and bodies are not compared".to_owned(),
-                    help: "give requests that need no look at their body a policy of their own",
-                });
+                return Err(Unkeyable::body(&["request", "body"]));
             }
             ["request", "headers" | "headers_all"] => {
-                return Err(Unkeyable {
-                    message: "all header fields are read".to_owned(),
-                    help: "name the fields, as in `input.request.headers[\"x-team\"]`",
-                });
+                return Err(Unkeyable::headers("input.request.headers[\"x-team\"]"));
             }
             ["request", "headers" | "headers_all", name, ..] => Accessor::Header((*name).into()),
             ["request", "host", ..] => Accessor::Host,
-            ["request", "id", ..] => {
-                return Err(Unkeyable {
-                    message: "`input.request.id` is read, which no two requests have in common".to_owned(),
-                    help: "leave it to the log, which has it for every request",
-                });
-            }
+            ["request", "id", ..] => return Err(Unkeyable::id("input.request.id")),
             ["request", "method", ..] => Accessor::Method,
             ["request", "path" | "segments", ..] => Accessor::Path,
             ["request", "protocol", ..] => Accessor::Protocol,
@@ -153,21 +160,23 @@ impl Projection {
         Ok(())
     }
 
+    /// Adds a path below `ringward`, where other shapes have what the native input has beside the request.
+    fn add_ringward(&mut self, path: &[&str], ringward: &[&str]) -> Result<(), Unkeyable> {
+        match path.strip_prefix(ringward) {
+            Some(native @ ["client" | "connection" | "route" | "time", ..]) => self.add(native),
+            _ => Err(Unkeyable::whole(path)),
+        }
+    }
+
     fn add_subject(&mut self, path: &[&str]) {
         self.subject.push(path.iter().map(ToString::to_string).collect());
     }
 
-    /// The part of a whole input document that the projection stands for. A policy must decide alike on both, which is tried
+    /// The part of a whole input document that the policy is known to read. It must decide alike on both, which is tried
     /// before a policy is loaded.
     pub(crate) fn of_document(&self, input: &Value) -> Value {
         let mut projected = Value::new_object();
-        let subject = self.subject.iter().map(|path| path.iter().map(String::as_str).collect::<Vec<_>>());
-        let fields = self.fields.iter().flat_map(Accessor::paths);
-        for path in subject.chain(fields).chain([vec!["version"]]) {
-            if let Some(value) = documents::at(input, &path) {
-                put(&mut projected, &path, value);
-            }
-        }
+        self.reads.iter().for_each(|path| copy(input, &mut projected, path));
         projected
     }
 
@@ -184,39 +193,20 @@ impl Projection {
         }
         Some(broken)
     }
-}
 
-impl Accessor {
-    /// Everything in the input that follows from this part.
-    fn paths(&self) -> Vec<Vec<&str>> {
-        match self {
-            Self::Method => vec![vec!["request", "method"]],
-            Self::Path => vec![vec!["request", "path"], vec!["request", "segments"]],
-            Self::RawPath => vec![vec!["request", "raw_path"]],
-            Self::Query => vec![vec!["request", "query"]],
-            Self::QueryValues(name) => vec![vec!["request", "query", name]],
-            Self::Host => vec![vec!["request", "host"]],
-            Self::Scheme => vec![vec!["request", "scheme"]],
-            Self::Protocol => vec![vec!["request", "protocol"]],
-            Self::Header(name) => {
-                vec![vec!["request", "headers", name], vec!["request", "headers_all", name]]
-            }
-            Self::RouteId => vec![vec!["route", "id"]],
-            Self::RouteTemplate => vec![vec!["route", "template"]],
-            Self::RouteUpstream => vec![vec!["route", "upstream"]],
-            Self::RouteParams => vec![vec!["route", "params"]],
-            Self::RouteParam(name) => vec![vec!["route", "params", name]],
-            Self::RouteLabels => vec![vec!["route", "labels"]],
-            Self::RouteLabel(name) => vec![vec!["route", "labels", name]],
-            Self::Second => vec![vec!["time"], vec!["connection", AUTH_AGE]],
-        }
+    /// A projection of a policy one of whose reads was missed.
+    #[cfg(test)]
+    pub(crate) fn without_read(&self, index: usize) -> Self {
+        let mut broken = self.clone();
+        broken.reads.remove(index);
+        broken
     }
 }
 
 /// A read that no key can hold.
 struct Unkeyable {
     message: String,
-    help: &'static str,
+    help: String,
 }
 
 impl Unkeyable {
@@ -224,9 +214,32 @@ impl Unkeyable {
         let message = match path {
             [] => "the whole `input` is read".to_owned(),
             ["request"] => "the whole `input.request` is read".to_owned(),
+            ["attributes" | "request" | "ringward", ..] => {
+                format!("the whole `input.{}` is read", path.join("."))
+            }
             path => format!("`input.{}` is read, which is not understood", path.join(".")),
         };
-        Self { message, help: "read single fields, such as `input.request.path`" }
+        let example =
+            if path.first() == Some(&"attributes") { "attributes.request.http.path" } else { "request.path" };
+        Self { message, help: format!("read single fields, such as `input.{example}`") }
+    }
+
+    fn headers(example: &str) -> Self {
+        let help = format!("name the fields, as in `{example}`");
+        Self { message: "all header fields are read".to_owned(), help }
+    }
+
+    fn id(path: &str) -> Self {
+        let message = format!("`{path}` is read, which no two requests have in common");
+        Self { message, help: "leave it to the log, which has it for every request".to_owned() }
+    }
+
+    fn body(path: &[&str]) -> Self {
+        let message = format!("`input.{}` is read, and bodies are not compared", path.join("."));
+        Self {
+            message,
+            help: "give requests that need no look at their body a policy of their own".to_owned(),
+        }
     }
 }
 
@@ -257,11 +270,15 @@ fn reason(at: &Place, message: impl Into<String>) -> Problem {
     Problem::warning(at, message)
 }
 
-/// Puts `value` at `path`, below objects that are made as needed.
-fn put(document: &mut Value, path: &[&str], value: &Value) {
-    let [name, rest @ ..] = path else { return *document = value.clone() };
-    let Ok(fields) = document.as_object_mut() else { return };
-    put(fields.get_or_insert_with(text(name), Value::new_object), rest, value);
+/// Copies what is at `path`, or where the path leaves objects, below objects that are made as needed.
+fn copy(from: &Value, into: &mut Value, path: &[String]) {
+    let (Some((name, rest)), Value::Object(fields)) = (path.split_first(), from) else {
+        return *into = from.clone();
+    };
+    let name = text(name);
+    if let (Some(value), Ok(into)) = (fields.get(&name), into.as_object_mut()) {
+        copy(value, into.get_or_insert_with(name, Value::new_object), rest);
+    }
 }
 
 const AUTH_AGE: &str = "auth_age_seconds";

@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn no_piece_is_larger_than_was_asked_for_and_in_the_end_all_is_gone() {
-        let projection = Projection { subject: Vec::new(), fields: vec![Accessor::Path] };
+        let projection = Projection { fields: vec![Accessor::Path], ..Projection::default() };
         let options = CacheOptions {
             entries: 64,
             bytes: 1 << 20,

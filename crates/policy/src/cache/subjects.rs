@@ -72,6 +72,10 @@ impl Subjects {
             self.bytes = 0;
         }
         self.fade(size);
+        if self.numbers.capacity() == 0 {
+            // At once: a table that grows hashes all its keys again, and somebody's request waits for that.
+            self.numbers.reserve(self.entries_max);
+        }
         let number = self.next;
         self.next += 1;
         self.numbers.insert(bytes.into(), number);

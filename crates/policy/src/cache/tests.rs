@@ -65,6 +65,7 @@ impl Bed {
         let projection = Projection {
             subject: vec![vec!["client".to_owned(), "name".to_owned()]],
             fields: vec![Accessor::Path],
+            ..Projection::default()
         };
         let engine = Scripted::default();
         let cache = Some(Box::new(Cache::new(Arc::new(projection), &options)));

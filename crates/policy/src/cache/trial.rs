@@ -11,8 +11,9 @@ use super::Projection;
 use crate::ast::{Expr, LiteralStmt, Module, Ref, Reference, Visit, walk_expr, walk_statement};
 use crate::builtins::header;
 use crate::check::rules::{Callee, Rules, dotted};
-use crate::input::document::{Builder, Parts};
+use crate::input::builder::Builder;
 use crate::input::sample;
+use crate::input::shape::InputShape;
 use crate::problem::{Place, Problem};
 use crate::rego::{self, RegoPolicy};
 use crate::set::{PolicySet, SourceKind};
@@ -20,14 +21,14 @@ use crate::set::{PolicySet, SourceKind};
 /// Decides the invented request and `inputs` both ways.
 pub(crate) fn run(
     policy: &RegoPolicy,
+    shape: InputShape,
     projection: &Projection,
     inputs: Vec<Value>,
     problems: &mut Vec<Problem>,
 ) {
-    let whole = Builder::new(Parts::ALL).build(&sample::subject(), &sample::request());
-    let whole = whole.expect("the invented request has a good body");
+    let whole = Builder::whole(shape).build(&sample::subject(), &sample::request());
     let mut worker = policy.rego_worker();
-    for input in std::iter::once(whole).chain(inputs) {
+    for input in whole.into_iter().chain(inputs) {
         let projected = projection.of_document(&input);
         let (of_whole, of_projected) =
             (worker.decide_on(|_| Ok(input.clone())), worker.decide_on(|_| Ok(projected)));
@@ -59,7 +60,7 @@ pub(crate) fn inputs_of_tests(set: &PolicySet, modules: &[Ref<Module>], data: &V
             Inputs { rules: &rules, module: definition.module, texts }.rule(definition.rule);
         }
     }
-    let provided = header::modules(&rules);
+    let provided = header::modules(&rules, set.input());
     let mut values = Vec::new();
     for (file, (package, texts)) in &mut found {
         texts.truncate(INPUTS_MAX - values.len());
@@ -157,7 +158,7 @@ mod tests {
         let prepared = Prepared::of(&set).unwrap();
         let projection = broken(prepared.projection().unwrap());
         let mut problems = Vec::new();
-        run(&prepared.policy(&set), &projection, inputs, &mut problems);
+        run(&prepared.policy(&set), set.input(), &projection, inputs, &mut problems);
         problems.len()
     }
 
@@ -165,9 +166,9 @@ mod tests {
     fn a_read_that_was_missed_is_noticed() {
         let text = "package p\ndefault allow := false\nallow if input.request.path == \"/orders/17\"\n";
         assert_eq!(problems(text, Projection::clone, Vec::new()), 0);
-        assert_eq!(problems(text, |whole| whole.without(0).unwrap(), Vec::new()), 1);
+        assert_eq!(problems(text, |whole| whole.without_read(0), Vec::new()), 1);
         let text = text.replace("/orders/17", "/other");
-        let broken = |whole: &Projection| whole.without(0).unwrap();
+        let broken = |whole: &Projection| whole.without_read(0);
         assert_eq!(problems(&text, broken, Vec::new()), 0, "the invented request does not show it");
         let input = Value::from_json_str(r#"{"request": {"path": "/other"}}"#).unwrap();
         assert_eq!(problems(&text, broken, vec![input]), 1, "an input of a test does");

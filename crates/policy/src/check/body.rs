@@ -7,17 +7,20 @@
 use crate::ast::{Expr, Literal, LiteralStmt, Visit, place, walk_expr, walk_statement};
 use crate::check::lints::input_names;
 use crate::check::rules::Rules;
+use crate::input::shape::InputShape;
 use crate::problem::{Place, Problem};
 
 /// Reports rules that look at it in negations only.
-pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn check(rules: &Rules<'_>, shape: InputShape, problems: &mut Vec<Problem>) {
     for definition in &rules.definitions {
         let module = definition.module;
-        let mut looks = Looks { rules, module, negation: None, negated: None, is_needed: false };
+        let mut looks =
+            Looks { rules, module, json: shape.json(), negation: None, negated: None, is_needed: false };
         looks.rule(definition.rule);
         if let (Some(at), false) = (looks.negated, looks.is_needed) {
             let message = "negation holds also when the body is not JSON, or not all of it was read";
-            let help = "add a condition that needs the JSON, such as `is_object(input.request.body.json)`";
+            let path = shape.json().first().map_or_else(String::new, |path| path.join("."));
+            let help = format!("add a condition that needs the JSON, such as `is_object(input.{path})`");
             problems.push(Problem::warning(&at, message).help(help));
         }
     }
@@ -27,6 +30,8 @@ pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
 struct Looks<'a> {
     rules: &'a Rules<'a>,
     module: usize,
+    /// Where it is.
+    json: &'static [&'static [&'static str]],
     /// The negation at hand.
     negation: Option<Place>,
     /// The first negation that looks at it.
@@ -47,8 +52,12 @@ impl Visit for Looks<'_> {
 
     fn expr(&mut self, expr: &Expr) {
         let names = input_names(self.rules, self.module, expr).map(|(_, names)| names);
-        if names.is_some_and(|names| names.len() >= JSON.len() && names.iter().zip(JSON).all(|(a, b)| a == b))
-        {
+        let is_json = |names: Vec<String>| {
+            self.json
+                .iter()
+                .any(|json| names.len() >= json.len() && names.iter().zip(*json).all(|(a, b)| a == b))
+        };
+        if names.is_some_and(is_json) {
             match &self.negation {
                 Some(at) => self.negated = self.negated.take().or_else(|| Some(at.clone())),
                 None => self.is_needed = true,
@@ -57,5 +66,3 @@ impl Visit for Looks<'_> {
         walk_expr(self, expr);
     }
 }
-
-const JSON: [&str; 3] = ["request", "body", "json"];

@@ -6,18 +6,20 @@ use crate::check::lints::input_names;
 use crate::check::literals::literal;
 use crate::check::rules::{Callee, Rules};
 use crate::input::document::is_hidden;
+use crate::input::shape::InputShape;
 use crate::problem::Problem;
 
 /// Looks for them in all rules.
-pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn check(rules: &Rules<'_>, shape: InputShape, problems: &mut Vec<Problem>) {
     for definition in &rules.definitions {
-        Headers { rules, module: definition.module, problems }.rule(definition.rule);
+        Headers { rules, module: definition.module, shape, problems }.rule(definition.rule);
     }
 }
 
 struct Headers<'a, 'p> {
     rules: &'a Rules<'a>,
     module: usize,
+    shape: InputShape,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -26,12 +28,12 @@ impl Headers<'_, '_> {
     fn asked(&self, expr: &Expr) -> Option<Option<String>> {
         let (_, names) = input_names(self.rules, self.module, expr)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        match names.as_slice() {
-            ["request", "headers" | "headers_all", rest @ ..] => {
-                Some(rest.first().map(|name| (*name).to_owned()))
-            }
-            _ => None,
-        }
+        let lists = match self.shape {
+            InputShape::Native => names.strip_prefix(&["request", "headers_all"]),
+            InputShape::EnvoyV3 | InputShape::Kong => None,
+        };
+        let rest = names.strip_prefix(self.shape.headers()).or(lists)?;
+        Some(rest.first().map(|name| (*name).to_owned()))
     }
 
     fn name(&mut self, at: &Expr, name: &str) {

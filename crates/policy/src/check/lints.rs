@@ -3,10 +3,11 @@
 use crate::ast::{Expr, Reference, Visit, place, walk_expr};
 use crate::check::rules::Rules;
 use crate::input::schema::{self, Lookup};
+use crate::input::shape::InputShape;
 use crate::problem::Problem;
 
 /// Looks for them in all modules.
-pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
+pub(crate) fn check(rules: &Rules<'_>, shape: InputShape, problems: &mut Vec<Problem>) {
     for (index, names) in rules.modules.iter().enumerate() {
         for import in &names.module.imports {
             if let Expr::Var { span, .. } = import.refr.as_ref()
@@ -16,17 +17,18 @@ pub(crate) fn check(rules: &Rules<'_>, problems: &mut Vec<Problem>) {
                 problems
                     .push(Problem::error(&place(span), "import of `input` is redundant").help("remove it"));
             }
-            input_path(rules, index, &import.refr, problems);
+            input_path(rules, index, shape, &import.refr, problems);
         }
     }
     for definition in &rules.definitions {
-        Lints { rules, module: definition.module, problems }.rule(definition.rule);
+        Lints { rules, module: definition.module, shape, problems }.rule(definition.rule);
     }
 }
 
 struct Lints<'a, 'p> {
     rules: &'a Rules<'a>,
     module: usize,
+    shape: InputShape,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -34,7 +36,7 @@ impl Visit for Lints<'_, '_> {
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
-                input_path(self.rules, self.module, expr, self.problems);
+                input_path(self.rules, self.module, self.shape, expr, self.problems);
                 match Reference::of(expr) {
                     Some(reference) => reference.indices.iter().for_each(|index| self.expr(index)),
                     None => walk_expr(self, expr),
@@ -69,32 +71,19 @@ pub(crate) fn input_names<'e>(
     Some((reference, names))
 }
 
-/// Names that policies for OPA-Envoy, Kong and APISIX begin with, and where the native input has the same.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("attributes", "input.request, input.connection"),
-    ("consumer", "input.client"),
-    ("parsed_path", "input.request.segments"),
-    ("parsed_query", "input.request.query"),
-    ("service", "input.route.upstream"),
-    ("source_principal", "input.client.spiffe_id"),
-    ("var", "input.connection, input.time"),
-];
-
 /// A name that the input never has is undefined for every request: its rule never holds, its negation always does.
-fn input_path(rules: &Rules<'_>, module: usize, expr: &Expr, problems: &mut Vec<Problem>) {
+fn input_path(rules: &Rules<'_>, module: usize, shape: InputShape, expr: &Expr, problems: &mut Vec<Problem>) {
     let Some((_, names)) = input_names(rules, module, expr) else { return };
-    if let Lookup::Unknown { parent, name } = schema::look_up(&names) {
-        let at = place(expr.span());
-        let path = if parent.is_empty() { format!("input.{name}") } else { format!("input.{parent}.{name}") };
-        let problem = Problem::error(&at, format!("`{path}` is not part of the input"));
-        let elsewhere = ELSEWHERE.iter().find(|(other, _)| parent.is_empty() && *other == name);
-        problems.push(match super::nearest(&name, schema::names_below(&parent)) {
-            _ if let Some((_, ours)) = elsewhere => {
-                problem.help(format!("other gateways have it; here it is `{ours}`"))
-            }
+    if let Lookup::Unknown { parent, name } = schema::look_up(shape, &names) {
+        let path = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
+        let whose =
+            if shape == InputShape::Native { "the input".to_owned() } else { format!("the input `{shape}`") };
+        let problem = Problem::error(&place(expr.span()), format!("`input.{path}` is not part of {whose}"));
+        problems.push(match super::nearest(&name, schema::names_below(shape, &parent)) {
+            _ if let Some(elsewhere) = shape.elsewhere(&path) => problem.help(elsewhere),
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => {
-                let known: Vec<&str> = schema::names_below(&parent).collect();
+                let known: Vec<&str> = schema::names_below(shape, &parent).collect();
                 if known.is_empty() {
                     problem.help(format!("`input.{parent}` has no fields"))
                 } else {

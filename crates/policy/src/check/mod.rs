@@ -22,6 +22,7 @@ use regorus::Value;
 
 use crate::check::calls::Impure;
 use crate::check::rules::Rules;
+use crate::input::shape::InputShape;
 use crate::problem::Problem;
 
 /// Checks that rules can be loaded and evaluated, whatever they decide. Returns the impure builtins that they call;
@@ -40,13 +41,19 @@ pub(crate) fn soundness(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Prob
 }
 
 /// Checks what rules decide, as far as their text tells; for those of requests, not of tests.
-pub(crate) fn meaning(rules: &Rules<'_>, data: &Value, deciding: &str, problems: &mut Vec<Problem>) {
+pub(crate) fn meaning(
+    rules: &Rules<'_>,
+    data: &Value,
+    deciding: &str,
+    shape: InputShape,
+    problems: &mut Vec<Problem>,
+) {
     entry::check(rules, deciding, problems);
-    lints::check(rules, problems);
-    headers::check(rules, problems);
-    negation::check(rules, data, problems);
-    body::check(rules, problems);
-    numbers::check(rules, data, problems);
+    lints::check(rules, shape, problems);
+    headers::check(rules, shape, problems);
+    negation::check(rules, data, shape, problems);
+    body::check(rules, shape, problems);
+    numbers::check(rules, data, shape, problems);
     patterns::check(rules, problems);
     literals::check(rules, problems);
     advice::check(rules, problems);

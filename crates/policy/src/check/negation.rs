@@ -19,6 +19,7 @@ use crate::check::lints::input_names;
 use crate::check::rules::{Callee, Definition, Kind, Path, Rules};
 use crate::documents;
 use crate::input::schema::{self, Lookup};
+use crate::input::shape::InputShape;
 use crate::problem::Problem;
 
 /// Rules that are followed one from another to see that a value is there.
@@ -31,12 +32,12 @@ const FOLLOWED_TOTAL_MAX: usize = 1000;
 const PARTIAL_BUILTINS: &[&str] = &["max", "min"];
 
 /// Reports the negations in all rules.
-pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>) {
+pub(crate) fn check(rules: &Rules<'_>, data: &Value, shape: InputShape, problems: &mut Vec<Problem>) {
     let mut replacements = Replacements { found: false };
     rules.definitions.iter().for_each(|definition| replacements.rule(definition.rule));
     for definition in &rules.definitions {
         let followed_total = Cell::new(0);
-        let scope = Scope::of(rules, data, replacements.found, &followed_total, definition);
+        let scope = Scope::of(rules, data, shape, replacements.found, &followed_total, definition);
         Negations { scope, problems }.rule(definition.rule);
     }
 }
@@ -75,6 +76,7 @@ impl Visit for Negations<'_, '_> {
 struct Scope<'a> {
     rules: &'a Rules<'a>,
     data: &'a Value,
+    shape: InputShape,
     /// Whether some `with` replaces values.
     replaced: bool,
     module: usize,
@@ -87,12 +89,13 @@ impl<'a> Scope<'a> {
     fn of(
         rules: &'a Rules<'a>,
         data: &'a Value,
+        shape: InputShape,
         replaced: bool,
         followed_total: &'a Cell<usize>,
         definition: &Definition<'_>,
     ) -> Self {
         let locals = Locals::of(definition.rule);
-        Self { rules, data, replaced, module: definition.module, locals, followed: 0, followed_total }
+        Self { rules, data, shape, replaced, module: definition.module, locals, followed: 0, followed_total }
     }
 
     /// What OPA would miss before it comes to the negation.
@@ -151,7 +154,9 @@ impl<'a> Scope<'a> {
 
     fn is_there(&self, expr: &Expr, reference: &Reference<'_>) -> bool {
         if let Some((reference, names)) = input_names(self.rules, self.module, expr) {
-            return reference.complete && !self.replaced && schema::look_up(&names) == Lookup::Field;
+            return reference.complete
+                && !self.replaced
+                && schema::look_up(self.shape, &names) == Lookup::Field;
         }
         let is_bare = reference.complete && reference.names.is_empty();
         let names = reference.names.iter().cloned();
@@ -208,7 +213,8 @@ impl<'a> Scope<'a> {
         if !takes_all || self.followed == FOLLOWED_MAX || self.followed_total.get() > FOLLOWED_TOTAL_MAX {
             return false;
         }
-        let scope = Scope::of(self.rules, self.data, self.replaced, self.followed_total, definition);
+        let scope =
+            Scope::of(self.rules, self.data, self.shape, self.replaced, self.followed_total, definition);
         let scope = Scope { followed: self.followed + 1, ..scope };
         value.as_ref().is_none_or(|assign| scope.missing(&assign.value).is_none())
     }

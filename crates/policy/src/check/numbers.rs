@@ -11,6 +11,7 @@ use crate::ast::{ArithOp, Expr, Reference, Visit, place, walk_expr};
 use crate::builtins::bounded::is_exact;
 use crate::check::lints::input_names;
 use crate::check::rules::{Callee, Kind, Path, Rules};
+use crate::input::shape::InputShape;
 use crate::problem::Problem;
 use crate::reads::Reads;
 
@@ -44,11 +45,8 @@ const WHOLE_BUILTINS: &[&str] = &[
     "units.parse_bytes",
 ];
 
-/// The only part of the input that may have fractions.
-const BODY_JSON: [&str; 3] = ["request", "body", "json"];
-
 /// Reports numbers that are not kept exactly, and arithmetic with what may be a fraction.
-pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>) {
+pub(crate) fn check(rules: &Rules<'_>, data: &Value, shape: InputShape, problems: &mut Vec<Problem>) {
     let mut fractions = Fractions { rules, module: 0, found: BTreeSet::new() };
     for definition in &rules.definitions {
         fractions.module = definition.module;
@@ -57,7 +55,7 @@ pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>
     let data_has_fractions = has_fractions(data);
     let source = match fractions.found.into_iter().next() {
         _ if data_has_fractions => Some("a data document has fractions".to_owned()),
-        _ if Reads::of(rules).may_read(&BODY_JSON) => {
+        _ if shape.json().iter().any(|path| Reads::of(rules, shape).may_read(path)) => {
             Some("the body of a request may have fractions".to_owned())
         }
         Some(found) => Some(format!("{found} gives fractions")),
@@ -65,7 +63,7 @@ pub(crate) fn check(rules: &Rules<'_>, data: &Value, problems: &mut Vec<Problem>
     };
     for definition in &rules.definitions {
         let module = definition.module;
-        Arithmetic { rules, module, data_has_fractions, source: source.as_deref(), problems }
+        Arithmetic { rules, module, shape, data_has_fractions, source: source.as_deref(), problems }
             .rule(definition.rule);
     }
 }
@@ -112,9 +110,17 @@ impl Visit for Fractions<'_> {
     }
 }
 
+/// Whether an expression is a reference to JSON that a client sent, or to something that holds it.
+fn is_json(rules: &Rules<'_>, module: usize, shape: InputShape, expr: &Expr) -> bool {
+    let Some((_, names)) = input_names(rules, module, expr) else { return false };
+    let meets = |path: &&[&str]| names.iter().zip(*path).all(|(name, part)| name == part || name == "*");
+    shape.json().iter().any(meets)
+}
+
 struct Arithmetic<'a, 'p> {
     rules: &'a Rules<'a>,
     module: usize,
+    shape: InputShape,
     data_has_fractions: bool,
     /// Why there may be fractions at all.
     source: Option<&'a str>,
@@ -176,8 +182,8 @@ impl Arithmetic<'_, '_> {
     }
 
     fn is_whole_reference(&self, expr: &Expr) -> bool {
-        if let Some((_, names)) = input_names(self.rules, self.module, expr) {
-            return !names.iter().zip(BODY_JSON).all(|(name, part)| name == "*" || name == part);
+        if input_names(self.rules, self.module, expr).is_some() {
+            return !is_json(self.rules, self.module, self.shape, expr);
         }
         let Some(reference) = Reference::of(expr) else { return false };
         let names = reference.names.iter().cloned();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::compile::Prepared;
+use crate::input::shape::InputShape;
 use crate::problem::PolicyErrors;
 use crate::set::{Limits, PolicySet, Source};
 
@@ -499,7 +500,7 @@ fn names_of_other_gateways_are_told_apart_from_typos() {
     assert_eq!(
         one("x if input.attributes.request.http.path == \"/\""),
         "p.rego:3:6: error: `input.attributes` is not part of the input\n  help: other gateways have it; here it is \
-         `input.request, input.connection`"
+         `input.request, input.connection`, or choose their input (`envoy-v3`, `kong`)"
     );
     assert!(one("x if input.parsed_path[0] == \"a\"").contains("here it is `input.request.segments`"));
 }
@@ -710,4 +711,91 @@ fn following_rules_ends() {
     assert!(in_module(&text).iter().any(|found| found.contains("the result of `f0` is missing")));
     // Also where rules turn in a circle, which is reported elsewhere.
     assert!(in_module("x if not f(1) > 1\nf(y) := f(y)").len() == 2);
+}
+
+fn in_shape(shape: InputShape, body: &str) -> Vec<String> {
+    let text = format!("package p\ndefault allow := false\nallow if {{ {body} }}\n");
+    let set = PolicySet::new(vec![Source::new("p.rego", text.as_bytes())], "data.p.allow", Limits::default());
+    match Prepared::of(&set.with_input(shape)) {
+        Ok(prepared) => prepared.warnings().iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.problems().iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn what_a_shape_does_not_have_is_told() {
+    for (shape, path, help) in [
+        (InputShape::EnvoyV3, "attributes.request.http.mehtod", "did you mean `method`?"),
+        (
+            InputShape::EnvoyV3,
+            "attributes.request.http.query",
+            "Envoy never fills it: use `input.parsed_query`",
+        ),
+        (InputShape::EnvoyV3, "attributes.source.certificate", "use the claims in"),
+        (InputShape::EnvoyV3, "source_principal", "here it is `input.attributes.source.principal`"),
+        (InputShape::EnvoyV3, "client.tenant", "filterMetadata.ringward.client`"),
+        (
+            InputShape::EnvoyV3,
+            "attributes.metadataContext.filterMetadata.ringward.client.tenan",
+            "did you mean `tenant`?",
+        ),
+        (InputShape::Kong, "request.http.querystrin.a", "did you mean `querystring`?"),
+        (InputShape::Kong, "consumer.custom_id", "use `input.ringward.client`"),
+        (InputShape::Kong, "client.tenant", "here it is `input.ringward.client`"),
+    ] {
+        let found = in_shape(shape, &format!("input.{path} == \"a\""));
+        assert_eq!(found.len(), 1, "{path}: {found:?}");
+        assert!(
+            found[0].contains(&format!("is not part of the input `{shape}`")) && found[0].contains(help),
+            "{found:?}"
+        );
+    }
+}
+
+/// Each of these can be missing, and OPA would take the body for undefined.
+#[test]
+fn a_negation_over_what_a_shape_may_lack_is_refused() {
+    for (shape, path) in [
+        (InputShape::EnvoyV3, "attributes.source.principal"),
+        (InputShape::EnvoyV3, "attributes.tlsSession.sni"),
+        (InputShape::EnvoyV3, "attributes.contextExtensions.team"),
+        (InputShape::EnvoyV3, "attributes.request.http.body"),
+        (InputShape::EnvoyV3, "attributes.request.http.headers[\"x-a\"]"),
+        (InputShape::EnvoyV3, "parsed_body.name"),
+        (InputShape::Kong, "consumer.username"),
+        (InputShape::Kong, "request.http.querystring.a"),
+        (InputShape::Kong, "request.http.parsed_body.name"),
+    ] {
+        let found = in_shape(shape, &format!("not startswith(input.{path}, \"a\")"));
+        assert!(found[0].contains("negation would hold when"), "{path}: {found:?}");
+    }
+    for (shape, path) in [
+        (InputShape::EnvoyV3, "attributes.request.http.method"),
+        (InputShape::EnvoyV3, "attributes.request.http.headers[\":path\"]"),
+        (InputShape::EnvoyV3, "attributes.metadataContext.filterMetadata.ringward.client.tenant"),
+        (InputShape::Kong, "client_ip"),
+        (InputShape::Kong, "route.name"),
+    ] {
+        assert_eq!(in_shape(shape, &format!("not startswith(input.{path}, \"a\")")), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn numbers_of_a_body_may_be_fractions() {
+    for (shape, path) in
+        [(InputShape::EnvoyV3, "parsed_body"), (InputShape::Kong, "request.http.parsed_body")]
+    {
+        for body in [
+            format!("input.{path}.price * 3 > 1"),
+            format!("price := input.{path}.price; price + 1 > 1"),
+            format!("sum(input.{path}.prices) > 1"),
+        ] {
+            let found = in_shape(shape, &body);
+            assert!(
+                found.len() == 1 && found[0].contains("since the body of a request may have fractions"),
+                "{body}: {found:?}"
+            );
+        }
+        assert_eq!(in_shape(shape, &format!("input.{path}.price > 1")), [""; 0]);
+    }
 }

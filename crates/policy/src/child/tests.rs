@@ -24,6 +24,10 @@ fn a_request_holds_the_very_set() {
     let decoded = Request::decode(&Request::encode(&set, &Task::Check)).unwrap();
     assert_eq!(decoded, (set.clone(), Task::Check));
     assert_eq!(decoded.0.digest(), set.digest());
+    for shape in crate::InputShape::ALL {
+        let set = set.clone().with_input(shape);
+        assert_eq!(Request::decode(&Request::encode(&set, &Task::Check)).unwrap().0, set);
+    }
 }
 
 #[test]
@@ -56,6 +60,7 @@ fn a_reply_about_other_bytes_is_not_accepted() {
         PolicySet::new(checked.sources().to_vec(), "data.p.other", *checked.limits()),
         PolicySet::new(checked.sources().to_vec(), checked.rule(), Limits::default()),
         PolicySet::new(checked.sources()[..1].to_vec(), checked.rule(), *checked.limits()),
+        checked.clone().with_input(crate::InputShape::Kong),
     ] {
         assert_eq!(reply.clone().into_answer(&other), Err(ReplyError::Digest));
     }
@@ -102,7 +107,11 @@ fn a_reply_that_cannot_be_written_is_an_error() {
 #[test]
 fn each_task_has_its_answer() {
     let set = set(GOOD);
-    let input = crate::complete_input(&serde_json::json!({ "request": { "method": "GET" } })).unwrap();
+    let input = crate::complete_input(
+        crate::InputShape::Native,
+        &serde_json::json!({ "request": { "method": "GET" } }),
+    )
+    .unwrap();
     let answer = |task: Task| {
         let (exit, output) = child(&Request::encode(&set, &task));
         assert_eq!(exit, 0);

@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::explain::Outcome;
 use crate::input::given::complete_input;
+use crate::input::shape::InputShape;
 use crate::set::{Limits, Source};
 
 const POLICY: &str = "package p
@@ -42,7 +43,7 @@ fn set() -> PolicySet {
 }
 
 fn evaluated(given: &Json) -> Evaluated {
-    let input = complete_input(given).unwrap();
+    let input = complete_input(InputShape::Native, given).unwrap();
     evaluate(&set(), &Evaluation { input, explain: true }).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -129,7 +130,7 @@ fn what_is_no_decision_is_told_apart() {
             "data.p.decision",
             Limits::default(),
         );
-        let input = complete_input(&json!({})).unwrap();
+        let input = complete_input(InputShape::Native, &json!({})).unwrap();
         evaluate(&set, &Evaluation { input, explain: false }).unwrap()
     };
     let undefined = of("decision if input.request.method == \"PUT\"");
@@ -153,7 +154,7 @@ fn a_bad_policy_is_refused() {
         "data.p.decision",
         Limits::default(),
     );
-    let input = complete_input(&json!({})).unwrap();
+    let input = complete_input(InputShape::Native, &json!({})).unwrap();
     assert!(evaluate(&set, &Evaluation { input: input.clone(), explain: true }).is_err());
     assert!(measure(&set, &Measurement { input, duration: Duration::ZERO }).is_err());
 }
@@ -163,7 +164,7 @@ fn the_time_budget_of_requests_counts() {
     let policy = "package p\n\ndefault decision := false\n\ndecision if count([1 | some i in numbers.range(1, 9000); some j in numbers.range(1, 9000); i == j]) > 0\n";
     let limits = Limits { time_budget: Duration::from_millis(1), ..Limits::default() };
     let set = PolicySet::new(vec![Source::new("p.rego", policy.as_bytes())], "data.p.decision", limits);
-    let input = complete_input(&json!({})).unwrap();
+    let input = complete_input(InputShape::Native, &json!({})).unwrap();
     let evaluated = evaluate(&set, &Evaluation { input, explain: false }).unwrap();
     assert_eq!(evaluated.error, Some(DecisionError::TimeBudget.to_string()));
 }
@@ -172,7 +173,7 @@ fn the_time_budget_of_requests_counts() {
 fn reasons_of_another_decision_are_not_given() {
     let set = set();
     let prepared = Prepared::of(&set).unwrap();
-    let input = value(&complete_input(&json!({})).unwrap()).unwrap();
+    let input = value(&complete_input(InputShape::Native, &json!({})).unwrap()).unwrap();
     assert!(follow(&prepared, &set, &input, "denied").is_ok());
     let error = follow(&prepared, &set, &input, "allowed").unwrap_err();
     assert!(error.to_string().contains("decides otherwise"), "{error}");

@@ -23,19 +23,16 @@ const BOUNDS: Bounds = Bounds { depth_max: 64, values_max: 32 * 1024 };
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BodyParts {
     any: bool,
-    /// By its name, and not only as a part of the whole request.
-    named: bool,
     json: bool,
     text: bool,
 }
 
 impl BodyParts {
-    pub(crate) const ALL: Self = Self { any: true, named: true, json: true, text: true };
+    pub(crate) const ALL: Self = Self { any: true, json: true, text: true };
 
     pub(crate) fn of(reads: &Reads) -> Self {
         Self {
             any: reads.may_read(&["request", "body"]),
-            named: reads.names(&["request", "body"]),
             json: reads.may_read(&["request", "body", "json"]),
             text: reads.may_read(&["request", "body", "text"]),
         }
@@ -44,11 +41,6 @@ impl BodyParts {
     /// Whether there is any.
     pub(crate) fn any(self) -> bool {
         self.any
-    }
-
-    /// Whether the policy names the body.
-    pub(crate) fn named(self) -> bool {
-        self.named
     }
 }
 

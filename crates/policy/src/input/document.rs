@@ -1,4 +1,4 @@
-//! Builds the input document of one request.
+//! Builds the native input document of one request, and what other shapes have of it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -98,11 +98,6 @@ impl Parts {
         route: true,
         time: true,
     };
-
-    /// What of the body is among them.
-    pub(crate) fn body(&self) -> BodyParts {
-        self.body
-    }
 }
 
 impl Builder {
@@ -127,6 +122,15 @@ impl Builder {
         view: &RequestView<'_>,
     ) -> Result<Value, DecisionError> {
         let request = self.request(view)?;
+        Ok(self.document(subject, view, Some(request)))
+    }
+
+    /// What the document has beside the request: what Ringward knows and other gateways do not.
+    pub(crate) fn beside_request(&mut self, subject: &Subject, view: &RequestView<'_>) -> Value {
+        self.document(subject, view, None)
+    }
+
+    fn document(&mut self, subject: &Subject, view: &RequestView<'_>, request: Option<Value>) -> Value {
         let route = self.parts.route.then(|| self.route(&view.route));
         let time = self.parts.time.then(|| self.time(view.now_unix));
         let client = self.parts.client.then(|| subject.client.clone());
@@ -135,11 +139,12 @@ impl Builder {
         let mut fields = Vec::with_capacity(6);
         fields.extend(client.map(|client| (keys.client.clone(), client)));
         fields.extend(connection.map(|connection| (keys.connection.clone(), connection)));
-        fields.push((keys.request.clone(), request));
+        let version = request.is_some().then(|| (keys.version.clone(), keys.version_value.clone()));
+        fields.extend(request.map(|request| (keys.request.clone(), request)));
         fields.extend(route.map(|route| (keys.route.clone(), route)));
         fields.extend(time.map(|time| (keys.time.clone(), time)));
-        fields.push((keys.version.clone(), keys.version_value.clone()));
-        Ok(object(fields))
+        fields.extend(version);
+        object(fields)
     }
 
     /// The connection, with the age of the client's proof if that is read. A copy per request then: all else in it
@@ -273,7 +278,7 @@ pub(crate) fn decode_form(encoded: &str) -> Cow<'_, str> {
 }
 
 /// An object. Fields are best given in order of their keys; of equal keys the last stays.
-pub(super) fn object(fields: Vec<(Value, Value)>) -> Value {
+pub(crate) fn object(fields: Vec<(Value, Value)>) -> Value {
     // Left as the tree that it is: regorus' own conversion would copy it into a slice, which pays for what lives long.
     Value::Object(Arc::new(Object::from(fields.into_iter().collect::<BTreeMap<_, _>>())))
 }
@@ -348,7 +353,7 @@ fn list(group: &[&HeaderField]) -> Value {
 }
 
 /// The path's segments, each decoded after the split, so that an encoded slash never separates. `/` has none.
-fn segments(path: &str) -> Value {
+pub(crate) fn segments(path: &str) -> Value {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Value::new_array();
@@ -358,7 +363,7 @@ fn segments(path: &str) -> Value {
 
 /// What the template's parameters stand for, decoded as the segments are, so that both compare alike with a claim. In a value of
 /// several segments, one with an encoded slash stays encoded: decoded it would look like two.
-fn params(params: &[(&str, &str)], empty: &Value) -> Value {
+pub(crate) fn params(params: &[(&str, &str)], empty: &Value) -> Value {
     if params.is_empty() {
         return empty.clone();
     }
@@ -379,7 +384,7 @@ fn params(params: &[(&str, &str)], empty: &Value) -> Value {
 }
 
 /// Percent-decodes. What is no valid escape stays as it is; what is no UTF-8 afterwards is replaced by U+FFFD.
-fn decode(encoded: &str, form: bool) -> Cow<'_, str> {
+pub(crate) fn decode(encoded: &str, form: bool) -> Cow<'_, str> {
     if !encoded.bytes().any(|byte| byte == b'%' || (form && byte == b'+')) {
         return Cow::Borrowed(encoded);
     }
@@ -514,13 +519,13 @@ impl Memo {
 }
 
 /// Texts that most requests share. Filled at the start and never from requests, so that no client can grow it.
-struct Known {
+pub(crate) struct Known {
     words: Vec<Value>,
     headers: HashMap<&'static str, Value>,
 }
 
 impl Known {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             words: WORDS.iter().map(|word| text(word)).collect(),
             headers: HEADERS.iter().map(|name| (*name, text(name))).collect(),
@@ -528,13 +533,13 @@ impl Known {
     }
 
     /// A method, scheme or protocol.
-    fn word(&self, word: &str) -> Value {
+    pub(crate) fn word(&self, word: &str) -> Value {
         let known =
             self.words.iter().find(|known| matches!(known, Value::String(known) if known.as_ref() == word));
         known.map_or_else(|| text(word), Value::clone)
     }
 
-    fn header(&self, name: &str) -> Value {
+    pub(crate) fn header(&self, name: &str) -> Value {
         self.headers.get(name).map_or_else(|| text(name), Value::clone)
     }
 }

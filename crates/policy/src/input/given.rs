@@ -4,7 +4,11 @@
 //! section that is not given is that of the invented request. In a section that is given, claims, header fields, query and
 //! the route's fields are empty unless given, so that nothing is allowed by a claim that nobody wrote; what follows from
 //! others (segments from the path, `headers_all` from `headers`, `text` and `size` of a body from its `json`) is worked
-//! out; all else is the invented request's.
+//! out; all else is the invented request's. Inputs of other shapes are completed as the native input that they describe.
+
+mod other;
+
+pub use self::other::Described;
 
 use std::fmt::Write as _;
 
@@ -14,9 +18,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::check::nearest;
 use crate::decision::DecisionError;
-use crate::input::document::{Builder, Parts};
+use crate::input::document::{self, Parts};
 use crate::input::sample;
 use crate::input::schema::{self, Field, INPUT, Kind, json_of};
+use crate::input::shape::InputShape;
 use crate::input::subject::Subject;
 use crate::input::view::{BodyView, HeaderSource, RequestView};
 
@@ -33,21 +38,29 @@ pub fn client_claims(peer: &PeerIdentity) -> Json {
     json_of(&Subject::new(Some(peer), &sample::connection()).client)
 }
 
-/// Completes an input.
+/// Completes an input of this shape.
 ///
 /// # Errors
 ///
 /// Fields that no input has, and values of another type, all of them.
-pub fn complete_input(given: &Json) -> Result<Json, InputError> {
+pub fn complete_input(shape: InputShape, given: &Json) -> Result<Json, InputError> {
     let mut problems = Vec::new();
-    compare("input", Kind::Object(INPUT), given, &mut problems);
+    compare("input", Kind::Object(shape.fields()), given, &mut problems);
     if problems.is_empty() {
-        meaning(given, &mut problems);
+        meaning(shape, given, &mut problems);
     }
     if !problems.is_empty() {
         return Err(InputError { problems });
     }
-    let mut input = schema::example();
+    match shape {
+        InputShape::Native => complete_native(given),
+        shape => other::complete(shape, given),
+    }
+}
+
+/// Completes a native input that is in order.
+fn complete_native(given: &Json) -> Result<Json, InputError> {
+    let mut input = schema::example(InputShape::Native);
     if given["client"].is_object() {
         input["client"] = client(&given["client"]);
     }
@@ -86,6 +99,13 @@ fn compare(path: &str, kind: Kind, value: &Json, problems: &mut Vec<String>) {
         Kind::Json => true,
         Kind::TextMap => entries(Kind::Text, problems),
         Kind::TextsMap => entries(Kind::Texts, problems),
+        Kind::TextMapWith(_) => entries(Kind::Text, problems),
+        Kind::LooseMap => {
+            let is_text = |item: &Json| item.is_string() || *item == Json::Bool(true);
+            let is_loose =
+                |value: &Json| is_text(value) || value.as_array().is_some_and(|all| all.iter().all(is_text));
+            value.as_object().is_some_and(|map| map.values().all(is_loose))
+        }
         Kind::Object(fields) => match value.as_object() {
             Some(object) => {
                 object.iter().for_each(|(name, value)| compare_field(path, fields, name, value, problems));
@@ -118,7 +138,7 @@ fn compare_field(path: &str, fields: &'static [Field], name: &str, value: &Json,
 }
 
 /// What no request has, though its type is right.
-fn meaning(given: &Json, problems: &mut Vec<String>) {
+fn meaning(shape: InputShape, given: &Json, problems: &mut Vec<String>) {
     let request = &given["request"];
     if request["path"].as_str().is_some_and(|path| !path.starts_with('/') || path.contains('?')) {
         problems
@@ -127,12 +147,15 @@ fn meaning(given: &Json, problems: &mut Vec<String>) {
     if request["body"]["truncated"] == true && !request["body"]["json"].is_null() {
         problems.push("`input.request.body` is truncated, and such a body has no `json`".to_owned());
     }
-    for field in ["headers", "headers_all"] {
-        for name in request[field].as_object().into_iter().flatten().map(|(name, _)| name) {
+    let headers_all = &["request", "headers_all"][..];
+    for path in [shape.headers(), headers_all] {
+        let fields = path.iter().fold(given, |value, name| &value[*name]);
+        for name in fields.as_object().into_iter().flatten().map(|(name, _)| name) {
+            let path = path.join(".");
             if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                problems.push(format!("`input.request.{field}` has `{name}`: names are in lower case"));
+                problems.push(format!("`input.{path}` has `{name}`: names are in lower case"));
             } else if is_stripped_inbound(name.as_bytes()) {
-                problems.push(format!("`input.request.{field}` has `{name}`, which policies never see"));
+                problems.push(format!("`input.{path}` has `{name}`, which policies never see"));
             }
         }
     }
@@ -188,7 +211,7 @@ fn request(given: &Json) -> Result<Json, DecisionError> {
         body: Some(BodyView { bytes: bytes.as_bytes(), truncated }),
         ..invented
     };
-    let document = Builder::new(Parts::ALL).build(&sample::subject(), &view)?;
+    let document = document::Builder::new(Parts::ALL).build(&sample::subject(), &view)?;
     Ok(json_of(&document["request"]))
 }
 
@@ -243,9 +266,12 @@ fn overlay(kind: Kind, into: &mut Json, given: &Json) {
     match (kind, given) {
         (_, Json::Null) => {}
         (Kind::Object(fields), _) => {
-            for field in fields.iter().filter(|field| !given[field.name].is_null()) {
-                overlay(field.kind, &mut into[field.name], &given[field.name]);
-            }
+            // What is optional is there only if somebody wrote it.
+            let fields = fields.iter().filter(|field| !given[field.name].is_null());
+            fields.for_each(|field| overlay(field.kind, &mut into[field.name], &given[field.name]));
+        }
+        (Kind::TextMapWith(_), Json::Object(given)) => {
+            given.iter().for_each(|(name, value)| into[name] = value.clone());
         }
         (_, given) => *into = given.clone(),
     }

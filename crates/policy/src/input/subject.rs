@@ -34,6 +34,12 @@ impl Subject {
         Self::from_claims(&peer.map(Claims::of).unwrap_or_default(), connection)
     }
 
+    /// Whether both are of one connection; cheap.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &Value, b: &Value| matches!((a, b), (Value::Object(a), Value::Object(b)) if Arc::ptr_eq(a, b));
+        same(&self.client, &other.client) && same(&self.connection, &other.connection)
+    }
+
     pub(crate) fn from_claims(claims: &Claims<'_>, connection: &ConnectionView<'_>) -> Self {
         Self {
             client: claims.value(),

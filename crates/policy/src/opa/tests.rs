@@ -7,7 +7,7 @@ use crate::cache::{CacheOptions, CachingWorker, SubjectMark, Verdict};
 use crate::input::sample;
 
 fn worker() -> Box<dyn PolicyWorker> {
-    OpaPolicy::new("data.ringward.authz.decision").worker()
+    OpaPolicy::new("data.ringward.authz.decision", InputShape::Native).worker()
 }
 
 fn answered(answer: &str) -> Result<Decision, DecisionError> {
@@ -29,7 +29,7 @@ fn the_question_is_the_whole_input() {
         panic!("it asks nobody");
     };
     let question: Json = serde_json::from_slice(&query.body).unwrap();
-    let input = Builder::new(Parts::ALL).build(&sample::subject(), &sample::request()).unwrap();
+    let input = Builder::whole(InputShape::Native).build(&sample::subject(), &sample::request()).unwrap();
     assert_eq!(question, json!({ "input": serde_json::from_str::<Json>(&input.to_string()).unwrap() }));
     // What OPA decides by is there, credentials included.
     let headers = &question["input"]["request"]["headers"];
@@ -157,7 +157,7 @@ fn numbers_are_kept_or_refused() {
 /// A server may know more the next time, so nothing that it has said is said again.
 #[test]
 fn answers_are_never_kept() {
-    let policy = OpaPolicy::new("data.r");
+    let policy = OpaPolicy::new("data.r", InputShape::Native);
     let options = CacheOptions {
         entries: 64,
         bytes: 1 << 20,
@@ -177,7 +177,7 @@ fn answers_are_never_kept() {
 
 #[test]
 fn policies_are_told_apart_by_their_rules() {
-    let digest = |rule| *OpaPolicy::new(rule).digest();
+    let digest = |rule| *OpaPolicy::new(rule, InputShape::Native).digest();
     assert_eq!(digest("data.a"), digest("data.a"));
     assert_ne!(digest("data.a"), digest("data.b"));
 }

@@ -307,7 +307,7 @@ fn a_panic_is_contained_and_the_evaluator_rebuilt() {
     engine.add_policy("p.rego".to_owned(), module.to_owned()).unwrap();
     engine.compile_with_entrypoint(&"data.p.allow".into()).unwrap();
     let set = PolicySet::new(vec![], "data.p.allow", patient());
-    let mut worker = RegoPolicy::new(engine, Parts::ALL, Err(Vec::new()), &set).worker();
+    let mut worker = RegoPolicy::new(engine, Reads::everything(), Err(Vec::new()), &set).worker();
     let at = |path| RequestView { path, ..sample::request() };
     for _ in 0..2 {
         assert_eq!(worker.decide(&sample::subject(), &at("/panic")), Err(DecisionError::Panic));
@@ -405,13 +405,19 @@ fn cost() {
     };
     let (subject, request) = (sample::subject(), sample::request());
     best("subject", &mut || drop(sample::subject()));
-    for (name, parts) in
-        [("input, everything", Parts::ALL), ("input, method and path", Parts::of(&Default::default()))]
-    {
-        let mut builder = Builder::new(parts);
-        best(name, &mut || drop(builder.build(&subject, &request)));
+    for shape in InputShape::ALL {
+        let mut builder = Builder::whole(shape);
+        best(&format!("input {shape}, everything"), &mut || drop(builder.build(&subject, &request)));
     }
-    let mut builder = Builder::new(Parts::ALL);
+    for (shape, paths) in [
+        (InputShape::Native, ["request.method", "request.path"]),
+        (InputShape::EnvoyV3, ["attributes.request.http.method", "attributes.request.http.path"]),
+        (InputShape::Kong, ["request.http.method", "request.http.path"]),
+    ] {
+        let mut builder = Builder::reading(shape, &Reads::from_dotted(&paths));
+        best(&format!("input {shape}, method and path"), &mut || drop(builder.build(&subject, &request)));
+    }
+    let mut builder = Builder::whole(InputShape::Native);
     let mut other = sample::HEADERS;
     other.iter_mut().for_each(|(_, value)| *value = "another value");
     let (mut turn, other) = (false, RequestView { headers: &other, ..request });

@@ -115,7 +115,7 @@ impl Traced {
             let added = catch_unwind(AssertUnwindSafe(|| engine.add_policy(source.file().to_string(), text)));
             unless_refused(added)?;
         }
-        for (path, text) in header::modules(&rules) {
+        for (path, text) in header::modules(&rules, set.input()) {
             unless_refused(catch_unwind(AssertUnwindSafe(|| engine.add_policy(path, text))))?;
         }
         engine.add_data(prepared.data.clone()).map_err(|error| error.to_string())?;

@@ -11,7 +11,7 @@ The package holds OPA as a shared library, called through ctypes. It declares a 
 one, pip takes it with `--no-deps --ignore-requires-python`. Errors of builtins end an evaluation there, as in Ringward.
 
 A file of cases is Rego in sections. A line `### name` begins a case, `# input {...}` and `# data {...}` give its
-documents in JSON, everything else is the text of `package p`, up to a line that begins another package. A case asks for
+documents in JSON, `# shape NAME` the shape of the input for Ringward; everything else is the text of `package p`, up to a line that begins another package. A case asks for
 `data.p.value` if it has lines that begin with `value`, else for `data.p.allow`.
 
 An answer is one of `{"value": ...}`, `"undefined"`, `"error"` (the evaluation failed) and `"refused"` (OPA did not load

@@ -8,8 +8,8 @@ use std::thread;
 
 use ringward_config::{Config, Diagnostic, Engine, Policy, Severity};
 use ringward_policy::{
-    CompiledPolicy, Language, Limits, NamedRoute, OpaPolicy, PolicyErrors, PolicySet, Problem, Source,
-    TestReport,
+    CompiledPolicy, InputShape, Language, Limits, NamedRoute, OpaPolicy, PolicyErrors, PolicySet, Problem,
+    Source, TestReport,
 };
 
 use super::Report;
@@ -72,7 +72,7 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
     let set = match policy.engine {
         Engine::Rego => {
             let limits = Limits { time_budget: policy.time_budget, ..Limits::default() };
-            PolicySet::new(sources, policy.rule.clone(), limits)
+            PolicySet::new(sources, policy.rule.clone(), limits).with_input(input_shape(policy.input))
         }
         Engine::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
         Engine::Opa => {
@@ -87,7 +87,7 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
 
 /// A policy of which there is nothing to read or to check: its server may be down for now, and has its own checks.
 fn decided_elsewhere(policy: &Policy, previous: Option<&LoadedPolicy>) -> LoadedPolicy {
-    let compiled = OpaPolicy::new(&policy.rule);
+    let compiled = OpaPolicy::new(&policy.rule, input_shape(policy.input));
     if let Some(kept) = previous.filter(|kept| kept.digest == *compiled.digest()) {
         return kept.clone();
     }
@@ -101,6 +101,14 @@ fn decided_elsewhere(policy: &Policy, previous: Option<&LoadedPolicy>) -> Loaded
         routes: Vec::new(),
     };
     LoadedPolicy { digest: *compiled.digest(), compiled: Arc::new(compiled), report: Arc::new(report) }
+}
+
+fn input_shape(configured: ringward_config::InputShape) -> InputShape {
+    match configured {
+        ringward_config::InputShape::Native => InputShape::Native,
+        ringward_config::InputShape::EnvoyV3 => InputShape::EnvoyV3,
+        ringward_config::InputShape::Kong => InputShape::Kong,
+    }
 }
 
 fn check_and_compile(policy: &Policy, set: &PolicySet, report: &mut Report<'_>) -> Option<LoadedPolicy> {

@@ -21,6 +21,7 @@ pub(crate) struct Builder {
     policies: Vec<(String, String)>,
     trust: Vec<(String, Vec<Authority>)>,
     trust_keys: Vec<(String, String)>,
+    policy_keys: Vec<(String, String)>,
     root: Authority,
     upstream: Upstream,
     open_files_max: Option<usize>,
@@ -60,6 +61,7 @@ impl Builder {
             policies: Vec::new(),
             trust: Vec::new(),
             trust_keys: Vec::new(),
+            policy_keys: Vec::new(),
             root: Authority::root("Test Root"),
             upstream: Upstream::start(),
             open_files_max: None,
@@ -169,6 +171,12 @@ impl Builder {
         self
     }
 
+    /// Adds a key to a policy.
+    pub(crate) fn policy_key(mut self, policy: &str, line: &str) -> Self {
+        self.policy_keys.push((policy.to_owned(), line.to_owned()));
+        self
+    }
+
     /// Adds a trust bundle to `partners`, in which the root is.
     pub(crate) fn trust(mut self, name: &str, authorities: &[&Authority]) -> Self {
         self.trust.push((name.to_owned(), authorities.iter().copied().cloned().collect()));
@@ -273,7 +281,11 @@ impl Builder {
             }
         }
         for (name, _) in &self.policies {
-            text += &format!("[policy.{name}]\npath = [\"policies/{name}/\"]\ntime_budget = \"200ms\"\n\n");
+            text += &format!("[policy.{name}]\npath = [\"policies/{name}/\"]\ntime_budget = \"200ms\"\n");
+            for (_, line) in self.policy_keys.iter().filter(|(policy, _)| policy == name) {
+                text += &format!("{line}\n");
+            }
+            text += "\n";
         }
         text += &format!("[cluster.echo]\nendpoints = [\"{}\"]\n{}\n", self.upstream.address(), self.echo);
         text += &self.sections;

@@ -4,7 +4,7 @@ use crate::input::subject::Claims;
 use crate::input::view::{ConnectionView, HeaderSource, RouteView};
 
 fn reading(fields: impl Into<Vec<Accessor>>) -> Projection {
-    Projection { fields: fields.into(), subject: Vec::new() }
+    Projection { fields: fields.into(), ..Projection::default() }
 }
 
 fn key(projection: &Projection, request: &RequestView<'_>) -> Option<Vec<u8>> {
@@ -174,7 +174,7 @@ fn a_key_has_a_limit() {
 
 fn subject_key(paths: &[&str], subject: &Subject) -> Vec<u8> {
     let names = |path: &&str| path.split('.').map(str::to_owned).collect();
-    let projection = Projection { subject: paths.iter().map(names).collect(), fields: Vec::new() };
+    let projection = Projection { subject: paths.iter().map(names).collect(), ..Projection::default() };
     subject_bytes(&projection, subject).unwrap()
 }
 
@@ -230,7 +230,7 @@ fn lists_of_claims_cannot_be_shifted() {
 fn a_claim_that_is_missing_is_no_empty_one() {
     let projection = Projection {
         subject: vec![vec!["client".to_owned(), "extensions".to_owned(), "1.2.3".to_owned()]],
-        fields: Vec::new(),
+        ..Projection::default()
     };
     let with =
         |extensions| subject_bytes(&projection, &client(Claims { extensions, ..sample::claims() })).unwrap();
@@ -242,7 +242,7 @@ fn a_claim_that_is_missing_is_no_empty_one() {
 #[test]
 fn a_subject_has_a_limit() {
     let projection =
-        Projection { subject: vec![vec!["client".to_owned(), "name".to_owned()]], fields: Vec::new() };
+        Projection { subject: vec![vec!["client".to_owned(), "name".to_owned()]], ..Projection::default() };
     // The kind of the value and its length.
     let room = SUBJECT_BYTES_MAX - 9;
     for (length, fits) in [(room, true), (room + 1, false)] {

@@ -3,7 +3,12 @@ use crate::compile::Prepared;
 use crate::set::{Limits, PolicySet, Source};
 
 fn projection(text: &str) -> Result<Projection, Vec<String>> {
+    projection_in(InputShape::Native, text)
+}
+
+fn projection_in(shape: InputShape, text: &str) -> Result<Projection, Vec<String>> {
     let set = PolicySet::new(vec![Source::new("p.rego", text.as_bytes())], "data.p.allow", Limits::default());
+    let set = set.with_input(shape);
     let prepared = Prepared::of(&set).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
     prepared
         .projection()
@@ -12,7 +17,13 @@ fn projection(text: &str) -> Result<Projection, Vec<String>> {
 }
 
 fn of_body(body: &str) -> Result<Projection, Vec<String>> {
-    projection(&format!("package p\ndefault allow := false\nallow if {{ {body} }}\nf(x) := x\n"))
+    of_body_in(InputShape::Native, body)
+}
+
+/// Its parts, without where they come from.
+fn of_body_in(shape: InputShape, body: &str) -> Result<Projection, Vec<String>> {
+    let text = format!("package p\ndefault allow := false\nallow if {{ {body} }}\nf(x) := x\n");
+    projection_in(shape, &text).map(|projection| Projection { reads: Vec::new(), ..projection })
 }
 
 fn subject(paths: &[&str]) -> Vec<Vec<String>> {
@@ -44,7 +55,11 @@ fn each_read_is_a_part_of_the_key() {
         ("input.route.labels.team == \"a\"", RouteLabel("team".into())),
         ("input.time.unix_s > 5", Second),
     ] {
-        assert_eq!(of_body(body), Ok(Projection { fields: vec![expected], subject: vec![] }), "{body}");
+        assert_eq!(
+            of_body(body),
+            Ok(Projection { fields: vec![expected], ..Projection::default() }),
+            "{body}"
+        );
     }
     let version = of_body("input.version == 1");
     assert_eq!(version, Ok(Projection::default()), "the same in every request");
@@ -67,7 +82,7 @@ fn client_and_connection_are_the_subject() {
             only.truncate(2);
             only.push("1.2.3".to_owned());
         }
-        assert_eq!(of_body(body), Ok(Projection { fields: vec![], subject: expected }), "{body}");
+        assert_eq!(of_body(body), Ok(Projection { subject: expected, ..Projection::default() }), "{body}");
     }
 }
 
@@ -77,7 +92,7 @@ fn the_age_of_a_proof_is_made_of_its_time_and_the_present() {
     let second = || vec![Accessor::Second];
     assert_eq!(
         of_body("input.connection.auth_age_seconds < 60"),
-        Ok(Projection { fields: second(), subject: subject(&["connection.auth_time_unix"]) })
+        Ok(Projection { fields: second(), subject: subject(&["connection.auth_time_unix"]), reads: vec![] })
     );
     let whole = of_body("f(input.connection) == 1").unwrap();
     assert_eq!(whole.fields, second());
@@ -115,9 +130,8 @@ fn all_reasons_are_given_and_those_of_other_rules_too() {
     let text = "package p\nallow if g\ng if time.now_ns() > 1\nunused if input.request.id == \"x\"\n";
     let reasons = projection(text).unwrap_err();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
-    let imported =
-        projection("package p\nimport input.request\nallow if request.path == \"/\"\n").unwrap_err();
-    assert!(imported[0].starts_with("p.rego:2:"), "{imported:?}");
+    let imported = projection("package p\nimport input.request\nallow if request.id == \"/\"\n").unwrap_err();
+    assert!(imported[0].starts_with("p.rego:3:"), "{imported:?}");
 }
 
 #[test]
@@ -135,12 +149,102 @@ fn tests_of_a_policy_do_not_count() {
 
 #[test]
 fn a_document_keeps_what_is_named_and_nothing_else() {
-    let projection = of_body("input.request.headers.a == input.client.san.uri[0]").unwrap();
+    let text = "package p\nallow if input.request.headers.a == input.client.san.uri[0]\nallow if input.version == 2\n";
+    let projection = projection(text).unwrap();
     let document = Value::from_json_str(
         r#"{"version": 1, "client": {"name": "n", "san": {"uri": ["u"], "dns": []}},
             "request": {"path": "/", "headers": {"a": "1", "b": "2"}, "headers_all": {"a": ["1"]}}}"#,
     );
-    let kept = r#"{"version": 1, "client": {"san": {"uri": ["u"]}},
-                   "request": {"headers": {"a": "1"}, "headers_all": {"a": ["1"]}}}"#;
+    let kept = r#"{"version": 1, "client": {"san": {"uri": ["u"]}}, "request": {"headers": {"a": "1"}}}"#;
     assert_eq!(projection.of_document(&document.unwrap()), Value::from_json_str(kept).unwrap());
+}
+
+#[test]
+fn each_read_of_another_shape_is_a_part_of_the_key() {
+    use Accessor::*;
+    let envoy: &[(&str, &[Accessor], &[&str])] = &[
+        ("attributes.request.http.method", &[Method], &[]),
+        ("attributes.request.http.headers[\":method\"]", &[Method], &[]),
+        ("attributes.request.http.path", &[Path, Query], &[]),
+        ("attributes.request.http.headers[\":path\"]", &[Path, Query], &[]),
+        ("attributes.request.http.host", &[Host], &[]),
+        ("attributes.request.http.headers[\":authority\"]", &[Host], &[]),
+        ("attributes.request.http.headers[\":scheme\"]", &[Scheme], &[]),
+        ("attributes.request.http.headers[\"x-a\"]", &[Header("x-a".into())], &[]),
+        ("attributes.request.http.headers.host", &[], &[]),
+        ("attributes.request.http.protocol", &[Protocol], &[]),
+        ("attributes.request.time", &[Second], &[]),
+        ("attributes.contextExtensions", &[RouteLabels], &[]),
+        ("attributes.contextExtensions.team", &[RouteLabel("team".into())], &[]),
+        ("attributes.destination", &[], &["connection.local_port"]),
+        ("attributes.source.address.socketAddress.address", &[], &["connection.remote_addr"]),
+        ("attributes.source.address", &[], &["connection.remote_addr", "connection.remote_port"]),
+        (
+            "attributes.source.principal",
+            &[],
+            &["client.san.dns", "client.san.uri", "client.subject.dn", "client.verified"],
+        ),
+        ("attributes.tlsSession.sni", &[], &["connection.sni"]),
+        ("attributes.metadataContext.filterMetadata.ringward.client.tenant", &[], &["client.tenant"]),
+        (
+            "attributes.metadataContext.filterMetadata.ringward.route.params.id",
+            &[RouteParam("id".into())],
+            &[],
+        ),
+        ("parsed_path", &[Path], &[]),
+        ("parsed_query.page[0]", &[QueryValues("page".into())], &[]),
+        ("version", &[], &[]),
+    ];
+    let kong: &[(&str, &[Accessor], &[&str])] = &[
+        ("client_ip", &[], &["connection.remote_addr"]),
+        ("consumer.username", &[], &["client.identity", "client.verified"]),
+        ("request.http.method", &[Method], &[]),
+        ("request.http.path", &[Path], &[]),
+        ("request.http.host", &[Host], &[]),
+        ("request.http.port", &[], &["connection.local_port"]),
+        ("request.http.scheme", &[Scheme], &[]),
+        ("request.http.headers[\"x-a\"]", &[Header("x-a".into())], &[]),
+        ("request.http.querystring.a", &[Query], &[]),
+        ("request.http.tls", &[], &["client.verified", "connection.cipher", "connection.tls_version"]),
+        ("request.http.tls.client_verify", &[], &["client.verified"]),
+        ("request.http.tls.version", &[], &["connection.tls_version"]),
+        ("request.http.uri_captures.named.id", &[RouteParams], &[]),
+        ("ringward.client.tenant", &[], &["client.tenant"]),
+        ("ringward.time.unix_s", &[Second], &[]),
+        ("route.name", &[RouteId], &[]),
+        ("service.name", &[RouteUpstream], &[]),
+    ];
+    for (shape, table) in [(InputShape::EnvoyV3, envoy), (InputShape::Kong, kong)] {
+        for (path, fields, of_subject) in table {
+            let expected =
+                Projection { fields: fields.to_vec(), subject: subject(of_subject), reads: vec![] };
+            assert_eq!(of_body_in(shape, &format!("f(input.{path}) == 1")), Ok(expected), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_in_a_key_of_another_shape_says_why() {
+    for (shape, path, reason) in [
+        (InputShape::EnvoyV3, "attributes", "the whole `input.attributes` is read"),
+        (InputShape::EnvoyV3, "attributes.request.http", "the whole `input.attributes.request.http` is read"),
+        (InputShape::EnvoyV3, "attributes.request.http.headers", "all header fields are read"),
+        (
+            InputShape::EnvoyV3,
+            "attributes.request.http.id",
+            "`input.attributes.request.http.id` is read, which",
+        ),
+        (InputShape::EnvoyV3, "attributes.request.http.body", "and bodies are not compared"),
+        (InputShape::EnvoyV3, "attributes.request.http.size", "and bodies are not compared"),
+        (InputShape::EnvoyV3, "parsed_body.a", "and bodies are not compared"),
+        (InputShape::EnvoyV3, "truncated_body", "and bodies are not compared"),
+        (InputShape::Kong, "request.http", "the whole `input.request.http` is read"),
+        (InputShape::Kong, "ringward", "the whole `input.ringward` is read"),
+        (InputShape::Kong, "request.http.headers", "all header fields are read"),
+        (InputShape::Kong, "request.http.body_size", "and bodies are not compared"),
+        (InputShape::Kong, "request.http.parsed_body.a", "and bodies are not compared"),
+    ] {
+        let reasons = of_body_in(shape, &format!("f(input.{path}) == 1")).expect_err(path);
+        assert!(reasons[0].contains(reason), "{path}: {reasons:?}");
+    }
 }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::input::sample;
 use crate::input::schema::{self, Lookup};
+use crate::input::shape::InputShape;
 use crate::input::subject::Claims;
 use crate::input::view::{ConnectionView, HeaderSource};
 
@@ -58,7 +59,7 @@ fn same_fields(full: &Value, other: &Value, path: &mut Vec<String>) {
     let Value::Object(fields) = full else { return };
     for (name, value) in fields.iter() {
         path.push(name.as_string().unwrap().to_string());
-        match schema::look_up(path) {
+        match schema::look_up(InputShape::Native, path) {
             Lookup::Field => {
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
                 assert!(crate::documents::at(other, &names[names.len() - 1..]).is_some(), "no {path:?}");
@@ -74,7 +75,7 @@ fn same_fields(full: &Value, other: &Value, path: &mut Vec<String>) {
 #[test]
 fn the_schema_has_nothing_that_the_document_lacks() {
     fn walk(document: &Value, path: &str) {
-        for name in schema::names_below(path) {
+        for name in schema::names_below(InputShape::Native, path) {
             let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             at(document, &below);
             walk(document, &below);

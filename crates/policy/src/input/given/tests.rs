@@ -1,22 +1,22 @@
 use super::*;
 
 fn completed(given: Json) -> Json {
-    complete_input(&given).unwrap_or_else(|error| panic!("{error}"))
+    complete_input(InputShape::Native, &given).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[track_caller]
 fn refused(given: Json, expected: &[&str]) {
-    assert_eq!(complete_input(&given).unwrap_err().problems, expected);
+    assert_eq!(complete_input(InputShape::Native, &given).unwrap_err().problems, expected);
 }
 
 #[test]
 fn nothing_given_is_the_invented_request() {
-    assert_eq!(completed(json!({})), schema::example());
+    assert_eq!(completed(json!({})), schema::example(InputShape::Native));
 }
 
 #[test]
 fn the_invented_request_comes_out_as_it_is() {
-    let example = schema::example();
+    let example = schema::example(InputShape::Native);
     assert_eq!(completed(example.clone()), example);
 }
 
@@ -28,7 +28,7 @@ fn a_client_in_part_has_no_other_claim() {
     client["verified"] = true.into();
     client["subject"]["organizational_units"] = json!(["Operations"]);
     assert_eq!(input["client"], client);
-    assert_eq!(input["request"], schema::example()["request"]);
+    assert_eq!(input["request"], schema::example(InputShape::Native)["request"]);
     assert_eq!(completed(json!({ "client": { "verified": false } }))["client"]["verified"], json!(false));
 }
 
@@ -130,6 +130,116 @@ fn what_no_request_has_is_refused() {
     );
 }
 
+fn completed_in(shape: InputShape, given: Json) -> Json {
+    complete_input(shape, &given).unwrap_or_else(|error| panic!("{shape}: {error}"))
+}
+
+#[test]
+fn the_invented_request_of_every_shape_comes_out_as_it_is() {
+    for shape in InputShape::ALL {
+        let example = schema::example(shape);
+        assert_eq!(completed_in(shape, json!({})), example, "{shape}");
+        assert_eq!(completed_in(shape, example.clone()), example, "{shape}");
+    }
+}
+
+#[test]
+fn an_envoy_request_in_part_is_described_as_a_real_one() {
+    let input = completed_in(
+        InputShape::EnvoyV3,
+        json!({ "attributes": {
+        "request": { "http": {
+            "method": "POST", "path": "/a%2Fb/c?q=1", "headers": { "x-a": "1", "content-type": "application/json" },
+            "body": "{\"item\": 5}",
+        } },
+        "source": { "principal": "spiffe://example.com/ns/a/sa/b" },
+    } }),
+    );
+    assert_eq!(input["parsed_path"], json!(["a/b", "c"]));
+    assert_eq!(input["parsed_query"], json!({ "q": ["1"] }));
+    assert_eq!(input["parsed_body"], json!({ "item": 5 }));
+    let http = &input["attributes"]["request"]["http"];
+    assert_eq!(http["headers"][":path"], json!("/a%2Fb/c?q=1"));
+    assert_eq!((&http["headers"]["x-a"], &http["headers"]["authorization"]), (&json!("1"), &Json::Null));
+    assert_eq!(http["size"], json!("11"));
+    let ringward = &input["attributes"]["metadataContext"]["filterMetadata"]["ringward"];
+    assert_eq!(ringward["client"]["spiffe_id"], json!("spiffe://example.com/ns/a/sa/b"));
+    assert_eq!((&ringward["client"]["tenant"], &ringward["route"]["id"]), (&json!(""), &json!("")));
+}
+
+/// A principal that nobody wrote must not be what lets a request through.
+#[test]
+fn a_source_in_part_has_no_principal() {
+    let source = json!({ "address": { "socketAddress": { "address": "192.0.2.9" } } });
+    let input = completed_in(InputShape::EnvoyV3, json!({ "attributes": { "source": source } }));
+    assert_eq!(input["attributes"]["source"]["principal"], Json::Null);
+    assert_eq!(input["attributes"]["source"]["address"]["socketAddress"]["address"], json!("192.0.2.9"));
+    let nobody = json!({ "ringward": { "client": { "verified": false } } });
+    assert_eq!(completed_in(InputShape::Kong, nobody)["consumer"], Json::Null);
+}
+
+#[test]
+fn a_kong_request_in_part_is_described_as_a_real_one() {
+    let input = completed_in(
+        InputShape::Kong,
+        json!({
+            "client_ip": "192.0.2.9",
+            "consumer": { "username": "partner-a" },
+            "request": { "http": { "path": "/a", "headers": { "x-a": ["1", "2"] }, "querystring": { "q": "x y", "flag": true } } },
+            "route": { "name": "r" },
+        }),
+    );
+    let http = &input["request"]["http"];
+    assert_eq!(http["headers"], json!({ "x-a": ["1", "2"] }));
+    assert_eq!(http["querystring"], json!({ "flag": true, "q": "x y" }));
+    assert_eq!(input["ringward"]["connection"]["remote_addr"], json!("192.0.2.9"));
+    assert_eq!(input["ringward"]["client"]["identity"], json!("partner-a"));
+    assert_eq!((&input["ringward"]["route"]["id"], &input["service"]["name"]), (&json!("r"), &json!("")));
+}
+
+#[test]
+fn what_an_input_of_a_shape_cannot_have_is_said() {
+    for (shape, given, expected) in [
+        (
+            InputShape::EnvoyV3,
+            json!({ "attributes": { "request": { "http": { "mehtod": "GET" } } } }),
+            "`input.attributes.request.http` has no field `mehtod`; did you mean `method`?",
+        ),
+        (
+            InputShape::EnvoyV3,
+            json!({ "attributes": { "request": { "http": { "headers": { "X-A": "1" } } } } }),
+            "`input.attributes.request.http.headers` has `X-A`: names are in lower case",
+        ),
+        (
+            InputShape::Kong,
+            json!({ "request": { "http": { "querystring": { "a": 1 } } } }),
+            "`input.request.http.querystring` is an object, expected a map of strings, lists of strings or true",
+        ),
+    ] {
+        assert_eq!(complete_input(shape, &given).unwrap_err().problems, [expected]);
+    }
+}
+
+#[test]
+fn a_described_request_is_an_input_of_its_shape() {
+    let described = Described {
+        path: Some("/a?b=1".to_owned()),
+        headers: vec![("x-a".to_owned(), vec!["1".to_owned(), "2".to_owned()])],
+        client: Some(json!({ "name": "n", "identity": "n", "verified": true })),
+        ..Described::default()
+    };
+    let envoy = completed_in(InputShape::EnvoyV3, described.input(InputShape::EnvoyV3));
+    assert_eq!(envoy["attributes"]["request"]["http"]["headers"]["x-a"], json!("1,2"));
+    assert_eq!(envoy["parsed_query"], json!({ "b": ["1"] }));
+    let kong = completed_in(InputShape::Kong, described.input(InputShape::Kong));
+    assert_eq!(kong["request"]["http"]["headers"]["x-a"], json!(["1", "2"]));
+    assert_eq!(kong["consumer"]["username"], json!("n"));
+    for shape in [InputShape::EnvoyV3, InputShape::Kong] {
+        let nothing = Described::default().input(shape);
+        assert_eq!(completed_in(shape, nothing), schema::example(shape), "the invented request");
+    }
+}
+
 #[test]
 fn a_body_is_given_as_json_or_as_text() {
     let body = |request: Json| completed(json!({ "request": request }))["request"]["body"].clone();
@@ -142,7 +252,7 @@ fn a_body_is_given_as_json_or_as_text() {
     let text = json!({ "size": 1, "text": "{", "truncated": true });
     assert_eq!(body(json!({ "body": { "text": "{", "truncated": true } })), text);
     // Another part of the input says nothing about the body of the invented request.
-    assert_eq!(completed(json!({ "client": {} }))["request"], schema::example()["request"]);
+    assert_eq!(completed(json!({ "client": {} }))["request"], schema::example(InputShape::Native)["request"]);
 }
 
 #[test]
@@ -155,7 +265,7 @@ fn a_body_that_no_policy_would_see_is_refused() {
         "headers": { "content-type": "application/json" },
         "body": { "text": "{\"a\": 1, \"a\": 2}" },
     });
-    let problems = complete_input(&json!({ "request": twice })).unwrap_err().problems;
+    let problems = complete_input(InputShape::Native, &json!({ "request": twice })).unwrap_err().problems;
     assert!(
         problems[0].starts_with("`input.request.body`: the body is not JSON that everybody"),
         "{problems:?}"

@@ -9,7 +9,8 @@ use clap::Args;
 use ringward_identity::{IdentityOptions, PeerIdentity};
 use ringward_policy::child::Task;
 use ringward_policy::{
-    Evaluated, Evaluation, ExplainedBody, ExplainedRule, Explanation, Outcome, client_claims,
+    Described, Evaluated, Evaluation, ExplainedBody, ExplainedRule, Explanation, InputShape, Outcome,
+    client_claims,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -68,9 +69,10 @@ struct Answer<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = &arguments.source;
-    let input = source.complete(&arguments.input()?)?;
+    let set = source.load()?;
+    let input = source.complete(set.input(), &arguments.input(set.input())?)?;
     let task = Task::Evaluate(Evaluation { input: input.clone(), explain: arguments.explain });
-    let evaluated: Evaluated = source.ask(&source.load()?, &task, Duration::ZERO)?;
+    let evaluated: Evaluated = source.ask(&set, &task, Duration::ZERO)?;
     let decided = evaluated.error.is_none();
     if source.json {
         print_json(&Answer { ok: decided, evaluated: &evaluated, input: &input })?;
@@ -83,8 +85,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 impl Arguments {
     /// The input as far as it is given.
-    fn input(&self) -> Result<Value, Failure> {
+    fn input(&self, shape: InputShape) -> Result<Value, Failure> {
         let mut input = read_input(self.input.as_deref())?;
+        if shape != InputShape::Native {
+            merge(&mut input, self.described()?.input(shape))?;
+            return Ok(input);
+        }
         let Some(sections) = input.as_object_mut() else { return Ok(input) };
         if let Some(file) = &self.cert {
             if sections.contains_key("client") {
@@ -102,6 +108,24 @@ impl Arguments {
             self.put_request(request)?;
         }
         Ok(input)
+    }
+
+    /// What the options say.
+    fn described(&self) -> Result<Described, Failure> {
+        let values = |fields: &Value| {
+            let fields = fields.as_object().into_iter().flatten();
+            let texts = |values: &Value| {
+                values.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+            };
+            fields.map(|(name, values)| (name.clone(), texts(values))).collect()
+        };
+        Ok(Described {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            host: self.host.clone(),
+            headers: values(&self.headers()?),
+            client: self.cert.as_deref().map(claims_of).transpose()?,
+        })
     }
 
     /// Puts what the options say over a request of the input.
@@ -149,6 +173,23 @@ impl Arguments {
         }
         Ok(fields)
     }
+}
+
+/// Adds what the options say to an input that does not say it.
+fn merge(input: &mut Value, described: Value) -> Result<(), Failure> {
+    let (Some(fields), Value::Object(described)) = (input.as_object_mut(), described) else { return Ok(()) };
+    for (name, value) in described {
+        match fields.get_mut(&name) {
+            None => drop(fields.insert(name, value)),
+            Some(given) if value.is_object() => merge(given, value)?,
+            Some(_) => {
+                return Err(Failure::Usage(format!(
+                    "`{name}` is said by an option and by the input: say it once"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads an input; an empty one without a file.

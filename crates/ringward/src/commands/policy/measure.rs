@@ -43,10 +43,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if *duration > DURATION_MAX {
         return Err(Failure::Usage("`--for` takes a span up to `1m`".to_owned()));
     }
-    let input = source.complete(&read_input(input.as_deref())?)?;
+    let set = source.load()?;
+    let input = source.complete(set.input(), &read_input(input.as_deref())?)?;
     let task = Task::Measure(Measurement { input, duration: *duration });
     // Finding out how long a run has to be takes time, too.
-    let measured: Measured = source.ask(&source.load()?, &task, 2 * *duration)?;
+    let measured: Measured = source.ask(&set, &task, 2 * *duration)?;
     if source.json {
         return print_json(&Benched { ok: true, measured });
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ringward_config::FileKind;
 use ringward_policy::child::Task;
-use ringward_policy::{Language, Limits, PolicySet, Problem, Severity, Source, complete_input};
+use ringward_policy::{
+    InputShape, Language, Limits, PolicySet, Problem, Severity, Source, UnknownShape, complete_input,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,6 +31,9 @@ pub(crate) struct PolicySource {
     /// The rule that decides, in Rego.
     #[arg(long, value_name = "RULE", default_value = RULE_DEFAULT, conflicts_with = "config")]
     rule: String,
+    /// The shape of the input: native, envoy-v3 or kong.
+    #[arg(long = "shape", value_name = "SHAPE", default_value_t, value_parser = parse_shape, conflicts_with = "config")]
+    shape: InputShape,
     /// A configuration file, to take the policy from instead.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -78,7 +83,9 @@ impl PolicySource {
             }
         }
         Ok(match self.engine {
-            EngineName::Rego => PolicySet::new(sources, self.rule.clone(), Limits::default()),
+            EngineName::Rego => {
+                PolicySet::new(sources, self.rule.clone(), Limits::default()).with_input(self.shape)
+            }
             EngineName::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
         })
     }
@@ -104,8 +111,8 @@ impl PolicySource {
     ///
     /// # Errors
     /// If it is none; why was printed.
-    pub(super) fn complete(&self, given: &Value) -> Result<Value, Failure> {
-        complete_input(given).map_err(|error| {
+    pub(super) fn complete(&self, shape: InputShape, given: &Value) -> Result<Value, Failure> {
+        complete_input(shape, given).map_err(|error| {
             let problems = error.problems.into_iter().map(|message| problem(message, None));
             self.refuse(&problems.collect::<Vec<_>>())
         })
@@ -137,6 +144,10 @@ pub(super) fn print_json(result: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(result);
     say(json.map_err(|error| Failure::Runtime(format!("the result cannot be written as JSON: {error}")))?);
     Ok(())
+}
+
+pub(super) fn parse_shape(name: &str) -> Result<InputShape, UnknownShape> {
+    name.parse()
 }
 
 /// As `rule` of `[policy.NAME]` has it.
