@@ -1,7 +1,7 @@
 # Maintenance mode: a switch in data.json in front of the usual rules. While it is on, everybody is told to come back later,
 # except operators, and except for the health check.
 #
-# Change `on` in data.json: the next request is decided by it. When the window in it ends, so does the maintenance.
+# Change `on` in data.json: within a second requests are decided by it. When the window in it ends, so does the maintenance.
 package ringward.authz
 
 default decision := {"allowed": false, "rule": "default"}

@@ -63,8 +63,8 @@ pub enum DecisionError {
     /// The result is neither a boolean nor an object.
     #[error("policy result is {0}, expected a boolean or an object with `allowed`")]
     WrongType(&'static str),
-    /// The policy reads the body of the request, which says that it is JSON, and it is none that can be decided about.
-    #[error("the body is not JSON that everybody reads alike: {0}")]
+    /// The policy reads the body of the request, and it is not what it says it is, or not the same to everybody.
+    #[error("the body {0}")]
     Body(String),
     /// The evaluation took longer than its time budget.
     #[error("policy evaluation exceeded its time budget")]

@@ -42,7 +42,7 @@ pub trait CompiledPolicy: Send + Sync {
 
 /// The evaluator of one worker.
 pub trait PolicyWorker {
-    /// What is known of a client and its connection, in the form that [`Self::decide`] takes. To be made once per
+    /// What is known of a client and its connection, in the form that [`Self::ask`] takes. To be made once per
     /// connection; see [`Subject`] for how long it lasts.
     fn subject(&self, peer: Option<&PeerIdentity>, connection: &ConnectionView<'_>) -> Subject {
         Subject::new(peer, connection)

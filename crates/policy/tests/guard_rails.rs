@@ -403,7 +403,10 @@ fn a_slip_is_named_with_what_was_probably_meant() {
         ("x if startwith(input.request.path, \"/\")", "did you mean `startswith`?"),
         ("x := input.request.mehtod", "did you mean `method`?"),
         ("x := input.requets.method", "did you mean `request`?"),
-        ("x := input.parsed_path", "other gateways have it; here it is `input.request.segments`"),
+        (
+            "x := input.parsed_path",
+            "other gateways have it; here it is `input.request.segments`, or choose their input (`envoy-v3`, `kong`)",
+        ),
         ("x := input.request.headers[\"X-Team\"]", "write \"x-team\""),
         ("x := regex.globs_match(\"a\", \"b\")", "use `glob.match`"),
         ("grant := 1\nx := grnat", "did you mean `grant`?"),

@@ -90,7 +90,7 @@ async fn ask(
     let result = match verdict {
         Verdict::Decided(decision) => Ok(decision),
         Verdict::Failed(error) => Err(error),
-        Verdict::Pending(query) => ask_server(view, index, &connection.worker, &query).await,
+        Verdict::Pending(query) => ask_server(view, index, &connection.worker, query).await,
         Verdict::OverBudget => {
             shard.policy_budget_refused(policy.id);
             return Err(ProxyError::PolicyBudget);
@@ -130,7 +130,7 @@ async fn ask_server(
     view: &View,
     index: usize,
     worker: &Worker,
-    query: &Query,
+    query: Query,
 ) -> Result<Rc<Decision>, DecisionError> {
     let Some(asker) = &view.askers[index] else {
         return Err(DecisionError::Evaluation("the policy has no server to ask".to_owned()));

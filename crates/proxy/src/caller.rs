@@ -11,7 +11,7 @@ use std::{
 use ringward_config::ClientAuthMode;
 use ringward_identity::PeerIdentity;
 use ringward_telemetry::RevocationSource;
-use ringward_tls::{OcspKey, OcspMode, OcspQuery, OcspVerdict};
+use ringward_tls::{OcspKey, OcspMode, OcspQuery, OcspVerdict, RevocationRefusal};
 
 use crate::{connection::Connection, error::ProxyError, io, snapshot::Route, worker::View};
 
@@ -40,6 +40,15 @@ pub(crate) fn identify(
     }
 }
 
+/// What a route knows by OCSP of a client that it takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// All that it wants to know.
+    Enough,
+    /// Nothing, in spite of having asked, and it takes the client all the same.
+    Nothing,
+}
+
 /// Finds out whether the client's certificate is revoked, if the route has its issuer's OCSP responder asked. Waits for an
 /// answer that is not known yet, no longer than `ocsp_timeout`; the request stays unread meanwhile.
 ///
@@ -50,20 +59,19 @@ pub(crate) async fn check_ocsp(
     connection: &mut Connection,
     view: &View,
     route: &Route,
-) -> Result<(), ProxyError> {
+) -> Result<Heard, ProxyError> {
     let terms = &connection.standing.admission().terms;
-    let (Some(peer), Some(path), false) = (&terms.peer, &terms.path, route.ocsp == OcspMode::Off) else {
-        return Ok(());
+    let (Some(_), Some(path), false) = (&terms.peer, &terms.path, route.ocsp == OcspMode::Off) else {
+        return Ok(Heard::Enough);
     };
-    let (table, revocation) = (&view.snapshot.ocsp, &view.snapshot.revocation);
-    let judge = || table.judge(path, peer, route.ocsp, revocation, connection.worker.clock.now_unix());
-    let mut verdict = judge();
+    let table = &view.snapshot.ocsp;
+    let mut verdict = judge(connection, view, route);
     if verdict == OcspVerdict::Wait {
         let asked = OcspQuery::about_leaf(path.clone()).is_some_and(|query| table.ask(query));
         let begun = Instant::now();
         while asked && verdict == OcspVerdict::Wait && begun.elapsed() < route.ocsp_timeout {
             io::sleep(LOOK_AGAIN).await;
-            verdict = judge();
+            verdict = judge(connection, view, route);
         }
         if verdict == OcspVerdict::Wait {
             verdict = route.ocsp.without_answer(path);
@@ -71,20 +79,51 @@ pub(crate) async fn check_ocsp(
     }
     let held = connection.ocsp.is_none().then(|| table.entry(&OcspKey::of(path.leaf()))).flatten();
     let outcome = match verdict {
-        OcspVerdict::Pass => Ok(()),
+        OcspVerdict::Pass => Ok(Heard::Enough),
         OcspVerdict::PassUnchecked => {
             connection.worker.shard.ocsp_unchecked(connection.facts.listener);
-            Ok(())
+            Ok(Heard::Nothing)
         }
         OcspVerdict::Wait => Err(ProxyError::RevocationRefused("its OCSP responder cannot be asked".into())),
-        OcspVerdict::Refuse(refusal) => {
-            connection.worker.shard.revocation_refused(connection.facts.listener, RevocationSource::Ocsp);
-            Err(ProxyError::RevocationRefused(refusal.detail.into()))
-        }
+        OcspVerdict::Refuse(refusal) => Err(refused(connection, refusal)),
     };
     // Who holds the entry has the answer renewed before it ends.
     connection.ocsp = connection.ocsp.take().or(held);
     outcome
+}
+
+/// Looks once more, without waiting, at what is known by OCSP of a client that [`check_ocsp`] has let pass. False if what was
+/// known then is over, so that it has to be asked for again.
+///
+/// # Errors
+/// As [`check_ocsp`].
+pub(crate) fn recheck_ocsp(
+    connection: &Connection,
+    view: &View,
+    route: &Route,
+    heard: Heard,
+) -> Result<bool, ProxyError> {
+    match judge(connection, view, route) {
+        OcspVerdict::Pass | OcspVerdict::PassUnchecked => Ok(true),
+        // Nobody waits for the same silence twice.
+        OcspVerdict::Wait => Ok(heard == Heard::Nothing),
+        OcspVerdict::Refuse(refusal) => Err(refused(connection, refusal)),
+    }
+}
+
+/// What is known now of the client, for this route.
+fn judge(connection: &Connection, view: &View, route: &Route) -> OcspVerdict {
+    let terms = &connection.standing.admission().terms;
+    let (Some(peer), Some(path), false) = (&terms.peer, &terms.path, route.ocsp == OcspMode::Off) else {
+        return OcspVerdict::Pass;
+    };
+    let (table, revocation) = (&view.snapshot.ocsp, &view.snapshot.revocation);
+    table.judge(path, peer, route.ocsp, revocation, connection.worker.clock.now_unix())
+}
+
+fn refused(connection: &Connection, refusal: RevocationRefusal) -> ProxyError {
+    connection.worker.shard.revocation_refused(connection.facts.listener, RevocationSource::Ocsp);
+    ProxyError::RevocationRefused(refusal.detail.into())
 }
 
 /// How often a waiting request looks for its answer. Only the first one about a certificate waits.

@@ -248,8 +248,22 @@ impl Input {
         self.taken += n;
         debug_assert!(self.taken <= self.plain.len());
         if self.taken == self.plain.len() {
-            self.plain.clear();
             self.taken = 0;
+            self.plain.clear();
+            if self.plain.capacity() > PLAIN_KEPT_MAX {
+                self.plain = Vec::new();
+            }
+        }
+    }
+
+    /// Forgets what is used up.
+    fn compact(&mut self) {
+        if self.taken > 0 {
+            // Else a client whose bytes never end with a request would be kept whole, for as long as it sends.
+            self.plain.drain(..mem::take(&mut self.taken));
+            if self.plain.capacity() > PLAIN_KEPT_MAX {
+                self.plain.shrink_to(LARGE);
+            }
         }
     }
 }
@@ -273,11 +287,23 @@ impl Reader<'_> {
         self.input.consume(n);
     }
 
-    /// All buffered plaintext as a buffer of its own, if there is none beyond `max` bytes; without copying it when possible.
+    /// Bytes of plaintext in memory: those that are used up stay there as long as others follow them.
+    pub(crate) fn held(&self) -> usize {
+        self.input.plain.len()
+    }
+
+    /// Buffered plaintext as a buffer of its own, up to `max` bytes; of what is behind them and of them the less is copied.
     pub(crate) fn take_buffer(&mut self, max: usize) -> Vec<u8> {
         let available = self.buffered().len();
         if self.input.taken == 0 && available <= max {
             return mem::take(&mut self.input.plain);
+        }
+        if self.input.taken == 0 && available - max < max {
+            let mut rest = if available - max > SMALL { self.buffers.large() } else { self.buffers.small() };
+            rest.extend_from_slice(&self.buffered()[max..]);
+            let mut taken = mem::replace(&mut self.input.plain, rest);
+            taken.truncate(max);
+            return taken;
         }
         let mut taken = self.buffers.large();
         let n = available.min(max);
@@ -297,11 +323,8 @@ impl Reader<'_> {
 
     /// Processes the records that are there; whether that gave plaintext.
     fn process(&mut self) -> Result<bool, ReadError> {
-        let Input { raw, plain, taken, ended } = &mut *self.input;
-        if *taken > 0 {
-            // Else a client whose bytes never end with a request would be kept whole, for as long as it sends.
-            plain.drain(..mem::take(taken));
-        }
+        self.input.compact();
+        let Input { raw, plain, ended, .. } = &mut *self.input;
         if *ended {
             return Err(ReadError::Closed);
         }
@@ -401,6 +424,9 @@ impl Writer<'_> {
     }
 }
 
+/// Plaintext that needed more room than this goes back to the allocator once it is used up. No buffer of the pool is larger, so
+/// that this happens only after bytes were collected, and never to a body that streams.
+const PLAIN_KEPT_MAX: usize = 4 * LARGE;
 /// Below this much room a read is not worth its system call.
 const ROOM_MIN: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).

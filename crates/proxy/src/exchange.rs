@@ -15,7 +15,8 @@ use ringward_policy::Decision;
 use ringward_telemetry::{CloseReason, ClusterId, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
-    authorize, caller,
+    authorize,
+    caller::{self, Heard},
     connection::{Connection, Next},
     edits::Edits,
     error::{ProxyError, Side},
@@ -65,6 +66,8 @@ struct Job<'a> {
     target: &'a Target<'a>,
     /// The client, as far as the route wants to know.
     caller: Option<&'a PeerIdentity>,
+    /// What its OCSP responder was found to say.
+    heard: Heard,
     /// What is held of the body.
     room: &'a Room<'a>,
 }
@@ -129,7 +132,7 @@ async fn serve(
         let target = route::select(listener, admitted_as, head).map_err(refused)?;
         facts.route = Some(target.route.id);
         let caller = caller::identify(connection, target.route).map_err(refused)?;
-        caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
+        let heard = caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
         if target.route.policy_body_max.is_some() {
             // Nothing is read of a body that is refused anyway.
             within_limit(head, target.route.body_bytes_max).map_err(refused)?;
@@ -149,7 +152,7 @@ async fn serve(
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let caller = caller.as_deref();
-        let job = Job { head, view: &view, listener, target: &target, caller, room: &room };
+        let job = Job { head, view: &view, listener, target: &target, caller, heard, room: &room };
         if let Some(relayed) = forward(connection, &job, facts, progress).await? {
             return Ok(relayed);
         }
@@ -164,14 +167,15 @@ fn within_limit(head: &RequestHead, limit: u64) -> Result<(), ProxyError> {
     }
 }
 
-/// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent.
+/// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent, or
+/// what the client's OCSP responder had said is over.
 async fn forward(
     connection: &mut Connection,
     job: &Job<'_>,
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Relayed>, Unserved> {
-    let Job { head, view, listener, target, caller, room } = *job;
+    let Job { head, view, listener, target, caller, heard, room } = *job;
     let worker = connection.worker.clone();
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
@@ -190,10 +194,19 @@ async fn forward(
             cluster.keep(up);
             return Ok(None);
         }
-        // Time ends admissions without a new snapshot, and there were waits since the gate: for OCSP, for the connection.
-        if let Err(error) = connection.standing.gate(view) {
-            cluster.keep(up);
-            return Err(Unserved { error, request_unread: unread });
+        // Time ends admissions without a new snapshot, and what a responder says may end or change without one. There were
+        // waits since both were looked at: for OCSP, for the body, for a policy's server, for the connection.
+        let stands = connection.standing.gate(view);
+        match stands.and_then(|_| caller::recheck_ocsp(connection, view, target.route, heard)) {
+            Ok(true) => {}
+            Ok(false) => {
+                cluster.keep(up);
+                return Ok(None);
+            }
+            Err(error) => {
+                cluster.keep(up);
+                return Err(Unserved { error, request_unread: unread });
+            }
         }
         facts.attempts = facts.attempts.saturating_add(1);
         facts.sent_at = Some(started + facts.connect_time);
@@ -288,17 +301,19 @@ async fn answer(
     }
 }
 
-/// Drops a body that has arrived already, if all of it has: a refused client keeps its connection then, and with it a handshake.
+/// Drops a body as far as it has arrived; whether all of it has: a refused client keeps its connection then, and with it a
+/// handshake.
 fn discard(connection: &mut Connection, head: &RequestHead, progress: &Progress) -> bool {
-    let BodyFraming::Length(length) = head.body() else { return false };
-    match usize::try_from(length) {
-        // Of a body that is used up in part the end is elsewhere: taking its whole length would take of the next request.
-        Ok(length) if progress.received.get() == 0 && length <= connection.downstream.buffered().len() => {
-            connection.downstream.consume(length);
-            true
-        }
-        _ => false,
-    }
+    let buffered = connection.downstream.buffered().len();
+    let length = match head.body() {
+        BodyFraming::Length(length) => usize::try_from(length).ok(),
+        _ => None,
+    };
+    // Of a body that is used up in part the end is elsewhere: taking its whole length would take of the next request.
+    let whole = length.filter(|length| progress.received.get() == 0 && *length <= buffered);
+    // Without its end the connection ends too. What was read ahead does not stay until the client has taken its answer.
+    connection.downstream.consume(whole.unwrap_or(buffered));
+    whole.is_some()
 }
 
 /// How often a request is decided again because the snapshot changed before it could be sent. Reloads are seconds apart, so

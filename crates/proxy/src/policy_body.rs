@@ -111,7 +111,7 @@ async fn read_ahead(
         }
         match downstream.fill(LARGE).await {
             Ok(()) => {
-                room.resize(downstream.buffered().len() + ahead.bytes.len(), bounds.held_max)?;
+                room.resize(downstream.buffered().len() + ahead.copied(), bounds.held_max)?;
             }
             Err(ReadError::Closed) if downstream.deadline.fired() => {
                 return Err(ProxyError::PolicyBodyTimeout(bounds.timeout));
@@ -155,13 +155,21 @@ impl Ahead {
         Ahead { framing, bytes_max: bounds.bytes_max, bytes }
     }
 
+    /// Bytes of the copy, also of one that is yet to be made, when all has arrived.
+    fn copied(&self) -> usize {
+        match self.framing {
+            Framing::Length(length) => wanted(length, self.bytes_max),
+            Framing::Chunked { .. } => self.bytes.len(),
+        }
+    }
+
     /// Looks at all that has arrived, which is more each time. Whether the body goes on behind what was found; `None` until
     /// that is known.
     fn look(&mut self, arrived: &[u8]) -> Result<Option<bool>, ProxyError> {
         let Ahead { framing, bytes_max, bytes } = self;
         match framing {
             Framing::Length(length) => {
-                let wanted = usize::try_from(*length).map_or(*bytes_max, |length| length.min(*bytes_max));
+                let wanted = wanted(*length, *bytes_max);
                 let Some(found) = arrived.get(..wanted) else { return Ok(None) };
                 bytes.extend_from_slice(found);
                 Ok(Some(*length > wanted as u64))
@@ -181,6 +189,11 @@ impl Ahead {
             }
         }
     }
+}
+
+/// Bytes of a body of this length that are looked at.
+fn wanted(length: u64, bytes_max: usize) -> usize {
+    usize::try_from(length).map_or(bytes_max, |length| length.min(bytes_max))
 }
 
 /// Decodes on from `seen`, until the body ends or `bytes` has more than `bytes_max`; whether it ended.

@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringward_testkit::{
-    Authority, Closing, Crl, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal, Pki,
-    RevocationReason, Script, Upstream, eventually,
+    Authority, Closing, Connection, Crl, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal,
+    Pki, RevocationReason, Script, Upstream, eventually,
 };
 
 use self::support::{Builder, Gateway, HOST, Host, publish};
@@ -243,6 +243,100 @@ fn a_later_revocation_reaches_open_connections() {
     // Nor is it forgotten when nobody answers any more.
     drop(server);
     assert_eq!(statuses(&gateway, &leaf)[0], 403);
+}
+
+/// Looks at bodies, so that they are read before the decision.
+const BODY_POLICY: &str = r#"package ringward.authz
+
+default decision := false
+
+decision := true if input.request.body.text == "hello"
+"#;
+
+/// A request whose body of five bytes is waited for.
+fn begin_body(gateway: &Gateway, identity: &Issued, target: &str) -> Connection {
+    let mut connection = gateway.client().identity(identity).connect(gateway.edge).unwrap();
+    let head = connection.head("POST", target, &[("expect", "100-continue"), ("content-length", "5")]);
+    connection.send(&head).unwrap();
+    // Once it is told to go on, its body is being read.
+    connection.tcp().peek(&mut [0]).unwrap();
+    connection
+}
+
+/// The client chooses how long its body takes. An answer that is no longer "good" makes no snapshot, and counts all the same.
+#[test]
+fn what_the_responder_says_while_a_body_arrives_decides() {
+    let (root, server) = (Authority::root("Test Root"), Upstream::start());
+    let leaf = root.issue(&Leaf::client("client"));
+    let answer = |answer: OcspAnswer| {
+        let script = Script::new().read_body().respond_bytes(200, &[], &answer.signed_by_authority(&root));
+        server.on("*", script);
+    };
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(3600);
+    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(4)));
+    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"1s\"";
+    let host = Host::new(&[HOST])
+        .client_auth(auth)
+        .policy("main")
+        .route("path = \"/{rest...}\"", "id = \"hard\"\nocsp = \"hard_fail\"\npolicy_body_max = \"1KiB\"");
+    let gateway = Gateway::builder()
+        .signed_by(&root)
+        .trust_key(&format!("ocsp_url = \"http://{}/\"", server.address()))
+        .policy("main", BODY_POLICY)
+        .listener("resumption = \"off\"")
+        .host(host)
+        .start();
+    let mut early = begin_body(&gateway, &leaf, "/early");
+    let mut late = begin_body(&gateway, &leaf, "/late");
+    early.send(b"hello").unwrap();
+    assert_eq!(early.response().unwrap().status, 200);
+    answer(OcspAnswer::unknown(&leaf, &root).this_update(now).next_update(later));
+    eventually(2 * DEADLINE, "the next answer counts", || {
+        // The policy denies it, until the responder's word comes first.
+        status(&gateway, &leaf, "/probe");
+        let mut records = gateway.lines("request").into_iter();
+        records.any(|record| record["path"] == "/probe" && record["flag"] == "revocation_refused")
+    });
+    late.send(b"hello").unwrap();
+    assert_eq!(late.response().unwrap().status, 403);
+    let refused = gateway.wait_for_record("path", "/late");
+    assert_eq!(refused["flag"], "revocation_refused", "{refused}");
+    assert_eq!(gateway.reached(), ["/early"]);
+}
+
+/// Silence is waited for once, and a word that comes after it counts.
+#[test]
+fn silence_and_then_a_word_while_a_body_arrives() {
+    let (root, server, gate) = (Authority::root("Test Root"), Upstream::start(), Gate::new());
+    let leaf = root.issue(&Leaf::client("client"));
+    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"200ms\"";
+    let host = Host::new(&[HOST])
+        .client_auth(auth)
+        .policy("main")
+        .route("path = \"/{rest...}\"", "id = \"soft\"\nocsp = \"soft_fail\"\npolicy_body_max = \"1KiB\"");
+    let gateway = Gateway::builder()
+        .signed_by(&root)
+        .trust_key(&format!("ocsp_url = \"http://{}/\"", server.address()))
+        .policy("main", BODY_POLICY)
+        .listener("resumption = \"off\"")
+        .host(host)
+        .start();
+    // The responder stays silent until the route has taken the client without its word.
+    let revoked = OcspAnswer::revoked(&leaf, &root, RevocationReason::KeyCompromise);
+    let answer = revoked.signed_by_authority(&root);
+    server.on("*", Script::new().read_body().wait(&gate).respond_bytes(200, &[], &answer));
+    let mut early = begin_body(&gateway, &leaf, "/early");
+    let mut late = begin_body(&gateway, &leaf, "/late");
+    early.send(b"hello").unwrap();
+    assert_eq!(early.response().unwrap().status, 200, "silence is not waited for again");
+    gate.open();
+    gateway.wait_for_metric("ringward_ocsp_queries_finished_total", &[("outcome", "revoked")], 1.0);
+    late.send(b"hello").unwrap();
+    assert_eq!(late.response().unwrap().status, 403);
+    assert_eq!(gateway.reached(), ["/early"]);
+    assert_eq!(gateway.wait_for_record("flag", "revocation_refused")["status"], 403);
+    assert_eq!(gateway.metric("ringward_ocsp_unchecked_requests_total", &[]), 2.0);
 }
 
 /// Where the whole host has responders asked, "revoked" ends connections that ask for nothing; that nothing is known of a

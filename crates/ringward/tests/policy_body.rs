@@ -472,8 +472,9 @@ fn bodies_that_are_held_have_a_limit_together() {
         connection.send(&[head, vec![b'x'; 1_048_575]].concat()).unwrap();
         connection
     };
+    // Two have room, with the copies that their policy will look at.
     let mut waiting: Vec<Connection> = (0..6).map(|_| begin()).collect();
-    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "policy_body_memory")], 2.0);
+    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "policy_body_memory")], 4.0);
     let refused = waiting.iter().position(is_readable).unwrap();
     let response = waiting.remove(refused).response().unwrap();
     assert_eq!((response.status, response.headers.get("retry-after")), (503, Some("1")));
@@ -486,6 +487,57 @@ fn bodies_that_are_held_have_a_limit_together() {
         connection.send(b"x").unwrap();
         let response = connection.response().unwrap();
         assert_eq!((response.status, seen(&response).0), (200, "1048576"));
+    }
+}
+
+/// Who has had a large body looked at and goes on slowly, or with a byte of the next request, keeps no room for it.
+#[test]
+fn what_is_given_back_is_not_kept() {
+    let kinds = [("chunked", "trickles"), ("chunked", "pipelines"), ("content-length", "pipelines")];
+    for (framing, then) in kinds {
+        let gateway = Gateway::builder()
+            .server("policy_body_memory_max = \"4MiB\"")
+            // Longer than is waited: connections that end for their slowness would give back what they should not have kept.
+            .limits("body_bytes_max = \"10MiB\", header_timeout = \"5m\", body_timeout = \"5m\"")
+            .policy("main", POLICY)
+            .host(
+                Host::new(&[HOST])
+                    .policy("main")
+                    .route("path = \"/{rest...}\"", "policy_body_max = \"1MiB\""),
+            )
+            .start();
+        let begin = |nth: u32| {
+            let body = vec![b'x'; (1 << 20) - usize::from(then == "pipelines")];
+            let mut connection = gateway.connect();
+            let (field, mut body) = match framing {
+                "chunked" => (("transfer-encoding", "chunked"), chunked(&body, 10_000)),
+                _ => (("content-length", "1048575"), body),
+            };
+            if then == "trickles" {
+                // More than is looked at, and no end.
+                body.truncate(body.len() - 5);
+                body.extend(b"1\r\nx\r\n");
+            } else {
+                body.extend(b"G");
+            }
+            let head = connection.head("POST", "/", &[field]);
+            connection.send(&[head, body].concat()).unwrap();
+            gateway.wait_for_metric("ringward_policy_decisions_total", &[], f64::from(nth));
+            if then == "trickles" {
+                connection.send(b"1\r\nx\r\n").unwrap();
+            } else {
+                assert_eq!(connection.response().unwrap().status, 200);
+            }
+            connection
+        };
+        // What the first ones leave is what is reused.
+        let mut open: Vec<Connection> = (1..=4).map(&begin).collect();
+        let before = gateway.process.resident_bytes();
+        open.extend((5..=44).map(&begin));
+        eventually(DEADLINE, &format!("{framing} {then}: memory is given back"), || {
+            gateway.process.resident_bytes() < before + (40 << 20)
+        });
+        assert_eq!(open.len(), 44);
     }
 }
 

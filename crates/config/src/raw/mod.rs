@@ -335,6 +335,8 @@ pub struct PolicyCache {
     /// concerned, nor are other clients. A client is a certificate, and without one an address. Each worker has its share, so a
     /// client with fewer connections than there are workers may get less.
     ///
+    /// Of a policy that cannot be cached every request counts.
+    ///
     /// Default `"unlimited"`; 1 to 1000000. Example: `misses_per_second = 500`.
     pub misses_per_second: Field<CountOrWord>,
 }

@@ -10,10 +10,10 @@ use regorus::Value;
 use crate::builtins::original::{self, Check};
 use crate::builtins::{CallError, Function, integer, sprintf, text};
 
-/// Most elements of an array that a builtin may make from numbers or addresses.
+/// Most elements of an array that a builtin may make.
 pub(crate) const ELEMENTS_MAX: u64 = 10_000;
 
-/// Most bytes of a text that a builtin may make; heads of requests are far smaller.
+/// Most bytes of a text that a builtin may make; as many as a body may have that policies see.
 pub(crate) const RESULT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most bytes of a text that is read as a number, and the largest exponent in it.
@@ -36,6 +36,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("numbers.range", range),
     ("numbers.range_step", range_step),
     ("replace", replace),
+    ("split", split),
     ("sprintf", sprintf::check),
     ("strings.replace_n", replace_n),
     ("to_number", number),
@@ -63,6 +64,11 @@ fn bytes(name: &str, bytes: usize) -> Result<Option<Value>, CallError> {
         return Err(too_large(name, &format!("{bytes} bytes, more than {RESULT_BYTES_MAX}")));
     }
     Ok(None)
+}
+
+fn split(args: &[Value]) -> Result<Option<Value>, CallError> {
+    let (value, separator) = (text("split", args, 0)?, text("split", args, 1)?);
+    elements("split", value.matches(&**separator).count() as u64 + 1)
 }
 
 fn range(args: &[Value]) -> Result<Option<Value>, CallError> {

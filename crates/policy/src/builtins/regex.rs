@@ -7,7 +7,7 @@
 use regex::{Regex, RegexBuilder};
 use regorus::Value;
 
-use crate::builtins::bounded::RESULT_BYTES_MAX;
+use crate::builtins::bounded::{ELEMENTS_MAX, RESULT_BYTES_MAX};
 use crate::builtins::cache::PatternCache;
 use crate::builtins::{CallError, Function, integer, text};
 
@@ -56,13 +56,20 @@ fn count(name: &str, args: &[Value]) -> Result<usize, CallError> {
     Ok(usize::try_from(integer(name, args, 2)?).unwrap_or(usize::MAX))
 }
 
+/// What a text of the client's choice is taken apart into.
+fn limited(name: &str, found: impl Iterator<Item = Value>) -> Result<Vec<Value>, CallError> {
+    let found: Vec<Value> = found.take(ELEMENTS_MAX as usize + 1).collect();
+    match found.len() as u64 > ELEMENTS_MAX {
+        true => Err(CallError(format!("`{name}` would give more than {ELEMENTS_MAX} elements"))),
+        false => Ok(found),
+    }
+}
+
 fn find_n(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
     let name = "regex.find_n";
     let (pattern, value, n) = (text(name, args, 0)?, text(name, args, 1)?, count(name, args)?);
     let regex = cache.get(pattern, || compile(pattern))?;
-    Ok(Value::from(
-        regex.find_iter(value).take(n).map(|found| Value::from(found.as_str())).collect::<Vec<_>>(),
-    ))
+    Ok(Value::from(limited(name, regex.find_iter(value).take(n).map(|found| Value::from(found.as_str())))?))
 }
 
 fn find_all_string_submatch_n(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
@@ -74,7 +81,7 @@ fn find_all_string_submatch_n(cache: &mut PatternCache, args: &[Value]) -> Resul
             captures.iter().map(|group| Value::from(group.map_or("", |g| g.as_str()))).collect::<Vec<_>>(),
         )
     };
-    Ok(Value::from(regex.captures_iter(value).take(n).map(groups).collect::<Vec<_>>()))
+    Ok(Value::from(limited(name, regex.captures_iter(value).take(n).map(groups))?))
 }
 
 fn replace(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
@@ -109,6 +116,9 @@ fn split(cache: &mut PatternCache, args: &[Value]) -> Result<Value, CallError> {
         end = found.start();
         if found.end() != 0 {
             parts.push(Value::from(&value[begin..end]));
+        }
+        if parts.len() as u64 >= ELEMENTS_MAX {
+            return Err(CallError(format!("`{name}` would give more than {ELEMENTS_MAX} elements")));
         }
         begin = found.end();
     }

@@ -83,7 +83,7 @@ const ENVOY: &[&str] = &[
     "input.attributes.request.http.headers[\":authority\"] == \"b.example\"",
     "input.attributes.request.http.headers[\":method\"] == \"POST\"",
     "input.attributes.request.http.headers[\":scheme\"] == \"http\"",
-    "input.attributes.request.http.headers.host == \"a.example\"",
+    "input.parsed_query[\"a;b\"][_] == \"1\"",
     "input.attributes.request.time == \"2027-01-15T08:00:00Z\"",
     "endswith(input.attributes.request.time, \"1Z\")",
     "input.attributes.source.address.socketAddress.address == \"192.0.2.1\"",
@@ -257,6 +257,8 @@ impl Parts {
                 Some("%70age=1"),
                 Some("page"),
                 Some("page="),
+                Some("a;b=1"),
+                Some("a%3Bb=1"),
             ]),
             host: random.of(&["a.example", "b.example"]),
             scheme: random.of(&["https", "http"]),
@@ -391,7 +393,7 @@ fn compare(policy: &dyn CompiledPolicy, projection: Projection, cases: &[Case]) 
         misses_per_second: None,
     };
     let cache = Some(Box::new(Cache::new(Arc::new(projection), &options)));
-    let mut cached = CachingWorker { engine: policy.worker(), cache };
+    let mut cached = CachingWorker { engine: policy.worker(), cache, budget: None };
     let (mut plain, mut marks) = (policy.worker(), vec![SubjectMark::default(); CONNECTIONS]);
     let (mut hits, now) = (0, Instant::now());
     for (index, case) in cases.iter().enumerate() {

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use regorus::Value;
+use smallvec::SmallVec;
 
 use super::projection::{Accessor, Projection};
 use crate::input::document::{decode_form, is_hidden, query_pairs};
@@ -203,8 +204,8 @@ fn write_value(bytes: &mut Vec<u8>, value: &Value) {
 /// Belongs to one [`Subject`]; another subject must have a mark of its own.
 #[derive(Debug, Clone, Default)]
 pub struct SubjectMark {
-    /// For the policies that were asked last: most connections meet one.
-    marks: [Option<Mark>; 2],
+    /// For the policies that were asked last, oldest first: most connections meet one.
+    marks: SmallVec<[Mark; 2]>,
 }
 
 #[derive(Debug, Clone)]
@@ -220,15 +221,21 @@ pub(super) struct TableId;
 
 impl SubjectMark {
     pub(super) fn subject_in(&self, table: &Rc<TableId>) -> Option<u64> {
-        let mark = self.marks.iter().flatten().find(|mark| Rc::ptr_eq(&mark.table, table))?;
+        let mark = self.marks.iter().find(|mark| Rc::ptr_eq(&mark.table, table))?;
         Some(mark.subject)
     }
 
     pub(super) fn remember(&mut self, table: &Rc<TableId>, subject: u64) {
-        let [first, second] = &mut self.marks;
-        *second = first.replace(Mark { table: Rc::clone(table), subject });
+        self.marks.retain(|mark| !Rc::ptr_eq(&mark.table, table));
+        if self.marks.len() == MARKS_MAX {
+            self.marks.remove(0);
+        }
+        self.marks.push(Mark { table: Rc::clone(table), subject });
     }
 }
+
+/// As many policies as a route may have, with a global one.
+const MARKS_MAX: usize = 9;
 
 #[cfg(test)]
 mod tests;

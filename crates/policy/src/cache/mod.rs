@@ -88,6 +88,8 @@ pub struct Answer {
 pub struct CachingWorker {
     engine: Box<dyn PolicyWorker>,
     cache: Option<Box<Cache>>,
+    /// Also of a policy that cannot be cached: then every request is an evaluation.
+    budget: Option<Budget>,
 }
 
 impl CachingWorker {
@@ -97,7 +99,8 @@ impl CachingWorker {
             (Ok(projection), Some(options)) => Some(Box::new(Cache::new(Arc::clone(projection), options))),
             _ => None,
         };
-        Self { engine: policy.worker(), cache }
+        let budget = options.and_then(|options| options.misses_per_second);
+        Self { engine: policy.worker(), cache, budget: budget.map(|rate| Budget::new(rate.get())) }
     }
 
     /// Whether decisions are kept; not if the policy cannot be cached, and not after a mismatch.
@@ -120,14 +123,18 @@ impl CachingWorker {
         now: Instant,
     ) -> Answer {
         let Some(cache) = &mut self.cache else {
-            let verdict = match self.engine.ask(&subject(), request) {
+            let subject = subject();
+            if self.budget.as_mut().is_some_and(|budget| !budget.spend(&subject, now)) {
+                return Answer { verdict: Verdict::OverBudget, lookup: None, mismatch: false };
+            }
+            let verdict = match self.engine.ask(&subject, request) {
                 Ok(Reply::Decided(decision)) => Verdict::Decided(Rc::new(decision)),
                 Ok(Reply::Pending(query)) => Verdict::Pending(query),
                 Err(error) => Verdict::Failed(error),
             };
             return Answer { verdict, lookup: None, mismatch: false };
         };
-        let answer = cache.decide(&mut *self.engine, mark, subject, request, now);
+        let answer = cache.decide((&mut *self.engine, &mut self.budget), mark, subject, request, now);
         if answer.mismatch {
             // For good: whatever made the entry wrong may have made others wrong.
             self.cache = None;
@@ -163,7 +170,6 @@ struct Cache {
     key: KeyBuffer,
     subjects: Subjects,
     store: Store,
-    budget: Option<Budget>,
     usefulness: Usefulness,
     sampling: Sampling,
 }
@@ -175,7 +181,6 @@ impl Cache {
             key: KeyBuffer::new(),
             subjects: Subjects::new(options.entries, options.bytes / SUBJECTS_SHARE),
             store: Store::new(options.entries, options.bytes - options.bytes / SUBJECTS_SHARE),
-            budget: options.misses_per_second.map(|rate| Budget::new(rate.get())),
             usefulness: Usefulness::default(),
             sampling: Sampling::new(options.verify_every),
         }
@@ -183,24 +188,24 @@ impl Cache {
 
     fn decide(
         &mut self,
-        engine: &mut dyn PolicyWorker,
+        (engine, budget): (&mut dyn PolicyWorker, &mut Option<Budget>),
         mark: &mut SubjectMark,
         subject: &mut dyn FnMut() -> Subject,
         request: &RequestView<'_>,
         now: Instant,
     ) -> Answer {
         if self.usefulness.is_paused(now) {
-            return self.evaluate(engine, &subject(), request, now, None);
+            return self.evaluate((engine, budget), &subject(), request, now, None);
         }
         let Some(number) = self.number(mark, subject) else {
-            return self.evaluate(engine, &subject(), request, now, None);
+            return self.evaluate((engine, budget), &subject(), request, now, None);
         };
         let Some(key) = self.key.write(&self.projection, number, request) else {
-            return self.evaluate(engine, &subject(), request, now, None);
+            return self.evaluate((engine, budget), &subject(), request, now, None);
         };
         let hash = self.store.hash(key);
         let Some(kept) = self.store.find(hash, key, request.now_unix) else {
-            return self.evaluate(engine, &subject(), request, now, Some(hash));
+            return self.evaluate((engine, budget), &subject(), request, now, Some(hash));
         };
         self.usefulness.note(true, now);
         if self.sampling.is_due() {
@@ -221,7 +226,7 @@ impl Cache {
     /// Evaluates a request that was not found, under `hash` if it was looked for. Its key is still in the buffer.
     fn evaluate(
         &mut self,
-        engine: &mut dyn PolicyWorker,
+        (engine, budget): (&mut dyn PolicyWorker, &mut Option<Budget>),
         subject: &Subject,
         request: &RequestView<'_>,
         now: Instant,
@@ -229,7 +234,7 @@ impl Cache {
     ) -> Answer {
         let lookup = Some(if hash.is_some() { Lookup::Miss } else { Lookup::Bypass });
         // What was not looked for is paid for as well: long paths must not be the way around the budget.
-        if self.budget.as_mut().is_some_and(|budget| !budget.spend(subject, now)) {
+        if budget.as_mut().is_some_and(|budget| !budget.spend(subject, now)) {
             // Nor does it count as a look-up: one client's misses must not turn the cache off for all.
             return Answer { verdict: Verdict::OverBudget, lookup, mismatch: false };
         }

@@ -159,14 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_serves_two_policies_of_a_connection() {
-        let tables: Vec<Subjects> = (0..3).map(|_| Subjects::new(8, 1 << 10)).collect();
+    fn a_mark_serves_all_policies_of_a_route() {
+        let tables: Vec<Subjects> = (0..10).map(|_| Subjects::new(8, 1 << 10)).collect();
         let mut mark = SubjectMark::default();
         for (number, subjects) in tables.iter().enumerate() {
             assert_eq!(subjects.remembered(&mark), None);
             mark.remember(&subjects.id, number as u64);
         }
         let remembered: Vec<_> = tables.iter().map(|subjects| subjects.remembered(&mark)).collect();
-        assert_eq!(remembered, [None, Some(1), Some(2)]);
+        assert_eq!(remembered[0], None, "the oldest goes");
+        assert!((1..10).all(|number| remembered[number] == Some(number as u64)), "{remembered:?}");
+        mark.remember(&tables[1].id, 77);
+        assert_eq!((tables[1].remembered(&mark), tables[2].remembered(&mark)), (Some(77), Some(2)));
     }
 }

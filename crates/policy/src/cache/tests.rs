@@ -69,7 +69,8 @@ impl Bed {
         };
         let engine = Scripted::default();
         let cache = Some(Box::new(Cache::new(Arc::new(projection), &options)));
-        let worker = CachingWorker { engine: Box::new(engine.clone()), cache };
+        let budget = options.misses_per_second.map(|rate| Budget::new(rate.get()));
+        let worker = CachingWorker { engine: Box::new(engine.clone()), cache, budget };
         Self { engine, worker, mark: SubjectMark::default(), start: Instant::now() }
     }
 
@@ -317,6 +318,17 @@ fn a_client_above_its_budget_is_refused_for_what_it_misses_alone() {
     let answer = bed.worker.decide(&mut SubjectMark::default(), &mut subject, &request, now);
     assert!(!refused(&answer), "another client is not affected");
     assert!(!refused(&bed.ask_at("/c", Duration::from_secs(1))), "nor is the same one a second later");
+}
+
+/// Of a policy that cannot be cached every request is an evaluation.
+#[test]
+fn a_budget_counts_without_a_cache_too() {
+    let mut bed = Bed::new(CacheOptions { misses_per_second: NonZeroU32::new(5), ..options() });
+    bed.worker.cache = None;
+    let refused = |answer: &Answer| matches!(answer.verdict, Verdict::OverBudget);
+    let refusals = (0..10).filter(|_| refused(&bed.ask("/a"))).count();
+    assert_eq!((refusals, bed.engine.asked()), (5, 5));
+    assert!(!refused(&bed.ask_at("/a", Duration::from_secs(1))));
 }
 
 /// Or one client could turn the cache off for all.

@@ -82,9 +82,17 @@ fn missing(rules: &Rules<'_>, rule: &str, path: &Path) -> Problem {
     match super::nearest(rule, candidates.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None if rules.modules.is_empty() => problem.help("the policy has no `.rego` file"),
-        None => problem.help("name a rule of the packages given"),
+        None => {
+            let mut names: Vec<String> = candidates.iter().map(|name| format!("`{name}`")).collect();
+            names.dedup();
+            names.truncate(CANDIDATES_SHOWN);
+            problem.help(format!("name the rule that decides with `rule` (`--rule`): {}", names.join(", ")))
+        }
     }
 }
+
+/// Rules that are named where none is like the missing one.
+const CANDIDATES_SHOWN: usize = 4;
 
 /// Results that can be seen to be of a wrong type.
 fn literal_results(definition: &Definition<'_>, rule: &str, problems: &mut Vec<Problem>) {

@@ -38,7 +38,9 @@ impl Headers<'_, '_> {
 
     fn name(&mut self, at: &Expr, name: &str) {
         let lower = name.to_ascii_lowercase();
-        let (why, help) = if is_hidden(&lower) {
+        let (why, help) = if self.shape == InputShape::EnvoyV3 && lower == "host" {
+            ("Envoy has it apart", "`input.attributes.request.http.host` says the host".to_owned())
+        } else if is_hidden(&lower) {
             ("clients cannot say who they are by it", "`input.client` says who the client is".to_owned())
         } else if lower != name {
             ("names are in lower case", format!("write \"{lower}\""))

@@ -65,7 +65,7 @@ impl Visit for Negations<'_, '_> {
             && let Some(name) = self.scope.missing_in_negated(expr)
         {
             let message = format!("negation would hold when {name} is missing; in OPA it would not");
-            let help = "bind the value in a statement before it (`x := ...`), or give what is missing a value with `object.get`";
+            let help = "bind the value in a statement before it (`x := ...`), or give what is missing a value: `header(\"x-a\")` for a header field, `object.get` for others";
             self.problems.push(Problem::error(&place(expr.span()), message).help(help));
         }
         walk_statement(self, statement);

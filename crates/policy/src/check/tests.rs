@@ -378,7 +378,8 @@ fn negations_over_what_may_be_missing_are_refused() {
     assert_eq!(
         one("x if {\n\ttrue\n\tnot startswith(role, \"a\")\n}\nrole := \"a\" if input.request.path == \"/\""),
         "p.rego:5:6: error: negation would hold when `role` is missing; in OPA it would not\n  help: bind the value in a \
-         statement before it (`x := ...`), or give what is missing a value with `object.get`"
+         statement before it (`x := ...`), or give what is missing a value: `header(\"x-a\")` for a header field, `object.get` for \
+         others"
     );
     for (text, missing) in [
         ("x if not f(g(1))\nf(y) := y\ng(y) := y if y > 1", "the result of `g`"),
@@ -430,7 +431,10 @@ fn a_negation_that_a_client_can_make_hold_is_warned_about() {
     for text in [
         "x if not input.request.body.json.admin",
         "x if { input.request.method == \"POST\"; not input.request.body.json.role == \"admin\" }",
-        "x if not r\nr if { y := [1 | not input.request.body.json.admin]; count(y) == 0 }",
+        "x if { y := [1 | not input.request.body.json.admin]; count(y) == 0 }",
+        "x if count([role | role := input.request.body.json.roles[_]; role == \"admin\"]) == 0",
+        "x if not r\nr if input.request.body.json.role == \"admin\"",
+        "x if not r\nr if f(1)\nf(y) if input.request.body.json.role == y",
     ] {
         assert!(one(text).contains(warned), "{text}");
     }
@@ -441,6 +445,7 @@ fn a_negation_that_a_client_can_make_hold_is_warned_about() {
         "x if { is_object(input.request.body.json); not input.request.body.json.admin }",
         "x if { order := input.request.body.json; not order.admin }",
         "x if { input.request.body.json.type == \"order\"; not input.request.body.json.express }",
+        "x if { r; not input.request.body.json.express }\nr if input.request.body.json.type == \"order\"",
         "x if not input.request.body.truncated",
     ] {
         assert_eq!(in_module(text), [""; 0], "{text}");

@@ -15,9 +15,11 @@ use crate::input::values::text;
 use crate::input::view::{BodyView, RequestView};
 use crate::reads::Reads;
 
-/// Bounds of JSON in a body. A value of two bytes (`0,`) takes about ten times as much memory, and nothing looks at the clock
-/// while it is made.
-const BOUNDS: Bounds = Bounds { depth_max: 64, values_max: 32 * 1024 };
+/// Most values in a body. One of two bytes (`0,`) takes about ten times as much memory, and nothing looks at the clock while it
+/// is made.
+pub(crate) const VALUES_MAX: usize = 32 * 1024;
+/// Bounds of JSON in a body.
+const BOUNDS: Bounds = Bounds { depth_max: 64, values_max: VALUES_MAX };
 
 /// Which fields of the body a policy can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,12 +131,16 @@ pub(crate) fn parse(body: &BodyView<'_>) -> Result<Value, DecisionError> {
             }
             _ => "it is malformed",
         };
-        DecisionError::Body(format!("{what} at line {} column {}", error.line(), error.column()))
+        refused(&format!("{what} at line {} column {}", error.line(), error.column()))
     })?;
     match numbers(body.bytes).all(is_kept) {
         true => Ok(value),
-        false => Err(DecisionError::Body("a number has too many digits".to_owned())),
+        false => Err(refused("a number has too many digits")),
     }
+}
+
+fn refused(why: &str) -> DecisionError {
+    DecisionError::Body(format!("is not JSON that everybody reads alike: {why}"))
 }
 
 /// Whether this content type is JSON (RFC 8259 §11, RFC 6839 §3.1), in the one encoding that JSON has.

@@ -226,7 +226,8 @@ impl Builder {
 
     fn http(&self, subject: &Subject, view: &RequestView<'_>) -> Result<Value, DecisionError> {
         let (keys, parts, known) = (&self.keys, &self.parts, &self.known);
-        let body = view.body.filter(|_| parts.reads_body);
+        // Where looking is not allowed there is none to see.
+        let body = view.body.filter(|body| parts.reads_body && !(body.truncated && body.bytes.is_empty()));
         let parsed_body = body.map(|body| parse_body(view, body)).transpose()?.flatten();
         let mut fields = Vec::with_capacity(12);
         let mut add = |wanted: bool, key: &Value, value: &dyn Fn() -> Value| {

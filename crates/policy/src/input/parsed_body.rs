@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 
 use crate::decision::DecisionError;
+use crate::input::body;
 use crate::input::document::query_pairs;
 use crate::input::go_form;
 use crate::input::values::text;
@@ -20,7 +21,10 @@ use crate::input::values::text;
 pub(crate) fn form(bytes: &[u8]) -> Result<Value, DecisionError> {
     let form = std::str::from_utf8(bytes).map_err(|_| refused("is not UTF-8"))?;
     let mut fields: BTreeMap<Value, Value> = BTreeMap::new();
-    for (name, value) in query_pairs(form) {
+    for (count, (name, value)) in query_pairs(form).enumerate() {
+        if count == body::VALUES_MAX {
+            return Err(refused("is a form with too many values"));
+        }
         let (Some(name), Some(value)) = (go_form::decode(name), go_form::decode(value)) else {
             return Err(refused("is no form"));
         };
@@ -47,5 +51,8 @@ mod tests {
         for refused in ["a=%zz", "a;b=1", "%=1"] {
             assert!(form(refused.as_bytes()).is_err(), "{refused}");
         }
+        let pairs = |count| vec!["a"; count].join("&");
+        assert!(form(pairs(body::VALUES_MAX).as_bytes()).is_ok());
+        assert!(form(pairs(body::VALUES_MAX + 1).as_bytes()).is_err());
     }
 }

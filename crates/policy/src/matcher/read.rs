@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use ringward_config::raw::{Field, OneOrMany, strings};
-use ringward_config::{Document, HostPattern, Method, PathPattern};
+use ringward_config::{Document, HostName, HostPattern, Method, PathPattern};
 use ringward_identity::SpiffeId;
 use serde_spanned::Spanned;
 
@@ -220,13 +220,27 @@ impl Reader<'_> {
             client: client.unwrap_or_default(),
             method: text(&raw.method, "GET"),
             path,
-            host: text(&raw.host, "").to_ascii_lowercase(),
+            host: self.test_host(&raw.host),
             route: text(&raw.route, ""),
             headers,
             expect,
             rule: raw.rule.value().cloned(),
             at: self.place(&span),
         })
+    }
+
+    /// The host of a test, in the form that requests have it in.
+    fn test_host(&mut self, raw: &Field<String>) -> String {
+        let Some(given) = raw.given().filter(|given| !given.get_ref().is_empty()) else {
+            return String::new();
+        };
+        match HostName::parse(given.get_ref()) {
+            Ok(host) => host.to_string(),
+            Err(error) => {
+                self.error(&given.span(), format!("`host`: {error}"), None);
+                String::new()
+            }
+        }
     }
 
     /// The client of a test, with its names in the form in which certificates are read.

@@ -87,15 +87,18 @@ impl ClientCondition {
     }
 }
 
-/// Fields may be repeated and mean a list then. What is allowed for one value is not allowed for others beside it; what is denied
-/// for one value stays denied whatever is beside it.
+/// Fields may be repeated and mean a list then, which may also stand in one field, with commas (RFC 9110 §5.3). What is allowed
+/// for one value is not allowed for others beside it; what is denied for one value stays denied whatever is beside it.
 fn header_holds(name: &str, values: &Words, request: &RequestView<'_>, effect: Effect) -> bool {
     let (mut listed, mut others) = (false, false);
     request.headers.values(name, &mut |value| match values.contains(value) {
         true => listed = true,
+        false if effect == Effect::Deny => {
+            listed |= value.split(',').any(|part| values.contains(part.trim_matches([' ', '\t'])));
+        }
         false => others = true,
     });
-    listed && (effect == Effect::Deny || !others)
+    listed && !others
 }
 
 impl Claim {

@@ -191,7 +191,11 @@ fn repeated_header_fields_neither_allow_nor_hide() {
     for denied in ["red", "blue"] {
         let table = format!("{}{}", allow(""), deny("d", &format!("headers = {{ x-team = {denied:?} }}")));
         assert!(!allowed(&table, &sample::claims(), |request| request.headers = &TWICE), "{denied}");
+        // Which is the same as both in one field (RFC 9110 §5.3).
+        let in_one = |request: &mut RequestView<'_>| request.headers = &[("x-team", "red ,\tblue")];
+        assert!(!allowed(&table, &sample::claims(), in_one), "{denied}");
     }
+    assert!(!allowed(&red, &sample::claims(), |request| request.headers = &[("x-team", "red, blue")]));
 }
 
 #[test]

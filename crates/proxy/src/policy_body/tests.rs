@@ -86,3 +86,13 @@ fn rooms_share_what_there_is_and_give_it_back() {
     drop(other);
     assert_eq!(held.0.get(), 0);
 }
+
+#[test]
+fn the_copy_counts_before_it_is_made() {
+    for (ahead, copied) in [(length(5), 5), (length(9), 8), (length(u64::MAX), 8), (chunked(), 0)] {
+        assert_eq!(ahead.copied(), copied);
+    }
+    let mut ahead = chunked();
+    assert_eq!(ahead.look(b"5\r\nhello\r\n").unwrap(), None);
+    assert_eq!(ahead.copied(), 5);
+}

@@ -100,7 +100,7 @@ impl Asker {
     pub(crate) async fn decide(
         &self,
         worker: &Worker,
-        query: &Query,
+        query: Query,
         read: impl FnOnce(&[u8]) -> Result<Decision, DecisionError>,
     ) -> Result<Decision, DecisionError> {
         let begun = Instant::now();
@@ -117,15 +117,21 @@ impl Asker {
     }
 
     /// The body of the server's answer.
-    async fn ask(&self, worker: &Worker, query: &Query, begun: Instant) -> Result<Vec<u8>, ServerError> {
+    async fn ask(&self, worker: &Worker, query: Query, begun: Instant) -> Result<Vec<u8>, ServerError> {
         let _place = Place::take(&self.asking, self.server.connections_max)
             .ok_or(ServerError::Busy(self.server.connections_max))?;
         let pass = self.circuit.enter(begun).ok_or(ServerError::CircuitOpen)?;
+        let is_large = query.body.len() > TAKEN_UNREAD_BYTES;
         // What was begun is given up with its connection, see there.
         let answer = io::within(self.server.timeout, question::put(self, worker, query))
             .await
             .unwrap_or(Err(ServerError::Timeout(self.server.timeout)));
-        let change = if is_sign_of_life(&answer) { pass.answered() } else { pass.failed(Instant::now()) };
+        let change = match &answer {
+            answer if is_sign_of_life(answer) => pass.answered(),
+            // It may have refused a question that it did not take in, and be silent until it closes.
+            Err(ServerError::Timeout(_)) if is_large => None,
+            _ => pass.failed(Instant::now()),
+        };
         self.tell(worker, change, answer.as_ref().err());
         answer
     }
@@ -172,6 +178,9 @@ impl Asker {
         self.idle.borrow_mut().push(connection.asleep());
     }
 }
+
+/// What the socket of a server takes in, although the server does not read.
+const TAKEN_UNREAD_BYTES: usize = 16 * 1024;
 
 /// Whether the server is there. An HTTP response says so whatever is in it: its evaluations may fail for the requests of one
 /// client, who must not be able to end it for all others.

@@ -14,23 +14,35 @@ use crate::{
 /// A question that came to nothing on its connection.
 struct Failed {
     error: ServerError,
-    /// Not a byte of an answer has arrived.
-    unanswered: bool,
+    /// The question, if not a byte of an answer has arrived.
+    unanswered: Option<Vec<u8>>,
 }
 
 /// Asks on a kept connection, or else on a new one; the body of the answer.
 ///
 /// The server may have closed a kept connection in this very moment. Then it is asked once more, on a new one: a question changes
 /// nothing there.
-pub(super) async fn put(asker: &Asker, worker: &Worker, query: &Query) -> Result<Vec<u8>, ServerError> {
+pub(super) async fn put(asker: &Asker, worker: &Worker, query: Query) -> Result<Vec<u8>, ServerError> {
+    let mut question = message(&asker.server.head, query, &worker.buffers);
     if let Some(kept) = asker.kept() {
-        match exchange(asker, worker, kept, query).await {
-            Err(Failed { error: ServerError::Closed, unanswered: true }) => {}
+        match exchange(asker, worker, kept, question).await {
+            Err(Failed { error: ServerError::Closed, unanswered: Some(again) }) => question = again,
             other => return other.map_err(|failed| failed.error),
         }
     }
     let fresh = asker.connect(worker).await.map_err(|error| ServerError::Unreachable(error.kind()))?;
-    exchange(asker, worker, fresh, query).await.map_err(|failed| failed.error)
+    exchange(asker, worker, fresh, question).await.map_err(|failed| failed.error)
+}
+
+/// The whole question in one buffer, so that it leaves in one write. The query ends here: it may be several times as large as the
+/// body of the request, too large to be there twice until the answer comes.
+fn message(head: &[u8], query: Query, buffers: &BufferPool) -> Vec<u8> {
+    let mut out = buffers.small();
+    out.extend_from_slice(head);
+    out.extend_from_slice(itoa::Buffer::new().format(query.body.len()).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(&query.body);
+    out
 }
 
 /// Keeps the connection if nothing speaks against it.
@@ -38,24 +50,19 @@ async fn exchange(
     asker: &Asker,
     worker: &Worker,
     mut connection: Connection,
-    query: &Query,
+    question: Vec<u8>,
 ) -> Result<Vec<u8>, Failed> {
-    let mut out = worker.buffers.small();
-    out.extend_from_slice(&asker.server.head);
-    out.extend_from_slice(itoa::Buffer::new().format(query.body.len()).as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(&query.body);
-    let (sent, mut buffer) = connection.stream.write_all(out).await;
-    buffer.clear();
-    let mut answer = Answer { connection, buffer, untouched: true };
+    let buffers = &worker.buffers;
+    let (sent, question) = connection.stream.write_all(question).await;
+    let mut answer = Answer { connection, buffers, buffer: buffers.small(), question: Some(question) };
     let mut head = worker.heads.response();
     head.clear();
     let read = match sent {
-        Ok(()) => answer.read(&mut head, asker.server.answer_bytes_max, &worker.buffers).await,
-        Err(_) => Err(ServerError::Closed),
+        Ok(()) => answer.read(&mut head, asker.server.answer_bytes_max).await,
+        Err(_) => answer.refusal(&mut head).await,
     };
     worker.heads.put_response(head);
-    let Answer { connection, buffer, untouched } = answer;
+    let Answer { connection, buffer, question, .. } = answer;
     match read {
         Ok(reusable) => {
             if reusable {
@@ -64,28 +71,25 @@ async fn exchange(
             Ok(buffer)
         }
         Err(error) => {
-            worker.buffers.put(buffer);
-            Err(Failed { error, unanswered: untouched })
+            buffers.put(buffer);
+            Err(Failed { error, unanswered: question })
         }
     }
 }
 
 /// An answer on its way.
-struct Answer {
+struct Answer<'a> {
     connection: Connection,
+    buffers: &'a BufferPool,
     /// What has arrived and is not used up; in the end the body.
     buffer: Vec<u8>,
-    untouched: bool,
+    /// Until the first byte arrives.
+    question: Option<Vec<u8>>,
 }
 
-impl Answer {
+impl Answer<'_> {
     /// Reads it whole, and leaves its body in the buffer. Returns whether the connection can be used again.
-    async fn read(
-        &mut self,
-        head: &mut ResponseHead,
-        bytes_max: usize,
-        buffers: &BufferPool,
-    ) -> Result<bool, ServerError> {
+    async fn read(&mut self, head: &mut ResponseHead, bytes_max: usize) -> Result<bool, ServerError> {
         self.head(head).await?;
         if head.status() != 200 {
             return Err(ServerError::Status(head.status()));
@@ -98,7 +102,7 @@ impl Answer {
                 }
                 self.length(length).await?
             }
-            BodyFraming::Chunked => self.chunked(bytes_max, buffers).await?,
+            BodyFraming::Chunked => self.chunked(bytes_max).await?,
             // A connection that breaks looks like the end of such a body.
             BodyFraming::UntilClose | BodyFraming::None => {
                 return Err(ServerError::NotHttp("it does not say where it ends".to_owned()));
@@ -108,8 +112,16 @@ impl Answer {
         Ok(head.keep_alive() && !surplus)
     }
 
-    /// Reads the head of the final response. Interim ones (RFC 9110 §15.2) are passed over for as long as there is time.
+    /// Reads what a server has said that did not take the whole question, which one too large to read may be refused by. Whatever
+    /// the status, it is no decision.
+    async fn refusal(&mut self, head: &mut ResponseHead) -> Result<bool, ServerError> {
+        self.head(head).await?;
+        Err(ServerError::Status(head.status()))
+    }
+
+    /// Reads the head of the final response. Interim ones (RFC 9110 §15.2) are passed over.
     async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ServerError> {
+        let mut interim = 0;
         loop {
             if self.buffer.is_empty() {
                 self.more().await?;
@@ -120,6 +132,12 @@ impl Answer {
                     self.buffer.drain(..length);
                     if !head.is_interim() {
                         return Ok(());
+                    }
+                    interim += 1;
+                    if interim > INTERIM_MAX {
+                        return Err(ServerError::NotHttp(format!(
+                            "more than {INTERIM_MAX} interim responses"
+                        )));
                     }
                 }
                 None => self.more().await?,
@@ -139,8 +157,8 @@ impl Answer {
     }
 
     /// Whether there is more than the body.
-    async fn chunked(&mut self, bytes_max: usize, buffers: &BufferPool) -> Result<bool, ServerError> {
-        let mut body = buffers.small();
+    async fn chunked(&mut self, bytes_max: usize) -> Result<bool, ServerError> {
+        let mut body = self.buffers.small();
         // Trailers say nothing here.
         let mut decoder = ChunkedDecoder::new(|_| true);
         loop {
@@ -158,7 +176,7 @@ impl Answer {
                     Decoded::NeedMore { consumed } => taken += consumed,
                     Decoded::Done { consumed } => {
                         let surplus = taken + consumed < self.buffer.len();
-                        buffers.put(mem::replace(&mut self.buffer, body));
+                        self.buffers.put(mem::replace(&mut self.buffer, body));
                         return Ok(surplus);
                     }
                 }
@@ -179,12 +197,18 @@ impl Answer {
         match read {
             Ok(0) | Err(_) => Err(ServerError::Closed),
             Ok(_) => {
-                self.untouched = false;
+                if let Some(question) = self.question.take() {
+                    self.buffers.put(question);
+                }
                 Ok(())
             }
         }
     }
 }
+
+/// Interim responses passed over before the final one. With epoll a read that finds bytes does not wait: a server that sends them
+/// without end would keep the whole worker, and the timer that ends the question could not run.
+const INTERIM_MAX: u32 = 16;
 
 /// OPA answers with a handful of fields.
 const HEAD_LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 64 };

@@ -85,7 +85,9 @@ impl Upload<'_, '_> {
     /// Re-frames what has arrived, up to about a buffer full; whether that was the end.
     fn decode(&mut self, decoder: &mut ChunkedDecoder, out: &mut Vec<u8>) -> Result<bool, ProxyError> {
         while out.len() < LARGE / 2 && !self.reader.buffered().is_empty() {
-            match decoder.decode(self.reader.buffered())? {
+            // Of a body that was read ahead there may be much more, of which no second copy is made.
+            let arrived = self.reader.buffered();
+            match decoder.decode(&arrived[..arrived.len().min(LARGE)])? {
                 Decoded::Data { skip, data } => {
                     let arrived = self.plan.progress.received.get() + data as u64;
                     if arrived > self.plan.body_bytes_max {
@@ -128,7 +130,7 @@ impl Upload<'_, '_> {
         let (sent, piece) = self.up.write_all(piece, renew).await;
         self.up_deadline.clear_write();
         self.plan.buffers.put(piece);
-        self.plan.room.shrink(self.reader.buffered().len());
+        self.plan.room.shrink(self.reader.held());
         sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ringward_config::{Config, Severity};
+use ringward_config::{Config, Engine, Severity};
 
 use super::{LoadedPolicy, Report};
 
@@ -14,12 +14,24 @@ pub(super) fn check(config: &Config, policies: &HashMap<String, LoadedPolicy>, r
         let loaded: Vec<_> =
             names.iter().filter_map(|name| Some((name, &policies.get(name)?.compiled))).collect();
         if route.policy_body_max.is_none() {
+            // A server is given bodies where there are any, and knows which it needs.
+            let is_rego =
+                |name: &str| config.policies.get(name).is_some_and(|policy| policy.engine == Engine::Rego);
+            let unnamed = loaded.iter().filter(|(_, policy)| policy.reads_body() && !policy.names_body());
+            for (name, _) in unnamed.filter(|(name, _)| is_rego(name)) {
+                let message = format!(
+                    "the policy {name:?} is given the whole input, and on the route {:?} the bodies in it are empty and cut off",
+                    route.id
+                );
+                let help = "add policy_body_max = \"64KiB\" to the route, or read single fields of the input";
+                report.push(Severity::Warning, &route.at, message, Some(help.to_owned()));
+            }
             for (name, _) in loaded.iter().filter(|(_, policy)| policy.names_body()) {
                 let message = format!(
                     "the policy {name:?} reads the bodies of requests, which the route {:?} does not allow",
                     route.id
                 );
-                let help = "add policy_body_max = \"64KiB\" to the route, or give it a policy that does not read `input.request.body`";
+                let help = "add policy_body_max = \"64KiB\" to the route, or give it a policy that does not read bodies";
                 report.error(&route.at, message, Some(help.to_owned()));
             }
         } else if loaded.len() == names.len() && !loaded.iter().any(|(_, policy)| policy.reads_body()) {
@@ -27,7 +39,7 @@ pub(super) fn check(config: &Config, policies: &HashMap<String, LoadedPolicy>, r
                 "`policy_body_max` of the route {:?} has no effect: no policy of it reads bodies",
                 route.id
             );
-            let help = "leave it away, or read `input.request.body` in the policy";
+            let help = "leave it away, or read the body in the policy";
             report.push(Severity::Warning, &route.at, message, Some(help.to_owned()));
         }
     }

@@ -152,8 +152,10 @@ impl Report<'_> {
     fn cache(&mut self, policy: &Policy, uncacheable: &[Problem]) {
         let asked_at = policy.cache.as_ref().and_then(|cache| cache.asked_at.as_ref());
         if let (Some(at), Some(reason)) = (asked_at, uncacheable.first()) {
+            let counts = policy.cache.as_ref().is_some_and(|cache| cache.misses_per_second.is_some());
+            let effect = if counts { "but for `misses_per_second` has no" } else { "has no" };
             let message = format!(
-                "`cache` has no effect, decisions of this policy cannot be cached: {}",
+                "`cache` {effect} effect, decisions of this policy cannot be cached: {}",
                 Reason(reason)
             );
             self.push(Severity::Warning, at, message, reason.help.clone());

@@ -6,6 +6,10 @@ use ringward_testkit::{DEADLINE, Script, Upstream, eventually};
 
 use super::{QUESTIONS, asking, undecided};
 
+const INTERIM: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+/// So many of them may come before an answer.
+const INTERIM_MAX: usize = 16;
+
 /// Responses of a server that are no answers, and how the question is counted then.
 fn no_answers() -> Vec<(&'static str, Script, &'static str)> {
     let good = r#"{"result":true}"#;
@@ -73,6 +77,11 @@ fn no_answers() -> Vec<(&'static str, Script, &'static str)> {
             bytes(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n{good}\r\n")),
             "closed",
         ),
+        (
+            "too-many-interim",
+            Script::new().read_body().send(INTERIM.repeat(INTERIM_MAX + 1)).respond(200, &[], good),
+            "invalid",
+        ),
         ("only-interim", bytes("HTTP/1.1 100 Continue\r\n\r\n"), "closed"),
         // Answers of OPA that are no decisions.
         ("null", body(r#"{"result":null}"#), "answered"),
@@ -130,7 +139,8 @@ fn a_decision_may_come_in_several_forms() {
             "interim",
             Script::new()
                 .read_body()
-                .send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+                .send("HTTP/1.1 100 Continue\r\n\r\n")
+                .send(INTERIM.repeat(INTERIM_MAX - 1))
                 .respond(200, &[], good),
         ),
         (

@@ -1,20 +1,28 @@
 //! Servers that are away, slow or overrun: nothing passes, and they are left alone until they answer again.
 
+use std::io::Write;
+use std::thread;
 use std::time::Duration;
 
 use ringward_testkit::{Connection, DEADLINE, Gate, Script, Upstream, eventually};
+use serde_json::Value;
 
 use super::support::{PlayedUpstream, deserted, on_both_drivers};
-use super::{asking, opa, says, undecided, wait_for};
+use super::{asking, asking_with_bodies, opa, says, undecided, wait_for};
 
 on_both_drivers!(
     a_question_ends_at_its_deadline,
     a_connection_that_dies_is_replaced_before_an_answer_has_begun,
+    a_large_question_is_asked_again_whole,
+    a_large_question_that_is_refused_unread_is_no_silence,
+    a_server_that_refuses_a_large_question_and_stays_is_there,
+    interim_responses_without_end_hold_nobody_else_up,
 );
 
 const CIRCUITS: &str = "ringward_policy_server_circuits_open";
 const OPENED: &str = "policy server does not answer, requests are refused without asking it for now";
 const CLOSED: &str = "policy server answers again";
+const ALLOWED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"result\":true}";
 
 fn a_question_ends_at_its_deadline(driver: &str) {
     let (opa, gate) = (Upstream::start(), Gate::new());
@@ -155,15 +163,10 @@ fn a_connection_that_dies_is_replaced_before_an_answer_has_begun(driver: &str) {
     let played = PlayedUpstream::start();
     let gateway = asking(&played.address().to_string(), "").io(driver).start();
     let mut connection = gateway.connect();
-    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"result\":true}";
-    let send = |connection: &mut Connection, path: &str| {
-        let head = connection.head("GET", path, &[]);
-        connection.send(&head).unwrap();
-    };
     send(&mut connection, "/first");
     let mut first = played.accept();
     first.head();
-    first.send(answer);
+    first.send(ALLOWED);
     assert_eq!(connection.response().unwrap().status, 200);
 
     // It dies under the question, before a byte of an answer.
@@ -172,7 +175,7 @@ fn a_connection_that_dies_is_replaced_before_an_answer_has_begun(driver: &str) {
     drop(first);
     let mut second = played.accept();
     second.head();
-    second.send(answer);
+    second.send(ALLOWED);
     assert_eq!(connection.response().unwrap().status, 200);
 
     // An answer that has begun is not asked for again.
@@ -195,15 +198,138 @@ fn a_connection_that_dies_is_replaced_before_an_answer_has_begun(driver: &str) {
     send(&mut connection, "/kept");
     let mut fourth = played.accept();
     fourth.head();
-    fourth.send(answer);
+    fourth.send(ALLOWED);
     assert_eq!(connection.response().unwrap().status, 200);
-    fourth.send(answer);
+    fourth.send(ALLOWED);
     send(&mut connection, "/unasked");
     let mut fifth = played.accept();
     fifth.head();
     fifth.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
     assert_eq!(connection.response().unwrap().status, 403);
     assert!(!gateway.has_reached("/unasked"));
+}
+
+fn a_large_question_is_asked_again_whole(driver: &str) {
+    let played = PlayedUpstream::start();
+    let gateway = asking_with_bodies(&played.address().to_string(), "", "1MiB").io(driver).start();
+    let mut connection = gateway.connect();
+    send(&mut connection, "/first");
+    let mut first = played.accept();
+    first.head();
+    first.send(ALLOWED);
+    assert_eq!(connection.response().unwrap().status, 200);
+
+    send_large(&mut connection, "/large");
+    first.head();
+    drop(first);
+    let mut second = played.accept();
+    let head = second.head();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let question: Value = serde_json::from_str(&second.exactly(length.parse().unwrap())).unwrap();
+    assert_eq!(question["input"]["request"]["body"]["text"], large().as_str());
+    second.send(ALLOWED);
+    assert_eq!(connection.response().unwrap().status, 200);
+    assert_eq!(gateway.reached(), ["/first", "/large"]);
+}
+
+fn a_large_question_that_is_refused_unread_is_no_silence(driver: &str) {
+    let played = PlayedUpstream::start();
+    let gateway = asking_with_bodies(&played.address().to_string(), "", "1MiB").io(driver).start();
+    let (mut large, mut small) = (gateway.connect(), gateway.connect());
+    // As many as open a circuit, were they failures. Not even what allows is a decision about a question that was not read.
+    for number in 0..10 {
+        let path = format!("/large-{number}");
+        send_large(&mut large, &path);
+        let mut server = played.accept();
+        server.head();
+        let (answer, status) = match number % 2 {
+            0 => ("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", 413),
+            _ => (ALLOWED, 200),
+        };
+        server.send(answer);
+        drop(server);
+        assert_eq!(large.response().unwrap().status, 500, "{path}");
+        let record = gateway.wait_for_record("path", path.as_str());
+        let reason = record["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("it answered with status {status}")), "{record}");
+    }
+    wait_for(&gateway, "invalid", 10);
+    send(&mut small, "/small");
+    let mut server = played.accept();
+    server.head();
+    server.send(ALLOWED);
+    assert_eq!(small.response().unwrap().status, 200);
+    assert_eq!(gateway.reached(), ["/small"]);
+}
+
+/// It says no more until it closes, which is not to be the others' business.
+fn a_server_that_refuses_a_large_question_and_stays_is_there(driver: &str) {
+    let played = PlayedUpstream::start();
+    let keys = ", timeout = \"100ms\", failures_to_open = 2";
+    let gateway = asking_with_bodies(&played.address().to_string(), keys, "1MiB").io(driver).start();
+    let (mut large, mut small) = (gateway.connect(), gateway.connect());
+    let mut staying = Vec::new();
+    for number in 0..3 {
+        send_large(&mut large, &format!("/large-{number}"));
+        let mut server = played.accept();
+        server.head();
+        server.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
+        staying.push(server);
+        assert_eq!(large.response().unwrap().status, 500);
+    }
+    wait_for(&gateway, "timeout", 3);
+    // On a busy machine the answer may be late, which is no failure either if it comes at the second attempt.
+    send(&mut small, "/small");
+    let mut server = played.accept();
+    server.head();
+    server.send(ALLOWED);
+    assert!(small.response().is_ok());
+    assert!(
+        gateway.wait_for_record("path", "/small")["reason"]
+            .as_str()
+            .is_none_or(|reason| !reason.contains("did not answer lately"))
+    );
+}
+
+/// With epoll a read that finds bytes does not wait, so that nothing else runs on the worker, timers included.
+fn interim_responses_without_end_hold_nobody_else_up(driver: &str) {
+    let played = PlayedUpstream::start();
+    let gateway = asking(&played.address().to_string(), "").io(driver).start();
+    let (mut other, mut flooded) = (gateway.connect(), gateway.connect());
+    send(&mut other, "/other");
+    let mut others = played.accept();
+    others.head();
+    send(&mut flooded, "/flooded");
+    let mut flooding = played.accept();
+    flooding.head();
+    let flood = thread::spawn(move || {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+        while flooding.stream.write_all(interim.as_bytes()).is_ok() {}
+    });
+    others.send(ALLOWED);
+    assert_eq!(other.response().unwrap().status, 200);
+    assert_eq!(flooded.response().unwrap().status, 500);
+    flood.join().unwrap();
+    let record = gateway.wait_for_record("path", "/flooded");
+    assert!(record["reason"].as_str().unwrap().contains("more than 16 interim responses"), "{record}");
+    assert_eq!(gateway.reached(), ["/other"]);
+}
+
+fn send(connection: &mut Connection, path: &str) {
+    let head = connection.head("GET", path, &[]);
+    connection.send(&head).unwrap();
+}
+
+/// Sends a request whose question is too large for what sockets hold: the proxy is still writing it when the server closes.
+fn send_large(connection: &mut Connection, path: &str) {
+    let body = large();
+    let head = connection.head("POST", path, &[("content-length", &body.len().to_string())]);
+    connection.send(&[head, body.into_bytes()].concat()).unwrap();
+}
+
+/// Each of its bytes is six in JSON.
+fn large() -> String {
+    "\u{1}".repeat(1 << 20)
 }
 
 #[test]

@@ -30,10 +30,20 @@ const DECISION: &str = "/v1/data/ringward/authz/decision";
 /// Whose one policy `main` is decided by this server. `keys` are those of `server`. Unless they say otherwise there is much time
 /// to answer, so that nothing is late on a busy machine.
 fn asking(server: &str, keys: &str) -> Builder {
+    Gateway::builder().section(&policy(server, keys)).host(Host::new(&[HOST]).policy("main"))
+}
+
+/// As [`asking`], with bodies of this size in the questions.
+fn asking_with_bodies(server: &str, keys: &str, body_max: &str) -> Builder {
+    let host = Host::new(&[HOST])
+        .policy("main")
+        .route("path = \"/{rest...}\"", &format!("policy_body_max = \"{body_max}\""));
+    Gateway::builder().section(&policy(server, keys)).host(host)
+}
+
+fn policy(server: &str, keys: &str) -> String {
     let timeout = if keys.contains("timeout") { "" } else { ", timeout = \"10s\"" };
-    let table =
-        format!("[policy.main]\nengine = \"opa\"\nserver = {{ address = \"{server}\"{keys}{timeout} }}\n");
-    Gateway::builder().section(&table).host(Host::new(&[HOST]).policy("main"))
+    format!("[policy.main]\nengine = \"opa\"\nserver = {{ address = \"{server}\"{keys}{timeout} }}\n")
 }
 
 /// An OPA server whose answer to everything is this.
@@ -143,12 +153,7 @@ fn the_question_is_the_whole_input_as_json() {
 #[test]
 fn a_body_is_in_the_question_where_the_route_allows_it() {
     let played = PlayedUpstream::start();
-    let table = format!(
-        "[policy.main]\nengine = \"opa\"\nserver = {{ address = \"{}\", timeout = \"10s\" }}\n",
-        played.address()
-    );
-    let host = Host::new(&[HOST]).policy("main").route("path = \"/{rest...}\"", "policy_body_max = \"1KiB\"");
-    let gateway = Gateway::builder().section(&table).host(host).start();
+    let gateway = asking_with_bodies(&played.address().to_string(), "", "1KiB").start();
     let mut connection = gateway.connect();
     let head =
         connection.head("POST", "/orders", &[("content-type", "application/json"), ("content-length", "8")]);

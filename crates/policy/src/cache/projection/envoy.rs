@@ -29,6 +29,8 @@ pub(super) fn add(projection: &mut Projection, path: &[&str]) -> Result<(), Unke
         ["parsed_body" | "truncated_body", ..] => return Err(Unkeyable::body(path)),
         ["parsed_path", ..] => projection.fields.push(Accessor::Path),
         ["parsed_query"] => projection.fields.push(Accessor::Query),
+        // A pair whose name is written in a way that Go refuses is left out, though it decodes to the same name.
+        ["parsed_query", name, ..] if name.contains(['%', ';']) => projection.fields.push(Accessor::Query),
         ["parsed_query", name, ..] => projection.fields.push(Accessor::QueryValues((*name).into())),
         // The same in every request.
         ["version", ..] => {}

@@ -106,6 +106,7 @@ pub(crate) const BODY: &[&[&str]] = &[
     &["truncated_body"],
     &["attributes", "request", "http", "body"],
     &["attributes", "request", "http", "size"],
+    &["attributes", "request", "http", "headers", PARTIAL_BODY],
 ];
 
 /// Where the native document's sections are.

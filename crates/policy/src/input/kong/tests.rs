@@ -70,6 +70,12 @@ fn a_body_is_read_whole_or_not_at_all() {
         Value::Undefined
     );
     assert!(with("application/json", b"{", false).is_err());
+    // On a route where policies may not look there is one, and nothing of it.
+    let unseen = with("application/json", b"", true).unwrap();
+    assert!(
+        ["body", "body_size", "parsed_body"].iter().all(|name| unseen[*name] == Value::Undefined),
+        "{unseen}"
+    );
     assert!(with("text/plain", b"abc", true).is_err());
     assert_eq!(http(&RequestView { body: None, ..sample::request() })["body"], Value::Undefined);
 }
