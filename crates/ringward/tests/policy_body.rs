@@ -556,6 +556,11 @@ fn a_route_allows_what_its_policy_reads() {
         ) && refused.contains("add policy_body_max = \"64KiB\""),
         "{refused}"
     );
+    let whole = "package ringward.authz\ndefault decision := false\ndecision if { r := input.request; r.method == \"GET\" }\n";
+    let unseen =
+        "the policy \"main\" is given the whole input, and on the route \"up\" the bodies in it are empty";
+    assert!(check(whole, "").contains(unseen));
+    assert!(!check(whole, "policy_body_max = \"64KiB\"").contains(unseen));
     let allowed = check(POLICY, "policy_body_max = \"64KiB\"");
     assert!(allowed.contains("no errors") && !allowed.contains("policy_body_max"), "{allowed}");
     assert!(

@@ -251,3 +251,21 @@ fn the_parser_gets_along_with_a_small_stack() {
     };
     std::thread::Builder::new().stack_size(1024 * 1024).spawn(compile_all).unwrap().join().unwrap();
 }
+
+/// What Envoy says of the body in a header field follows from the body.
+#[test]
+fn whether_the_body_is_whole_is_read_of_the_body() {
+    let policy = |field: &str| {
+        let text = format!(
+            "package p\ndefault allow := false\nallow if input.attributes.request.http.headers[\"{field}\"] == \"false\"\n"
+        );
+        let set =
+            PolicySet::new(vec![Source::new("p.rego", text.as_bytes())], "data.p.allow", Limits::default());
+        compile(&set.with_input(InputShape::EnvoyV3))
+    };
+    let reads = |field| policy(field).map(|policy| (policy.reads_body(), policy.names_body())).unwrap();
+    assert_eq!(reads("x-envoy-auth-partial-body"), (true, true));
+    assert_eq!(reads("x-other"), (false, false));
+    let host = policy("host").err().unwrap().to_string();
+    assert!(host.contains("header `host` is never there"), "{host}");
+}

@@ -216,7 +216,13 @@ fn the_time_budget_holds_inside_functions() {
 
 #[test]
 fn no_builtin_runs_away_with_what_a_client_sends() {
-    let headers = [("x-number", "1000000000000"), ("x-net", "0.0.0.0/0"), ("x-exponent", "1e999999999")];
+    let long = ",".repeat(10_001);
+    let headers = [
+        ("x-number", "1000000000000"),
+        ("x-net", "0.0.0.0/0"),
+        ("x-exponent", "1e999999999"),
+        ("x-long", long.as_str()),
+    ];
     let request = RequestView { headers: &headers, ..sample::request() };
     for expression in [
         "numbers.range(1, to_number(input.request.headers[\"x-number\"]))",
@@ -225,6 +231,11 @@ fn no_builtin_runs_away_with_what_a_client_sends() {
         "to_number(input.request.headers[\"x-exponent\"])",
         "bits.lsh(1, to_number(input.request.headers[\"x-number\"]))",
         "sprintf(concat(\"\", [\"%\", input.request.headers[\"x-number\"], \"d\"]), [1])",
+        "split(input.request.headers[\"x-long\"], \",\")",
+        "split(input.request.headers[\"x-long\"], \"\")",
+        "regex.split(\",\", input.request.headers[\"x-long\"])",
+        "regex.find_n(\",\", input.request.headers[\"x-long\"], -1)",
+        "regex.find_all_string_submatch_n(\",\", input.request.headers[\"x-long\"], -1)",
     ] {
         let rules =
             format!("package p\ndefault allow := false\nallow if {{\n\tx := {expression}\n\tx != 0\n}}\n");
