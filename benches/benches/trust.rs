@@ -229,7 +229,7 @@ fn signed_list(issuer: &Authority) -> Vec<u8> {
 /// What the control plane makes of a list.
 fn build_index(issuer: &Authority, list: &[u8]) -> CrlIndex {
     let issuer = IssuerCertificate::from_der(issuer.certificate()).expect("an authority");
-    match parse_crl(list, &[issuer], now_unix()).expect("a list that is right") {
+    match parse_crl(list, &[issuer], now_unix(), || ()).expect("a list that is right") {
         ParsedCrl::Complete(index) => index,
         ParsedCrl::Delta(_) => unreachable!("it is no delta"),
     }

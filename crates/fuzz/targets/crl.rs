@@ -44,7 +44,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 });
 
 fn parse(world: &World, bytes: &[u8]) -> Result<ParsedCrl, CrlError> {
-    parse_crl(bytes, std::slice::from_ref(&world.issuer), ringward_fuzz::now_unix())
+    parse_crl(bytes, std::slice::from_ref(&world.issuer), ringward_fuzz::now_unix(), || ())
 }
 
 fn check(list: &ParsedCrl) {

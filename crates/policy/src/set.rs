@@ -25,14 +25,14 @@ pub enum Language {
 pub struct Source {
     /// Name shown in errors; its ending decides what the file is.
     pub path: String,
-    /// The file's content.
-    pub bytes: Arc<[u8]>,
+    /// The file's content, as it was read: large ones are not copied.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 impl Source {
     /// A source from its path and content.
-    pub fn new(path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self { path: path.into(), bytes: bytes.into() }
+    pub fn new(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), bytes: Arc::new(bytes.into()) }
     }
 
     /// What the ending of the path says the file is; `None` if it is nothing that a policy set may hold.

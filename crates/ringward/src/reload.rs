@@ -190,11 +190,13 @@ impl Reloader {
 impl Job {
     /// Reads and checks. Blocks, for seconds if policies are large.
     fn run(self) -> Finding {
+        let reading = background::idle();
         let gathered = match load::gather(&self.path) {
             Ok(gathered) => gathered,
             Err(problems) => return Finding::nothing(problems),
         };
         let (digest, watched) = (gathered.digest(), Some(gathered.watched()));
+        drop(reading);
         let read = if digest == self.running.digest { Ok(Read::Unchanged) } else { self.build(gathered) };
         Finding { read, digest: Some(digest), watched }
     }

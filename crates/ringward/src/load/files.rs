@@ -15,6 +15,8 @@ use ringward_config::FileKind;
 use ringward_tls::KEY_RING_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
+use crate::background;
+
 /// What a path of the configuration led to.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
@@ -30,7 +32,7 @@ pub(crate) struct Entry {
     /// Its path, as far as the configuration says and the directory goes on.
     pub(crate) path: PathBuf,
     /// Its content.
-    pub(crate) content: Result<Arc<[u8]>, FileError>,
+    pub(crate) content: Result<Arc<Vec<u8>>, FileError>,
 }
 
 /// Why a file is not there for us.
@@ -132,7 +134,7 @@ impl Files {
     /// The content of a path that leads to one file.
     pub(crate) fn content(&self, path: &Path, kind: FileKind) -> Result<&[u8], FileError> {
         match self.entries(path, kind) {
-            [entry] => entry.content.as_deref().map_err(FileError::clone),
+            [entry] => entry.content.as_ref().map(|content| content.as_slice()).map_err(FileError::clone),
             _ => Err(FileError::NotAFile(path.to_owned())),
         }
     }
@@ -142,7 +144,10 @@ impl Files {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
+            for piece in bytes.chunks(PIECE_BYTES) {
+                hash.update(piece);
+                background::pause();
+            }
         };
         for entry in self.entries.values().flatten() {
             part(entry.path.as_os_str().as_encoded_bytes());
@@ -278,10 +283,10 @@ impl Rules {
 /// # Errors
 /// If it cannot be read, is no file, or is larger.
 pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_file(path, &Rules::of(FileKind::Crl)).map(|content| content.to_vec())
+    read_file(path, &Rules::of(FileKind::Crl)).map(Arc::unwrap_or_clone)
 }
 
-fn read_file(path: &Path, rules: &Rules) -> Result<Arc<[u8]>, FileError> {
+fn read_file(path: &Path, rules: &Rules) -> Result<Arc<Vec<u8>>, FileError> {
     let unreadable = |error: io::Error| FileError::unreadable(path, &error);
     // Asked before opening too, since opening a pipe waits for its other end.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -293,12 +298,16 @@ fn read_file(path: &Path, rules: &Rules) -> Result<Arc<[u8]>, FileError> {
         let mode = metadata.permissions().mode() & 0o7777;
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
-    let mut content = Vec::new();
-    file.take(rules.bytes_max + 1).read_to_end(&mut content).map_err(unreadable)?;
+    // The size is a hint only: a file may grow, and those of some file systems have none.
+    let mut content = Vec::with_capacity(metadata.len().min(rules.bytes_max) as usize + 1);
+    let mut file = file.take(rules.bytes_max + 1);
+    while file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut content).map_err(unreadable)? > 0 {
+        background::pause();
+    }
     if content.len() as u64 > rules.bytes_max {
         return Err(FileError::TooLarge { path: path.to_owned(), bytes_max: rules.bytes_max });
     }
-    Ok(content.into())
+    Ok(Arc::new(content))
 }
 
 /// systemd hands credentials over as files of root that an access list opens to the service's user, which shows as a group
@@ -312,6 +321,8 @@ fn is_exposed(path: &Path, metadata: &Metadata) -> bool {
     mode & forbidden != 0
 }
 
+/// What is read or hashed at a stretch, about a tenth of a millisecond's work.
+const PIECE_BYTES: usize = 128 << 10;
 /// Configurations with thousands of routes stay below.
 const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
 /// Thousands of CAs in one file.

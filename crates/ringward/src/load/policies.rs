@@ -61,7 +61,10 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
     for named in &policy.path {
         for entry in files.entries(&named.path, policy.file_kind()) {
             match &entry.content {
-                Ok(content) => sources.push(Source::new(entry.path.display().to_string(), content.clone())),
+                Ok(content) => {
+                    let path = entry.path.display().to_string();
+                    sources.push(Source { path, bytes: content.clone() });
+                }
                 Err(error) => {
                     report.file(&named.at, error);
                     complete = false;

@@ -253,7 +253,7 @@ fn contents(
     kind: FileKind,
     files: &Files,
     report: &mut Report<'_>,
-) -> Option<Vec<(PathBuf, Arc<[u8]>)>> {
+) -> Option<Vec<(PathBuf, Arc<Vec<u8>>)>> {
     let mut sources = Vec::new();
     let mut complete = true;
     for named in paths {
@@ -273,7 +273,7 @@ fn contents(
 /// The bundle, and what was left out of it.
 fn trust_bundle(
     trust: &Trust,
-    sources: &[(PathBuf, Arc<[u8]>)],
+    sources: &[(PathBuf, Arc<Vec<u8>>)],
     report: &mut Report<'_>,
 ) -> Option<(TrustBundle, Vec<String>)> {
     let sources: Vec<(PathBuf, Vec<u8>)> =

@@ -29,7 +29,7 @@ pub(super) fn issuer(authority: &Authority) -> IssuerCertificate {
 }
 
 pub(super) fn parse(authority: &Authority, crl: &Crl) -> Result<ParsedCrl, CrlError> {
-    parse_crl(&authority.sign_crl(crl), &[issuer(authority)], now())
+    parse_crl(&authority.sign_crl(crl), &[issuer(authority)], now(), || ())
 }
 
 /// The index of a complete list.

@@ -79,7 +79,8 @@ impl PolicySource {
             files.read(path, kind);
             for entry in files.entries(path, kind) {
                 let content = entry.content.as_ref().map_err(|error| Failure::Usage(error.to_string()))?;
-                sources.push(Source::new(entry.path.display().to_string(), content.clone()));
+                let path = entry.path.display().to_string();
+                sources.push(Source { path, bytes: content.clone() });
             }
         }
         Ok(match self.engine {

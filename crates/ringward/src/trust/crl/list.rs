@@ -12,6 +12,8 @@ use ringward_tls::{
     read_crls,
 };
 
+use crate::background;
+
 /// A list whose signature is good. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) enum List {
@@ -32,7 +34,8 @@ impl List {
         floors: &CrlFloors,
         now_unix: i64,
     ) -> Result<List, CrlError> {
-        let list = match parse_crl(bytes, issuers, now_unix)? {
+        let _reading = background::idle();
+        let list = match parse_crl(bytes, issuers, now_unix, background::pause)? {
             ParsedCrl::Complete(index) => List::Complete(Arc::new(index)),
             ParsedCrl::Delta(delta) => List::Delta(Arc::new(delta)),
         };

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use ringward_testkit::{
     Authority, AuthorityOptions, Crl, KeyType, Leaf, Pki, RevocationReason as Reason, der, openssl,
 };
@@ -77,7 +79,7 @@ fn list_that_openssl_made_is_read() {
     let arguments = ["ca", "-gencrl", "-crlhours", "5", "-config", config.to_str().unwrap(), "-cert"];
     let arguments = arguments.into_iter().chain([ca.to_str().unwrap(), "-keyfile", key.to_str().unwrap()]);
     let pem = openssl(arguments, b"");
-    let ParsedCrl::Complete(index) = parse_crl(&pem, &[issuer(&root)], now()).unwrap() else {
+    let ParsedCrl::Complete(index) = parse_crl(&pem, &[issuer(&root)], now(), || ()).unwrap() else {
         panic!("a delta")
     };
     assert_eq!(index.head().number, Some(0x2a.into()));
@@ -207,7 +209,7 @@ fn what_nobody_expects_is_refused_wherever_it_is() {
     let longer = [&fields[..], &[der::null()]].concat();
     assert_eq!(read(&longer), Err(CrlError::Malformed { what: "the list" }));
 
-    let check = |fields: &[Vec<u8>]| Entries(Reader::new(&der::sequence(fields))).check();
+    let check = |fields: &[Vec<u8>]| Entries::new(&der::sequence(fields), || ()).check();
     assert_eq!(check(&[der::integer(&[1]), today.clone()]), Ok(()));
     let unreadable = Err(CrlError::Entry { position: 1, what: "cannot be read" });
     assert_eq!(check(&[der::tlv(0x02, &[]), today.clone()]), unreadable);
@@ -252,7 +254,7 @@ fn clocks_may_differ_by_the_skew_and_no_more() {
     let root = Authority::root("Root");
     let (made, next) = (now() - HOUR, now() + HOUR);
     let der = root.sign_crl(&Crl::new().this_update(time(made)).next_update(time(next)));
-    let at = |now_unix| parse_crl(&der, &[issuer(&root)], now_unix);
+    let at = |now_unix| parse_crl(&der, &[issuer(&root)], now_unix, || ());
     assert!(at(made - CLOCK_SKEW_SECONDS).is_ok());
     assert!(matches!(at(made - CLOCK_SKEW_SECONDS - 1), Err(CrlError::NotYetValid { .. })));
     // Whether a stale list is worth something is the policy's to say, and what it revokes stays revoked.
@@ -269,7 +271,7 @@ fn only_the_issuers_own_key_counts() {
     let der = root.sign_crl(&Crl::new().revoke(&[1]));
     let read = |issuers: &[&Authority]| {
         let issuers: Vec<_> = issuers.iter().map(|authority| issuer(authority)).collect();
-        parse_crl(&der, &issuers, now()).map(|_| ())
+        parse_crl(&der, &issuers, now(), || ()).map(|_| ())
     };
     assert_eq!(read(&[&root]), Ok(()));
     assert_eq!(read(&[&other, &namesake, &root]), Ok(()), "of several with the name, the one that fits");
@@ -285,7 +287,7 @@ fn only_the_issuers_own_key_counts() {
     // A certificate that the CA has issued is no CA, whatever its name.
     let leaf = root.issue(&Leaf::client("a"));
     let by_leaf = leaf.sign_crl_for(&root, &Crl::new());
-    assert!(matches!(parse_crl(&by_leaf, &[issuer(&root)], now()), Err(CrlError::Signature { .. })));
+    assert!(matches!(parse_crl(&by_leaf, &[issuer(&root)], now(), || ()), Err(CrlError::Signature { .. })));
     assert!(matches!(IssuerCertificate::from_der(leaf.leaf()), Err(IssuerError::NotCa { .. })));
 }
 
@@ -298,21 +300,21 @@ fn keys_of_one_name_are_told_apart_by_identifier_and_are_few() {
     let namesakes: Vec<_> = (0..4).map(|_| Authority::root("Root")).collect();
     let mut issuers: Vec<_> = namesakes.iter().map(issuer).collect();
     assert!(
-        matches!(parse_crl(&der, &issuers, now()), Err(CrlError::NoIssuer { .. })),
+        matches!(parse_crl(&der, &issuers, now(), || ()), Err(CrlError::NoIssuer { .. })),
         "none has the identifier"
     );
     issuers.push(issuer(&root));
-    assert!(parse_crl(&der, &issuers, now()).is_ok(), "found without trying the others");
+    assert!(parse_crl(&der, &issuers, now(), || ()).is_ok(), "found without trying the others");
     // Without the identifier each costs a hash of the whole list.
     let der = root.sign_crl(&Crl::new());
-    assert!(matches!(parse_crl(&der, &issuers, now()), Err(CrlError::TooManyIssuers { .. })));
+    assert!(matches!(parse_crl(&der, &issuers, now(), || ()), Err(CrlError::TooManyIssuers { .. })));
     issuers.remove(0);
-    assert!(parse_crl(&der, &issuers, now()).is_ok(), "the fourth");
+    assert!(parse_crl(&der, &issuers, now(), || ()).is_ok(), "the fourth");
     // A key with many certificates is one key.
     let renewed = AuthorityOptions::named("Root").same_key_as(&namesakes[0]);
     let mut issuers: Vec<_> = (0..10).map(|_| issuer(&Authority::root_with(&renewed))).collect();
     issuers.push(issuer(&root));
-    assert!(parse_crl(&der, &issuers, now()).is_ok());
+    assert!(parse_crl(&der, &issuers, now(), || ()).is_ok());
 }
 
 #[test]
@@ -325,7 +327,7 @@ fn renewed_issuer_is_the_same_and_needs_the_right_to_sign() {
     let der = root.sign_crl(&Crl::new());
     let read = |issuers: &[&Authority]| {
         let issuers: Vec<_> = issuers.iter().map(|authority| issuer(authority)).collect();
-        parse_crl(&der, &issuers, now()).map(|_| ())
+        parse_crl(&der, &issuers, now(), || ()).map(|_| ())
     };
     assert_eq!(read(&[&renewed]), Ok(()));
     assert_eq!(read(&[&silent]), Err(CrlError::MayNotSign { issuer: "CN=Root".to_owned() }));
@@ -385,7 +387,7 @@ fn files_hold_der_or_pem() {
     assert!(matches!(count(pem.replace("-----END", "-----EMD").as_bytes()), Err(CrlError::Pem(_))));
     assert_eq!(count(pem.repeat(CRLS_PER_FILE_MAX).as_bytes()), Ok(CRLS_PER_FILE_MAX));
     assert!(matches!(count(pem.repeat(CRLS_PER_FILE_MAX + 1).as_bytes()), Err(CrlError::NotOne { .. })));
-    let two = parse_crl(others.as_bytes(), &[issuer(&root)], now()).map(|_| ());
+    let two = parse_crl(others.as_bytes(), &[issuer(&root)], now(), || ()).map(|_| ());
     assert_eq!(two, Err(CrlError::NotOne { count: 2 }));
     // Zeros that nobody touches take no memory.
     let mut long = vec![0; CRL_BYTES_MAX];
@@ -400,19 +402,19 @@ fn every_octet_counts() {
     let root = Authority::root("Root");
     let issuers = [issuer(&root)];
     let der = root.sign_crl(&Crl::new().revoke(&[0x11]).revoke_for(&[0x12], Reason::CertificateHold));
-    assert!(parse_crl(&der, &issuers, now()).is_ok());
+    assert!(parse_crl(&der, &issuers, now(), || ()).is_ok());
     for position in 0..der.len() {
         for flip in [0x01, 0x80] {
             let mut altered = der.clone();
             altered[position] ^= flip;
-            assert!(parse_crl(&altered, &issuers, now()).is_err(), "octet {position}");
+            assert!(parse_crl(&altered, &issuers, now(), || ()).is_err(), "octet {position}");
         }
     }
-    assert!(parse_crl(&[&der[..], b"\0"].concat(), &issuers, now()).is_err(), "something behind it");
-    assert!(parse_crl(&der[..der.len() - 1], &issuers, now()).is_err());
+    assert!(parse_crl(&[&der[..], b"\0"].concat(), &issuers, now(), || ()).is_err(), "something behind it");
+    assert!(parse_crl(&der[..der.len() - 1], &issuers, now(), || ()).is_err());
     let content = Reader::new(&der).expect(SEQUENCE).unwrap();
     let within = der::tlv(SEQUENCE, &[content, &der::null()].concat());
-    assert!(parse_crl(&within, &issuers, now()).is_err(), "something behind the signature");
+    assert!(parse_crl(&within, &issuers, now(), || ()).is_err(), "something behind the signature");
 }
 
 #[test]
@@ -424,7 +426,7 @@ fn algorithm_is_the_one_that_is_signed() {
     let sha384 = der::oid("1.2.840.10045.4.3.3");
     let inner = der.windows(sha256.len()).position(|window| window == sha256).unwrap();
     der[inner..inner + sha384.len()].copy_from_slice(&sha384);
-    let error = parse_crl(&der, &[issuer(&root)], now()).map(|_| ());
+    let error = parse_crl(&der, &[issuer(&root)], now(), || ()).map(|_| ());
     assert_eq!(error, Err(CrlError::Malformed { what: "signature algorithm" }));
 }
 
@@ -445,10 +447,27 @@ fn mutated_lists_are_read_without_harm() {
         for _ in 0..=noise.below(4) {
             mutate(&mut bytes, &mut noise);
         }
-        let _ = parse_crl(&bytes, &issuers, now());
+        let _ = parse_crl(&bytes, &issuers, now(), || ());
         // The parts behind the signature, as if the issuer had signed them.
         read_unsigned(&bytes);
     }
+}
+
+#[test]
+fn long_lists_are_read_with_pauses() {
+    thread_local! {
+        static PAUSES: Cell<usize> = const { Cell::new(0) };
+    }
+    let root = Authority::root("Root");
+    let pauses = |entries: u32| {
+        let crl = (0..entries).fold(Crl::new(), |crl, serial| crl.revoke(&serial.to_be_bytes()));
+        PAUSES.set(0);
+        parse_crl(&root.sign_crl(&crl), &[issuer(&root)], now(), || PAUSES.set(PAUSES.get() + 1)).unwrap();
+        PAUSES.get()
+    };
+    assert_eq!(pauses(100), 0);
+    // Checked, counted, sized, placed: each of the four walks pauses.
+    assert_eq!(pauses(2 * ENTRIES_PER_PIECE as u32 + 1), 4 * 2);
 }
 
 /// Everything that is read of a list, without the signature that would keep a stranger's out.
@@ -457,7 +476,7 @@ fn read_unsigned(der: &[u8]) {
     let Ok(signed) = Signed::read(&mut outer) else { return };
     let Ok(fields) = Fields::read(&signed) else { return };
     let _ = Extensions::read(fields.extensions);
-    let entries = Entries(Reader::new(fields.entries));
+    let entries = Entries::new(fields.entries, || ());
     if entries.check().is_ok() {
         let set = SerialSet::build(entries.clone());
         assert!(set.memory_bytes() <= 200 + 2 * der.len(), "memory follows from the size of the list");
