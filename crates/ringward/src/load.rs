@@ -57,6 +57,8 @@ pub(crate) struct Loaded {
     pub(crate) issuers: BTreeMap<String, Vec<IssuerCertificate>>,
     /// Revocation lists of files.
     pub(crate) lists: Vec<List>,
+    /// The same by file, so that those that did not change need not be read again.
+    pub(crate) lists_by_file: HashMap<ListFile, Vec<List>>,
     /// What can be said of them.
     pub(crate) list_status: Vec<CrlStatus>,
     /// The ring file.
@@ -70,6 +72,9 @@ pub(crate) struct Loaded {
     /// Digest of all that was read.
     pub(crate) digest: [u8; 32],
 }
+
+/// A file with revocation lists: the name of its trust bundle, and the SHA-256 of its content.
+pub(crate) type ListFile = (String, [u8; 32]);
 
 /// Why a configuration cannot be put in force.
 #[derive(Debug)]
@@ -176,7 +181,8 @@ impl Gathered {
         })
     }
 
-    /// Makes what a snapshot needs. Policies that did not change are taken from `previous`, with their workers' caches.
+    /// Makes what a snapshot needs. Policies and revocation lists that did not change are taken from `previous`, the former
+    /// with their workers' caches.
     /// Revocation lists must not be older than `floors`.
     ///
     /// # Errors
@@ -197,7 +203,7 @@ impl Gathered {
         }
         let mut trusted = trust::Trusted::default();
         for trust in config.trust.values() {
-            trusted.load(trust, &files, floors, &mut report);
+            trusted.load(trust, &files, floors, previous, &mut report);
         }
         if let Some(previous) = previous {
             for trust in config.trust.values() {
@@ -236,6 +242,7 @@ impl Gathered {
             quarantined: trusted.quarantined,
             issuers: trusted.issuers,
             lists: trusted.lists,
+            lists_by_file: trusted.lists_by_file,
             list_status: trusted.list_status,
             key_ring,
             fetch_tls,

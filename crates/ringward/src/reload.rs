@@ -255,8 +255,9 @@ pub(crate) fn brief(problems: &Diagnostics) -> String {
 }
 
 fn brief_one(problem: &Diagnostic) -> String {
-    let Diagnostic { severity, file, line, column, message, .. } = problem;
-    format!("{}:{line}:{column}: {severity}: {message}", file.display())
+    let Diagnostic { severity, file, line, column, message, help, .. } = problem;
+    let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{}:{line}:{column}: {severity}: {message}{help}", file.display())
 }
 
 fn access_target(config: &Config) -> (&'static str, Option<&Path>) {

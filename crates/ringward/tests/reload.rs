@@ -143,7 +143,7 @@ fn a_new_route_is_taken_and_a_broken_configuration_is_not() {
     world.edit_config("cluster = \"echo\"", "cluster = \"eco\"");
     running.wait_for_reload("failed", 0.0);
     let line = running.wait_for_message("new configuration refused, the running one stays");
-    assert!(line.contains("eco"), "{line}");
+    assert!(line.contains("eco") && line.contains("(did you mean"), "{line}");
     assert_eq!(connection.get("/open").unwrap().status, 404);
 }
 

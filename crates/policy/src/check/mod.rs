@@ -11,6 +11,7 @@ pub(crate) mod entry;
 pub(crate) mod headers;
 pub(crate) mod lints;
 pub(crate) mod literals;
+pub(crate) mod missing;
 pub(crate) mod names;
 pub(crate) mod negation;
 pub(crate) mod numbers;
@@ -56,6 +57,7 @@ pub(crate) fn meaning(
     numbers::check(rules, data, shape, problems);
     patterns::check(rules, problems);
     literals::check(rules, problems);
+    missing::check(rules, data, problems);
     advice::check(rules, problems);
 }
 

@@ -88,6 +88,28 @@ fn known_functions_are_found_through_every_kind_of_name() {
 }
 
 #[test]
+fn a_misspelt_data_document_is_worth_a_word() {
+    let data = r#"{"tenants": {"acme": {"limits": {"requests": 1}}}, "t1": 1}"#;
+    let one = |reference: &str| {
+        let policy =
+            format!("package p\ndefault allow := false\nallow if input.request.method == {reference}\n");
+        found(&[("p.rego", &policy), ("data.json", data)], "data.p.allow")
+    };
+    let warning = |path: &str, near: &str| {
+        [format!(
+            "p.rego:3:34: warning: no data document holds `{path}`\n  help: it is undefined; did you mean `{near}`?"
+        )]
+    };
+    assert_eq!(one("data.tennants.acme"), warning("data.tennants.acme", "data.tenants"));
+    assert_eq!(one("data.tennants[input.client.name]"), warning("data.tennants", "data.tenants"));
+    let limit = "data.tenants.acme.limit.requests";
+    assert_eq!(one(limit), warning(limit, "data.tenants.acme.limits"));
+    for meant in ["data.tenants.acme.limits", "data.tenants.globex", "data.maintenance.until", "data.t2"] {
+        assert_eq!(one(meant), [""; 0], "{meant}");
+    }
+}
+
+#[test]
 fn wrong_numbers_of_arguments_are_reported() {
     assert_eq!(one("x := count(1, 2, 3)"), "p.rego:3:6: error: `count` takes 1 arguments, here are 3");
     assert_eq!(one("f(x) := x\ny := f()"), "p.rego:4:6: error: `data.p.f` takes 1 arguments, here are 0");

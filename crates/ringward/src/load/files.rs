@@ -32,7 +32,14 @@ pub(crate) struct Entry {
     /// Its path, as far as the configuration says and the directory goes on.
     pub(crate) path: PathBuf,
     /// Its content.
-    pub(crate) content: Result<Arc<Vec<u8>>, FileError>,
+    pub(crate) content: Result<Content, FileError>,
+}
+
+/// What a file holds. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) sha256: [u8; 32],
 }
 
 /// Why a file is not there for us.
@@ -134,27 +141,26 @@ impl Files {
     /// The content of a path that leads to one file.
     pub(crate) fn content(&self, path: &Path, kind: FileKind) -> Result<&[u8], FileError> {
         match self.entries(path, kind) {
-            [entry] => entry.content.as_ref().map(|content| content.as_slice()).map_err(FileError::clone),
+            [entry] => {
+                entry.content.as_ref().map(|content| content.bytes.as_slice()).map_err(FileError::clone)
+            }
             _ => Err(FileError::NotAFile(path.to_owned())),
         }
     }
 
-    /// SHA-256 over all paths and contents, and over what could not be read and why.
+    /// SHA-256 over all paths and the digests of all contents, and over what could not be read and why.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
-            for piece in bytes.chunks(PIECE_BYTES) {
-                hash.update(piece);
-                background::pause();
-            }
+            hash.update(bytes);
         };
         for entry in self.entries.values().flatten() {
             part(entry.path.as_os_str().as_encoded_bytes());
             match &entry.content {
                 Ok(content) => {
                     part(b"content");
-                    part(content);
+                    part(&content.sha256);
                 }
                 Err(error) => {
                     part(b"error");
@@ -283,10 +289,10 @@ impl Rules {
 /// # Errors
 /// If it cannot be read, is no file, or is larger.
 pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_file(path, &Rules::of(FileKind::Crl)).map(Arc::unwrap_or_clone)
+    read_file(path, &Rules::of(FileKind::Crl)).map(|content| Arc::unwrap_or_clone(content.bytes))
 }
 
-fn read_file(path: &Path, rules: &Rules) -> Result<Arc<Vec<u8>>, FileError> {
+fn read_file(path: &Path, rules: &Rules) -> Result<Content, FileError> {
     let unreadable = |error: io::Error| FileError::unreadable(path, &error);
     // Asked before opening too, since opening a pipe waits for its other end.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -300,14 +306,20 @@ fn read_file(path: &Path, rules: &Rules) -> Result<Arc<Vec<u8>>, FileError> {
     }
     // The size is a hint only: a file may grow, and those of some file systems have none.
     let mut content = Vec::with_capacity(metadata.len().min(rules.bytes_max) as usize + 1);
+    let mut hash = Sha256::new();
     let mut file = file.take(rules.bytes_max + 1);
-    while file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut content).map_err(unreadable)? > 0 {
+    loop {
+        let read = file.by_ref().take(PIECE_BYTES).read_to_end(&mut content).map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&content[content.len() - read..]);
         background::pause();
     }
     if content.len() as u64 > rules.bytes_max {
         return Err(FileError::TooLarge { path: path.to_owned(), bytes_max: rules.bytes_max });
     }
-    Ok(Arc::new(content))
+    Ok(Content { bytes: Arc::new(content), sha256: hash.finalize().into() })
 }
 
 /// systemd hands credentials over as files of root that an access list opens to the service's user, which shows as a group
@@ -321,8 +333,8 @@ fn is_exposed(path: &Path, metadata: &Metadata) -> bool {
     mode & forbidden != 0
 }
 
-/// What is read or hashed at a stretch, about a tenth of a millisecond's work.
-const PIECE_BYTES: usize = 128 << 10;
+/// What is read and hashed at a stretch, about a tenth of a millisecond's work.
+const PIECE_BYTES: u64 = 128 << 10;
 /// Configurations with thousands of routes stay below.
 const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
 /// Thousands of CAs in one file.

@@ -63,7 +63,7 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
             match &entry.content {
                 Ok(content) => {
                     let path = entry.path.display().to_string();
-                    sources.push(Source { path, bytes: content.clone() });
+                    sources.push(Source { path, bytes: content.bytes.clone() });
                 }
                 Err(error) => {
                     report.file(&named.at, error);

@@ -13,8 +13,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::files::Files;
-use super::{Loaded, Report, list};
+use super::files::{Content, Files};
+use super::{ListFile, Loaded, Report, list};
 use crate::trust::crl::list::List;
 use crate::trust::fetch;
 use crate::trust::status::CrlStatus;
@@ -26,14 +26,22 @@ pub(super) struct Trusted {
     pub(super) quarantined: BTreeMap<String, Vec<String>>,
     pub(super) issuers: BTreeMap<String, Vec<IssuerCertificate>>,
     pub(super) lists: Vec<List>,
+    pub(super) lists_by_file: HashMap<ListFile, Vec<List>>,
     pub(super) list_status: Vec<CrlStatus>,
     /// Bundles with lists that were left out, because no CA of the bundle has signed them.
     with_strangers: BTreeSet<String>,
 }
 
 impl Trusted {
-    /// Adds a section. Lists must not be older than `floors`.
-    pub(super) fn load(&mut self, trust: &Trust, files: &Files, floors: &CrlFloors, report: &mut Report<'_>) {
+    /// Adds a section. Lists must not be older than `floors`. Those that `previous` has read are not read again.
+    pub(super) fn load(
+        &mut self,
+        trust: &Trust,
+        files: &Files,
+        floors: &CrlFloors,
+        previous: Option<&Loaded>,
+        report: &mut Report<'_>,
+    ) {
         // With a part of the bundle some clients would be locked out, for a reason that may be gone in a moment.
         let Some(sources) = contents(&trust.ca, FileKind::TrustAnchors, files, report) else { return };
         let Some((bundle, quarantined)) = trust_bundle(trust, &sources, report) else { return };
@@ -42,11 +50,12 @@ impl Trusted {
         let more = contents(&trust.crl_issuers, FileKind::CrlIssuers, files, report).unwrap_or_default();
         let mut issuers = Vec::new();
         // What is wrong with a CA of the bundle was said already, and it signs nothing that counts.
-        issuers
-            .extend(sources.iter().flat_map(|(_, content)| IssuerCertificate::read_all(content)).flatten());
+        issuers.extend(
+            sources.iter().flat_map(|(_, content)| IssuerCertificate::read_all(&content.bytes)).flatten(),
+        );
         let at = trust.crl_issuers.first().map_or(&trust.at, |named| &named.at);
         for (path, content) in &more {
-            let read = IssuerCertificate::read_all(content);
+            let read = IssuerCertificate::read_all(&content.bytes);
             // The lists that it is there for would not count.
             if read.is_empty() {
                 report.error(at, format!("`{}` holds no certificate", path.display()), None);
@@ -58,7 +67,9 @@ impl Trusted {
                 }
             }
         }
-        self.load_lists(trust, &issuers, files, floors, report);
+        // Who may have signed a list is a part of what was made of it.
+        let previous = previous.filter(|previous| previous.issuers.get(&trust.name) == Some(&issuers));
+        self.load_lists(trust, &issuers, files, floors, previous, report);
         self.issuers.insert(trust.name.clone(), issuers);
     }
 
@@ -86,6 +97,7 @@ impl Trusted {
         issuers: &[IssuerCertificate],
         files: &Files,
         floors: &CrlFloors,
+        previous: Option<&Loaded>,
         report: &mut Report<'_>,
     ) {
         let now_unix = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
@@ -94,7 +106,7 @@ impl Trusted {
             let sources = contents(std::slice::from_ref(named), FileKind::Crl, files, report);
             for (path, content) in sources.into_iter().flatten() {
                 let bytes_max = trust.revocation.crl_bytes_max;
-                if content.len() > bytes_max {
+                if content.bytes.len() > bytes_max {
                     let message = format!("`{}` has more than {bytes_max} bytes", path.display());
                     report.error(
                         &named.at,
@@ -104,8 +116,18 @@ impl Trusted {
                     continue;
                 }
                 // One broken list is a reason to keep all that is in force: with a part of them somebody would get in.
-                let lists = List::read_file(&content, issuers, floors, now_unix);
-                let lists = lists.unwrap_or_else(|error| vec![Err(error)]);
+                let file: ListFile = (trust.name.clone(), content.sha256);
+                let lists = match previous.and_then(|previous| previous.lists_by_file.get(&file)) {
+                    Some(known) => known.iter().cloned().map(|list| list.check_age(floors)).collect(),
+                    None => {
+                        let lists = List::read_file(&content.bytes, issuers, floors, now_unix);
+                        lists.unwrap_or_else(|error| vec![Err(error)])
+                    }
+                };
+                // Of a file that is not understood as a whole, each reload says so anew.
+                if lists.iter().all(Result::is_ok) {
+                    self.lists_by_file.insert(file, lists.iter().flatten().cloned().collect());
+                }
                 for list in lists {
                     match list {
                         Ok(list) => self.add_list(trust, named, &path, list, now_unix, report),
@@ -230,7 +252,7 @@ pub(super) fn fetch_tls(
     let sources = contents(std::slice::from_ref(named), FileKind::TrustAnchors, files, report)?;
     let mut roots = RootCertStore::empty();
     for (path, content) in &sources {
-        for certificate in CertificateDer::pem_slice_iter(content) {
+        for certificate in CertificateDer::pem_slice_iter(&content.bytes) {
             let added = certificate
                 .map_err(|error| error.to_string())
                 .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
@@ -253,7 +275,7 @@ fn contents(
     kind: FileKind,
     files: &Files,
     report: &mut Report<'_>,
-) -> Option<Vec<(PathBuf, Arc<Vec<u8>>)>> {
+) -> Option<Vec<(PathBuf, Content)>> {
     let mut sources = Vec::new();
     let mut complete = true;
     for named in paths {
@@ -273,11 +295,11 @@ fn contents(
 /// The bundle, and what was left out of it.
 fn trust_bundle(
     trust: &Trust,
-    sources: &[(PathBuf, Arc<Vec<u8>>)],
+    sources: &[(PathBuf, Content)],
     report: &mut Report<'_>,
 ) -> Option<(TrustBundle, Vec<String>)> {
     let sources: Vec<(PathBuf, Vec<u8>)> =
-        sources.iter().map(|(path, content)| (path.clone(), content.to_vec())).collect();
+        sources.iter().map(|(path, content)| (path.clone(), content.bytes.to_vec())).collect();
     let at = trust.ca.first().map_or(&trust.at, |named| &named.at);
     match TrustBundle::from_pem(&trust.name, &sources, options(trust), UnixTime::now()) {
         Err(error) => {
@@ -362,3 +384,6 @@ const WEB_ROOTS: &[&str] = &[
     "Microsoft RSA Root Certificate Authority 2017",
     "USERTrust RSA Certification Authority",
 ];
+
+#[cfg(test)]
+mod tests;

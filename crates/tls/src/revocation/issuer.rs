@@ -73,7 +73,7 @@ impl fmt::Debug for IssuerId {
 ///
 /// It need not be trusted itself: what it vouches for is kept under its [`IssuerId`], and only certificates of
 /// verified paths that this very key has signed are looked up there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerCertificate {
     pub(super) id: IssuerId,
     pub(super) der: CertificateDer<'static>,

@@ -80,7 +80,7 @@ impl PolicySource {
             for entry in files.entries(path, kind) {
                 let content = entry.content.as_ref().map_err(|error| Failure::Usage(error.to_string()))?;
                 let path = entry.path.display().to_string();
-                sources.push(Source { path, bytes: content.clone() });
+                sources.push(Source { path, bytes: content.bytes.clone() });
             }
         }
         Ok(match self.engine {

@@ -39,8 +39,16 @@ impl List {
             ParsedCrl::Complete(index) => List::Complete(Arc::new(index)),
             ParsedCrl::Delta(delta) => List::Delta(Arc::new(delta)),
         };
-        floors.check(list.head(), list.is_delta())?;
-        Ok(list)
+        list.check_age(floors)
+    }
+
+    /// This list, unless it is older than what was seen before.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(crate) fn check_age(self, floors: &CrlFloors) -> Result<List, CrlError> {
+        floors.check(self.head(), self.is_delta())?;
+        Ok(self)
     }
 
     /// Reads all lists of a file, each with its own error: one that is broken does not take the others along.
