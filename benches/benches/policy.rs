@@ -188,9 +188,38 @@ fn matcher(c: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
+/// Decisions of Cedar that no cache knows: three policies as people write them, a hundred, and a thousand of them.
+fn cedar(c: &mut Criterion<CpuTime>) {
+    let subject = Subject::new(Some(&*Certificates::new().peer()), &connection());
+    let head = parsed(SERVICE_REQUEST);
+    let fields = Fields(&head);
+    let request = request(&head, &fields);
+    let policy = |number: usize| {
+        format!(
+            "@id(\"r{number}\") permit (principal, action in [Ringward::Action::\"GET\", Ringward::Action::\"POST\"], resource)\n\
+             when {{ context.client.spiffe_id == \"spiffe://example.com/ns/shop/sa/other{number}\" && context.request.path like \"/service{number}/*\" }};\n"
+        )
+    };
+    let last = "@id(\"last\") permit (principal, action, resource)\n\
+        when { context.client.spiffe_id like \"spiffe://example.com/ns/*\" && context.request.path like \"/*\" };\n\
+        @id(\"admin\") forbid (principal, action, resource) when { context.request.path like \"/admin/*\" };\n";
+    let mut group = c.benchmark_group("policy/cedar");
+    for policies in [3, 100, 1000] {
+        let text = (2..policies).map(policy).collect::<String>() + last;
+        let sources = vec![Source::new("p.cedar", text.as_bytes())];
+        let set = PolicySet::without_rule(Language::Cedar, sources, Limits::default());
+        let mut worker = compile(&set).expect("policies that are right").worker();
+        assert!(worker.decide(&subject, &request).expect("a decision").allowed, "{policies}");
+        group.bench_function(format!("policies/{policies}"), |b| {
+            b.iter(|| worker.decide(&subject, black_box(&request)));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = criterion();
-    targets = subject, input, cache, decide, matcher
+    targets = subject, input, cache, decide, matcher, cedar
 }
 criterion_main!(benches);

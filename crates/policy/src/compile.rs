@@ -13,6 +13,7 @@ use regorus::{Engine, Rc, Value};
 use crate::ast::{Module, Ref};
 use crate::builtins::header;
 use crate::cache::{Projection, trial};
+use crate::cedar;
 use crate::check::calls::Impure;
 use crate::check::rules::{Rules, dotted};
 use crate::check::{self as static_checks};
@@ -37,6 +38,7 @@ pub fn compile(set: &PolicySet) -> Result<Arc<dyn CompiledPolicy>, PolicyErrors>
     match set.language() {
         Language::Rego => Ok(Arc::new(Prepared::of(set)?.policy(set))),
         Language::Matcher => matcher::compile(set),
+        Language::Cedar => cedar::compile(set),
     }
 }
 
@@ -49,6 +51,7 @@ pub fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
     match set.language() {
         Language::Rego => check_rego(set),
         Language::Matcher => matcher::check(set),
+        Language::Cedar => cedar::check(set),
     }
 }
 
@@ -75,7 +78,7 @@ fn check_rego(set: &PolicySet) -> Result<Report, PolicyErrors> {
         reads: prepared.reads.dotted(),
         impure: prepared.impure.keys().map(ToString::to_string).collect(),
         uncacheable: prepared.projection.err().unwrap_or_default(),
-        routes: Vec::new(),
+        mentions: Vec::new(),
         tests,
     })
 }

@@ -8,13 +8,14 @@
 //! Everything fails closed: an error, a panic, a result that cannot be carried out or too long an evaluation is a
 //! [`DecisionError`], never a decision. A denied request and a rule without a value are told apart from these.
 //!
-//! This crate alone names regorus. It knows no runtime, no HTTP types and no TLS; it opens no files and no sockets.
+//! This crate alone names regorus and Cedar. It knows no runtime, no HTTP types and no TLS; it opens no files and no sockets.
 
 #![forbid(unsafe_code)]
 
 mod ast;
 mod builtins;
 mod cache;
+mod cedar;
 mod check;
 pub mod child;
 mod compile;
@@ -53,7 +54,8 @@ pub use input::subject::Subject;
 pub use input::view::{BodyView, ConnectionView, HeaderSource, RequestView, RouteView};
 pub use opa::OpaPolicy;
 pub use problem::{
-    FailedStatement, NamedRoute, PolicyErrors, Problem, Report, Severity, Test, TestOutcome, TestReport,
+    FailedStatement, Mention, Mentioned, PolicyErrors, Problem, Report, Severity, Test, TestOutcome,
+    TestReport,
 };
 pub use server_error::ServerError;
 pub use set::{Language, Limits, PolicySet, Source, SourceKind};

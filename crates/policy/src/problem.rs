@@ -140,18 +140,20 @@ pub struct Report {
     pub impure: Vec<String>,
     /// Why decisions of the policy are not cached; empty if they can be.
     pub uncacheable: Vec<Problem>,
-    /// Routes that the policy names by their id. They should exist: what is denied on a route that has another name now, is not.
-    pub routes: Vec<NamedRoute>,
+    /// Routes and tenants that the policy names. They should exist: what is denied to one that has another name now, is not.
+    pub mentions: Vec<Mention>,
     /// Outcome of the embedded tests.
     pub tests: TestReport,
 }
 
-/// A route that a policy names.
+/// A thing of the configuration that a policy names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedRoute {
-    /// Its id.
-    pub id: String,
-    /// The rule that names it.
+pub struct Mention {
+    /// What it is.
+    pub of: Mentioned,
+    /// The id of the route, or the name of the tenant.
+    pub name: String,
+    /// The rule that names it; empty if it is no rule but an entity of Cedar's.
     pub rule: String,
     /// Path of the rule's source.
     pub file: String,
@@ -159,6 +161,16 @@ pub struct NamedRoute {
     pub line: u32,
     /// Its column in characters, from 1.
     pub column: u32,
+}
+
+/// What a policy may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mentioned {
+    /// A route.
+    Route,
+    /// A tenant.
+    Tenant,
 }
 
 /// Outcome of the `test_` rules of a policy set.

@@ -53,6 +53,11 @@ impl Reads {
         Self { paths: BTreeMap::from([(Vec::new(), Place::default())]) }
     }
 
+    /// Reads of these paths, each with the first place that reads it.
+    pub(crate) fn of_paths(paths: BTreeMap<Vec<String>, Place>) -> Self {
+        Self { paths }
+    }
+
     /// Reads of these paths, in dotted form.
     pub(crate) fn from_dotted(paths: &[&str]) -> Self {
         let names = |path: &&str| path.split('.').map(str::to_owned).collect();

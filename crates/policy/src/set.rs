@@ -18,6 +18,8 @@ pub enum Language {
     Rego,
     /// The tables of the matcher.
     Matcher,
+    /// Cedar.
+    Cedar,
 }
 
 /// One file of a policy set.
@@ -221,7 +223,9 @@ mod tests {
             shapes[0] == *one.digest() && (1..shapes.len()).all(|at| !shapes[..at].contains(&shapes[at]))
         );
         let of = |language| PolicySet::of(language, one.sources().to_vec(), String::new(), Limits::default());
-        assert_ne!(of(Language::Rego).digest(), of(Language::Matcher).digest());
+        let languages =
+            [Language::Rego, Language::Matcher, Language::Cedar].map(|language| *of(language).digest());
+        assert!(languages[0] != languages[1] && languages[1] != languages[2] && languages[0] != languages[2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! handshakes must not put that off for ever.
 //!
 //! Priority alone is not enough: a worker that wakes up is put onto another core, where it has to share, or waits for the next
-//! tick of the clock, and Linux may have those four milliseconds apart. So what goes through megabytes is [`idle`] where that
+//! tick of the clock, and Linux may have those four milliseconds apart. So what goes through megabytes is [idle](idle()) where that
 //! is possible, and in any case [pauses](pause) again and again, so that a worker finds its core free after a quarter of a
 //! millisecond.
 //!

@@ -146,11 +146,12 @@ fn check_knows_tables() {
     let shown = gateway.ask(&["check", "--cert", chain.to_str().unwrap()]);
     assert!(shown.contains("GET /orders/id: allowed, rule partners read"), "{shown}");
 
-    gateway.pki.write(FILE, TABLE.replace("status = 451", "route = \"exports\""));
+    gateway.pki.write(FILE, TABLE.replace("status = 451", "route = \"exports\"\ntenant = \"acne\""));
     let output = gateway.run(&["check"]);
     let warned = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && warned.contains("orders.toml:17:1"), "{warned}");
     assert!(warned.contains("names route `exports`, which no host has"), "{warned}");
+    assert!(warned.contains("names tenant `acne`, which there is not"), "{warned}");
 
     let with = |line: &str| {
         let before = format!("path = \"{FILE}\"");

@@ -109,7 +109,10 @@ fn the_library_passes_its_own_tests() {
             continue;
         }
         let name = path.file_name().unwrap().to_str().unwrap();
-        let engine = if name == "matcher" { "matcher" } else { "rego" };
+        let engine = match name {
+            "matcher" | "cedar" => name,
+            _ => "rego",
+        };
         let check = ask_in(&policies(), &["check", name, "--engine", engine]);
         assert_eq!((check.code, check.stderr.as_str()), (Some(0), ""), "{name}: {}", check.stdout);
         checked += 1;

@@ -137,7 +137,7 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     let at = cx.at(&raw.span());
     let (raw, span) = (raw.get_ref(), raw.span());
     let engine = cx.value_or(&raw.engine, Engine::Rego);
-    if engine == Engine::Matcher {
+    if matches!(engine, Engine::Matcher | Engine::Cedar) {
         refuse_keys_of_rego(cx, engine, raw);
     }
     let time_budget = cx.duration("time_budget", &raw.time_budget, &bounds::TIME_BUDGET);
@@ -153,7 +153,7 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
     };
     let path = match engine {
         Engine::Opa => Vec::new(),
-        Engine::Rego | Engine::Matcher => {
+        Engine::Rego | Engine::Matcher | Engine::Cedar => {
             let list = cx.required("path", "path = [\"FILE-OR-DIRECTORY\"]", &raw.path, &span)?;
             cx.paths("path", list, bounds::PATHS)
         }

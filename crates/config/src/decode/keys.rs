@@ -286,7 +286,6 @@ const VALUE_NOTES: &[(&str, &str, Note)] = &[
     ("tls.cipher_suites", "ECDHE-RSA-AES128-GCM-SHA256", Instead(RSA_AES128)),
     ("tls.cipher_suites", "ECDHE-RSA-CHACHA20-POLY1305", Instead(RSA_CHACHA20)),
     ("profile.keys", "ecdsa", Instead("write the curves: \"ecdsa-p256\", \"ecdsa-p384\", \"ecdsa-p521\"")),
-    ("policy.engine", "cedar", Later("Cedar")),
     ("policy.engine", "static", Instead("write \"matcher\"")),
     ("policy.engine", "ext_authz", Later("external policy engines")),
     ("policy.engine", "wasm", Later("WebAssembly policies")),

@@ -152,6 +152,8 @@ pub enum FileKind {
     Policy,
     /// Tables of the matcher: a file, or a directory with `*.toml`.
     MatcherTable,
+    /// Policies in Cedar: a file, or a directory with `*.cedar`, `*.json`, `*.cedarschema` and `*.toml`.
+    CedarPolicy,
 }
 
 /// The process as a whole.
@@ -253,6 +255,7 @@ impl Policy {
             // Of a server there are none.
             Engine::Rego | Engine::Opa => FileKind::Policy,
             Engine::Matcher => FileKind::MatcherTable,
+            Engine::Cedar => FileKind::CedarPolicy,
         }
     }
 }

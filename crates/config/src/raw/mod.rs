@@ -269,12 +269,13 @@ impl Level {
 #[serde(rename = "[policy.NAME]", default, deny_unknown_fields)]
 pub struct Policy {
     /// What decides. `"rego"`: rules in the Rego language, which can do everything. `"matcher"`: a table in TOML of who may ask
-    /// for what, the quickest to write and to decide. `"opa"`: an OPA server that is asked about every request (`server`).
+    /// for what, the quickest to write and to decide. `"cedar"`: policies in Cedar, whose types are checked before they run, with
+    /// groups of clients. `"opa"`: an OPA server that is asked about every request (`server`).
     ///
     /// Default `"rego"`. Example: `engine = "matcher"`.
     pub engine: Field<Engine>,
     /// Files and directories with the sources: `*.rego` modules, and `*.json` and `*.yaml` documents for `data`; for the matcher
-    /// `*.toml`. They are watched, and a change takes effect with the next request, also on connections that are open.
+    /// `*.toml`; for Cedar `*.cedar` policies, `*.json` entities, one `*.cedarschema` and `*.test.toml`. They are watched, and a change takes effect with the next request, also on connections that are open.
     ///
     /// Required, except with `engine = "opa"`; 1 to 64. Example: `path = ["policies/"]`.
     pub path: Field<OneOrMany>,
@@ -284,13 +285,13 @@ pub struct Policy {
     ///
     /// Required with `engine = "opa"`. Example: `server = "127.0.0.1:8181"`.
     pub server: Field<WordOrTable<PolicyServer>>,
-    /// The rule that is asked: a boolean, or an object with `allowed` and more. Undefined means denied. The matcher has none.
+    /// The rule that is asked: a boolean, or an object with `allowed` and more. Undefined means denied. The matcher and Cedar have none.
     ///
     /// Default `"data.ringward.authz.decision"`. Example: `rule = "data.partners.allow"`.
     pub rule: Field<String>,
     /// How long one decision may take; after that the request is answered with 500. A worker does nothing else
     /// meanwhile, so the worst delay of every connection of that worker grows with it. Of Rego only: the
-    /// matcher is done before anybody could look at a clock.
+    /// matcher is done before anybody could look at a clock, and policies in Cedar are bounded in size instead.
     ///
     /// Default `"5ms"`; `"100us"` to `"1s"`. Example: `time_budget = "20ms"`.
     pub time_budget: Field<DurationText>,
@@ -349,6 +350,8 @@ pub enum Engine {
     Rego,
     /// A table in TOML.
     Matcher,
+    /// Policies in Cedar.
+    Cedar,
     /// An OPA server.
     Opa,
 }
@@ -359,6 +362,7 @@ impl Engine {
         match self {
             Self::Rego => "rego",
             Self::Matcher => "matcher",
+            Self::Cedar => "cedar",
             Self::Opa => "opa",
         }
     }

@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 
+mod cedar;
+
 use super::*;
 use crate::input::sample;
 use crate::input::shape::InputShape;
@@ -340,7 +342,10 @@ fn subject(random: &mut Random) -> Subject {
     let claims = Claims {
         name: random.of(&["n", "m"]),
         tenant: random.of(&["t1", "t2", ""]),
-        identity: random.of(&["n", "m"]),
+        // Not all of these are told from names of other kinds, see `cedar::request`.
+        identity: random.of(&["n", "m", "/n", "x:y@z", "a@z"]),
+        spiffe_id: random.of(&["", "", "spiffe://x/1", "spiffe://y/1"]),
+        emails: texts(random.of(&[&["a@z"][..], &[][..]])),
         serial: random.of(&["0a", "0b"]),
         organizational_units: texts(random.of(&[&["ou"][..], &["o", "u"][..], &[][..]])),
         dns: texts(random.of(&[&["d1"][..], &["d1", "d2"][..], &["d1d2"][..], &["e", "d1"][..], &[][..]])),

@@ -70,7 +70,6 @@ impl Projection {
         reads: &Reads,
         impure: &Impure,
     ) -> Result<Self, Vec<Problem>> {
-        let mut projection = Self::default();
         let mut reasons = Withs::of(rules);
         for (name, at) in impure {
             reasons.push(
@@ -78,6 +77,20 @@ impl Projection {
                     .help("read the time from `input.time.unix_s`; nothing stands in for random values"),
             );
         }
+        Self::reading(shape, reads, reasons)
+    }
+
+    /// The projection of a policy whose decisions follow from what it reads of the native input, and from nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn of_reads(reads: &Reads) -> Result<Self, Vec<Problem>> {
+        Self::reading(InputShape::Native, reads, Vec::new())
+    }
+
+    /// The projection of these reads, unless there are `reasons` against one.
+    fn reading(shape: InputShape, reads: &Reads, mut reasons: Vec<Problem>) -> Result<Self, Vec<Problem>> {
+        let mut projection = Self::default();
         for (path, at) in reads.paths() {
             let names: Vec<&str> = path.iter().map(String::as_str).collect();
             let added = match shape {

@@ -22,9 +22,9 @@ use crate::input::view::RequestView;
 use crate::matcher::index::Index;
 use crate::matcher::raw::Effect;
 use crate::matcher::read::Tables;
-use crate::matcher::rule::{Conditions, Rule};
+use crate::matcher::rule::{Claim, Conditions, Rule};
 use crate::matcher::trial::Trial;
-use crate::problem::{NamedRoute, Place, PolicyErrors, Problem, Report, Severity, TestReport};
+use crate::problem::{Mention, Mentioned, Place, PolicyErrors, Problem, Report, Severity, TestReport};
 use crate::set::PolicySet;
 
 /// Compiles tables.
@@ -55,7 +55,7 @@ pub(crate) fn check(set: &PolicySet) -> Result<Report, PolicyErrors> {
         reads: reads(&matcher.rules),
         impure: Vec::new(),
         uncacheable: vec![uncacheable()],
-        routes: routes(&matcher.rules),
+        mentions: mentions(&matcher.rules),
         tests,
     })
 }
@@ -218,16 +218,21 @@ fn reads(rules: &[Rule]) -> Vec<String> {
     reads.into_iter().collect()
 }
 
-fn routes(rules: &[Rule]) -> Vec<NamedRoute> {
+fn mentions(rules: &[Rule]) -> Vec<Mention> {
     let of_rule = |rule: &Rule| {
-        let named = |id: &str| NamedRoute {
-            id: id.to_owned(),
+        let mention = |of: Mentioned, name: &str| Mention {
+            of,
+            name: name.to_owned(),
             rule: rule.name.to_string(),
             file: rule.at.file.clone(),
             line: rule.at.line,
             column: rule.at.column,
         };
-        rule.conditions.routes.iter().map(named).collect::<Vec<_>>()
+        let Conditions { client, routes, .. } = &rule.conditions;
+        let tenants = client.iter().filter(|condition| condition.claim == Claim::Tenant);
+        let tenants = tenants.flat_map(|condition| condition.exact.iter());
+        let routes = routes.iter().map(|id| mention(Mentioned::Route, id));
+        routes.chain(tenants.map(|name| mention(Mentioned::Tenant, name))).collect::<Vec<_>>()
     };
     rules.iter().flat_map(of_rule).collect()
 }

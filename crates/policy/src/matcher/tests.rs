@@ -296,6 +296,7 @@ fn bad_tables_are_refused() {
             "t.toml:7:8: error: `path`",
         ),
         (&rule("[[test]]\nname = \"t\"\nexpect = \"allow\"\npath = \"/{a}\""), "is a template, write a path"),
+        (&rule("[[test]]\nname = \"t\"\nexpect = \"allow\"\nhost = \"a b\""), "t.toml:7:8: error: `host`"),
     ] {
         let found = errors(table);
         assert!(found.contains(expected), "{table}\n--- says\n{found}\n--- not\n{expected}");
@@ -319,9 +320,15 @@ fn tests_of_a_table_are_run_and_refuse_it() {
     let found = errors(&table("deny", ""));
     assert_eq!(found, "t.toml:6:1: error: test `partners. read` failed: rule `a` allows it");
     assert!(errors(&table("allow", "rule = \"b\"")).contains("failed"));
-    let spelt = "dns = \"a.example.com\"\nhost = \"h.example.com\"";
+    // Found by the name of the client, and by the host alone.
+    let spelt = ["dns = \"a.example.com\"\nhost = \"h.example.com\"", "host = \"h.example.com\""];
     let test = "[[test]]\nname = \"t\"\nclient = { dns = \"A.example.com\" }\nhost = \"H.example.com.\"\nexpect = \"allow\"";
-    assert!(crate::check(&set(&format!("{}{test}", allow(spelt)))).is_ok(), "as requests have it");
+    for spelt in spelt {
+        assert!(
+            crate::check(&set(&format!("{}{test}", allow(spelt)))).is_ok(),
+            "{spelt}: as requests have it"
+        );
+    }
     assert!(
         errors(&table("deny", "").replace("\"P\" }", "\"Q\" }").replace("\"deny\"", "\"allow\""))
             .contains("no rule allows it")

@@ -80,7 +80,7 @@ struct TenantSummary {
 struct PolicySummary {
     name: String,
     engine: &'static str,
-    /// Not of the matcher.
+    /// Not of the matcher and of Cedar.
     rule: Option<String>,
     /// Where the server listens that decides; `None` if the policy is evaluated here.
     server: Option<String>,
@@ -130,7 +130,8 @@ impl Summary {
             Some(PolicySummary {
                 name: policy.name.clone(),
                 engine: policy.engine.as_str(),
-                rule: (policy.engine != Engine::Matcher).then(|| policy.rule.clone()),
+                rule: (!matches!(policy.engine, Engine::Matcher | Engine::Cedar))
+                    .then(|| policy.rule.clone()),
                 server: policy.server.as_ref().map(|server| server.address.to_string()),
                 digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
                 packages: report.packages.clone(),

@@ -15,10 +15,10 @@ pub(super) fn check(config: &Config, policies: &HashMap<String, LoadedPolicy>, r
             names.iter().filter_map(|name| Some((name, &policies.get(name)?.compiled))).collect();
         if route.policy_body_max.is_none() {
             // A server is given bodies where there are any, and knows which it needs.
-            let is_rego =
-                |name: &str| config.policies.get(name).is_some_and(|policy| policy.engine == Engine::Rego);
+            let is_ours =
+                |name: &str| config.policies.get(name).is_some_and(|policy| policy.engine != Engine::Opa);
             let unnamed = loaded.iter().filter(|(_, policy)| policy.reads_body() && !policy.names_body());
-            for (name, _) in unnamed.filter(|(name, _)| is_rego(name)) {
+            for (name, _) in unnamed.filter(|(name, _)| is_ours(name)) {
                 let message = format!(
                     "the policy {name:?} is given the whole input, and on the route {:?} the bodies in it are empty and cut off",
                     route.id

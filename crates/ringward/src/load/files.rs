@@ -269,6 +269,13 @@ impl Rules {
                 recursive: true,
                 ..file
             },
+            FileKind::CedarPolicy => Rules {
+                bytes_max: POLICY_BYTES_MAX,
+                endings: &["cedar", "json", "cedarschema", "toml"],
+                endings_text: "*.cedar, *.json, *.cedarschema or *.test.toml",
+                recursive: true,
+                ..file
+            },
             FileKind::Policy => Rules {
                 bytes_max: POLICY_BYTES_MAX,
                 endings: &["rego", "json", "yaml", "yml"],

@@ -8,8 +8,8 @@ use std::thread;
 
 use ringward_config::{Config, Diagnostic, Engine, Policy, Severity};
 use ringward_policy::{
-    CompiledPolicy, InputShape, Language, Limits, NamedRoute, OpaPolicy, PolicyErrors, PolicySet, Problem,
-    Source, TestReport,
+    CompiledPolicy, InputShape, Language, Limits, Mention, Mentioned, OpaPolicy, PolicyErrors, PolicySet,
+    Problem, Source, TestReport,
 };
 
 use super::Report;
@@ -48,7 +48,7 @@ pub(super) fn load(
         };
         if let Some(fresh) = fresh {
             report.cache(policy, &fresh.report.uncacheable);
-            report.routes(config, &fresh.report.routes);
+            report.mentions(config, &fresh.report.mentions);
             loaded.insert(policy.name.clone(), fresh);
         }
     }
@@ -78,6 +78,7 @@ pub(super) fn policy_set(policy: &Policy, files: &Files, report: &mut Report<'_>
             PolicySet::new(sources, policy.rule.clone(), limits).with_input(input_shape(policy.input))
         }
         Engine::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
+        Engine::Cedar => PolicySet::without_rule(Language::Cedar, sources, Limits::default()),
         Engine::Opa => {
             let message = format!("policy `{}` is not here: a server decides", policy.name);
             let help = "ask the server about it, with the tools that it brings".to_owned();
@@ -101,7 +102,7 @@ fn decided_elsewhere(policy: &Policy, previous: Option<&LoadedPolicy>) -> Loaded
         impure: Vec::new(),
         uncacheable: compiled.projection().err().map_or_else(Vec::new, <[Problem]>::to_vec),
         tests: TestReport::default(),
-        routes: Vec::new(),
+        mentions: Vec::new(),
     };
     LoadedPolicy { digest: *compiled.digest(), compiled: Arc::new(compiled), report: Arc::new(report) }
 }
@@ -165,23 +166,38 @@ impl Report<'_> {
         }
     }
 
-    /// Says so if a policy names routes that there are not, which may be so because a route has another name now.
-    fn routes(&mut self, config: &Config, named: &[NamedRoute]) {
+    /// Says so if a policy names a route or tenant that there is not, which may be so because it has another name now.
+    fn mentions(&mut self, config: &Config, mentions: &[Mention]) {
         let hosts = config.listeners.iter().flat_map(|listener| &listener.hosts);
-        let known: HashSet<&str> =
+        let routes: HashSet<&str> =
             hosts.flat_map(|host| &host.routes).map(|route| route.id.as_str()).collect();
-        for NamedRoute { id, rule, file, line, column } in
-            named.iter().filter(|named| !known.contains(&*named.id))
-        {
-            self.found.push(Diagnostic {
-                severity: Severity::Warning,
-                file: Arc::from(Path::new(file)),
-                line: *line,
-                column: *column,
-                message: format!("rule `{rule}` names route `{id}`, which no host has"),
-                help: Some("routes are named by `id` in [[listener.host.route]]".to_owned()),
-                snippet: None,
-            });
+        for Mention { of, name, rule, file, line, column } in mentions {
+            let (known, what, help) = match of {
+                Mentioned::Route => (
+                    routes.contains(name.as_str()),
+                    format!("route `{name}`, which no host has"),
+                    "routes are named by `id` in [[listener.host.route]]",
+                ),
+                Mentioned::Tenant => (
+                    config.tenants.contains_key(name),
+                    format!("tenant `{name}`, which there is not"),
+                    "tenants are the sections [tenant.NAME]",
+                ),
+            };
+            if !known {
+                self.found.push(Diagnostic {
+                    severity: Severity::Warning,
+                    file: Arc::from(Path::new(file)),
+                    line: *line,
+                    column: *column,
+                    message: match rule.as_str() {
+                        "" => format!("an entity stands for {what}"),
+                        rule => format!("rule `{rule}` names {what}"),
+                    },
+                    help: Some(help.to_owned()),
+                    snippet: None,
+                });
+            }
         }
     }
 

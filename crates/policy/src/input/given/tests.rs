@@ -82,8 +82,8 @@ fn fields_that_no_input_has_are_refused_with_the_likely_name() {
     refused(
         json!({ "request": { "mehtod": "GET" }, "cleint": {} }),
         &[
-            "`input` has no field `cleint`; did you mean `client`?",
             "`input.request` has no field `mehtod`; did you mean `method`?",
+            "`input` has no field `cleint`; did you mean `client`?",
         ],
     );
     refused(json!({ "time": { "zone": "UTC" } }), &["`input.time` has no field `zone`; there are unix_s"]);

@@ -22,10 +22,12 @@ use crate::terminal::{complain, say};
 /// Which policy is meant, and how the result is to be shown.
 #[derive(Debug, Args)]
 pub(crate) struct PolicySource {
-    /// Files and directories of the policy: *.rego, *.json, *.yaml; *.toml for the matcher.
+    /// Files and directories of the policy: *.rego, *.json, *.yaml; *.toml for the matcher; *.cedar, *.json, *.cedarschema and
+    /// *.test.toml for Cedar.
     #[arg(value_name = "PATH", required_unless_present = "config", conflicts_with = "config")]
     paths: Vec<PathBuf>,
-    /// What decides by these files. Policies of the matcher can be checked, which runs their tests; all else is for Rego.
+    /// What decides by these files. Policies of the matcher and in Cedar can be checked, which runs their tests; all else is for
+    /// Rego.
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineName::Rego, conflicts_with = "config")]
     engine: EngineName,
     /// The rule that decides, in Rego.
@@ -50,6 +52,7 @@ pub(crate) struct PolicySource {
 enum EngineName {
     Rego,
     Matcher,
+    Cedar,
 }
 
 /// What `--json` prints of a policy that is refused.
@@ -72,6 +75,7 @@ impl PolicySource {
         let kind = match self.engine {
             EngineName::Rego => FileKind::Policy,
             EngineName::Matcher => FileKind::MatcherTable,
+            EngineName::Cedar => FileKind::CedarPolicy,
         };
         let mut files = Files::default();
         let mut sources = Vec::new();
@@ -88,6 +92,7 @@ impl PolicySource {
                 PolicySet::new(sources, self.rule.clone(), Limits::default()).with_input(self.shape)
             }
             EngineName::Matcher => PolicySet::without_rule(Language::Matcher, sources, Limits::default()),
+            EngineName::Cedar => PolicySet::without_rule(Language::Cedar, sources, Limits::default()),
         })
     }
 
