@@ -77,9 +77,10 @@ fn a_broken_authority_among_others_is_left_out() {
     let scene = Scene::new();
     let gateway = &scene.gateway;
     let (second, old) = (Authority::root("Second Root"), Authority::expired_root("Old Root"));
-    publish(&gateway.pki, "second", &second, &Crl::new());
     let damaged = second.pem().replacen("MII", "AAA", 1);
     let all = [gateway.root.pem(), old.pem(), damaged, second.pem()].concat();
+    // Two changes if they are noticed one by one: a list that nobody has signed yet is left out.
+    gateway.change(|gateway| drop(publish(&gateway.pki, "second", &second, &Crl::new())));
     gateway.change(|gateway| drop(gateway.pki.write("trust/partners.pem", &all)));
     scene.assert_checks();
     let client = gateway.client().identity(&second.issue(&Leaf::client("second")));
@@ -281,12 +282,10 @@ fn volumes_that_are_swapped_by_a_link_are_followed_every_time() {
     }
     assert!(!admitted(&newcomer));
     pki.write("volume/second.crl", second.sign_crl(&Crl::new()));
-    gateway.edit_config("\"volume/root.crl\"", "\"volume/root.crl\", \"volume/second.crl\"");
+    gateway.reconfigure("\"volume/root.crl\"", "\"volume/root.crl\", \"volume/second.crl\"");
     gateway.change(|_| publish("5", &[&gateway.root, &second], &list(10)));
     assert!(admitted(&newcomer));
-    gateway.change(|gateway| {
-        gateway.edit_config(", \"volume/second.crl\"", "");
-        publish("6", &[&gateway.root], &list(11));
-    });
+    gateway.reconfigure(", \"volume/second.crl\"", "");
+    gateway.change(|_| publish("6", &[&gateway.root], &list(11)));
     assert!(!admitted(&newcomer));
 }
