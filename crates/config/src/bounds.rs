@@ -107,6 +107,9 @@ pub(crate) const HEAD_BYTES_MAX: NumberBounds = numbers(32 << 10, 1 << 10..=1 <<
 /// As many as Envoy and Apache httpd allow by default.
 pub(crate) const FIELDS_MAX: NumberBounds = numbers(100, 1..=1000);
 
+/// As many as RFC 9113 §6.5.2 wants at least, and Envoy, HAProxy and most others have. Each open stream is a request in work.
+pub(crate) const STREAMS_MAX: NumberBounds = numbers(100, 1..=1000);
+
 /// Bodies are streamed, so this protects upstreams: enough for APIs, too little for uploads that nobody planned. Any
 /// size may be set, 0 too: no bodies at all.
 pub(crate) const BODY_BYTES_MAX_DEFAULT: u64 = 10 << 20;

@@ -160,10 +160,10 @@ fn defaults() {
     assert_eq!((cluster.connect_timeout, cluster.response_timeout), (seconds(2), seconds(30)));
     assert_eq!(cluster.idle_timeout, seconds(60));
     let listener = &config.listeners[0];
-    assert_eq!((listener.backlog, listener.default_host), (4096, None));
+    assert_eq!((listener.backlog, listener.default_host, listener.http2), (4096, None, false));
     let limits = &listener.limits;
     assert_eq!((limits.connections_max, limits.head_bytes_max, limits.fields_max), (20_000, 32 << 10, 100));
-    assert_eq!(limits.body_bytes_max, Some(10 << 20));
+    assert_eq!((limits.body_bytes_max, limits.streams_max), (Some(10 << 20), 100));
     assert_eq!((limits.handshake_timeout, limits.header_timeout), (seconds(10), seconds(10)));
     assert_eq!((limits.body_timeout, limits.idle_timeout), (seconds(30), seconds(60)));
     assert_eq!((limits.requests_per_connection_max, limits.connection_age_max), (None, None));
@@ -220,6 +220,8 @@ fn values_at_their_bounds() {
     for limits in [
         "connections_max = 1, head_bytes_max = \"1KiB\", fields_max = 1, body_bytes_max = \"0B\"",
         "connections_max = 10000000, head_bytes_max = \"1MiB\", fields_max = 1000, body_bytes_max = \"unlimited\"",
+        "streams_max = 1",
+        "streams_max = 1000",
         "handshake_timeout = \"100ms\", header_timeout = \"100ms\", body_timeout = \"100ms\", idle_timeout = \"100ms\"",
         "handshake_timeout = \"5m\", header_timeout = \"5m\", body_timeout = \"1h\", idle_timeout = \"24h\"",
         "requests_per_connection_max = 1, connection_age_max = \"1s\"",

@@ -49,6 +49,11 @@ pub enum RequestError {
     /// `Expect` holds something other than `100-continue`, or is repeated (RFC 9110 §10.1.1).
     #[error("the expectation is not `100-continue`")]
     ExpectationFailed,
+    /// HTTP/2: a field that is about an HTTP/1.1 connection, or a `TE` other than `trailers` (RFC 9113 §8.2.2).
+    #[error(
+        "an HTTP/2 request has a field that belongs to HTTP/1.1 connections, or a te other than trailers"
+    )]
+    ConnectionField,
 }
 
 /// What makes a response head unusable. The upstream connection has to be closed.
@@ -164,6 +169,7 @@ impl RequestError {
             | RequestError::BadMethod
             | RequestError::BadRequestLine
             | RequestError::BadTarget
+            | RequestError::ConnectionField
             | RequestError::Host(_)
             | RequestError::Path(_) => 400,
         }
@@ -183,6 +189,7 @@ impl RequestError {
             RequestError::Host(error) => error.flag(),
             RequestError::Path(error) => error.flag(),
             RequestError::ExpectationFailed => "expectation_failed",
+            RequestError::ConnectionField => "connection_field",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 heads, framing, normalisation and hop-by-hop rules, without any I/O.
+//! HTTP/1.1 heads, framing, normalisation and hop-by-hop rules, without any I/O; and what of HTTP/2 becomes that.
 //!
 //! Hides how bytes become a request or response that can be acted on, and how one is written again. Strict by
 //! RFC 9112: whatever two implementations could read differently is refused, never repaired, because request
@@ -7,7 +7,9 @@
 //! Never does: reading or writing sockets, looking at a clock, buffering bodies, copying a received head to the
 //! other side. A forwarded head is written anew from its parsed parts ([`mod@write`]).
 //!
+//! - [`RequestHead::take_http2`] holds what arrived as HTTP/2 to the same rules.
 //! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
+//! - [`FrameMeter`] counts the frames of an HTTP/2 connection that cost more than they serve.
 //! - [`ChunkedDecoder`] finds the data in a chunked body.
 //! - [`path::normalise`] makes the one path that router, policy, log and upstream see.
 //! - [`mod@write`] serialises heads and chunks.
@@ -19,6 +21,7 @@ mod connection;
 pub mod date;
 mod error;
 mod field;
+mod frame_meter;
 mod framing;
 pub mod path;
 mod request;
@@ -30,9 +33,10 @@ pub mod write;
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded};
 pub use error::{HeadError, HostError, RequestError, ResponseError};
 pub use field::Field;
+pub use frame_meter::{Flood, FrameMeter};
 pub use framing::BodyFraming;
 pub use path::PathError;
-pub use request::{METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
+pub use request::{Http2Request, METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
 pub use response::{RequestKind, ResponseHead};
 
 /// How large a head may be.
@@ -45,7 +49,7 @@ pub struct HeadLimits {
     pub fields_max: usize,
 }
 
-/// The two versions that this crate speaks.
+/// The versions of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, closes unless told otherwise.
@@ -53,14 +57,17 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2, whose fields were taken over as a head ([`RequestHead::take_http2`]).
+    Http2,
 }
 
 impl Version {
-    /// `"1.0"` or `"1.1"`, as in `Via`.
+    /// `"1.0"`, `"1.1"` or `"2.0"`, as in `Via`.
     pub fn as_str(self) -> &'static str {
         match self {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
+            Version::Http2 => "2.0",
         }
     }
 }

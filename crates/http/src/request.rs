@@ -3,6 +3,8 @@
 //! [`RequestHead::parse`] is the only way in, so a head that exists obeys every rule of this crate. Values are never
 //! interpreted beyond what framing, routing and persistence need.
 
+mod http2;
+
 use std::{fmt, mem};
 
 use smallvec::{SmallVec, smallvec};
@@ -16,6 +18,8 @@ use crate::path;
 use crate::scan::{HeadScanner, Scan, ScanRules};
 use crate::token::{Span, is_token};
 use crate::{HeadLimits, Version};
+
+pub use http2::Http2Request;
 
 /// The head of one request.
 ///

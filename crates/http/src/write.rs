@@ -5,6 +5,7 @@
 //! here holds CR, LF or NUL inside of a name or value: what would is refused, in release builds too.
 
 mod forwarded;
+mod http2;
 mod query;
 mod request;
 mod response;
@@ -12,12 +13,12 @@ mod response;
 use thiserror::Error;
 
 use crate::Version;
-use crate::chunked::is_forbidden_trailer;
 use crate::field::{FieldSpan, Known};
 use crate::framing::BodyFraming;
 use crate::token::{is_field_value, is_token};
 
 pub use forwarded::{ForwardMode, Forwarded};
+pub use http2::{is_trailer, response_fields};
 pub use query::QueryEdits;
 pub use request::{RequestEdits, request_head};
 pub use response::{ResponseEdits, ResponseFraming, response_head, simple_response};
@@ -76,7 +77,7 @@ pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
 pub fn last_chunk<'a>(out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'a str, &'a [u8])>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
-        if is_token(name.as_bytes()) && is_field_value(value) && !is_forbidden_trailer(name.as_bytes()) {
+        if is_trailer(name.as_bytes(), value) {
             line(out, name.as_bytes(), value);
         }
     }

@@ -4,7 +4,6 @@
 //! flag and metric. Of several policies every one has to allow.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -18,14 +17,13 @@ use ringward_policy::{
 use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
 use crate::{
+    client_side::{ClientSide, SessionFacts},
     connection::Connection,
-    downstream::Downstream,
     error::ProxyError,
     exchange::Facts,
     request_id::RequestId,
     route::Target,
     snapshot::Policy,
-    standing::Standing,
     worker::{View, Worker},
 };
 
@@ -44,7 +42,7 @@ pub(crate) struct Request<'a> {
 /// [`ProxyError::Denied`], [`ProxyError::Policy`] and [`ProxyError::PolicyBudget`]; success is an allow.
 pub(crate) async fn decide(
     view: &View,
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     caller: Option<&PeerIdentity>,
     request: Request<'_>,
     target: &Target<'_>,
@@ -55,7 +53,7 @@ pub(crate) async fn decide(
     facts.policy_time = Duration::ZERO;
     // None with `danger_no_policy`: who passed the handshake is served.
     for &index in &target.route.policies {
-        let decision = ask(view, index, connection, caller, request, target, facts).await?;
+        let decision = ask(view, index, (connection, client), caller, request, target, facts).await?;
         facts.decision = Some(decision);
     }
     Ok(())
@@ -65,7 +63,7 @@ pub(crate) async fn decide(
 async fn ask(
     view: &View,
     index: usize,
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     caller: Option<&PeerIdentity>,
     request: Request<'_>,
     target: &Target<'_>,
@@ -79,7 +77,8 @@ async fn ask(
     // Not borrowed while a server is asked: meanwhile others of this worker decide.
     let Answer { verdict, lookup, mismatch } = {
         let mut evaluator = view.policies[index].borrow_mut();
-        let answer = evaluate(&mut evaluator, connection, caller, request, target, started);
+        let answer =
+            evaluate(&mut evaluator, (connection, client), caller, request, target, (facts.number, started));
         note_cache(policy, &connection.worker.shard, &evaluator, &answer);
         answer
     };
@@ -165,13 +164,13 @@ fn note_cache(policy: &Policy, shard: &Shard, evaluator: &CachingWorker, answer:
 
 fn evaluate(
     evaluator: &mut CachingWorker,
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     caller: Option<&PeerIdentity>,
     Request { head, body }: Request<'_>,
     target: &Target<'_>,
-    now: Instant,
+    (number, now): (u64, Instant),
 ) -> Answer {
-    let id = RequestId::new(connection.facts.id, connection.standing.requests());
+    let id = RequestId::new(connection.facts.id, number);
     let mut params = [("", ""); PARAMS_MAX];
     let mut count = 0;
     for (slot, param) in params.iter_mut().zip(target.params.iter(target.pattern, head.path())) {
@@ -198,33 +197,26 @@ fn evaluate(
         },
         now_unix: connection.worker.clock.now_unix(),
     };
-    let subjects = &mut connection.subjects;
+    let subjects = &mut *connection.subjects.borrow_mut();
     let seen = if caller.is_some() { &mut subjects.known } else { &mut subjects.anonymous };
     let mut subject = || {
-        let make =
-            || subject_of(&mut connection.downstream, caller, connection.peer_addr, &connection.standing);
+        let make = || subject_of(connection, client.session(), caller);
         seen.subject.get_or_insert_with(make).clone()
     };
     evaluator.decide(&mut seen.mark, &mut subject, &request, now)
 }
 
-fn subject_of(
-    downstream: &mut Downstream,
-    peer: Option<&PeerIdentity>,
-    remote: SocketAddr,
-    standing: &Standing,
-) -> Subject {
-    let (negotiated, resumed) =
-        downstream.with_session(|session| (session.negotiated(), session.resumed().is_some()));
+fn subject_of(connection: &Connection, session: SessionFacts, peer: Option<&PeerIdentity>) -> Subject {
+    let terms = &connection.standing.admission().terms;
     let view = ConnectionView {
-        remote,
-        local_port: downstream.local_port(),
-        sni: standing.admission().terms.server_name.as_deref().unwrap_or(""),
-        alpn: negotiated.alpn,
-        tls_version: negotiated.version,
-        cipher: negotiated.suite,
-        resumed,
-        auth_time_unix: standing.admission().terms.auth_time_unix,
+        remote: connection.peer_addr,
+        local_port: session.local_port,
+        sni: terms.server_name.as_deref().unwrap_or(""),
+        alpn: session.negotiated.alpn,
+        tls_version: session.negotiated.version,
+        cipher: session.negotiated.suite,
+        resumed: session.resumed,
+        auth_time_unix: terms.auth_time_unix,
     };
     Subject::new(peer, &view)
 }
@@ -234,6 +226,7 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
     match head.version() {
         ringward_http::Version::Http10 => "HTTP/1.0",
         ringward_http::Version::Http11 => "HTTP/1.1",
+        ringward_http::Version::Http2 => "HTTP/2",
     }
 }
 

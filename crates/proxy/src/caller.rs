@@ -56,7 +56,7 @@ pub(crate) enum Heard {
 /// [`ProxyError::RevocationRefused`] for a revoked certificate, and with `hard_fail` also when the responder does not know it
 /// or there is no answer.
 pub(crate) async fn check_ocsp(
-    connection: &mut Connection,
+    connection: &Connection,
     view: &View,
     route: &Route,
 ) -> Result<Heard, ProxyError> {
@@ -77,7 +77,8 @@ pub(crate) async fn check_ocsp(
             verdict = route.ocsp.without_answer(path);
         }
     }
-    let held = connection.ocsp.is_none().then(|| table.entry(&OcspKey::of(path.leaf()))).flatten();
+    let is_held = connection.ocsp.get().is_some();
+    let held = if is_held { None } else { table.entry(&OcspKey::of(path.leaf())) };
     let outcome = match verdict {
         OcspVerdict::Pass => Ok(Heard::Enough),
         OcspVerdict::PassUnchecked => {
@@ -88,7 +89,10 @@ pub(crate) async fn check_ocsp(
         OcspVerdict::Refuse(refusal) => Err(refused(connection, refusal)),
     };
     // Who holds the entry has the answer renewed before it ends.
-    connection.ocsp = connection.ocsp.take().or(held);
+    if let Some(entry) = held {
+        // Another stream of the connection may have been faster, with the same entry.
+        let _ = connection.ocsp.set(entry);
+    }
     outcome
 }
 

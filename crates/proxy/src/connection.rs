@@ -2,7 +2,12 @@
 //!
 //! Between two exchanges a connection owns no buffer and has no read in flight. Here is decided how it waits and how it ends.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use ringward_http::RequestHead;
 use ringward_policy::{Subject, SubjectMark};
@@ -14,7 +19,7 @@ use crate::{
     downstream::{Downstream, ReadError},
     edits::Client,
     error::ProxyError,
-    exchange,
+    exchange, h2,
     handshake::{self, Established},
     io::{SMALL, Shut, Stream},
     live::Live,
@@ -26,20 +31,18 @@ use crate::{
     worker::{View, Worker},
 };
 
-/// A connection that has been let in.
+/// What the exchanges of a connection that has been let in share.
 pub(crate) struct Connection {
-    // Declared before `downstream`: it must leave the table of live connections before the socket is closed.
     pub(crate) standing: Standing,
-    pub(crate) downstream: Downstream,
     pub(crate) worker: Rc<Worker>,
     pub(crate) client: Client,
     pub(crate) peer_addr: SocketAddr,
     pub(crate) facts: Arc<ConnectionFacts>,
     /// What the client has shown where certificates are only observed.
     pub(crate) observed: Option<Box<ObservedIdentity>>,
-    pub(crate) subjects: Subjects,
+    pub(crate) subjects: RefCell<Subjects>,
     /// What OCSP says of the client's certificate; held so that it stays up to date.
-    pub(crate) ocsp: Option<Arc<OcspEntry>>,
+    pub(crate) ocsp: OnceCell<Arc<OcspEntry>>,
     /// Its place among the connections of the client's tenant.
     pub(crate) tenant: Option<TenantPlace>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Seen {
 
 impl Subjects {
     /// Gives back what can be made again.
-    fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         (self.known.subject, self.anonymous.subject) = (None, None);
     }
 }
@@ -73,11 +76,18 @@ impl Subjects {
 pub(crate) enum Next {
     /// The next one.
     Request,
-    /// The end, in order.
+    /// The end.
+    End(End),
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// In order.
     Close(CloseReason),
-    /// The end, but the client may still be sending.
+    /// In order, but the client may still be sending.
     Linger(CloseReason),
-    /// The end, without a goodbye that could be taken for the end of a body.
+    /// Without a goodbye that could be taken for the end of a body.
     Cut(CloseReason),
 }
 
@@ -88,11 +98,19 @@ pub(crate) async fn serve(
     stream: Stream,
     peer: SocketAddr,
 ) -> CloseReason {
-    let mut connection = match open(&worker, &listener, stream, peer).await {
-        Ok(connection) => connection,
+    // In this order: the connection must leave the table of live ones before the socket is closed.
+    let (mut downstream, connection) = match open(&worker, &listener, stream, peer).await {
+        Ok(opened) => opened,
         Err(reason) => return reason,
     };
-    let reason = connection.run().await;
+    let connection = Rc::new(connection);
+    let end = if downstream.with_session(|session| session.negotiated().alpn) == "h2" {
+        // Boxed, so that connections of HTTP/1.1 need not have room for it.
+        Box::pin(h2::run(&connection, &mut downstream)).await
+    } else {
+        connection.run(&mut downstream).await
+    };
+    let reason = close(&mut downstream, end).await;
     connection.standing.note_end(&connection.facts);
     match connection.standing.live().was_cut() {
         // Whatever the exchange took it for.
@@ -106,7 +124,7 @@ async fn open(
     listener: &str,
     stream: Stream,
     peer_addr: SocketAddr,
-) -> Result<Connection, CloseReason> {
+) -> Result<(Downstream, Connection), CloseReason> {
     let id = worker.connection_id();
     let view = worker.view();
     let listener = view.snapshot.listener(listener).ok_or(CloseReason::Removed)?;
@@ -124,18 +142,18 @@ async fn open(
     let client = Client::new(peer_addr);
     let admission = Admission::new(terms, &view, (listener.index, host), settled, id, worker.deadlines.now());
     let live = Live::enter(worker, id, peer_addr, downstream.deadline.clone(), admission);
-    Ok(Connection {
+    let connection = Connection {
         standing: Standing::new(worker, listener, live),
-        downstream,
         worker: worker.clone(),
         client,
         peer_addr,
         facts: Arc::new(facts),
         observed,
-        subjects: Subjects::default(),
-        ocsp: None,
+        subjects: RefCell::default(),
+        ocsp: OnceCell::new(),
         tenant,
-    })
+    };
+    Ok((downstream, connection))
 }
 
 /// A place among the connections of the client's tenant, if it has one.
@@ -146,38 +164,44 @@ fn tenant_place(worker: &Rc<Worker>, view: &View, terms: &Terms) -> Result<Optio
     TenantPlace::take(worker, view, tenant).map(Some).ok_or(CloseReason::TenantLimit)
 }
 
+async fn close(downstream: &mut Downstream, end: End) -> CloseReason {
+    match end {
+        End::Close(reason) => {
+            downstream.close().await;
+            reason
+        }
+        End::Linger(reason) => {
+            downstream.close().await;
+            downstream.linger().await;
+            reason
+        }
+        End::Cut(reason) => reason,
+    }
+}
+
 impl Connection {
-    /// Serves one request after the other.
-    async fn run(&mut self) -> CloseReason {
+    /// Serves one request of HTTP/1.1 after the other; what follows the last.
+    async fn run(&self, downstream: &mut Downstream) -> End {
         loop {
-            return match self.next().await {
-                Next::Request => continue,
-                Next::Close(reason) => {
-                    self.downstream.close().await;
-                    reason
-                }
-                Next::Linger(reason) => {
-                    self.downstream.close().await;
-                    self.downstream.linger().await;
-                    reason
-                }
-                Next::Cut(reason) => reason,
-            };
+            match self.next(downstream).await {
+                Next::Request => {}
+                Next::End(end) => return end,
+            }
         }
     }
 
     /// Waits for a request and serves it.
-    async fn next(&mut self) -> Next {
-        let Some(limits) = self.limits() else { return Next::Close(CloseReason::Removed) };
-        if self.downstream.buffered().is_empty()
-            && let Err(error) = self.wait(&limits).await
+    async fn next(&self, downstream: &mut Downstream) -> Next {
+        let Some(limits) = self.limits() else { return Next::End(End::Close(CloseReason::Removed)) };
+        if downstream.buffered().is_empty()
+            && let Err(error) = self.wait(downstream, &limits).await
         {
-            return self.ended(&error);
+            return self.ended(downstream, &error);
         }
         let mut head = self.worker.heads.request();
-        let next = match self.read_head(&mut head, &limits).await {
+        let next = match self.read_head(downstream, &mut head, &limits).await {
             // Boxed: its state is much larger than what an idle connection should have to keep.
-            Ok(()) => Box::pin(exchange::run(self, &head)).await,
+            Ok(()) => Box::pin(exchange::run(self, downstream, &head)).await,
             Err(next) => next,
         };
         self.worker.heads.put_request(head);
@@ -185,62 +209,65 @@ impl Connection {
     }
 
     /// Waits for the first bytes of a request, as an idle connection.
-    async fn wait(&mut self, limits: &Limits) -> Result<(), ReadError> {
-        self.downstream.deadline.set(self.standing.patience(limits.idle_timeout), Shut::Read);
+    async fn wait(&self, downstream: &mut Downstream, limits: &Limits) -> Result<(), ReadError> {
+        downstream.deadline.set(self.standing.patience(limits.idle_timeout), Shut::Read);
         self.standing.live().idle();
-        if !self.downstream.is_busy() {
+        if !downstream.is_busy() {
             // As much memory as all the rest of an idle connection, and made again in microseconds. A request whose decision is
             // cached does without.
-            self.subjects.shrink();
+            self.subjects.borrow_mut().shrink();
         }
-        self.downstream.wait().await
+        downstream.wait().await
     }
 
     /// Reads a request's head to its end. Its bytes are used up.
-    async fn read_head(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<(), Next> {
+    async fn read_head(
+        &self,
+        downstream: &mut Downstream,
+        head: &mut RequestHead,
+        limits: &Limits,
+    ) -> Result<(), Next> {
         self.standing.live().busy();
         head.clear();
         let mut waits = false;
         loop {
-            match head.parse(self.downstream.buffered(), &limits.head) {
+            match head.parse(downstream.buffered(), &limits.head) {
                 Ok(Some(length)) => {
-                    self.downstream.deadline.clear();
-                    self.downstream.consume(length);
+                    downstream.deadline.clear();
+                    downstream.consume(length);
                     return Ok(());
                 }
                 Ok(None) => {}
-                Err(error) => return Err(Box::pin(exchange::refuse(self, error.into())).await),
+                Err(error) => return Err(Box::pin(exchange::refuse(self, downstream, error.into())).await),
             }
             if !waits {
-                self.downstream.deadline.set(millis(limits.header_timeout), Shut::Read);
+                downstream.deadline.set(millis(limits.header_timeout), Shut::Read);
                 waits = true;
             }
-            match self.downstream.fill(SMALL).await {
+            match downstream.fill(SMALL).await {
                 Ok(()) => {}
-                Err(ReadError::Closed) if self.downstream.deadline.fired() => {
+                Err(ReadError::Closed) if downstream.deadline.fired() => {
                     let error = ProxyError::HeadTimeout(limits.header_timeout);
-                    return Err(Box::pin(exchange::refuse(self, error)).await);
+                    return Err(Box::pin(exchange::refuse(self, downstream, error)).await);
                 }
-                Err(error) => return Err(self.ended(&error)),
+                Err(error) => return Err(self.ended(downstream, &error)),
             }
         }
     }
 
     /// Nothing more can be read, and nothing of a request is there.
-    fn ended(&self, error: &ReadError) -> Next {
+    fn ended(&self, downstream: &Downstream, error: &ReadError) -> Next {
         match error {
-            ReadError::Tls(_) => Next::Close(CloseReason::Tls),
-            ReadError::Io(_) => Next::Cut(CloseReason::Io),
-            ReadError::Closed
-                if self.downstream.deadline.fired() || self.standing.live().was_cut().is_some() =>
-            {
-                Next::Close(self.standing.outlived().unwrap_or(CloseReason::IdleTimeout))
+            ReadError::Tls(_) => Next::End(End::Close(CloseReason::Tls)),
+            ReadError::Io(_) => Next::End(End::Cut(CloseReason::Io)),
+            ReadError::Closed if downstream.deadline.fired() || self.standing.live().was_cut().is_some() => {
+                Next::End(End::Close(self.standing.outlived().unwrap_or(CloseReason::IdleTimeout)))
             }
-            ReadError::Closed => Next::Close(CloseReason::Peer),
+            ReadError::Closed => Next::End(End::Close(CloseReason::Peer)),
         }
     }
 
-    fn limits(&self) -> Option<Limits> {
+    pub(crate) fn limits(&self) -> Option<Limits> {
         let view = self.worker.view();
         view.snapshot
             .listener(&self.standing.admission().terms.listener)

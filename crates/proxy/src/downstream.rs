@@ -239,6 +239,13 @@ impl Downstream {
     }
 }
 
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        // Streams of HTTP/2 may hold the entry for a moment longer than the socket is open.
+        self.deadline.retire();
+    }
+}
+
 impl Input {
     fn buffered(&self) -> &[u8] {
         &self.plain[self.taken..]
@@ -317,6 +324,36 @@ impl Reader<'_> {
     pub(crate) async fn fill(&mut self) -> Result<(), ReadError> {
         while !self.process()? {
             self.read(LARGE).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Reader::fill`], but for a client that may have nothing to say for long: after a short while without a byte the wait
+    /// goes on with a buffer that has room for a small request and no more.
+    pub(crate) async fn fill_or_rest(&mut self, deadline: &Deadline) -> Result<(), ReadError> {
+        while !self.process()? {
+            if !self.input.raw.is_empty() {
+                self.read(LARGE).await?;
+                continue;
+            }
+            let raw = self.with_room(SMALL)?;
+            let (result, raw) = self.half.read_briefly(raw, deadline, BUSY_MILLIS).await;
+            let (result, raw) = match result {
+                Err(error) if is_called_off(&error) => {
+                    self.buffers.put(raw);
+                    self.half.read(Vec::with_capacity(REST_BYTES), usize::MAX).await
+                }
+                result => (result, raw),
+            };
+            self.input.raw = raw;
+            match result {
+                Ok(0) => return Err(ReadError::Closed),
+                Ok(_) => {}
+                Err(e) => return Err(ReadError::Io(e)),
+            }
+        }
+        if self.input.raw.is_empty() {
+            self.buffers.put(mem::take(&mut self.input.raw));
         }
         Ok(())
     }
@@ -427,6 +464,8 @@ impl Writer<'_> {
 /// Plaintext that needed more room than this goes back to the allocator once it is used up. No buffer of the pool is larger, so
 /// that this happens only after bytes were collected, and never to a body that streams.
 const PLAIN_KEPT_MAX: usize = 4 * LARGE;
+/// What a connection reads into that has come to rest: the head of a usual request, in its record.
+const REST_BYTES: usize = 2048;
 /// Below this much room a read is not worth its system call.
 const ROOM_MIN: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).

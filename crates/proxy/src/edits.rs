@@ -143,7 +143,16 @@ impl<'a> Edits<'a> {
         keep_alive: bool,
         add: &[(&str, &[u8])],
     ) -> Result<ResponseFraming, write::WriteError> {
-        let edits = write::ResponseEdits {
+        write::response_head(out, response, &self.response_edits(head, keep_alive, add))
+    }
+
+    fn response_edits<'e>(
+        &'e self,
+        head: &RequestHead,
+        keep_alive: bool,
+        add: &'e [(&'e str, &'e [u8])],
+    ) -> write::ResponseEdits<'e> {
+        write::ResponseEdits {
             version: head.version(),
             keep_alive,
             via: None,
@@ -151,8 +160,26 @@ impl<'a> Edits<'a> {
             drop_field: &|_| false,
             set: &[],
             add,
-        };
-        write::response_head(out, response, &edits)
+        }
+    }
+
+    /// Gives `field` what an HTTP/2 client gets of a response, interim or final, as names and values.
+    ///
+    /// # Errors
+    /// When a field that the policy added cannot be written.
+    pub(crate) fn response_fields(
+        &self,
+        head: &RequestHead,
+        response: &ResponseHead,
+        field: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), write::WriteError> {
+        let mut add: Set<'_> = SmallVec::new();
+        if let Some(decision) = self.decision {
+            add.extend(
+                decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())),
+            );
+        }
+        write::response_fields(response, &self.response_edits(head, true, &add), field)
     }
 
     /// Writes the end of a chunked body.

@@ -191,6 +191,7 @@ pub const FLAGS: &[&str] = &[
     "bad_transfer_encoding",
     "bare_lf",
     "connect_unsupported",
+    "connection_field",
     "empty_line",
     "encoding_on_http10",
     "expectation_failed",

@@ -17,23 +17,24 @@ use ringward_telemetry::{CloseReason, ClusterId, PolicyId, PolicyOutcome, RouteI
 use crate::{
     authorize,
     caller::{self, Heard},
-    connection::{Connection, Next},
+    client_side::ClientSide,
+    connection::{Connection, End, Next},
     edits::Edits,
     error::{ProxyError, Side},
-    io::Shut,
     policy_body::{self, PolicyBody, Room},
     record,
     relay::{self, Failure, Plan, Progress, Relayed},
-    respond,
     route::{self, Target},
     snapshot::Listener,
-    upstream::{Cluster, millis},
+    upstream::Cluster,
     worker::View,
 };
 
 /// What is known of an exchange, for its record.
 #[derive(Default)]
 pub(crate) struct Facts {
+    /// The request's number on its connection.
+    pub(crate) number: u64,
     pub(crate) generation: u64,
     pub(crate) route: Option<RouteId>,
     /// The policy that decided: of several the one that did not allow, or else the last.
@@ -73,25 +74,28 @@ struct Job<'a> {
 }
 
 /// Serves one request whose head has arrived.
-pub(crate) async fn run(connection: &mut Connection, head: &RequestHead) -> Next {
+pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, head: &RequestHead) -> Next {
     let started = Instant::now();
-    connection.standing.count_request();
-    let (mut facts, progress) = (Facts::default(), Progress::default());
+    let number = connection.standing.count_request();
+    let (mut facts, progress) = (Facts { number, ..Facts::default() }, Progress::default());
     let worker = connection.worker.clone();
+    let unread = head.body() != BodyFraming::None;
     let audit_required = worker.view().snapshot.audit_required;
     // Taken before anything can reach an upstream, and held until the record is written into it.
     let permit = audit_required.then(|| worker.records.reserve());
     let served = match permit {
-        Some(None) => Err(Unserved {
-            error: ProxyError::AuditOverflow,
-            request_unread: head.body() != BodyFraming::None,
-        }),
-        _ => serve(connection, head, audit_required, &mut facts, &progress).await,
+        Some(None) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: unread }),
+        _ => {
+            let gone = client.gone();
+            let work = serve((connection, client), head, audit_required, &mut facts, &progress);
+            let given_up = || Err(Unserved { error: ProxyError::ClientGone, request_unread: unread });
+            C::unless_gone(gone, work).await.unwrap_or_else(given_up)
+        }
     };
     let (next, error) = match served {
         Ok(relayed) => (after(connection, &relayed), None),
         Err(Unserved { error, request_unread }) => {
-            (answer(connection, head, &progress, &error, request_unread).await, Some(error))
+            (client.answer(connection, head, &progress, &error, request_unread).await, Some(error))
         }
     };
     record::access(connection, head, &facts, &progress, error.as_ref(), started, permit.flatten());
@@ -99,19 +103,20 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead) -> Next
 }
 
 /// Answers a head that could not be read, and ends the connection.
-pub(crate) async fn refuse(connection: &mut Connection, error: ProxyError) -> Next {
+pub(crate) async fn refuse(connection: &Connection, client: &mut impl ClientSide, error: ProxyError) -> Next {
     let started = Instant::now();
-    let (facts, progress) = (Facts::default(), Progress::default());
+    let number = connection.standing.requests();
+    let (facts, progress) = (Facts { number, ..Facts::default() }, Progress::default());
     // What was read of the head is not trusted to be described.
     let head = RequestHead::new();
-    let next = answer(connection, &head, &progress, &error, true).await;
+    let next = client.answer(connection, &head, &progress, &error, true).await;
     record::access(connection, &head, &facts, &progress, Some(&error), started, None);
     next
 }
 
 /// Decides and relays, again if the snapshot changes in between.
 async fn serve(
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     head: &RequestHead,
     audited: bool,
     facts: &mut Facts,
@@ -137,14 +142,16 @@ async fn serve(
             // Nothing is read of a body that is refused anyway.
             within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         }
-        let body = policy_body::read(connection, &view, &listener.limits, target.route, head, &room);
+        let body =
+            policy_body::read((connection, client), &view, &listener.limits, target.route, head, &room);
         let body = body.await.map_err(refused)?;
         if body.is_some() && !worker.is_current(&view) {
             // The policies in force now are to decide; what was read is there for them.
             continue;
         }
         let request = authorize::Request { head, body: body.as_ref().map(PolicyBody::view) };
-        let decided = authorize::decide(&view, connection, caller.as_deref(), request, &target, facts).await;
+        let decided =
+            authorize::decide(&view, (connection, client), caller.as_deref(), request, &target, facts).await;
         if let Some(body) = body {
             body.release(&worker);
         }
@@ -153,7 +160,7 @@ async fn serve(
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let caller = caller.as_deref();
         let job = Job { head, view: &view, listener, target: &target, caller, heard, room: &room };
-        if let Some(relayed) = forward(connection, &job, facts, progress).await? {
+        if let Some(relayed) = forward((connection, client), &job, facts, progress).await? {
             return Ok(relayed);
         }
     }
@@ -170,7 +177,7 @@ fn within_limit(head: &RequestHead, limit: u64) -> Result<(), ProxyError> {
 /// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent, or
 /// what the client's OCSP responder had said is over.
 async fn forward(
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     job: &Job<'_>,
     facts: &mut Facts,
     progress: &Progress,
@@ -228,7 +235,7 @@ async fn forward(
         };
         let mut response = worker.heads.response();
         response.clear();
-        let relayed = relay::exchange(&plan, &mut connection.downstream, &mut up, &mut response).await;
+        let relayed = relay::exchange(&plan, client, &mut up, &mut response).await;
         worker.heads.put_response(response);
         match relayed {
             Ok(relayed) => {
@@ -259,65 +266,13 @@ async fn forward(
 fn after(connection: &Connection, relayed: &Relayed) -> Next {
     match relayed {
         Relayed { downstream_reusable: true, .. } => Next::Request,
-        Relayed { request_unread: true, .. } => Next::Linger(CloseReason::Exchange),
-        _ => Next::Close(connection.standing.outlived().unwrap_or(CloseReason::Peer)),
+        Relayed { request_unread: true, .. } => Next::End(End::Linger(CloseReason::Exchange)),
+        _ => Next::End(End::Close(connection.standing.outlived().unwrap_or(CloseReason::Peer))),
     }
-}
-
-/// Tells the client, if it can still be told.
-async fn answer(
-    connection: &mut Connection,
-    head: &RequestHead,
-    progress: &Progress,
-    error: &ProxyError,
-    request_unread: bool,
-) -> Next {
-    let answer = respond::answer(error);
-    if progress.status.get() != 0 {
-        // A part of the upstream's response is on its way. Its end must not look like the end of the body.
-        return Next::Cut(respond::cut_reason(error));
-    }
-    if answer.status == 0 {
-        return respond::silent_end(error);
-    }
-    let request_unread = request_unread && !discard(connection, head, progress);
-    let outlived = connection.standing.outlived();
-    let close = answer.close || request_unread || !head.keep_alive() || outlived.is_some();
-    let mut out = connection.worker.buffers.small();
-    let body_bytes =
-        respond::write(&mut out, error, answer, &connection.worker.clock.date(), close, head.is_head());
-    progress.status.set(answer.status);
-    progress.sent.set(body_bytes);
-    connection.downstream.deadline.set(millis(ANSWER_TIMEOUT), Shut::Both);
-    let sent = connection.downstream.send(&out).await;
-    connection.downstream.deadline.clear();
-    connection.worker.buffers.put(out);
-    let reason = respond::close_reason(error).or(outlived).unwrap_or(CloseReason::Peer);
-    match sent {
-        Err(_) => Next::Cut(CloseReason::Io),
-        Ok(()) if request_unread || answer.close => Next::Linger(reason),
-        Ok(()) if close => Next::Close(reason),
-        Ok(()) => Next::Request,
-    }
-}
-
-/// Drops a body as far as it has arrived; whether all of it has: a refused client keeps its connection then, and with it a
-/// handshake.
-fn discard(connection: &mut Connection, head: &RequestHead, progress: &Progress) -> bool {
-    let buffered = connection.downstream.buffered().len();
-    let length = match head.body() {
-        BodyFraming::Length(length) => usize::try_from(length).ok(),
-        _ => None,
-    };
-    // Of a body that is used up in part the end is elsewhere: taking its whole length would take of the next request.
-    let whole = length.filter(|length| progress.received.get() == 0 && *length <= buffered);
-    // Without its end the connection ends too. What was read ahead does not stay until the client has taken its answer.
-    connection.downstream.consume(whole.unwrap_or(buffered));
-    whole.is_some()
 }
 
 /// How often a request is decided again because the snapshot changed before it could be sent. Reloads are seconds apart, so
 /// more than one is rare, and more than these is a fault.
 const SETTLE_MAX: u32 = 8;
 /// How long a client may take to take our own small answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@
 mod admission;
 mod authorize;
 mod caller;
+mod client_side;
 mod clock;
 mod connection;
 mod control;
@@ -17,6 +18,8 @@ mod downstream;
 mod edits;
 mod error;
 mod exchange;
+mod h1;
+mod h2;
 mod handshake;
 mod io;
 mod listener;

@@ -10,6 +10,7 @@ use std::{
     num::NonZeroU32,
     rc::Rc,
     sync::Arc,
+    task::Waker,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -55,6 +56,8 @@ struct Entry {
     idle_since: Cell<Option<u64>>,
     overdue: Overdue,
     cut: Cell<Option<Shut>>,
+    /// Whom to tell, in the middle of exchanges, that the connection should come to its end.
+    nudged: RefCell<Option<Waker>>,
 }
 
 /// When a connection was first seen to have outlived its admission with an exchange in flight.
@@ -100,6 +103,7 @@ impl Live {
             idle_since: Cell::new(None),
             overdue: Overdue::default(),
             cut: Cell::new(None),
+            nudged: RefCell::new(None),
         });
         let mut entries = worker.live.entries.borrow_mut();
         let key = entries.insert(entry.clone());
@@ -132,6 +136,9 @@ impl Live {
                 Some(since) if draining && now.saturating_sub(since) >= REST_MILLIS => entry.cut(Shut::Read),
                 Some(_) => entry.overdue.end(),
                 None => {
+                    if draining || withdrawn == Some(true) {
+                        entry.nudge();
+                    }
                     let overdue = entry.overdue.millis(withdrawn, now);
                     if overdue.is_some_and(|millis| millis >= view.snapshot.trust_grace_millis) {
                         entry.cut(Shut::Both);
@@ -210,6 +217,12 @@ impl Entry {
         }
     }
 
+    fn nudge(&self) {
+        if let Some(waker) = self.nudged.take() {
+            waker.wake();
+        }
+    }
+
     fn describe(&self) -> LivePeer {
         let terms = &self.admission.terms;
         LivePeer {
@@ -264,6 +277,19 @@ impl Guard {
     /// In an exchange from now on.
     pub(crate) fn busy(&self) {
         self.entry.idle_since.set(None);
+    }
+
+    /// Has the task that polls with this waker polled once when the connection should come to its end although exchanges are
+    /// in flight: HTTP/2 can say so at any time.
+    ///
+    /// Whether that has happened since this was last called, or it is the first call.
+    pub(crate) fn nudge_me(&self, waker: &Waker) -> bool {
+        let mut nudged = self.entry.nudged.borrow_mut();
+        let was_nudged = nudged.is_none();
+        if was_nudged {
+            *nudged = Some(waker.clone());
+        }
+        was_nudged
     }
 
     /// How the sweep has ended this connection, if it has.

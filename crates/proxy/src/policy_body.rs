@@ -6,15 +6,16 @@
 
 use std::{cell::Cell, time::Duration};
 
-use ringward_http::{BodyFraming, ChunkError, ChunkedDecoder, Decoded, RequestHead, write::CONTINUE};
+use ringward_http::{BodyFraming, ChunkError, ChunkedDecoder, Decoded, RequestHead};
 use ringward_identity::headers::is_stripped_inbound;
 use ringward_policy::BodyView;
 
 use crate::{
+    client_side::ClientSide,
     connection::Connection,
     downstream::ReadError,
     error::ProxyError,
-    io::{LARGE, SMALL, Shut},
+    io::{SMALL, Shut},
     snapshot::{Limits, Route},
     upstream::millis,
     worker::{View, Worker},
@@ -42,7 +43,7 @@ impl PolicyBody {
 /// # Errors
 /// As for a body that is relayed, and [`ProxyError::PolicyBodyMemory`].
 pub(crate) async fn read(
-    connection: &mut Connection,
+    (connection, client): (&Connection, &mut impl ClientSide),
     view: &View,
     limits: &Limits,
     route: &Route,
@@ -64,7 +65,7 @@ pub(crate) async fn read(
                 timeout: limits.body_timeout,
             };
             // Boxed, so that requests without all this need not have room for it.
-            Box::pin(read_ahead(connection, head, &bounds, room)).await.map(Some)
+            Box::pin(read_ahead(&connection.worker, client, head, &bounds, room)).await.map(Some)
         }
     }
 }
@@ -83,37 +84,36 @@ fn held_max(view: &View, workers: usize) -> usize {
 }
 
 async fn read_ahead(
-    connection: &mut Connection,
+    worker: &Worker,
+    client: &mut impl ClientSide,
     head: &RequestHead,
     bounds: &Bounds,
     room: &Room<'_>,
 ) -> Result<PolicyBody, ProxyError> {
-    let worker = connection.worker.clone();
-    let downstream = &mut connection.downstream;
     let is_small = bounds.bytes_max <= SMALL
         || matches!(head.body(), BodyFraming::Length(length) if length <= SMALL as u64);
     let buffer = if is_small { worker.buffers.small() } else { worker.buffers.large() };
-    let mut ahead = Ahead::of(head.body(), bounds, buffer);
+    let mut ahead = Ahead::of(client.framing(head), bounds, buffer);
     let mut waits = false;
     loop {
-        if let Some(truncated) = ahead.look(downstream.buffered())? {
-            downstream.deadline.clear();
+        if let Some(truncated) = ahead.look(client.arrived(), client.has_ended())? {
+            client.deadline().clear();
             return Ok(PolicyBody { bytes: ahead.bytes, truncated });
         }
         if !waits {
             waits = true;
             // All of it: a wait that began anew with each byte would have no end.
-            downstream.deadline.set(millis(bounds.timeout), Shut::Read);
-            if head.expects_continue() && downstream.buffered().is_empty() {
+            client.deadline().set(millis(bounds.timeout), Shut::Read);
+            if head.expects_continue() && client.arrived().is_empty() {
                 // RFC 9110 §10.1.1: the client waits for this, and the decision for the client.
-                downstream.send(CONTINUE).await.map_err(|_| ProxyError::ClientGone)?;
+                client.ask_for_body().await.map_err(|_| ProxyError::ClientGone)?;
             }
         }
-        match downstream.fill(LARGE).await {
+        match client.fill().await {
             Ok(()) => {
-                room.resize(downstream.buffered().len() + ahead.copied(), bounds.held_max)?;
+                room.resize(client.arrived().len() + ahead.copied(), bounds.held_max)?;
             }
-            Err(ReadError::Closed) if downstream.deadline.fired() => {
+            Err(ReadError::Closed) if client.deadline().fired() => {
                 return Err(ProxyError::PolicyBodyTimeout(bounds.timeout));
             }
             Err(_) => return Err(ProxyError::ClientGone),
@@ -131,6 +131,10 @@ struct Ahead {
 
 enum Framing {
     Length(u64),
+    /// The client says when.
+    UntilEnd {
+        body_bytes_max: u64,
+    },
     Chunked {
         decoder: Box<ChunkedDecoder>,
         /// Bytes that the decoder has seen.
@@ -149,8 +153,8 @@ impl Ahead {
             }
             BodyFraming::None => Framing::Length(0),
             BodyFraming::Length(length) => Framing::Length(length),
-            // Only responses have it. The end of such a request would never be known.
-            BodyFraming::UntilClose => Framing::Length(u64::MAX),
+            // What the frames of HTTP/2 amount to.
+            BodyFraming::UntilClose => Framing::UntilEnd { body_bytes_max: bounds.body_bytes_max },
         };
         Ahead { framing, bytes_max: bounds.bytes_max, bytes }
     }
@@ -159,13 +163,13 @@ impl Ahead {
     fn copied(&self) -> usize {
         match self.framing {
             Framing::Length(length) => wanted(length, self.bytes_max),
-            Framing::Chunked { .. } => self.bytes.len(),
+            Framing::UntilEnd { .. } | Framing::Chunked { .. } => self.bytes.len(),
         }
     }
 
     /// Looks at all that has arrived, which is more each time. Whether the body goes on behind what was found; `None` until
     /// that is known.
-    fn look(&mut self, arrived: &[u8]) -> Result<Option<bool>, ProxyError> {
+    fn look(&mut self, arrived: &[u8], ended: bool) -> Result<Option<bool>, ProxyError> {
         let Ahead { framing, bytes_max, bytes } = self;
         match framing {
             Framing::Length(length) => {
@@ -173,6 +177,17 @@ impl Ahead {
                 let Some(found) = arrived.get(..wanted) else { return Ok(None) };
                 bytes.extend_from_slice(found);
                 Ok(Some(*length > wanted as u64))
+            }
+            Framing::UntilEnd { body_bytes_max } => {
+                if arrived.len() as u64 > *body_bytes_max {
+                    return Err(ProxyError::BodyTooLarge { limit: *body_bytes_max });
+                }
+                let is_longer = arrived.len() > *bytes_max;
+                if !ended && !is_longer {
+                    return Ok(None);
+                }
+                bytes.extend_from_slice(&arrived[..arrived.len().min(*bytes_max)]);
+                Ok(Some(is_longer))
             }
             Framing::Chunked { decoder, seen, body_bytes_max } => {
                 let ended = decode(decoder, arrived, seen, *bytes_max, bytes)?;

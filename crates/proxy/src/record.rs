@@ -162,10 +162,7 @@ pub(crate) fn access(
     record.duration_ns = nanos(duration);
     record.received_bytes = progress.received.get();
     record.sent_bytes = progress.sent.get();
-    record.set(
-        TextField::RequestId,
-        RequestId::new(connection.facts.id, connection.standing.requests()).as_str(),
-    );
+    record.set(TextField::RequestId, RequestId::new(connection.facts.id, facts.number).as_str());
     record.set(TextField::Method, head.method());
     record.set(TextField::Host, head.host());
     record.set(TextField::Path, head.path());

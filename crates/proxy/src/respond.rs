@@ -7,7 +7,10 @@ use ringward_http::write;
 use ringward_telemetry::CloseReason;
 use smallvec::SmallVec;
 
-use crate::{connection::Next, error::ProxyError};
+use crate::{
+    connection::{End, Next},
+    error::ProxyError,
+};
 
 /// Whether and how the client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +56,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
 /// How the connection ends for an error that has no answer.
 pub(crate) fn silent_end(error: &ProxyError) -> Next {
     match error {
-        ProxyError::TrustWithdrawn { withdrawal, .. } => Next::Close(withdrawal.close_reason()),
-        error => Next::Cut(cut_reason(error)),
+        ProxyError::TrustWithdrawn { withdrawal, .. } => Next::End(End::Close(withdrawal.close_reason())),
+        error => Next::End(End::Cut(cut_reason(error))),
     }
 }
 
@@ -88,6 +91,19 @@ pub(crate) fn write(
     close: bool,
     head_only: bool,
 ) -> u64 {
+    let Content { fields, body } = content(error, answer, date);
+    write::simple_response(out, answer.status, &fields, body.as_bytes(), close, head_only);
+    if head_only { 0 } else { body.len() as u64 }
+}
+
+/// What an answer consists of, besides its status and framing.
+pub(crate) struct Content<'a> {
+    pub(crate) fields: SmallVec<[(&'a str, &'a [u8]); 4]>,
+    pub(crate) body: &'a str,
+}
+
+/// What a client is told of an error. `date` is what the `Date` field has.
+pub(crate) fn content<'a>(error: &'a ProxyError, answer: Answer, date: &'a [u8]) -> Content<'a> {
     let mut fields: SmallVec<[(&str, &[u8]); 4]> = SmallVec::new();
     fields.push(("date", date));
     let mut body = phrase(answer.status);
@@ -101,8 +117,7 @@ pub(crate) fn write(
         ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),
         _ => {}
     }
-    write::simple_response(out, answer.status, &fields, body.as_bytes(), close, head_only);
-    if head_only { 0 } else { body.len() as u64 }
+    Content { fields, body }
 }
 
 /// The body of our own answers.

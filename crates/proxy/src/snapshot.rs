@@ -128,6 +128,7 @@ pub(crate) struct Listener {
 pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     pub(crate) head: HeadLimits,
+    pub(crate) streams_max: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
@@ -369,6 +370,7 @@ impl Builder<'_> {
             limits: Limits {
                 connections_max: limits.connections_max,
                 head: HeadLimits { head_bytes_max: limits.head_bytes_max, fields_max: limits.fields_max },
+                streams_max: limits.streams_max,
                 handshake_timeout: limits.handshake_timeout,
                 header_timeout: limits.header_timeout,
                 body_timeout: limits.body_timeout,
@@ -404,7 +406,7 @@ impl Builder<'_> {
             client_auth: Arc::new(client_auth),
             credentials,
             resumption: self.resumption(listener)?,
-            tls: tls_policy(&listener.tls),
+            tls: tls_policy(&listener.tls, listener.http2),
         })
         .map_err(refused)?;
         let routes = host
@@ -507,10 +509,11 @@ fn ocsp_mode(mode: config::OcspMode) -> OcspMode {
     }
 }
 
-fn tls_policy(tls: &config::TlsPolicy) -> TlsPolicy {
+fn tls_policy(tls: &config::TlsPolicy, http2: bool) -> TlsPolicy {
     TlsPolicy {
         min_version_12: tls.min_version == config::TlsVersion::Tls12,
         suites: tls.cipher_suites.iter().map(|suite| suite.as_str().into()).collect(),
         groups: tls.groups.iter().map(|group| group.as_str().into()).collect(),
+        http2,
     }
 }

@@ -53,9 +53,10 @@ impl Standing {
         self.requests.get()
     }
 
-    /// Counts a request.
-    pub(crate) fn count_request(&self) {
+    /// Counts a request; its number, from 1.
+    pub(crate) fn count_request(&self) -> u64 {
         self.requests.set(self.requests.get() + 1);
+        self.requests.get()
     }
 
     /// How long this connection may wait for its next request, in milliseconds.

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use ringward_testkit::{DEADLINE, Pattern, sha256_hex};
 use serde_json::Value;
 
-use self::support::{Gateway, HOST, Host};
+use self::support::{Builder, Gateway, HOST, Host};
 
 /// Lets the partner read, and the anonymous read what is public.
 const POLICY: &str = r#"package ringward.authz
@@ -40,8 +40,12 @@ struct Setting {
 
 impl Setting {
     fn new() -> Setting {
+        Setting::of(Gateway::builder())
+    }
+
+    fn of(builder: Builder) -> Setting {
         let optional = Host::new(&[OPTIONAL]).client_auth("mode = \"optional\", trust = \"partners\"");
-        let gateway = Gateway::builder()
+        let gateway = builder
             .policy("main", POLICY)
             .limits("body_bytes_max = \"100MiB\"")
             .host(Host::new(&[STRICT]).policy("main"))
@@ -147,11 +151,70 @@ fn curl_talks_http_1_0_and_1_1_and_reuses_its_connection() {
 }
 
 #[test]
+fn curl_speaks_http_2_where_it_is_offered() {
+    if !installed("curl", "--version") {
+        return;
+    }
+    let setting = Setting::of(Gateway::builder().listener("http2 = true"));
+    let shown = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code} %{num_connects}\n"];
+    for (options, expected) in [
+        (&["--http2"][..], "2 200 1\n"),
+        (&["--http1.1"], "1.1 200 1\n"),
+        (&["--http2", "--http2-prior-knowledge"], "2 200 1\n"),
+    ] {
+        let output = setting.curl(true, STRICT, "/a", &[&shown[..], options].concat());
+        assert_eq!(stdout(&output), expected, "{options:?}: {output:?}");
+    }
+    let second = format!("https://{STRICT}:{}/b", setting.gateway.edge.port());
+    let options = ["--http2", &second, "--output", "/dev/null"];
+    let output = setting.curl(true, STRICT, "/c", &[&shown[..], &options].concat());
+    assert_eq!(stdout(&output), "2 200 1\n2 200 0\n", "{output:?}");
+    let head = setting.curl(true, STRICT, "/big/1000", &["--http2", "--head"]);
+    assert!(stdout(&head).contains("content-length: 1000\r\n"), "{head:?}");
+    // A host that asks its clients for less.
+    let misdirected =
+        setting.curl(true, STRICT, "/a", &["--http2", "--header", &format!("host: {OPTIONAL}")]);
+    assert_eq!(stdout(&misdirected), "misdirected request\n");
+}
+
+#[test]
+fn nghttp_and_h2load_are_served() {
+    if !installed("nghttp", "--version") || !installed("h2load", "--version") {
+        return;
+    }
+    let host = Host::new(&[HOST, "localhost"]).client_auth("mode = \"optional\", trust = \"partners\"");
+    let gateway = Gateway::builder().listener("http2 = true").host(host).start();
+    let files = gateway.pki.write_pem("client/partner", &gateway.partner);
+    let url = |path| format!("https://localhost:{}{path}", gateway.edge.port());
+    let mut nghttp = Command::new("nghttp");
+    nghttp.args(["--verbose", "--no-verify-peer", "--timeout=20", "--cert"]).arg(&files.chain);
+    nghttp.arg("--key").arg(&files.key).args(["--header", "te: trailers"]);
+    let seen = stdout(&nghttp.args([url("/trailers"), url("/big/200000")]).output().expect("run nghttp"));
+    assert!(seen.contains("The negotiated protocol: h2"), "{seen}");
+    assert_eq!(seen.matches(":status: 200").count(), 2, "{seen}");
+    assert!(seen.contains("x-checksum: ok"), "the trailer: {seen}");
+    let record = gateway.wait_for_record("path", "/trailers");
+    assert_eq!(record["peer.id"], "CN=partner-a", "{record}");
+
+    let mut h2load = Command::new("h2load");
+    h2load.args(["-n", "2000", "-c", "4", "-m", "50", &url("/big/3000")]);
+    let seen = stdout(&h2load.output().expect("run h2load"));
+    assert!(seen.contains("2000 succeeded, 0 failed, 0 errored"), "{seen}");
+}
+
+#[test]
 fn curl_uploads_and_downloads_unchanged() {
     if !installed("curl", "--version") {
         return;
     }
-    let setting = Setting::new();
+    for lines in [&[][..], &["http2 = true"]] {
+        curl_moves_bodies(&Setting::of(
+            lines.iter().fold(Gateway::builder(), |builder, line| builder.listener(line)),
+        ));
+    }
+}
+
+fn curl_moves_bodies(setting: &Setting) {
     let body = Pattern::new(8 << 20);
     let file = setting.gateway.pki.write("client/body", body.to_vec());
     let data = format!("@{}", file.display());

@@ -38,6 +38,10 @@ closed_set! {
         BodyTimeout => "body_timeout",
         /// The request was malformed or ambiguous, so the framing can no longer be trusted.
         BadRequest => "bad_request",
+        /// The client broke the rules of HTTP/2.
+        ProtocolError => "protocol_error",
+        /// The client sent more HTTP/2 frames that cost us and serve nothing than an honest one would.
+        FrameFlood => "frame_flood",
         /// A response had to be cut short, or a request body was left unread.
         Exchange => "exchange",
         /// The connection limit of the listener was reached; closed right after accept.

@@ -283,6 +283,17 @@ impl<S: Read> Incoming<S> {
         }
     }
 
+    /// The next `count` bytes, whatever they are.
+    pub(crate) fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < count {
+            if self.fill()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let rest = self.buffer.split_off(count);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
     fn fill(&mut self) -> io::Result<usize> {
         let start = self.buffer.len();
         self.buffer.resize(start + READ_BYTES, 0);

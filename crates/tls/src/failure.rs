@@ -261,7 +261,10 @@ fn classify(error: &Error) -> (HandshakeReason, &'static str) {
         ),
         Error::InvalidCertificate(error) => classify_certificate(error),
         Error::PeerIncompatible(error) => classify_incompatible(error),
-        Error::NoApplicationProtocol => (Reason::NoAlpn, "the client must offer http/1.1 or no ALPN"),
+        Error::NoApplicationProtocol => (
+            Reason::NoAlpn,
+            "the client must offer http/1.1, h2 where the listener has http2 = true, or no ALPN",
+        ),
         Error::AlertReceived(alert) => (Reason::PeerAlert, explain_alert(*alert)),
         Error::InvalidMessage(_)
         | Error::PeerMisbehaved(_)

@@ -76,6 +76,7 @@ pub struct HostTls {
     resumer: Resumer,
     provider: Arc<CryptoProvider>,
     tls12: bool,
+    http2: bool,
 }
 
 /// A host's TLS side as one worker uses it. Stays on the thread that made it: the verdict on a client chain
@@ -123,6 +124,7 @@ impl HostTls {
             resumer: Resumer::new(resumption, scope, auth.max_auth_age(), auth.clock().clone()),
             provider: options.tls.provider()?,
             tls12: options.tls.min_version_12,
+            http2: options.tls.http2,
             credentials,
             auth,
         };
@@ -197,7 +199,8 @@ impl HostTls {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
         let mut config = builder.with_cert_resolver(self.resolver.clone());
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        let offered = if self.http2 { &ALPN[..] } else { &ALPN[1..] };
+        config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
         // Our order of suites; see `protocol`.
         config.ignore_client_order = true;
         // The store of rustls' defaults knows nothing of scopes, and the default ticketer is one that does
@@ -321,8 +324,8 @@ pub fn seed_random() {
     let _ = aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
 }
 
-/// In order of preference. Some clients offer the version of their request, and nothing else.
-const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+/// In order of preference; the first only where it is configured. Some clients offer the version of their request, and nothing else.
+const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 #[cfg(test)]
 mod tests;

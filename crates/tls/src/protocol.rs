@@ -22,6 +22,8 @@ pub struct TlsPolicy {
     /// Key exchange groups. Their order matters to TLS 1.2 only: in TLS 1.3 that of the client decides. Empty: the
     /// hybrid of X25519 and ML-KEM-768, X25519, P-256 and P-384.
     pub groups: Vec<Box<str>>,
+    /// Offer HTTP/2 as well, and prefer it.
+    pub http2: bool,
 }
 
 impl TlsPolicy {
@@ -102,7 +104,7 @@ mod tests {
 
     fn policy(min_version_12: bool, suites: &[&str], groups: &[&str]) -> TlsPolicy {
         let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
-        TlsPolicy { min_version_12, suites: names(suites), groups: names(groups) }
+        TlsPolicy { min_version_12, suites: names(suites), groups: names(groups), http2: false }
     }
 
     fn names(policy: &TlsPolicy) -> (Vec<&'static str>, Vec<rustls::NamedGroup>) {

@@ -301,6 +301,7 @@ impl ServerSession {
                 .and_then(|group| group.name().as_str())
                 .unwrap_or(""),
             alpn: match connection.alpn_protocol() {
+                Some(b"h2") => "h2",
                 Some(b"http/1.1") => "http/1.1",
                 Some(b"http/1.0") => "http/1.0",
                 _ => "",

@@ -80,6 +80,7 @@ fn listener(
         default_host,
         backlog: u32::try_from(backlog).unwrap_or(u32::MAX),
         resumption: cx.value_or(&raw.resumption, Resumption::Tickets),
+        http2: cx.value_or(&raw.http2, false),
         tls,
         limits,
         hosts: hosts.into_iter().filter_map(|host| host.model).collect(),
@@ -151,6 +152,7 @@ fn limits(cx: &mut Context<'_>, field: &Field<raw::Limits>) -> Limits {
         connections_max: cx.number("connections_max", &raw.connections_max, &bounds::CONNECTIONS_MAX),
         head_bytes_max: cx.size("head_bytes_max", &raw.head_bytes_max, &bounds::HEAD_BYTES_MAX),
         fields_max: cx.number("fields_max", &raw.fields_max, &bounds::FIELDS_MAX),
+        streams_max: cx.number("streams_max", &raw.streams_max, &bounds::STREAMS_MAX),
         body_bytes_max: cx
             .optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max)
             .unwrap_or(Some(bounds::BODY_BYTES_MAX_DEFAULT)),

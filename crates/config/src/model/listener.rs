@@ -25,6 +25,8 @@ pub struct Listener {
     pub backlog: u32,
     /// How clients resume TLS sessions.
     pub resumption: Resumption,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
     /// Versions, cipher suites and key exchange.
     pub tls: TlsPolicy,
     /// What downstream connections may use.
@@ -78,6 +80,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Fields of a request's head.
     pub fields_max: usize,
+    /// Requests that an HTTP/2 connection has open at a time.
+    pub streams_max: usize,
     /// Bytes of a request's body; none for no limit. Routes hold the value that applies to them.
     pub body_bytes_max: Option<u64>,
     /// From accept to the end of the handshake.

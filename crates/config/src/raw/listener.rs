@@ -36,6 +36,13 @@ pub struct Listener {
     ///
     /// Default `"tickets"`. Example: `resumption = "cache"`.
     pub resumption: Field<Resumption>,
+    /// Whether clients may speak HTTP/2: it is offered beside HTTP/1.1 in the TLS handshake (ALPN `h2`), and preferred.
+    /// Upstreams are spoken to in HTTP/1.1 either way. Each request of an HTTP/2 connection is decided about, limited,
+    /// logged and counted by itself, like one of HTTP/1.1; requests for virtual hosts with other rules for clients than
+    /// the handshake's get 421, and those for hosts with the same rules are served.
+    ///
+    /// Default `false`. Example: `http2 = true`.
+    pub http2: Field<bool>,
     /// `tls = { ... }`: versions, cipher suites and key exchange.
     ///
     /// Default: all its defaults.
@@ -67,6 +74,11 @@ pub struct Limits {
     ///
     /// Default 100; 1 to 1000. Example: `fields_max = 50`.
     pub fields_max: Field<Count>,
+    /// How many requests an HTTP/2 connection may have open at the same time. More are refused, and may be tried again.
+    /// Together with the size of a stream's window (64 KiB) it bounds what a connection can make us hold.
+    ///
+    /// Default 100; 1 to 1000. Example: `streams_max = 250`.
+    pub streams_max: Field<Count>,
     /// How large the body of a request may be, or `"unlimited"`; more is answered with 413. Bodies are streamed, not
     /// held, so this bounds what upstreams get and not our memory. A route may set its own.
     ///

@@ -124,7 +124,7 @@ fn append(
         match (framing.keep_alive, edits.version) {
             (false, _) => line(out, b"connection", b"close"),
             (true, Version::Http10) => line(out, b"connection", b"keep-alive"),
-            (true, Version::Http11) => {}
+            (true, Version::Http11 | Version::Http2) => {}
         }
         set_lines(out, edits.set)?;
         set_lines(out, edits.add)?;
@@ -136,8 +136,10 @@ fn append(
 fn downstream_framing(head: &ResponseHead, edits: &ResponseEdits<'_>) -> ResponseFraming {
     let body = match (head.body(), edits.version) {
         (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
-        // RFC 9112 §6.1: never chunked to HTTP/1.0.
-        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10) => BodyFraming::UntilClose,
+        // RFC 9112 §6.1: never chunked to HTTP/1.0. HTTP/2 has frames of its own.
+        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10 | Version::Http2) => {
+            BodyFraming::UntilClose
+        }
         (framing @ (BodyFraming::None | BodyFraming::Length(_)), _) => framing,
     };
     ResponseFraming { body, keep_alive: edits.keep_alive && body != BodyFraming::UntilClose }

@@ -11,6 +11,7 @@ use std::{
     cell::{Cell, RefCell},
     os::fd::RawFd,
     rc::Rc,
+    task::{Context, Poll, Waker},
 };
 
 use monoio::io::{CancelHandle, Canceller};
@@ -37,10 +38,21 @@ impl Deadlines {
         self.now.get().saturating_add(SWEEP_MILLIS).saturating_add(millis)
     }
 
-    /// Enters a socket. The entry ends when the result is dropped, which must be before the socket is closed.
+    /// Enters a socket. The entry ends when the result is dropped, which must be before the socket is closed, unless
+    /// [`Deadline::retire`] was called.
     pub(crate) fn register(self: &Rc<Self>, fd: RawFd) -> Deadline {
+        self.enter(Some(fd))
+    }
+
+    /// A bound on waits that have no socket of their own: [`Deadline::poll_fired`] ends them.
+    pub(crate) fn timer(self: &Rc<Self>) -> Deadline {
+        self.enter(None)
+    }
+
+    fn enter(self: &Rc<Self>, fd: Option<RawFd>) -> Deadline {
         let entry = Rc::new(Entry {
-            fd,
+            fd: Cell::new(fd),
+            waiting: RefCell::new(None),
             at: Cell::new(NEVER),
             how: Cell::new(Shut::Both),
             fired: Cell::new(false),
@@ -73,7 +85,7 @@ impl Deadlines {
             let abandoned = entry.serves.borrow().as_ref().is_some_and(|served| served.hung_up());
             if abandoned {
                 entry.serves.take();
-                sys::shutdown(entry.fd, Shut::Both);
+                entry.shut_socket(Shut::Both);
             }
         }
     }
@@ -99,9 +111,14 @@ impl Deadline {
         self.entry.at.set(NEVER);
     }
 
-    /// Whether the time came; stays true.
+    /// Whether the time came; stays true until [`Deadline::rearm`].
     pub(crate) fn fired(&self) -> bool {
         self.entry.fired.get()
+    }
+
+    /// Forgets that the time came, where that is not the end.
+    pub(crate) fn rearm(&self) {
+        self.entry.fired.set(false);
     }
 
     /// Milliseconds since the worker started; as coarse as the sweep.
@@ -148,7 +165,24 @@ impl Deadline {
 
     /// Whether nothing waits to be read, not even the end, at the price of a system call.
     pub(crate) fn is_quiet(&self) -> bool {
-        sys::is_quiet(self.entry.fd)
+        self.entry.fd.get().is_none_or(sys::is_quiet)
+    }
+
+    /// The socket is about to be closed: its number may soon be another's.
+    pub(crate) fn retire(&self) {
+        self.entry.fd.set(None);
+    }
+
+    /// Ready once the time has come. For one task at a time.
+    pub(crate) fn poll_fired(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.fired() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.entry.waiting.borrow_mut();
+        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waiting = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -164,7 +198,10 @@ pub(crate) fn is_called_off(error: &std::io::Error) -> bool {
 }
 
 struct Entry {
-    fd: RawFd,
+    /// The socket, if there is one that is not closed.
+    fd: Cell<Option<RawFd>>,
+    /// Who waits in [`Deadline::poll_fired`].
+    waiting: RefCell<Option<Waker>>,
     at: Cell<u64>,
     how: Cell<Shut>,
     fired: Cell<bool>,
@@ -181,6 +218,9 @@ impl Entry {
         let how = if self.write_at.get() <= now { Shut::Both } else { self.how.get() };
         self.fired.set(true);
         self.shut(how, now);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
     }
 
     /// Shuts down. What does not end although its receiving side is shut (a write that the peer does not take, a queue that the
@@ -194,11 +234,17 @@ impl Entry {
         } else {
             self.at.set(NEVER);
         }
-        sys::shutdown(self.fd, how);
+        self.shut_socket(how);
+    }
+
+    fn shut_socket(&self, how: Shut) {
+        if let Some(fd) = self.fd.get() {
+            sys::shutdown(fd, how);
+        }
     }
 
     fn hung_up(&self) -> bool {
-        sys::hung_up(self.fd, self.read_shut.get())
+        self.fd.get().is_some_and(|fd| sys::hung_up(fd, self.read_shut.get()))
     }
 
     fn call_off(&self) {
@@ -211,7 +257,7 @@ impl Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("fd", &self.fd).field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Entry").field("fd", &self.fd.get()).field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -259,6 +305,45 @@ mod tests {
         deadline.clear();
         table.sweep(u64::MAX - 1);
         assert!(!deadline.fired());
+    }
+
+    #[test]
+    fn a_timer_wakes_who_waits_for_it() {
+        struct Woken(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let woken = std::sync::Arc::new(Woken(false.into()));
+        let waker = Waker::from(woken.clone());
+        let cx = Context::from_waker(&waker);
+        let table = Rc::new(Deadlines::default());
+        let timer = table.timer();
+        timer.set(100, Shut::Read);
+        assert!(timer.poll_fired(&cx).is_pending());
+        table.sweep(100);
+        assert!(!woken.0.load(std::sync::atomic::Ordering::Relaxed));
+        table.sweep(100 + SWEEP_MILLIS);
+        assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(timer.poll_fired(&cx).is_ready());
+        timer.rearm();
+        timer.set(100, Shut::Read);
+        assert!(timer.poll_fired(&cx).is_pending());
+        assert!(!timer.hung_up());
+    }
+
+    #[test]
+    fn a_retired_entry_shuts_nobody_down() {
+        let (mut ours, mut theirs) = pair();
+        let table = Rc::new(Deadlines::default());
+        let deadline = table.register(ours.as_raw_fd());
+        deadline.set(1, Shut::Both);
+        deadline.retire();
+        table.sweep(1000);
+        theirs.write_all(b"!").unwrap();
+        assert_eq!(ours.read(&mut [0]).unwrap(), 1);
+        assert!(deadline.is_quiet() && !deadline.hung_up());
     }
 
     #[test]

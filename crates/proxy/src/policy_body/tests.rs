@@ -13,7 +13,7 @@ fn length(length: u64) -> Ahead {
 /// What is found when it arrives byte by byte: how many had arrived, whether the body goes on, and what was found.
 fn byte_by_byte(mut ahead: Ahead, body: &[u8]) -> Option<(usize, bool, Vec<u8>)> {
     (0..=body.len()).find_map(|arrived| {
-        let truncated = ahead.look(&body[..arrived]).unwrap()?;
+        let truncated = ahead.look(&body[..arrived], false).unwrap()?;
         Some((arrived, truncated, ahead.bytes.clone()))
     })
 }
@@ -52,10 +52,10 @@ fn a_part_is_never_taken_for_the_whole() {
 
 #[test]
 fn broken_and_too_large_chunked_bodies_are_refused() {
-    assert!(matches!(chunked().look(b"x\r\n"), Err(ProxyError::Chunk(_))));
+    assert!(matches!(chunked().look(b"x\r\n", false), Err(ProxyError::Chunk(_))));
     let bounds = Bounds { body_bytes_max: 7, ..BOUNDS };
     let mut ahead = Ahead::of(BodyFraming::Chunked, &bounds, Vec::new());
-    assert!(matches!(ahead.look(b"8\r\n12345678"), Err(ProxyError::BodyTooLarge { limit: 7 })));
+    assert!(matches!(ahead.look(b"8\r\n12345678", false), Err(ProxyError::BodyTooLarge { limit: 7 })));
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn framing_is_not_collected_without_end() {
     // As much of extensions as the decoder takes.
     let mut body = [b"1;", &vec![b'x'; 16 * 1024][..], b"\r\na\r\n1\r\nb\r\n"].concat();
     let mut ahead = chunked();
-    assert_eq!(ahead.look(&body).unwrap(), None);
+    assert_eq!(ahead.look(&body, false).unwrap(), None);
     body.extend(b"1\r\nc\r\n");
-    assert_eq!((ahead.look(&body).unwrap(), &*ahead.bytes), (Some(true), &b"abc"[..]));
+    assert_eq!((ahead.look(&body, false).unwrap(), &*ahead.bytes), (Some(true), &b"abc"[..]));
 }
 
 #[test]
@@ -93,6 +93,6 @@ fn the_copy_counts_before_it_is_made() {
         assert_eq!(ahead.copied(), copied);
     }
     let mut ahead = chunked();
-    assert_eq!(ahead.look(b"5\r\nhello\r\n").unwrap(), None);
+    assert_eq!(ahead.look(b"5\r\nhello\r\n", false).unwrap(), None);
     assert_eq!(ahead.copied(), 5);
 }

@@ -2,11 +2,11 @@
 
 use std::{mem, time::Instant};
 
-use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead, Version, write};
+use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead, write};
 
 use super::{Plan, client_failure};
 use crate::{
-    downstream::Writer,
+    client_side::Sink,
     error::ProxyError,
     io::{BULK, Deadline, LARGE, ReadHalf, SMALL, Shut},
     upstream::{self, millis},
@@ -47,7 +47,7 @@ impl<'a> Download<'a> {
     pub(super) async fn head(
         &mut self,
         up: &mut ReadHalf,
-        writer: &mut Writer<'_>,
+        sink: &mut impl Sink,
         head: &mut ResponseHead,
     ) -> Result<(), ProxyError> {
         let kind = if self.plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
@@ -65,21 +65,21 @@ impl<'a> Download<'a> {
                 if interim > INTERIM_MAX {
                     return Err(ProxyError::TooManyInterim);
                 }
-                self.pass_interim(writer, head).await?;
+                self.pass_interim(sink, head).await?;
                 continue;
             }
             self.read(up).await?;
         }
     }
 
-    /// RFC 9110 §15.2: a proxy passes 1xx on, except 100, which it has asked for itself, and to a client that knows none.
-    async fn pass_interim(&mut self, writer: &mut Writer<'_>, head: &ResponseHead) -> Result<(), ProxyError> {
-        if head.status() == 100 || self.plan.head.version() < Version::Http11 {
+    /// RFC 9110 §15.2: a proxy passes 1xx on, except 100, which it has asked for itself.
+    async fn pass_interim(&mut self, sink: &mut impl Sink, head: &ResponseHead) -> Result<(), ProxyError> {
+        if head.status() == 100 {
             return Ok(());
         }
         let mut out = self.plan.buffers.small();
-        self.plan.edits.interim_head(&mut out, self.plan.head, head);
-        let sent = self.send(writer, &out).await;
+        sink.interim(self.plan, &mut out, head);
+        let sent = self.finish(sink, &mut out, false).await;
         self.plan.buffers.put(out);
         self.up.set(millis(self.plan.response_timeout), Shut::Both);
         sent
@@ -89,19 +89,19 @@ impl<'a> Download<'a> {
     pub(super) async fn body(
         &mut self,
         up: &mut ReadHalf,
-        writer: &mut Writer<'_>,
+        sink: &mut impl Sink,
         head: &ResponseHead,
         close: bool,
     ) -> Result<End, ProxyError> {
         let mut out = self.plan.buffers.small();
-        let framed = self.plan.edits.response_head(&mut out, self.plan.head, head, !close)?;
+        let framed = sink.head(self.plan, &mut out, head, !close)?;
         let rechunk = framed.body == BodyFraming::Chunked;
         self.status = head.status();
         let complete = match head.body() {
-            BodyFraming::None => self.finish(writer, &mut out).await.map(|()| true),
-            BodyFraming::Length(length) => self.length(up, writer, &mut out, length).await.map(|()| true),
-            BodyFraming::Chunked => self.chunked(up, writer, &mut out, rechunk).await.map(|()| true),
-            BodyFraming::UntilClose => self.until_close(up, writer, &mut out, rechunk).await.map(|()| false),
+            BodyFraming::None => self.finish(sink, &mut out, true).await.map(|()| true),
+            BodyFraming::Length(length) => self.length(up, sink, &mut out, length).await.map(|()| true),
+            BodyFraming::Chunked => self.chunked(up, sink, &mut out, rechunk).await.map(|()| true),
+            BodyFraming::UntilClose => self.until_close(up, sink, &mut out, rechunk).await.map(|()| false),
         };
         self.plan.buffers.put(out);
         self.up.clear();
@@ -116,7 +116,7 @@ impl<'a> Download<'a> {
     async fn length(
         &mut self,
         up: &mut ReadHalf,
-        writer: &mut Writer<'_>,
+        sink: &mut impl Sink,
         out: &mut Vec<u8>,
         length: u64,
     ) -> Result<(), ProxyError> {
@@ -127,7 +127,7 @@ impl<'a> Download<'a> {
         self.consume(n);
         self.count(n);
         left -= n as u64;
-        self.finish(writer, out).await?;
+        self.finish(sink, out, left == 0).await?;
         while left > 0 {
             match self.read_body(up).await {
                 Err(ProxyError::UpstreamClosed) => {
@@ -137,7 +137,7 @@ impl<'a> Download<'a> {
             }
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let buffer = mem::take(&mut self.buffer);
-            let sent = self.send(writer, &buffer[..n]).await;
+            let sent = self.send(sink, &buffer[..n], n as u64 == left).await;
             self.buffer = buffer;
             sent?;
             self.consume(n);
@@ -150,7 +150,7 @@ impl<'a> Download<'a> {
     async fn chunked(
         &mut self,
         up: &mut ReadHalf,
-        writer: &mut Writer<'_>,
+        sink: &mut impl Sink,
         out: &mut Vec<u8>,
         rechunk: bool,
     ) -> Result<(), ProxyError> {
@@ -171,14 +171,12 @@ impl<'a> Download<'a> {
                     Decoded::NeedMore { consumed } => self.consume(consumed),
                     Decoded::Done { consumed } => {
                         self.consume(consumed);
-                        if rechunk {
-                            self.plan.edits.last_chunk(out, &decoder);
-                        }
-                        return self.finish(writer, out).await;
+                        sink.end(self.plan, out, &decoder, rechunk);
+                        return self.finish(sink, out, true).await;
                     }
                 }
             }
-            self.finish(writer, out).await?;
+            self.finish(sink, out, false).await?;
             self.read_body(up).await?;
         }
     }
@@ -186,7 +184,7 @@ impl<'a> Download<'a> {
     async fn until_close(
         &mut self,
         up: &mut ReadHalf,
-        writer: &mut Writer<'_>,
+        sink: &mut impl Sink,
         out: &mut Vec<u8>,
         rechunk: bool,
     ) -> Result<(), ProxyError> {
@@ -200,7 +198,7 @@ impl<'a> Download<'a> {
             }
             self.consume(n);
             self.count(n);
-            self.finish(writer, out).await?;
+            self.finish(sink, out, false).await?;
             match self.read_body(up).await {
                 Err(ProxyError::UpstreamClosed) => break,
                 read => read?,
@@ -209,25 +207,30 @@ impl<'a> Download<'a> {
         if rechunk {
             write::last_chunk(out, std::iter::empty());
         }
-        self.finish(writer, out).await
+        self.finish(sink, out, true).await
     }
 
-    /// Sends what is in `out`.
-    async fn finish(&mut self, writer: &mut Writer<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError> {
-        if out.is_empty() {
+    /// Sends what is in `out`; with `last`, nothing follows.
+    async fn finish(
+        &mut self,
+        sink: &mut impl Sink,
+        out: &mut Vec<u8>,
+        last: bool,
+    ) -> Result<(), ProxyError> {
+        if out.is_empty() && !sink.is_pending(last) {
             return Ok(());
         }
-        let sent = self.send(writer, out).await;
+        let sent = self.send(sink, out, last).await;
         out.clear();
         sent
     }
 
-    async fn send(&mut self, writer: &mut Writer<'_>, plain: &[u8]) -> Result<(), ProxyError> {
+    async fn send(&mut self, sink: &mut impl Sink, plain: &[u8], last: bool) -> Result<(), ProxyError> {
         self.up.clear();
         self.plan.progress.status.set(self.status);
         let renew = || self.client.set_write(millis(self.plan.body_timeout));
         renew();
-        let sent = writer.send(plain, renew).await;
+        let sent = sink.send(plain, last, renew).await;
         // It is the upstream's turn.
         self.client.clear_write();
         sent.map_err(|_| client_failure(self.client, self.plan.body_timeout))

@@ -9,16 +9,18 @@ mod upload;
 
 use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
 
-use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead, write::CONTINUE};
+use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead};
 
 use crate::{
-    downstream::Downstream,
+    client_side::{ClientSide, Sink, Source},
     edits::Edits,
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
     policy_body::Room,
     upstream::{self, millis},
 };
+
+pub(crate) use upload::Upload;
 
 /// What an exchange is to do, and where it counts.
 pub(crate) struct Plan<'a> {
@@ -77,7 +79,7 @@ pub(crate) struct Failure {
 /// [`Progress::status`].
 pub(crate) async fn exchange(
     plan: &Plan<'_>,
-    down: &mut Downstream,
+    down: &mut impl ClientSide,
     up: &mut upstream::Connection,
     response: &mut ResponseHead,
 ) -> Result<Relayed, Failure> {
@@ -104,7 +106,7 @@ pub(crate) async fn exchange(
         Box::pin(with_body(plan, down, up, response, out)).await
     };
     relayed
-        .map_err(|failure| Failure { error: blame(failure.error, &up.deadline, &down.deadline), ..failure })
+        .map_err(|failure| Failure { error: blame(failure.error, &up.deadline, down.deadline()), ..failure })
 }
 
 /// An upstream that was cut off because its client had gone is not to blame.
@@ -114,8 +116,8 @@ fn blame(error: ProxyError, up: &Deadline, client: &Deadline) -> ProxyError {
 }
 
 /// A small body that is there already leaves with the head.
-fn take_small_body(plan: &Plan<'_>, down: &mut Downstream, out: &mut Vec<u8>, length: u64) -> bool {
-    let Some(body) = usize::try_from(length).ok().and_then(|length| down.buffered().get(..length)) else {
+fn take_small_body(plan: &Plan<'_>, down: &mut impl ClientSide, out: &mut Vec<u8>, length: u64) -> bool {
+    let Some(body) = usize::try_from(length).ok().and_then(|length| down.arrived().get(..length)) else {
         return false;
     };
     if body.len() > WITH_HEAD_MAX {
@@ -131,7 +133,7 @@ fn take_small_body(plan: &Plan<'_>, down: &mut Downstream, out: &mut Vec<u8>, le
 /// The request is in `out`, complete. The error comes with whether nothing of a response has arrived.
 async fn without_body(
     plan: &Plan<'_>,
-    down: &mut Downstream,
+    down: &mut impl ClientSide,
     up: &mut upstream::Connection,
     response: &mut ResponseHead,
     out: Vec<u8>,
@@ -142,16 +144,16 @@ async fn without_body(
     if let Err(error) = sent {
         return Err((upstream::failure(&up.deadline, Some(error), plan.response_timeout), true));
     }
-    let client = down.deadline.clone();
+    let client = down.deadline().clone();
     // Nothing is in flight on the client's socket while we wait, so nobody else would notice that it has gone.
     up.deadline.serve(Some(&client));
     let mut download = download::Download::new(plan, &up.deadline, &client);
-    let (_, mut writer) = down.split();
-    if let Err(error) = download.head(&mut up.stream.read, &mut writer, response).await {
+    let (_, mut sink) = down.split();
+    if let Err(error) = download.head(&mut up.stream.read, &mut sink, response).await {
         return Err((error, download.is_untouched()));
     }
     let end = download
-        .body(&mut up.stream.read, &mut writer, response, (plan.close)())
+        .body(&mut up.stream.read, &mut sink, response, (plan.close)())
         .await
         .map_err(|e| (e, false))?;
     Ok(Relayed {
@@ -164,13 +166,13 @@ async fn without_body(
 /// The head of the request is in `out`; its body streams.
 async fn with_body(
     plan: &Plan<'_>,
-    down: &mut Downstream,
+    down: &mut impl ClientSide,
     up: &mut upstream::Connection,
     response: &mut ResponseHead,
     out: Vec<u8>,
 ) -> Result<Relayed, Failure> {
-    let client = down.deadline.clone();
-    let (mut reader, mut writer) = down.split();
+    let client = down.deadline().clone();
+    let (mut source, mut sink) = down.split();
     let unread = |error| Failure { error, unanswered: false, request_unread: true };
     up.deadline.set(millis(plan.response_timeout), Shut::Both);
     let (sent, out) = up.stream.write.write_all(out, || {}).await;
@@ -178,24 +180,24 @@ async fn with_body(
     if let Err(error) = sent {
         return Err(unread(upstream::failure(&up.deadline, Some(error), plan.response_timeout)));
     }
-    if plan.head.expects_continue() && reader.buffered().is_empty() {
+    if plan.head.expects_continue() && source.is_untouched() {
         // RFC 9110 §10.1.1: the client waits for this. Policy and limits have had their say, the upstream is connected.
         client.set(millis(plan.body_timeout), Shut::Both);
-        writer.send(CONTINUE, || {}).await.map_err(|_| unread(ProxyError::ClientGone))?;
+        sink.ask_for_body().await.map_err(|_| unread(ProxyError::ClientGone))?;
     }
 
-    let mut upload = pin!(upload::run(plan, &mut reader, &mut up.stream.write, &up.deadline, &client));
+    let mut upload = pin!(upload::run(plan, &mut source, &mut up.stream.write, &up.deadline, &client));
     let mut uploaded = None;
     let mut download = download::Download::new(plan, &up.deadline, &client);
     {
-        let head = pin!(download.head(&mut up.stream.read, &mut writer, response));
+        let head = pin!(download.head(&mut up.stream.read, &mut sink, response));
         beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
     }
     // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));
     let end = {
-        let body = pin!(download.body(&mut up.stream.read, &mut writer, response, early || (plan.close)()));
+        let body = pin!(download.body(&mut up.stream.read, &mut sink, response, early || (plan.close)()));
         beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
     };
     let request_unread = !matches!(uploaded, Some(Ok(())));

@@ -7,6 +7,7 @@ use ringward_identity::headers::is_stripped_inbound;
 
 use super::Plan;
 use crate::{
+    client_side::Source,
     downstream::{ReadError, Reader},
     error::ProxyError,
     io::{Deadline, LARGE, Shut, WriteHalf},
@@ -20,17 +21,12 @@ use crate::{
 /// not take the bytes.
 pub(super) async fn run(
     plan: &Plan<'_>,
-    reader: &mut Reader<'_>,
+    source: &mut impl Source,
     up: &mut WriteHalf,
     up_deadline: &Deadline,
     client: &Deadline,
 ) -> Result<(), ProxyError> {
-    let mut upload = Upload { plan, reader, up, up_deadline, client };
-    match plan.head.body() {
-        BodyFraming::Length(length) => upload.length(length).await?,
-        BodyFraming::Chunked => upload.chunked().await?,
-        _ => {}
-    }
+    source.stream(&mut Upload { plan, up, up_deadline, client }).await?;
     client.clear();
     if plan.progress.answered.get().is_none() {
         up_deadline.set(millis(plan.response_timeout), Shut::Both);
@@ -40,88 +36,35 @@ pub(super) async fn run(
     Ok(())
 }
 
-struct Upload<'a, 'r> {
-    plan: &'a Plan<'a>,
-    reader: &'a mut Reader<'r>,
+/// The upstream's side of a body on its way, and the times of both sides.
+pub(crate) struct Upload<'a> {
+    pub(crate) plan: &'a Plan<'a>,
     up: &'a mut WriteHalf,
     up_deadline: &'a Deadline,
     client: &'a Deadline,
 }
 
-impl Upload<'_, '_> {
-    async fn length(&mut self, length: u64) -> Result<(), ProxyError> {
-        let mut left = length;
-        while left > 0 {
-            if self.reader.buffered().is_empty() {
-                self.wait().await?;
-            }
-            let piece = self.reader.take_buffer(usize::try_from(left).unwrap_or(usize::MAX));
-            left -= piece.len() as u64;
-            self.count(piece.len());
-            self.send(piece).await?;
-        }
-        Ok(())
-    }
-
-    async fn chunked(&mut self) -> Result<(), ProxyError> {
-        let mut decoder = ChunkedDecoder::new(is_stripped_inbound);
-        loop {
-            let mut out = self.plan.buffers.large();
-            let done = self.decode(&mut decoder, &mut out)?;
-            if out.is_empty() {
-                self.plan.buffers.put(out);
-            } else {
-                self.send(out).await?;
-            }
-            if done {
-                return Ok(());
-            }
-            if self.reader.buffered().is_empty() {
-                self.wait().await?;
-            }
-        }
-    }
-
-    /// Re-frames what has arrived, up to about a buffer full; whether that was the end.
-    fn decode(&mut self, decoder: &mut ChunkedDecoder, out: &mut Vec<u8>) -> Result<bool, ProxyError> {
-        while out.len() < LARGE / 2 && !self.reader.buffered().is_empty() {
-            // Of a body that was read ahead there may be much more, of which no second copy is made.
-            let arrived = self.reader.buffered();
-            match decoder.decode(&arrived[..arrived.len().min(LARGE)])? {
-                Decoded::Data { skip, data } => {
-                    let arrived = self.plan.progress.received.get() + data as u64;
-                    if arrived > self.plan.body_bytes_max {
-                        return Err(ProxyError::BodyTooLarge { limit: self.plan.body_bytes_max });
-                    }
-                    write::chunk(out, &self.reader.buffered()[skip..skip + data]);
-                    self.reader.consume(skip + data);
-                    self.count(data);
-                }
-                Decoded::NeedMore { consumed } => self.reader.consume(consumed),
-                Decoded::Done { consumed } => {
-                    self.reader.consume(consumed);
-                    self.plan.progress.stripped_trailers.set(decoder.dropped_trailers());
-                    self.plan.edits.last_chunk(out, decoder);
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    async fn wait(&mut self) -> Result<(), ProxyError> {
-        let limit = self.plan.body_timeout;
-        self.client.set(millis(limit), Shut::Read);
-        // It is the client's turn.
+impl Upload<'_> {
+    /// It is the client's turn.
+    pub(crate) fn await_client(&self) {
+        self.client.set(millis(self.plan.body_timeout), Shut::Read);
         self.up_deadline.clear();
-        match self.reader.fill().await {
-            Ok(()) => Ok(()),
-            Err(ReadError::Closed) if self.client.fired() => Err(ProxyError::BodyTimeout(limit)),
-            Err(_) => Err(ProxyError::ClientGone),
+    }
+
+    /// What it means that nothing more can be read.
+    pub(crate) fn read_failure(&self, error: &ReadError) -> ProxyError {
+        match error {
+            ReadError::Closed if self.client.fired() => ProxyError::BodyTimeout(self.plan.body_timeout),
+            _ => ProxyError::ClientGone,
         }
     }
 
-    async fn send(&mut self, piece: Vec<u8>) -> Result<(), ProxyError> {
+    /// Sends a piece, framing included. `held` bytes of the body remain in memory.
+    pub(crate) async fn send(
+        &mut self,
+        piece: Vec<u8>,
+        held: impl FnOnce() -> usize,
+    ) -> Result<(), ProxyError> {
         let limit: Duration = self.plan.response_timeout;
         // It is the upstream's turn.
         self.client.clear();
@@ -130,12 +73,105 @@ impl Upload<'_, '_> {
         let (sent, piece) = self.up.write_all(piece, renew).await;
         self.up_deadline.clear_write();
         self.plan.buffers.put(piece);
-        self.plan.room.shrink(self.reader.held());
+        self.plan.room.shrink(held());
         sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
     }
 
-    fn count(&self, bytes: usize) {
+    /// Counts bytes that have arrived.
+    pub(crate) fn count(&self, bytes: usize) {
         let received = &self.plan.progress.received;
         received.set(received.get() + bytes as u64);
+    }
+
+    /// Whether `bytes` more are more than the route allows.
+    pub(crate) fn check_limit(&self, bytes: usize) -> Result<(), ProxyError> {
+        let limit = self.plan.body_bytes_max;
+        match self.plan.progress.received.get() + bytes as u64 > limit {
+            true => Err(ProxyError::BodyTooLarge { limit }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Source for Reader<'_> {
+    fn is_untouched(&self) -> bool {
+        self.buffered().is_empty()
+    }
+
+    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+        match upload.plan.head.body() {
+            BodyFraming::Length(length) => self.length(upload, length).await,
+            BodyFraming::Chunked => self.chunked(upload).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Reader<'_> {
+    async fn length(&mut self, upload: &mut Upload<'_>, length: u64) -> Result<(), ProxyError> {
+        let mut left = length;
+        while left > 0 {
+            if self.buffered().is_empty() {
+                self.wait(upload).await?;
+            }
+            let piece = self.take_buffer(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= piece.len() as u64;
+            upload.count(piece.len());
+            upload.send(piece, || self.held()).await?;
+        }
+        Ok(())
+    }
+
+    async fn chunked(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+        let mut decoder = ChunkedDecoder::new(is_stripped_inbound);
+        loop {
+            let mut out = upload.plan.buffers.large();
+            let done = self.decode(upload, &mut decoder, &mut out)?;
+            if out.is_empty() {
+                upload.plan.buffers.put(out);
+            } else {
+                upload.send(out, || self.held()).await?;
+            }
+            if done {
+                return Ok(());
+            }
+            if self.buffered().is_empty() {
+                self.wait(upload).await?;
+            }
+        }
+    }
+
+    /// Re-frames what has arrived, up to about a buffer full; whether that was the end.
+    fn decode(
+        &mut self,
+        upload: &Upload<'_>,
+        decoder: &mut ChunkedDecoder,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ProxyError> {
+        while out.len() < LARGE / 2 && !self.buffered().is_empty() {
+            // Of a body that was read ahead there may be much more, of which no second copy is made.
+            let arrived = self.buffered();
+            match decoder.decode(&arrived[..arrived.len().min(LARGE)])? {
+                Decoded::Data { skip, data } => {
+                    upload.check_limit(data)?;
+                    write::chunk(out, &self.buffered()[skip..skip + data]);
+                    self.consume(skip + data);
+                    upload.count(data);
+                }
+                Decoded::NeedMore { consumed } => self.consume(consumed),
+                Decoded::Done { consumed } => {
+                    self.consume(consumed);
+                    upload.plan.progress.stripped_trailers.set(decoder.dropped_trailers());
+                    upload.plan.edits.last_chunk(out, decoder);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn wait(&mut self, upload: &Upload<'_>) -> Result<(), ProxyError> {
+        upload.await_client();
+        self.fill().await.map_err(|error| upload.read_failure(&error))
     }
 }

@@ -48,6 +48,11 @@ impl Connection {
         stream.write_all(bytes).and_then(|()| stream.flush()).map_err(client_error)
     }
 
+    /// Reads exactly so many bytes, whatever they are.
+    pub fn exactly(&mut self, count: usize) -> Result<Vec<u8>, ClientError> {
+        self.incoming.take(count).map_err(client_error)
+    }
+
     /// Reads one response that may have a body.
     pub fn response(&mut self) -> Result<Response, ClientError> {
         self.read_response(true)
@@ -165,6 +170,11 @@ impl Connection {
     /// The protocol version that was agreed on.
     pub fn protocol_version(&self) -> ProtocolVersion {
         self.tls().protocol_version().expect("the handshake is complete")
+    }
+
+    /// The host that requests are for.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The ALPN protocol that was agreed on.

@@ -216,6 +216,32 @@ fn refusals_have_reasons_for_the_operator_and_alerts_for_the_client() {
 }
 
 #[test]
+fn http_2_is_spoken_where_it_is_offered_by_both() {
+    let pki = Pki::new();
+    let mut options = pki.host_options(&pki.options(ClientAuthMode::Off), pki.bundle());
+    options.tls.http2 = true;
+    let worker = crate::HostTls::build(&options).unwrap().worker_view(&crate::PathMemo::new(0)).unwrap();
+    let config = |offered: &[&str]| {
+        let mut config = pki.client_config(None);
+        config.alpn_protocols = offered.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    };
+    for (offered, chosen) in [
+        (&["http/1.1", "h2"][..], "h2"),
+        (&["h2"], "h2"),
+        (&["http/1.1"], "http/1.1"),
+        (&["http/1.0", "http/1.1"], "http/1.1"),
+        (&[], ""),
+    ] {
+        let mut pair = Pair::new(&worker, config(offered));
+        pair.run().unwrap();
+        assert_eq!(pair.session.negotiated().alpn, chosen, "{offered:?}");
+    }
+    let refused = Pair::new(&worker, config(&["h3", "spdy/3"])).refused();
+    assert_eq!(refused.failure.reason, Reason::NoAlpn);
+}
+
+#[test]
 fn an_incompatible_client_gets_its_reason() {
     let pki = Pki::new();
     let worker = pki.worker(ClientAuthMode::Off);

@@ -134,6 +134,7 @@ fn policy_of_suites_and_groups_is_kept_in_both_versions() {
                 .map(Into::into)
                 .into(),
             groups: ["secp384r1"].map(Into::into).into(),
+            http2: false,
         };
     };
     let worker = site.worker_with(policy);

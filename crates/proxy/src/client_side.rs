@@ -1,0 +1,123 @@
+//! What an exchange needs of its client's side, whichever protocol that speaks.
+//!
+//! A connection of HTTP/1.1 is one ([`crate::downstream::Downstream`]), and so is each stream of HTTP/2
+//! ([`crate::h2`]). What all exchanges of a connection share is in [`Connection`]. Which of the two it is, is resolved when
+//! this is compiled.
+
+use std::{future::Future, io, rc::Rc};
+
+use ringward_http::{
+    BodyFraming, ChunkedDecoder, RequestHead, ResponseHead,
+    write::{ResponseFraming, WriteError},
+};
+use ringward_tls::Negotiated;
+
+use crate::{
+    connection::{Connection, Next},
+    downstream::ReadError,
+    error::ProxyError,
+    io::Deadline,
+    relay::{Plan, Progress, Upload},
+};
+
+/// The client's side of an exchange.
+pub(crate) trait ClientSide {
+    /// Where the request's body comes from.
+    type Source<'a>: Source
+    where
+        Self: 'a;
+    /// Where the response goes.
+    type Sink<'a>: Sink
+    where
+        Self: 'a;
+    /// Tells when the client wants no answer any more, while the side itself is in use.
+    type Gone;
+
+    /// Bounds the waits for this client.
+    fn deadline(&self) -> &Rc<Deadline>;
+
+    /// How the body that is in [`ClientSide::arrived`] is delimited.
+    fn framing(&self, head: &RequestHead) -> BodyFraming;
+
+    /// What of the body has arrived and is not used up.
+    fn arrived(&self) -> &[u8];
+
+    /// Uses up the first `n` bytes of [`ClientSide::arrived`].
+    fn consume(&mut self, n: usize);
+
+    /// The client has said that nothing follows [`ClientSide::arrived`].
+    fn has_ended(&self) -> bool;
+
+    /// Waits until more of the body has arrived, or its end.
+    async fn fill(&mut self) -> Result<(), ReadError>;
+
+    /// Tells the client that its body is wanted (100).
+    async fn ask_for_body(&mut self) -> io::Result<()>;
+
+    /// Both directions.
+    fn split(&mut self) -> (Self::Source<'_>, Self::Sink<'_>);
+
+    /// What the TLS session is.
+    fn session(&mut self) -> SessionFacts;
+
+    /// For [`ClientSide::unless_gone`].
+    fn gone(&self) -> Self::Gone;
+
+    /// The result of `work`, or `None` once the client has called the exchange off. Where nobody can tell, the work goes on.
+    async fn unless_gone<T>(gone: Self::Gone, work: impl Future<Output = T>) -> Option<T>;
+
+    /// Tells the client of an error, if it can still be told.
+    async fn answer(
+        &mut self,
+        connection: &Connection,
+        head: &RequestHead,
+        progress: &Progress,
+        error: &ProxyError,
+        request_unread: bool,
+    ) -> Next;
+}
+
+/// What of the TLS session policies see.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionFacts {
+    pub(crate) negotiated: Negotiated,
+    pub(crate) resumed: bool,
+    /// The port that the client connected to; 0 if it cannot be told any more.
+    pub(crate) local_port: u16,
+}
+
+/// The request's body on its way.
+pub(crate) trait Source {
+    /// Nothing of the body has arrived, as far as is known without waiting.
+    fn is_untouched(&self) -> bool;
+
+    /// Streams the body to its end.
+    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError>;
+}
+
+/// The response on its way. What is written to `out` is given to [`Sink::send`] by the caller.
+pub(crate) trait Sink {
+    /// Tells the client that its body is wanted (100).
+    async fn ask_for_body(&mut self) -> io::Result<()>;
+
+    /// An interim response.
+    fn interim(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>, head: &ResponseHead);
+
+    /// The head of the final response; how its body has to follow in `out`.
+    fn head(
+        &mut self,
+        plan: &Plan<'_>,
+        out: &mut Vec<u8>,
+        head: &ResponseHead,
+        keep_alive: bool,
+    ) -> Result<ResponseFraming, WriteError>;
+
+    /// The end of a body that `decoder` has read, with its trailers. `rechunk` as [`Sink::head`] has said.
+    fn end(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>, decoder: &ChunkedDecoder, rechunk: bool);
+
+    /// Whether there is something to send although there are no bytes.
+    fn is_pending(&self, last: bool) -> bool;
+
+    /// Sends; with `last`, nothing follows. `progressed` is called whenever the client has taken a part of it, but not all.
+    async fn send(&mut self, plain: &[u8], last: bool, progressed: impl Fn()) -> io::Result<()>;
+}

@@ -1,0 +1,209 @@
+//! The body of a request of HTTP/2: its frames, and the window that is given back for them.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use ringward_http::{BodyFraming, write};
+use ringward_identity::headers::is_stripped_inbound;
+
+use crate::{
+    client_side::Source,
+    downstream::ReadError,
+    error::ProxyError,
+    io::{Deadline, LARGE},
+    relay::Upload,
+};
+
+/// A body that arrives.
+pub(super) struct Body {
+    stream: RecvStream,
+    /// What was read ahead and is not used up, from `taken` on.
+    ahead: Vec<u8>,
+    taken: usize,
+    ended: bool,
+}
+
+impl Body {
+    pub(super) fn new(stream: RecvStream) -> Body {
+        let ended = stream.is_end_stream();
+        Body { stream, ahead: Vec::new(), taken: 0, ended }
+    }
+
+    pub(super) fn arrived(&self) -> &[u8] {
+        &self.ahead[self.taken..]
+    }
+
+    pub(super) fn consume(&mut self, n: usize) {
+        self.taken += n;
+        debug_assert!(self.taken <= self.ahead.len());
+        if self.taken == self.ahead.len() {
+            (self.ahead, self.taken) = (Vec::new(), 0);
+        }
+    }
+
+    /// Nothing follows what has arrived, trailers aside.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Waits for more to read ahead, or for the end. The window is given back at once: who reads ahead bounds what is held.
+    pub(super) async fn fill(&mut self, deadline: &Deadline) -> Result<(), ReadError> {
+        if let Some(data) = self.next(deadline).await? {
+            self.ahead.extend_from_slice(&data);
+            self.release(data.len());
+        }
+        Ok(())
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    async fn next(&mut self, deadline: &Deadline) -> Result<Option<Bytes>, ReadError> {
+        poll_fn(|cx| {
+            if let Poll::Ready(next) = self.poll_next(cx) {
+                return Poll::Ready(next);
+            }
+            deadline.poll_fired(cx).map(|()| Err(ReadError::Closed))
+        })
+        .await
+    }
+
+    /// The next piece, if it is there.
+    async fn ready(&mut self) -> Option<Result<Option<Bytes>, ReadError>> {
+        poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
+        self.stream.poll_data(cx).map(|next| match next {
+            Some(Ok(data)) => Ok(Some(data)),
+            // The client has called the stream off, broken its rules, or gone.
+            Some(Err(_)) => Err(ReadError::Closed),
+            None => {
+                self.ended = true;
+                Ok(None)
+            }
+        })
+    }
+
+    /// Gives so many bytes of the window back.
+    fn release(&mut self, bytes: usize) {
+        // Only a stream that is gone has no window.
+        let _ = self.stream.flow_control().release_capacity(bytes);
+    }
+
+    async fn trailers(&mut self, deadline: &Deadline) -> Result<Option<HeaderMap>, ReadError> {
+        poll_fn(|cx| {
+            if let Poll::Ready(trailers) = self.stream.poll_trailers(cx) {
+                return Poll::Ready(trailers.map_err(|_| ReadError::Closed));
+            }
+            deadline.poll_fired(cx).map(|()| Err(ReadError::Closed))
+        })
+        .await
+    }
+}
+
+/// A body on its way to the upstream.
+pub(super) struct BodySource<'a> {
+    body: &'a mut Body,
+    deadline: &'a Rc<Deadline>,
+}
+
+impl<'a> BodySource<'a> {
+    pub(super) fn new(body: &'a mut Body, deadline: &'a Rc<Deadline>) -> BodySource<'a> {
+        BodySource { body, deadline }
+    }
+
+    /// Puts into `out`, framed for the upstream, what has arrived, up to about a buffer full; how much of it the window has to
+    /// get back once it has been sent.
+    async fn gather(&mut self, upload: &Upload<'_>, out: &mut Vec<u8>) -> Result<usize, ProxyError> {
+        if !self.body.arrived().is_empty() {
+            let n = self.body.arrived().len().min(LARGE / 2);
+            frame(upload, &self.body.arrived()[..n], out)?;
+            self.body.consume(n);
+            return Ok(0);
+        }
+        let mut taken = 0;
+        while out.len() < LARGE / 2 {
+            let next = if taken == 0 {
+                upload.await_client();
+                self.body.next(self.deadline).await
+            } else {
+                // What is there leaves before anything is waited for.
+                let Some(next) = self.body.ready().await else { break };
+                next
+            };
+            match next.map_err(|error| upload.read_failure(&error))? {
+                Some(data) => {
+                    frame(upload, &data, out)?;
+                    taken += data.len();
+                }
+                None => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Writes the end of a chunked body, with the trailers that may go on.
+    async fn end(&mut self, upload: &Upload<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError> {
+        upload.await_client();
+        let trailers =
+            self.body.trailers(self.deadline).await.map_err(|error| upload.read_failure(&error))?;
+        let trailers = trailers.unwrap_or_default();
+        let is_stripped = |name: &str| is_stripped_inbound(name.as_bytes());
+        let stripped = trailers.keys().filter(|name| is_stripped(name.as_str())).count();
+        upload.plan.progress.stripped_trailers.set(stripped as u64);
+        let kept = trailers.iter().filter(|(name, _)| !is_stripped(name.as_str()));
+        write::last_chunk(out, kept.map(|(name, value)| (name.as_str(), value.as_bytes())));
+        Ok(())
+    }
+}
+
+/// Writes a piece of the body as the upstream gets it.
+fn frame(upload: &Upload<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProxyError> {
+    upload.check_limit(data.len())?;
+    upload.count(data.len());
+    match upload.plan.head.body() {
+        BodyFraming::Chunked => write::chunk(out, data),
+        // The crate compares what arrives with the declared length.
+        _ => out.extend_from_slice(data),
+    }
+    Ok(())
+}
+
+impl Source for BodySource<'_> {
+    fn is_untouched(&self) -> bool {
+        self.body.arrived().is_empty() && !self.body.has_ended()
+    }
+
+    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+        loop {
+            let mut out = upload.plan.buffers.large();
+            let taken = self.gather(upload, &mut out).await?;
+            let done = self.body.has_ended() && self.body.arrived().is_empty();
+            if done && upload.plan.head.body() == BodyFraming::Chunked {
+                self.end(upload, &mut out).await?;
+            }
+            if out.is_empty() {
+                upload.plan.buffers.put(out);
+            } else {
+                upload.send(out, || self.body.ahead.len()).await?;
+            }
+            // Only now may the client send as much again.
+            self.body.release(taken);
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}

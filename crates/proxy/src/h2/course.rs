@@ -1,0 +1,418 @@
+//! A connection of HTTP/2 from its preface to its end.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use h2::{
+    Ping, PingPong, Reason,
+    server::{Builder, Connection as Protocol, Handshake},
+};
+use ringward_http::FrameMeter;
+use ringward_telemetry::CloseReason;
+
+use super::{
+    piece::Piece,
+    stream,
+    wire::{self, Socket, Wire},
+};
+use crate::{
+    client_side::{ClientSide, SessionFacts},
+    connection::{Connection, End},
+    downstream::{Downstream, ReadError},
+    io::{self, BULK, Deadline, Shut},
+    snapshot::Limits,
+    upstream::millis,
+    worker::Contained,
+};
+
+/// What a connection and its streams share.
+pub(super) struct Shared {
+    pub(super) connection: Rc<Connection>,
+    pub(super) session: SessionFacts,
+    pub(super) wire: Rc<Wire>,
+    pub(super) limits: Limits,
+    /// Streams in work.
+    running: Cell<usize>,
+    /// A stream has ended, or the gate has refused one.
+    changed: Cell<bool>,
+    ends: Cell<Option<CloseReason>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Serves a connection whose client wants to speak HTTP/2, to its end, and says how it is to be closed.
+pub(crate) async fn run(connection: &Rc<Connection>, downstream: &mut Downstream) -> End {
+    let Some(limits) = connection.limits() else { return End::Close(CloseReason::Removed) };
+    let worker = &connection.worker;
+    let meter = FrameMeter::new(limits.head.head_bytes_max, worker.deadlines.now());
+    let wire = Rc::new(Wire::new(meter, downstream.deadline.clone(), worker.buffers.clone()));
+    let shared = Rc::new(Shared {
+        connection: connection.clone(),
+        session: downstream.session(),
+        wire: wire.clone(),
+        running: Cell::new(0),
+        changed: Cell::new(true),
+        ends: Cell::new(None),
+        waker: RefCell::new(None),
+        limits,
+    });
+    let mut course = Course::new(shared.clone());
+    let (mut reader, mut writer) = downstream.split();
+    let mut received = pin!(wire::receive(&wire, &mut reader));
+    let mut transmitted = pin!(wire::transmit(&wire, &mut writer, millis(shared.limits.body_timeout)));
+    let mut may_receive = true;
+    let cut = poll_fn(|cx| {
+        shared.waker.replace(Some(cx.waker().clone()));
+        loop {
+            if may_receive && let Poll::Ready(error) = received.as_mut().poll(cx) {
+                may_receive = false;
+                course.input_ended(&error);
+            }
+            course.poll(cx);
+            if transmitted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if course.is_over() && wire.is_sent() {
+                return Poll::Ready(false);
+            }
+            if !wire.has_moved() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    // A read may be in flight, and is dropped with `received`. What it may have taken off the socket is of no interest any more:
+    // nothing is read after this but to be thrown away.
+    let reason = course.reason(cut);
+    // Streams that still run learn that there is nobody any more.
+    drop(course);
+    poll_fn(|cx| {
+        shared.waker.replace(Some(cx.waker().clone()));
+        if shared.running.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    match reason {
+        CloseReason::Io => End::Cut(reason),
+        reason if cut => End::Cut(reason),
+        // A client that is told off is still sending, and should see why.
+        CloseReason::ProtocolError | CloseReason::FrameFlood => End::Linger(reason),
+        reason => End::Close(reason),
+    }
+}
+
+/// The protocol's side of the connection.
+struct Course {
+    state: State,
+    shared: Rc<Shared>,
+    waits: Waits,
+    /// Bounds the client's silence while streams are in work.
+    silence: Deadline,
+    ping: Option<PingPong>,
+    /// The client was asked whether it is there.
+    asked: bool,
+    /// The client was told that there will be an end.
+    told: bool,
+    /// Why it ends, once that is known.
+    reason: Option<CloseReason>,
+}
+
+enum State {
+    Opening(Box<Handshake<Socket, Piece>>),
+    Open(Box<Protocol<Socket, Piece>>),
+    Over,
+}
+
+/// What bounds the time until the client's next bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// Not known yet.
+    Unset,
+    /// Nothing is in work.
+    Idle,
+    /// A head has begun and not ended.
+    Head,
+    /// Streams are in work, and have deadlines of their own. A client that is silent is asked whether it is there.
+    Streams,
+    /// None is in work, but not all that they have to say has left.
+    Rest,
+}
+
+impl Course {
+    fn new(shared: Rc<Shared>) -> Course {
+        let limits = &shared.limits;
+        // What is larger than this is larger than our limit, too, which has the say: an entry counts 32 bytes and what it has.
+        let head_list = limits.head.head_bytes_max + 32 * limits.head.fields_max;
+        let mut builder = Builder::new();
+        builder
+            .max_concurrent_streams(u32::try_from(limits.streams_max).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(head_list).unwrap_or(u32::MAX))
+            .initial_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buffer_size(SEND_BYTES_MAX)
+            .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX));
+        let opening = builder.handshake(Socket(shared.wire.clone()));
+        let silence = shared.connection.worker.deadlines.timer();
+        Course {
+            state: State::Opening(Box::new(opening)),
+            shared,
+            waits: Waits::Unset,
+            silence,
+            ping: None,
+            asked: false,
+            told: false,
+            reason: None,
+        }
+    }
+
+    /// Whether the protocol has nothing more to say. Streams may still be in work for nobody.
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Why the connection has ended; `cut` if not all could be sent.
+    fn reason(&self, cut: bool) -> CloseReason {
+        let ended = || self.shared.connection.standing.outlived();
+        match self.reason {
+            Some(reason) => reason,
+            None if cut && self.shared.wire.deadline.fired() => CloseReason::BodyTimeout,
+            None if cut => CloseReason::Io,
+            None => self.shared.ends.get().or_else(ended).unwrap_or(CloseReason::Peer),
+        }
+    }
+
+    /// Nothing more can be read.
+    fn input_ended(&mut self, error: &ReadError) {
+        let standing = &self.shared.connection.standing;
+        let wire = &self.shared.wire;
+        match error {
+            ReadError::Tls(_) => self.reason = Some(CloseReason::Tls),
+            ReadError::Io(_) => self.reason = Some(CloseReason::Io),
+            ReadError::Closed if wire.deadline.fired() || standing.live().was_cut().is_some() => {
+                // It was us. The client can still be told.
+                self.reason = Some(match self.waits {
+                    Waits::Head => CloseReason::HeaderTimeout,
+                    Waits::Rest => CloseReason::BodyTimeout,
+                    _ => standing.outlived().unwrap_or(CloseReason::IdleTimeout),
+                });
+                self.stop(Reason::NO_ERROR);
+                return;
+            }
+            ReadError::Closed => self.reason = Some(self.shared.ends.get().unwrap_or(CloseReason::Peer)),
+        }
+        wire.end_input();
+    }
+
+    /// Tells the client that nothing more is served, not even what has begun.
+    fn stop(&mut self, reason: Reason) {
+        self.told = true;
+        match &mut self.state {
+            State::Open(protocol) => protocol.abrupt_shutdown(reason),
+            _ => self.state = State::Over,
+        }
+    }
+
+    /// Goes on as far as it can.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.shared.wire.flood().is_some() && self.reason != Some(CloseReason::FrameFlood) {
+            self.reason = Some(CloseReason::FrameFlood);
+            self.stop(Reason::ENHANCE_YOUR_CALM);
+        }
+        if let State::Opening(opening) = &mut self.state {
+            match Pin::new(&mut **opening).poll(cx) {
+                Poll::Ready(Ok(mut protocol)) => {
+                    self.ping = protocol.ping_pong();
+                    self.state = State::Open(Box::new(protocol));
+                }
+                Poll::Ready(Err(error)) => self.failed(&error),
+                Poll::Pending => {}
+            }
+        }
+        self.poll_streams(cx);
+        self.end_in_time(cx);
+        self.bound_wait();
+        self.bound_silence(cx);
+    }
+
+    /// Takes streams on, as long as there may be more.
+    fn poll_streams(&mut self, cx: &mut Context<'_>) {
+        while let State::Open(protocol) = &mut self.state {
+            // Streams that were reset do not count for the protocol, but for us, until their exchange has ended.
+            let polled = if self.shared.running.get() < self.shared.limits.streams_max {
+                protocol.poll_accept(cx)
+            } else {
+                protocol.poll_closed(cx).map(|closed| closed.err().map(Err))
+            };
+            match polled {
+                Poll::Pending => return,
+                Poll::Ready(None) => self.state = State::Over,
+                Poll::Ready(Some(Err(error))) => self.failed(&error),
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.shared.changed.set(true);
+                    let running = Running::new(&self.shared);
+                    let worker = self.shared.connection.worker.clone();
+                    let serving = Contained::new(stream::serve(self.shared.clone(), request, respond));
+                    io::spawn(async move {
+                        if serving.await.is_err() {
+                            worker.shard.panic_caught();
+                        }
+                        drop(running);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tells the client when it should make no more requests here.
+    fn end_in_time(&mut self, cx: &mut Context<'_>) {
+        let State::Open(protocol) = &mut self.state else { return };
+        let standing = &self.shared.connection.standing;
+        let asked = standing.live().nudge_me(cx.waker()) | self.shared.changed.take();
+        if self.told || !asked {
+            return;
+        }
+        if self.shared.ends.get().or_else(|| standing.outlived()).is_some() {
+            self.told = true;
+            protocol.graceful_shutdown();
+            // It has something to send now.
+            self.poll_streams(cx);
+        }
+    }
+
+    /// Sets the deadline that suits what the client is expected to do.
+    fn bound_wait(&mut self) {
+        let Shared { connection, wire, limits, running, .. } = &*self.shared;
+        let has_unsent = match &self.state {
+            State::Open(protocol) => protocol.has_streams() || !wire.is_sent(),
+            State::Opening(_) => false,
+            State::Over => return,
+        };
+        let waits = match running.get() {
+            _ if wire.meter.borrow().is_head_open() => Waits::Head,
+            0 if has_unsent => Waits::Rest,
+            0 => Waits::Idle,
+            _ => Waits::Streams,
+        };
+        if waits == self.waits || self.reason.is_some() {
+            return;
+        }
+        self.waits = waits;
+        match waits {
+            Waits::Head => wire.deadline.set(millis(limits.header_timeout), Shut::Read),
+            Waits::Idle => wire.deadline.set(connection.standing.patience(limits.idle_timeout), Shut::Read),
+            Waits::Rest => wire.deadline.set(millis(limits.body_timeout), Shut::Read),
+            Waits::Streams | Waits::Unset => wire.deadline.clear(),
+        }
+        if waits == Waits::Idle {
+            connection.standing.live().idle();
+            connection.subjects.borrow_mut().shrink();
+        } else {
+            connection.standing.live().busy();
+        }
+    }
+
+    /// Asks a client that has been silent while streams are in work whether it is there, and gives it up if it stays silent.
+    fn bound_silence(&mut self, cx: &mut Context<'_>) {
+        let patience = millis(self.shared.limits.idle_timeout);
+        if self.shared.wire.has_heard() || self.waits != Waits::Streams {
+            self.asked = false;
+            self.silence.rearm();
+            self.silence.set(patience, Shut::Read);
+        }
+        let Some(ping) = &mut self.ping else { return };
+        // Any byte is an answer; this one has to be taken so that another ping can be sent.
+        let _ = ping.poll_pong(cx);
+        let is_over = matches!(self.state, State::Over);
+        if self.waits != Waits::Streams || is_over || self.silence.poll_fired(cx).is_pending() {
+            return;
+        }
+        if self.asked {
+            self.reason = Some(CloseReason::IdleTimeout);
+            self.state = State::Over;
+            return;
+        }
+        self.asked = true;
+        // Nothing can be asked while an earlier answer is missing, and then that is what is waited for.
+        let _ = ping.send_ping(Ping::opaque());
+        self.silence.rearm();
+        self.silence.set(patience, Shut::Read);
+        let _ = self.silence.poll_fired(cx);
+        self.poll_streams(cx);
+    }
+
+    fn failed(&mut self, error: &h2::Error) {
+        self.state = State::Over;
+        let reason = match error.reason() {
+            _ if self.reason.is_some() => return,
+            _ if error.is_io() => CloseReason::Io,
+            // What the client itself says in its GOAWAY.
+            _ if error.is_remote() => CloseReason::Peer,
+            Some(Reason::NO_ERROR) => return,
+            Some(Reason::ENHANCE_YOUR_CALM) => CloseReason::FrameFlood,
+            _ => CloseReason::ProtocolError,
+        };
+        self.reason = Some(reason);
+    }
+}
+
+impl Shared {
+    /// No stream after this one is served, for this reason.
+    pub(super) fn end(&self, reason: CloseReason) {
+        self.ends.set(Some(reason));
+        self.change();
+    }
+
+    fn change(&self) {
+        self.changed.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A stream in work.
+struct Running(Rc<Shared>);
+
+impl Running {
+    fn new(shared: &Rc<Shared>) -> Running {
+        shared.running.set(shared.running.get() + 1);
+        Running(shared.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        self.0.change();
+    }
+}
+
+/// What a client may send of a body before we have passed any of it on: RFC 9113 §6.9.2's default, and what a policy's read of
+/// a body does not depend on, since that gives windows back as it goes.
+const STREAM_WINDOW_BYTES: u32 = 65_535;
+/// And of all bodies together. More than a few streams that stand still are needed to hold the others up.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// What of a response waits in memory, per stream, for the connection to take it.
+const SEND_BYTES_MAX: usize = BULK;
+/// Resets that the client makes us send by breaking rules (CVE-2025-8671) before the connection ends. An honest client needs
+/// none.
+const PROVOKED_RESETS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<'a, F>(_: impl Fn(&'a Rc<Connection>, &'a mut Downstream) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What an idle connection has of ours, beside its session and what the crate has.
+    #[test]
+    fn a_course_takes_little_memory_of_its_own() {
+        let size = size_of_future(run);
+        assert!(size <= 1280, "{size} bytes");
+    }
+}

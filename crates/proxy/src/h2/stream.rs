@@ -1,0 +1,176 @@
+//! One stream: a request of HTTP/2 that is served like any other.
+
+use std::{cell::RefCell, future::Future, future::poll_fn, io, pin::pin, rc::Rc, task::Poll};
+
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{Method, Request, request::Parts};
+use ringward_http::{BodyFraming, Http2Request, RequestError, RequestHead};
+
+use super::{
+    body::{Body, BodySource},
+    course::Shared,
+    piece::Piece,
+    response::{Responder, ResponseSink},
+};
+use crate::{
+    client_side::{ClientSide, SessionFacts, Sink},
+    connection::{Connection, Next},
+    downstream::ReadError,
+    error::ProxyError,
+    exchange::{self, ANSWER_TIMEOUT},
+    io::{Deadline, Shut},
+    relay::Progress,
+    respond,
+    upstream::millis,
+};
+
+/// Serves one stream.
+pub(super) async fn serve(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+    let worker = &shared.connection.worker;
+    let (parts, body) = request.into_parts();
+    let mut stream = Stream {
+        deadline: Rc::new(worker.deadlines.timer()),
+        body: Body::new(body),
+        responder: Rc::new(RefCell::new(Responder::new(
+            respond,
+            parts.method == Method::HEAD,
+            worker.buffers.clone(),
+        ))),
+        shared: shared.clone(),
+    };
+    let mut head = worker.heads.request();
+    // What follows is said to the client within the stream; the connection goes on.
+    let _: Next = match read_head(&shared, &mut head, &parts, stream.body.has_ended()) {
+        Ok(()) => {
+            drop(parts);
+            exchange::run(&shared.connection, &mut stream, &head).await
+        }
+        Err(error) => exchange::refuse(&shared.connection, &mut stream, error.into()).await,
+    };
+    worker.heads.put_request(head);
+    shared.wire.meter.borrow_mut().served();
+}
+
+fn read_head(shared: &Shared, head: &mut RequestHead, parts: &Parts, ends: bool) -> Result<(), RequestError> {
+    let request = Http2Request {
+        method: parts.method.as_str().as_bytes(),
+        scheme: parts.uri.scheme_str().unwrap_or("").as_bytes(),
+        authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        path: parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes(),
+        ends,
+    };
+    let fields = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let buffers = &shared.connection.worker.buffers;
+    let mut scratch = buffers.small();
+    let taken = head.take_http2(&request, fields, &mut scratch, &shared.limits.head);
+    buffers.put(scratch);
+    taken
+}
+
+/// A stream as the client's side of its exchange.
+pub(super) struct Stream {
+    /// A timer: the socket is everybody's.
+    deadline: Rc<Deadline>,
+    body: Body,
+    responder: Rc<RefCell<Responder>>,
+    shared: Rc<Shared>,
+}
+
+impl ClientSide for Stream {
+    type Source<'a> = BodySource<'a>;
+    type Sink<'a> = ResponseSink<'a>;
+    type Gone = Rc<RefCell<Responder>>;
+
+    fn deadline(&self) -> &Rc<Deadline> {
+        &self.deadline
+    }
+
+    fn framing(&self, head: &RequestHead) -> BodyFraming {
+        match head.body() {
+            // For the upstream. What is here are the bytes alone.
+            BodyFraming::Chunked => BodyFraming::UntilClose,
+            framing => framing,
+        }
+    }
+
+    fn arrived(&self) -> &[u8] {
+        self.body.arrived()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.body.consume(n);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.body.has_ended()
+    }
+
+    async fn fill(&mut self) -> Result<(), ReadError> {
+        self.body.fill(&self.deadline).await
+    }
+
+    async fn ask_for_body(&mut self) -> io::Result<()> {
+        self.responder.borrow_mut().ask_for_body()
+    }
+
+    fn split(&mut self) -> (BodySource<'_>, ResponseSink<'_>) {
+        let Stream { deadline, body, responder, shared } = self;
+        (BodySource::new(body, deadline), ResponseSink::new(responder, deadline, &shared.wire))
+    }
+
+    fn session(&mut self) -> SessionFacts {
+        self.shared.session
+    }
+
+    fn gone(&self) -> Rc<RefCell<Responder>> {
+        self.responder.clone()
+    }
+
+    async fn unless_gone<T>(responder: Rc<RefCell<Responder>>, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            // The work first: what it has done may be what ended the stream.
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            responder.borrow_mut().poll_reset(cx).map(|()| None)
+        })
+        .await
+    }
+
+    async fn answer(
+        &mut self,
+        connection: &Connection,
+        _head: &RequestHead,
+        progress: &Progress,
+        error: &ProxyError,
+        _request_unread: bool,
+    ) -> Next {
+        if let ProxyError::TrustWithdrawn { withdrawal, .. } = error {
+            self.shared.end(withdrawal.close_reason());
+        }
+        let answer = respond::answer(error);
+        if progress.status.get() != 0 || answer.status == 0 {
+            self.responder.borrow_mut().reset(match error {
+                // RFC 9113 §8.7: it was not processed, and may be tried on another connection.
+                ProxyError::TrustWithdrawn { .. } => Reason::REFUSED_STREAM,
+                ProxyError::ClientGone | ProxyError::ClientStalled(_) => Reason::CANCEL,
+                _ => Reason::INTERNAL_ERROR,
+            });
+            return Next::Request;
+        }
+        let date = connection.worker.clock.date();
+        let content = respond::content(error, answer, &date);
+        let body = self.responder.borrow_mut().prepare(answer.status, &content);
+        progress.status.set(answer.status);
+        progress.sent.set(body.len() as u64);
+        // It may be that the time was what failed.
+        self.deadline.rearm();
+        self.deadline.set(millis(ANSWER_TIMEOUT.min(self.shared.limits.body_timeout)), Shut::Both);
+        let sent = self.split().1.send(body.as_bytes(), true, || {}).await;
+        if sent.is_err() {
+            self.responder.borrow_mut().reset(Reason::CANCEL);
+        }
+        Next::Request
+    }
+}

@@ -1,0 +1,289 @@
+//! Between the `h2` crate, which reads and writes when it likes, and the TLS connection, whose operations own their buffers.
+//!
+//! Plaintext that has arrived is handed over here and counted ([`FrameMeter`]), and what is to be sent is gathered here, so that
+//! the frames of all streams that are ready leave in one write. An idle connection has no buffer on either side.
+//!
+//! All of it runs in one task, the connection's: [`receive`], the protocol and [`transmit`] are polled in turn for as long as
+//! one of them moves something ([`Wire::has_moved`]), so nobody here keeps a waker.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io::{self, IoSlice},
+    mem,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use ringward_http::{Flood, FrameMeter};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    downstream::{ReadError, Reader, Writer},
+    io::{BULK, BufferPool, Deadline, SMALL},
+};
+
+/// The bytes of one connection on their way, as plaintext.
+pub(super) struct Wire {
+    input: RefCell<Input>,
+    output: RefCell<Vec<u8>>,
+    /// A write is in flight.
+    sending: Cell<bool>,
+    moved: Cell<bool>,
+    /// Something has arrived.
+    heard: Cell<bool>,
+    flood: Cell<Option<Flood>>,
+    pub(super) meter: RefCell<FrameMeter>,
+    pub(super) deadline: Rc<Deadline>,
+    buffers: Rc<BufferPool>,
+}
+
+#[derive(Default)]
+struct Input {
+    bytes: Vec<u8>,
+    taken: usize,
+    ended: bool,
+}
+
+impl Wire {
+    pub(super) fn new(meter: FrameMeter, deadline: Rc<Deadline>, buffers: Rc<BufferPool>) -> Wire {
+        Wire {
+            input: RefCell::default(),
+            output: RefCell::default(),
+            sending: Cell::new(false),
+            moved: Cell::new(false),
+            heard: Cell::new(false),
+            flood: Cell::new(None),
+            meter: RefCell::new(meter),
+            deadline,
+            buffers,
+        }
+    }
+
+    /// Whether anything was moved since this was last asked, so that the other side has to be asked again.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.take()
+    }
+
+    /// Whether anything has arrived since this was last asked.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.take()
+    }
+
+    /// What the client has sent too much of, if it has. Nothing is read of it any more.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.flood.get()
+    }
+
+    /// Nothing follows what has arrived.
+    pub(super) fn end_input(&self) {
+        self.input.borrow_mut().ended = true;
+        self.moved.set(true);
+    }
+
+    /// Whether all that was written has left.
+    pub(super) fn is_sent(&self) -> bool {
+        !self.sending.get() && self.output.borrow().is_empty()
+    }
+
+    /// Hands over the next bytes, with the buffer that they are in.
+    fn put_input(&self, bytes: Vec<u8>) {
+        *self.input.borrow_mut() = Input { bytes, taken: 0, ended: false };
+        self.moved.set(true);
+        self.heard.set(true);
+    }
+
+    fn needs_input(&self) -> bool {
+        let input = self.input.borrow();
+        input.bytes.is_empty() && !input.ended && self.flood.get().is_none()
+    }
+
+    fn take_input(&self, buf: &mut ReadBuf<'_>) -> Poll<()> {
+        let input = &mut *self.input.borrow_mut();
+        if self.flood.get().is_some() || input.bytes.is_empty() {
+            return if input.ended && self.flood.get().is_none() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let arrived = &input.bytes[input.taken..];
+        let arrived = &arrived[..arrived.len().min(buf.remaining())];
+        if let Err(flood) = self.meter.borrow_mut().feed(arrived, self.deadline.now()) {
+            self.flood.set(Some(flood));
+            self.moved.set(true);
+            return Poll::Pending;
+        }
+        buf.put_slice(arrived);
+        input.taken += arrived.len();
+        if input.taken == input.bytes.len() {
+            input.taken = 0;
+            self.buffers.put(mem::take(&mut input.bytes));
+            self.moved.set(true);
+        }
+        Poll::Ready(())
+    }
+
+    fn put_output(&self, parts: &[IoSlice<'_>]) -> Poll<usize> {
+        let mut output = self.output.borrow_mut();
+        if output.len() >= OUTPUT_MAX {
+            return Poll::Pending;
+        }
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let needed = output.len() + bytes;
+        if needed > output.capacity() {
+            let mut larger = if needed > SMALL { self.buffers.large() } else { self.buffers.small() };
+            larger.extend_from_slice(&output);
+            self.buffers.put(mem::replace(&mut *output, larger));
+        }
+        parts.iter().for_each(|part| output.extend_from_slice(part));
+        self.moved.set(true);
+        Poll::Ready(bytes)
+    }
+}
+
+/// Takes plaintext off the connection whenever the protocol has used up what there was. Ends with the reason why there is no more.
+pub(super) async fn receive(wire: &Wire, reader: &mut Reader<'_>) -> ReadError {
+    loop {
+        poll_fn(|_| if wire.needs_input() { Poll::Ready(()) } else { Poll::Pending }).await;
+        if reader.buffered().is_empty()
+            && let Err(error) = reader.fill_or_rest(&wire.deadline).await
+        {
+            return error;
+        }
+        wire.put_input(reader.take_buffer(usize::MAX));
+    }
+}
+
+/// Sends what was written. A client that takes nothing for `stall_millis` is given up. Ends when nothing more can be sent.
+pub(super) async fn transmit(wire: &Wire, writer: &mut Writer<'_>, stall_millis: u64) -> io::Error {
+    loop {
+        poll_fn(|_| if wire.output.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
+        let output = mem::take(&mut *wire.output.borrow_mut());
+        wire.sending.set(true);
+        wire.moved.set(true);
+        let renew = || wire.deadline.set_write(stall_millis);
+        renew();
+        let sent = writer.send(&output, renew).await;
+        wire.deadline.clear_write();
+        wire.buffers.put(output);
+        wire.sending.set(false);
+        wire.moved.set(true);
+        if let Err(error) = sent {
+            return error;
+        }
+    }
+}
+
+/// What the `h2` crate takes for its socket.
+pub(super) struct Socket(pub(super) Rc<Wire>);
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.take_input(buf).map(Ok)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.put_output(&[IoSlice::new(bytes)]).map(Ok)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.put_output(parts).map(Ok)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was written leaves on its own.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection is closed by its owner, once all is sent.
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Above this the protocol waits: besides it, as much may be in flight. One write adds at most a frame.
+const OUTPUT_MAX: usize = BULK / 2;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::io::Deadlines;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    fn wire() -> Rc<Wire> {
+        let deadline = Rc::new(Rc::new(Deadlines::default()).timer());
+        Rc::new(Wire::new(FrameMeter::new(1024, 0), deadline, Rc::default()))
+    }
+
+    fn read(wire: &Rc<Wire>, room: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; room];
+        let mut buf = ReadBuf::new(&mut bytes);
+        let mut socket = Socket(wire.clone());
+        match Pin::new(&mut socket).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
+            Poll::Ready(read) => {
+                read.unwrap();
+                Some(buf.filled().to_vec())
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn input_is_handed_over_in_any_pieces_and_then_asked_for() {
+        let wire = wire();
+        assert!(wire.needs_input() && read(&wire, 10).is_none());
+        wire.put_input(PREFACE.to_vec());
+        assert!(wire.has_moved() && wire.has_heard() && !wire.needs_input());
+        assert_eq!(read(&wire, 10).unwrap(), &PREFACE[..10]);
+        assert!(!wire.has_moved() && !wire.needs_input());
+        assert_eq!(read(&wire, 100).unwrap(), &PREFACE[10..]);
+        assert!(wire.has_moved() && wire.needs_input(), "now there is room for more");
+        wire.end_input();
+        assert!(!wire.needs_input());
+        assert_eq!(read(&wire, 10).unwrap(), b"", "the end");
+    }
+
+    #[test]
+    fn nothing_of_a_flood_goes_on() {
+        let wire = wire();
+        wire.put_input(PREFACE.to_vec());
+        read(&wire, 100).unwrap();
+        wire.put_input([0, 0, 0, 4, 1, 0, 0, 0, 0].repeat(1000));
+        assert!(read(&wire, 16 * 1024).is_none());
+        assert_eq!(wire.flood(), Some(Flood::Settings));
+        assert!(!wire.needs_input(), "nothing more is read");
+        wire.end_input();
+        assert!(read(&wire, 10).is_none());
+    }
+
+    #[test]
+    fn output_is_gathered_up_to_a_bound() {
+        let wire = wire();
+        let mut socket = Socket(wire.clone());
+        let mut cx = Context::from_waker(Waker::noop());
+        let parts = [IoSlice::new(b"head"), IoSlice::new(&[b'x'; 9000])];
+        let written = Pin::new(&mut socket).poll_write_vectored(&mut cx, &parts);
+        assert!(matches!(written, Poll::Ready(Ok(9004))));
+        assert!(wire.has_moved() && !wire.is_sent());
+        assert!(matches!(Pin::new(&mut socket).poll_write(&mut cx, b"tail"), Poll::Ready(Ok(4))));
+        assert!(wire.output.borrow().starts_with(b"headx") && wire.output.borrow().ends_with(b"xtail"));
+        let mut taken = 0;
+        while let Poll::Ready(written) = Pin::new(&mut socket).poll_write(&mut cx, &[0; 16 * 1024]) {
+            taken += written.unwrap();
+            assert!(taken <= OUTPUT_MAX + 16 * 1024);
+        }
+        wire.output.borrow_mut().clear();
+        assert!(matches!(Pin::new(&mut socket).poll_write(&mut cx, b"more"), Poll::Ready(Ok(4))));
+    }
+}
