@@ -6,8 +6,7 @@ RINGWARD_BIN or PATH.
 import pathlib
 
 VERSION = ["ringward", "--version"]
-# Not yet: h2.
-CASES = ["idle", "keepalive", "policy", "handshake-full", "handshake-resumed", "download", "upload"]
+CASES = ["idle", "keepalive", "policy", "h2", "handshake-full", "handshake-resumed", "download", "upload"]
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policies" / "bench"
 
@@ -31,6 +30,7 @@ pool_idle_max = 1024
 name = "bench"
 bind = "127.0.0.1:{port}"
 resumption = "{resumption}"
+http2 = true
 
 [listener.limits]
 connections_max = 16000

@@ -7,7 +7,7 @@
 use std::{future::Future, io, rc::Rc};
 
 use ringward_http::{
-    BodyFraming, ChunkedDecoder, RequestHead, ResponseHead,
+    BodyFraming, RequestHead, ResponseHead,
     write::{ResponseFraming, WriteError},
 };
 use ringward_tls::Negotiated;
@@ -18,6 +18,7 @@ use crate::{
     error::ProxyError,
     io::Deadline,
     relay::{Plan, Progress, Upload},
+    upstream_side::RequestSink,
 };
 
 /// The client's side of an exchange.
@@ -92,7 +93,7 @@ pub(crate) trait Source {
     fn is_untouched(&self) -> bool;
 
     /// Streams the body to its end.
-    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError>;
+    async fn stream<S: RequestSink>(&mut self, upload: &mut Upload<'_, S>) -> Result<(), ProxyError>;
 }
 
 /// The response on its way. What is written to `out` is given to [`Sink::send`] by the caller.
@@ -112,8 +113,14 @@ pub(crate) trait Sink {
         keep_alive: bool,
     ) -> Result<ResponseFraming, WriteError>;
 
-    /// The end of a body that `decoder` has read, with its trailers. `rechunk` as [`Sink::head`] has said.
-    fn end(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>, decoder: &ChunkedDecoder, rechunk: bool);
+    /// The end of a body of which the length was not known, with its trailers. `rechunk`: it is sent in chunks, as
+    /// [`Sink::head`] has said.
+    fn end<'t>(
+        &mut self,
+        out: &mut Vec<u8>,
+        trailers: impl Iterator<Item = (&'t str, &'t [u8])>,
+        rechunk: bool,
+    );
 
     /// Whether there is something to send although there are no bytes.
     fn is_pending(&self, last: bool) -> bool;

@@ -6,7 +6,7 @@
 use std::{cell::OnceCell, net::SocketAddr};
 
 use ringward_config::{Forward, ForwardMode, XfccMode};
-use ringward_http::{ChunkedDecoder, RequestHead, ResponseHead, write};
+use ringward_http::{RequestHead, ResponseHead, write};
 use ringward_identity::{PeerIdentity, headers};
 use ringward_policy::Decision;
 use smallvec::SmallVec;
@@ -180,11 +180,6 @@ impl<'a> Edits<'a> {
             );
         }
         write::response_fields(response, &self.response_edits(head, true, &add), field)
-    }
-
-    /// Writes the end of a chunked body.
-    pub(crate) fn last_chunk(&self, out: &mut Vec<u8>, decoder: &ChunkedDecoder) {
-        write::last_chunk(out, decoder.trailers());
     }
 
     fn drops(&self, name: &[u8]) -> bool {

@@ -3,8 +3,8 @@
 use std::{future::Future, io, rc::Rc};
 
 use ringward_http::{
-    BodyFraming, ChunkedDecoder, RequestHead, ResponseHead, Version,
-    write::{CONTINUE, ResponseFraming, WriteError},
+    BodyFraming, RequestHead, ResponseHead, Version,
+    write::{self, CONTINUE, ResponseFraming, WriteError},
 };
 use ringward_telemetry::CloseReason;
 
@@ -131,9 +131,14 @@ impl Sink for Writer<'_> {
         plan.edits.response_head(out, plan.head, head, keep_alive)
     }
 
-    fn end(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>, decoder: &ChunkedDecoder, rechunk: bool) {
+    fn end<'t>(
+        &mut self,
+        out: &mut Vec<u8>,
+        trailers: impl Iterator<Item = (&'t str, &'t [u8])>,
+        rechunk: bool,
+    ) {
         if rechunk {
-            plan.edits.last_chunk(out, decoder);
+            write::last_chunk(out, trailers);
         }
     }
 

@@ -36,6 +36,7 @@ mod snapshot;
 mod standing;
 mod tenants;
 mod upstream;
+mod upstream_side;
 mod worker;
 
 pub use control::{Control, Phase};

@@ -1,65 +1,22 @@
-//! Clients that we did not write: curl, `openssl s_client`, Python's standard library and Node, each with and without a
-//! certificate. A test says so and passes if its program is not installed.
+//! Clients that we did not write, in HTTP/1.1: curl, `openssl s_client`, Python's standard library and requests, and Node, each
+//! with and without a certificate; curl and nghttp in HTTP/2, too.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 
-use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use ringward_testkit::{DEADLINE, Pattern, sha256_hex};
 use serde_json::Value;
 
-use self::support::{Builder, Gateway, HOST, Host};
-
-/// Lets the partner read, and the anonymous read what is public.
-const POLICY: &str = r#"package ringward.authz
-
-default decision := {"allowed": false, "rule": "default", "body": "not for you\n"}
-
-decision := {"allowed": true, "rule": "partner"} if input.client.subject.common_name == "partner-a"
-
-decision := {"allowed": true, "rule": "public"} if {
-	not input.client.verified
-	input.request.path == "/public"
-}
-"#;
-
-const STRICT: &str = HOST;
-const OPTIONAL: &str = "optional.example.com";
-
-/// A gateway, and files for its clients.
-struct Setting {
-    gateway: Gateway,
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-}
+use self::support::{Gateway, HOST, Host, OPTIONAL, STRICT, Setting, node, program, python};
 
 impl Setting {
-    fn new() -> Setting {
-        Setting::of(Gateway::builder())
-    }
-
-    fn of(builder: Builder) -> Setting {
-        let optional = Host::new(&[OPTIONAL]).client_auth("mode = \"optional\", trust = \"partners\"");
-        let gateway = builder
-            .policy("main", POLICY)
-            .limits("body_bytes_max = \"100MiB\"")
-            .host(Host::new(&[STRICT]).policy("main"))
-            .host(optional.policy("main"))
-            .start();
-        let ca = gateway.pki.write_authorities("client/ca.pem", &[&gateway.root]);
-        let files = gateway.pki.write_pem("client/partner", &gateway.partner);
-        Setting { gateway, ca, cert: files.chain, key: files.key }
-    }
-
     /// curl, knowing the gateway under all of its names. Options come first, then the URL.
     fn curl(&self, certificate: bool, host: &str, path: &str, options: &[&str]) -> Output {
         let port = self.gateway.edge.port();
-        let mut curl = Command::new("curl");
+        let mut curl = program("curl", "curl");
         curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"])
             .arg(&self.ca);
         curl.arg("--resolve").arg(format!("{host}:{port}:127.0.0.1"));
@@ -71,29 +28,12 @@ impl Setting {
     }
 }
 
-/// Whether a program is there; says so if it is not.
-#[allow(
-    clippy::print_stdout,
-    reason = "whoever reads the output of a test has to see that it tested nothing"
-)]
-fn installed(program: &str, argument: &str) -> bool {
-    let runs = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let runs = runs.is_ok_and(|status| status.success());
-    if !runs {
-        println!("SKIPPED: {program} is not installed");
-    }
-    runs
-}
-
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn curl_with_a_certificate_is_served_and_named() {
-    if !installed("curl", "--version") {
-        return;
-    }
     let setting = Setting::new();
     let output = setting.curl(true, STRICT, "/orders?page=2", &["--fail", "--header", "client-cert: forged"]);
     assert!(output.status.success(), "{output:?}");
@@ -112,9 +52,6 @@ fn curl_with_a_certificate_is_served_and_named() {
 
 #[test]
 fn curl_without_a_certificate_is_refused_or_judged_by_policy() {
-    if !installed("curl", "--version") {
-        return;
-    }
     let setting = Setting::new();
     let output = setting.curl(false, STRICT, "/public", &[]);
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
@@ -132,9 +69,6 @@ fn curl_without_a_certificate_is_refused_or_judged_by_policy() {
 
 #[test]
 fn curl_talks_http_1_0_and_1_1_and_reuses_its_connection() {
-    if !installed("curl", "--version") {
-        return;
-    }
     let setting = Setting::new();
     let shown = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code} %{num_connects}\n"];
     for options in [&["--http1.1"][..], &["--http2"], &["--http1.0"], &["--http1.0", "--no-alpn"]] {
@@ -152,9 +86,6 @@ fn curl_talks_http_1_0_and_1_1_and_reuses_its_connection() {
 
 #[test]
 fn curl_speaks_http_2_where_it_is_offered() {
-    if !installed("curl", "--version") {
-        return;
-    }
     let setting = Setting::of(Gateway::builder().listener("http2 = true"));
     let shown = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code} %{num_connects}\n"];
     for (options, expected) in [
@@ -179,14 +110,11 @@ fn curl_speaks_http_2_where_it_is_offered() {
 
 #[test]
 fn nghttp_and_h2load_are_served() {
-    if !installed("nghttp", "--version") || !installed("h2load", "--version") {
-        return;
-    }
     let host = Host::new(&[HOST, "localhost"]).client_auth("mode = \"optional\", trust = \"partners\"");
     let gateway = Gateway::builder().listener("http2 = true").host(host).start();
     let files = gateway.pki.write_pem("client/partner", &gateway.partner);
     let url = |path| format!("https://localhost:{}{path}", gateway.edge.port());
-    let mut nghttp = Command::new("nghttp");
+    let mut nghttp = program("nghttp", "nghttp2-client");
     nghttp.args(["--verbose", "--no-verify-peer", "--timeout=20", "--cert"]).arg(&files.chain);
     nghttp.arg("--key").arg(&files.key).args(["--header", "te: trailers"]);
     let seen = stdout(&nghttp.args([url("/trailers"), url("/big/200000")]).output().expect("run nghttp"));
@@ -196,7 +124,7 @@ fn nghttp_and_h2load_are_served() {
     let record = gateway.wait_for_record("path", "/trailers");
     assert_eq!(record["peer.id"], "CN=partner-a", "{record}");
 
-    let mut h2load = Command::new("h2load");
+    let mut h2load = program("h2load", "nghttp2-client");
     h2load.args(["-n", "2000", "-c", "4", "-m", "50", &url("/big/3000")]);
     let seen = stdout(&h2load.output().expect("run h2load"));
     assert!(seen.contains("2000 succeeded, 0 failed, 0 errored"), "{seen}");
@@ -204,9 +132,6 @@ fn nghttp_and_h2load_are_served() {
 
 #[test]
 fn curl_uploads_and_downloads_unchanged() {
-    if !installed("curl", "--version") {
-        return;
-    }
     for lines in [&[][..], &["http2 = true"]] {
         curl_moves_bodies(&Setting::of(
             lines.iter().fold(Gateway::builder(), |builder, line| builder.listener(line)),
@@ -238,12 +163,9 @@ fn curl_moves_bodies(setting: &Setting) {
 
 #[test]
 fn openssl_shows_what_was_agreed_on_and_gets_its_response() {
-    if !installed("openssl", "version") {
-        return;
-    }
     let setting = Setting::new();
     let s_client = |certificate: bool, server_name: &str, request: &str| {
-        let mut openssl = Command::new("openssl");
+        let mut openssl = program("openssl", "openssl");
         openssl.args([
             "s_client",
             "-connect",
@@ -287,11 +209,8 @@ fn openssl_shows_what_was_agreed_on_and_gets_its_response() {
 
 #[test]
 fn openssl_can_change_its_keys_in_the_middle() {
-    if !installed("openssl", "version") {
-        return;
-    }
     let setting = Setting::new();
-    let mut openssl = Command::new("openssl");
+    let mut openssl = program("openssl", "openssl");
     openssl.args([
         "s_client",
         "-connect",
@@ -332,14 +251,8 @@ fn openssl_can_change_its_keys_in_the_middle() {
     assert_eq!(setting.gateway.upstream.requests().len(), 2);
 }
 
-/// What each scripted client is to do; arguments: port, CA, certificate, key. It prints one word per step.
-const EXPECTED: &str = "200 200 403 421 refused upload-ok keep-alive-ok\n";
-
 #[test]
 fn python_is_served_by_its_standard_library() {
-    if !installed("python3", "--version") {
-        return;
-    }
     let script = r#"
 import hashlib, http.client, json, socket, ssl, sys
 
@@ -386,19 +299,11 @@ for path in ("/x", "/big-chunked/100000", "/status/204", "/trailers"):
 words.append("keep-alive-ok" if connection.sock is first else "reconnected")
 print(*words)
 "#;
-    run_script("python3", script, "client/client.py");
+    run_script(program("python3", "python3"), script);
 }
 
 #[test]
 fn python_requests_is_served() {
-    if !installed("python3", "--version") {
-        return;
-    }
-    let probe = Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: the Python package requests is not installed");
-        return;
-    }
     let script = r#"
 import hashlib, socket, sys
 import requests
@@ -438,14 +343,11 @@ pool = pools[list(pools.keys())[0]]
 words.append("keep-alive-ok" if pool.num_connections == 1 else f"{pool.num_connections} connections")
 print(*words)
 "#;
-    run_script("python3", script, "client/requests_client.py");
+    run_script(python(), script);
 }
 
 #[test]
 fn node_is_served_by_its_https_module() {
-    if !installed("node", "--version") {
-        return;
-    }
     let script = r#"
 const fs = require('fs'), https = require('https'), crypto = require('crypto');
 const [port, ca, cert, key] = process.argv.slice(2);
@@ -487,23 +389,16 @@ const ask = (host, path, certificate, { method = 'GET', headers = {}, body, chun
   agents[true].destroy();
 })().catch(error => { console.error(error); process.exit(1); });
 "#;
-    run_script("node", script, "client/client.js");
+    run_script(node(), script);
 }
 
-fn run_script(program: &str, script: &str, name: &str) {
+/// Runs a scripted client, which gets port, CA, certificate and key, and prints one word per step.
+#[track_caller]
+fn run_script(mut interpreter: Command, script: &str) {
     let setting = Setting::new();
-    let script = setting.gateway.pki.write(name, script);
-    let mut command = Command::new(program);
-    command.arg(script).arg(setting.gateway.edge.port().to_string()).args([
-        &setting.ca,
-        &setting.cert,
-        &setting.key,
-    ]);
-    let output = command.output().expect("run the client");
-    let mut said = stdout(&output);
-    write!(said, "{}", String::from_utf8_lossy(&output.stderr)).expect("a String takes all");
-    assert_eq!(said, EXPECTED, "{:?}", output.status);
-    setting.gateway.wait_for_failed_handshakes("no_certificate", 1);
-    setting.gateway.wait_for_metric("ringward_requests_misdirected_total", &[], 1.0);
-    assert!(setting.gateway.upstream.errors().is_empty(), "{:?}", setting.gateway.upstream.errors());
+    let script = setting.gateway.pki.write("client/script", script);
+    setting.expect_words(
+        interpreter.arg(script).args(setting.arguments()),
+        "200 200 403 421 refused upload-ok keep-alive-ok",
+    );
 }

@@ -9,7 +9,6 @@ use std::{
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
-use ringward_http::{BodyFraming, write};
 use ringward_identity::headers::is_stripped_inbound;
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     error::ProxyError,
     io::{Deadline, LARGE},
     relay::Upload,
+    upstream_side::RequestSink,
 };
 
 /// A body that arrives.
@@ -126,7 +126,11 @@ impl<'a> BodySource<'a> {
 
     /// Puts into `out`, framed for the upstream, what has arrived, up to about a buffer full; how much of it the window has to
     /// get back once it has been sent.
-    async fn gather(&mut self, upload: &Upload<'_>, out: &mut Vec<u8>) -> Result<usize, ProxyError> {
+    async fn gather<S: RequestSink>(
+        &mut self,
+        upload: &Upload<'_, S>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, ProxyError> {
         if !self.body.arrived().is_empty() {
             let n = self.body.arrived().len().min(LARGE / 2);
             frame(upload, &self.body.arrived()[..n], out)?;
@@ -154,8 +158,12 @@ impl<'a> BodySource<'a> {
         Ok(taken)
     }
 
-    /// Writes the end of a chunked body, with the trailers that may go on.
-    async fn end(&mut self, upload: &Upload<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError> {
+    /// Writes the end of the body, with the trailers that may go on.
+    async fn end<S: RequestSink>(
+        &mut self,
+        upload: &mut Upload<'_, S>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProxyError> {
         upload.await_client();
         let trailers =
             self.body.trailers(self.deadline).await.map_err(|error| upload.read_failure(&error))?;
@@ -164,20 +172,17 @@ impl<'a> BodySource<'a> {
         let stripped = trailers.keys().filter(|name| is_stripped(name.as_str())).count();
         upload.plan.progress.stripped_trailers.set(stripped as u64);
         let kept = trailers.iter().filter(|(name, _)| !is_stripped(name.as_str()));
-        write::last_chunk(out, kept.map(|(name, value)| (name.as_str(), value.as_bytes())));
+        upload.end(out, kept.map(|(name, value)| (name.as_str(), value.as_bytes())));
         Ok(())
     }
 }
 
 /// Writes a piece of the body as the upstream gets it.
-fn frame(upload: &Upload<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProxyError> {
+fn frame<S: RequestSink>(upload: &Upload<'_, S>, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProxyError> {
     upload.check_limit(data.len())?;
     upload.count(data.len());
-    match upload.plan.head.body() {
-        BodyFraming::Chunked => write::chunk(out, data),
-        // The crate compares what arrives with the declared length.
-        _ => out.extend_from_slice(data),
-    }
+    // The crate compares what arrives with a declared length.
+    upload.piece(out, data);
     Ok(())
 }
 
@@ -186,19 +191,15 @@ impl Source for BodySource<'_> {
         self.body.arrived().is_empty() && !self.body.has_ended()
     }
 
-    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+    async fn stream<S: RequestSink>(&mut self, upload: &mut Upload<'_, S>) -> Result<(), ProxyError> {
         loop {
             let mut out = upload.plan.buffers.large();
             let taken = self.gather(upload, &mut out).await?;
             let done = self.body.has_ended() && self.body.arrived().is_empty();
-            if done && upload.plan.head.body() == BodyFraming::Chunked {
+            if done {
                 self.end(upload, &mut out).await?;
             }
-            if out.is_empty() {
-                upload.plan.buffers.put(out);
-            } else {
-                upload.send(out, || self.body.ahead.len()).await?;
-            }
+            upload.finish(out, done, || self.body.ahead.len()).await?;
             // Only now may the client send as much again.
             self.body.release(taken);
             if done {

@@ -11,7 +11,7 @@ use std::{
 use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use ringward_http::{
-    BodyFraming, ChunkedDecoder, ResponseHead,
+    BodyFraming, ResponseHead,
     write::{self, ResponseFraming, WriteError},
 };
 
@@ -188,9 +188,14 @@ impl Sink for ResponseSink<'_> {
         Ok(ResponseFraming { body: BodyFraming::UntilClose, keep_alive: true })
     }
 
-    fn end(&mut self, _plan: &Plan<'_>, _out: &mut Vec<u8>, decoder: &ChunkedDecoder, _rechunk: bool) {
+    fn end<'t>(
+        &mut self,
+        _out: &mut Vec<u8>,
+        trailers: impl Iterator<Item = (&'t str, &'t [u8])>,
+        _rechunk: bool,
+    ) {
         let mut named = Named::default();
-        let allowed = decoder.trailers().filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
+        let allowed = trailers.filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
         allowed.for_each(|(name, value)| named.add(name.as_bytes(), value));
         if !named.fields.is_empty() {
             self.responder.borrow_mut().trailers = Some(named.fields);

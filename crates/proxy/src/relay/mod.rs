@@ -1,4 +1,7 @@
-//! One exchange on an upstream connection: the request goes up, the response comes down.
+//! One exchange with an upstream: the request goes up, the response comes down.
+//!
+//! What either side speaks is known to [`crate::client_side`] and [`crate::upstream_side`] alone, and resolved when this is
+//! compiled.
 //!
 //! Bodies stream and are never held whole: each direction reads again only after what it read has been sent, so the slower
 //! side sets the pace. Both directions run at once, because an upstream may answer while the request still arrives. Heads are
@@ -17,10 +20,11 @@ use crate::{
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
     policy_body::Room,
-    upstream::{self, millis},
+    upstream::millis,
+    upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
 
-pub(crate) use upload::Upload;
+pub(crate) use {download::Download, upload::Upload};
 
 /// What an exchange is to do, and where it counts.
 pub(crate) struct Plan<'a> {
@@ -80,11 +84,11 @@ pub(crate) struct Failure {
 pub(crate) async fn exchange(
     plan: &Plan<'_>,
     down: &mut impl ClientSide,
-    up: &mut upstream::Connection,
+    up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
 ) -> Result<Relayed, Failure> {
     let mut out = plan.buffers.small();
-    if let Err(error) = plan.edits.request_head(&mut out, plan.head) {
+    if let Err(error) = up.head(plan, &mut out) {
         plan.buffers.put(out);
         let request_unread = plan.head.body() != BodyFraming::None;
         return Err(Failure { error: error.into(), unanswered: false, request_unread });
@@ -106,7 +110,7 @@ pub(crate) async fn exchange(
         Box::pin(with_body(plan, down, up, response, out)).await
     };
     relayed
-        .map_err(|failure| Failure { error: blame(failure.error, &up.deadline, down.deadline()), ..failure })
+        .map_err(|failure| Failure { error: blame(failure.error, up.deadline(), down.deadline()), ..failure })
 }
 
 /// An upstream that was cut off because its client had gone is not to blame.
@@ -134,28 +138,23 @@ fn take_small_body(plan: &Plan<'_>, down: &mut impl ClientSide, out: &mut Vec<u8
 async fn without_body(
     plan: &Plan<'_>,
     down: &mut impl ClientSide,
-    up: &mut upstream::Connection,
+    up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
     out: Vec<u8>,
 ) -> Result<Relayed, (ProxyError, bool)> {
-    up.deadline.set(millis(plan.response_timeout), Shut::Both);
-    let (sent, out) = up.stream.write.write_all(out, || {}).await;
+    let (mut request, mut answer, deadline) = up.split(plan);
+    deadline.set(millis(plan.response_timeout), Shut::Both);
+    let (sent, out) = request.send(out, true, || {}).await;
     plan.buffers.put(out);
-    if let Err(error) = sent {
-        return Err((upstream::failure(&up.deadline, Some(error), plan.response_timeout), true));
-    }
+    sent.map_err(|error| (error, true))?;
     let client = down.deadline().clone();
     // Nothing is in flight on the client's socket while we wait, so nobody else would notice that it has gone.
-    up.deadline.serve(Some(&client));
-    let mut download = download::Download::new(plan, &up.deadline, &client);
-    let (_, mut sink) = down.split();
-    if let Err(error) = download.head(&mut up.stream.read, &mut sink, response).await {
-        return Err((error, download.is_untouched()));
+    deadline.serve(Some(&client));
+    let mut download = Download::new(plan, down.split().1, deadline, &client);
+    if let Err(error) = download.head(&mut answer, response).await {
+        return Err((error, answer.is_untouched()));
     }
-    let end = download
-        .body(&mut up.stream.read, &mut sink, response, (plan.close)())
-        .await
-        .map_err(|e| (e, false))?;
+    let end = download.body(&mut answer, response, (plan.close)()).await.map_err(|e| (e, false))?;
     Ok(Relayed {
         downstream_reusable: end.downstream_reusable,
         request_unread: false,
@@ -167,37 +166,36 @@ async fn without_body(
 async fn with_body(
     plan: &Plan<'_>,
     down: &mut impl ClientSide,
-    up: &mut upstream::Connection,
+    up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
     out: Vec<u8>,
 ) -> Result<Relayed, Failure> {
     let client = down.deadline().clone();
     let (mut source, mut sink) = down.split();
     let unread = |error| Failure { error, unanswered: false, request_unread: true };
-    up.deadline.set(millis(plan.response_timeout), Shut::Both);
-    let (sent, out) = up.stream.write.write_all(out, || {}).await;
+    let (mut request, mut answer, deadline) = up.split(plan);
+    deadline.set(millis(plan.response_timeout), Shut::Both);
+    let (sent, out) = request.send(out, false, || {}).await;
     plan.buffers.put(out);
-    if let Err(error) = sent {
-        return Err(unread(upstream::failure(&up.deadline, Some(error), plan.response_timeout)));
-    }
+    sent.map_err(unread)?;
     if plan.head.expects_continue() && source.is_untouched() {
         // RFC 9110 §10.1.1: the client waits for this. Policy and limits have had their say, the upstream is connected.
         client.set(millis(plan.body_timeout), Shut::Both);
         sink.ask_for_body().await.map_err(|_| unread(ProxyError::ClientGone))?;
     }
 
-    let mut upload = pin!(upload::run(plan, &mut source, &mut up.stream.write, &up.deadline, &client));
+    let mut upload = pin!(upload::run(plan, &mut source, &mut request, deadline, &client));
     let mut uploaded = None;
-    let mut download = download::Download::new(plan, &up.deadline, &client);
+    let mut download = Download::new(plan, sink, deadline, &client);
     {
-        let head = pin!(download.head(&mut up.stream.read, &mut sink, response));
+        let head = pin!(download.head(&mut answer, response));
         beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
     }
     // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));
     let end = {
-        let body = pin!(download.body(&mut up.stream.read, &mut sink, response, early || (plan.close)()));
+        let body = pin!(download.body(&mut answer, response, early || (plan.close)()));
         beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
     };
     let request_unread = !matches!(uploaded, Some(Ok(())));

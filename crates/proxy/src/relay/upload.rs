@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, write};
+use ringward_http::{BodyFraming, ChunkedDecoder, Decoded};
 use ringward_identity::headers::is_stripped_inbound;
 
 use super::Plan;
@@ -10,8 +10,9 @@ use crate::{
     client_side::Source,
     downstream::{ReadError, Reader},
     error::ProxyError,
-    io::{Deadline, LARGE, Shut, WriteHalf},
-    upstream::{self, millis},
+    io::{Deadline, LARGE, Shut},
+    upstream::millis,
+    upstream_side::RequestSink,
 };
 
 /// Streams the body to its end.
@@ -22,7 +23,7 @@ use crate::{
 pub(super) async fn run(
     plan: &Plan<'_>,
     source: &mut impl Source,
-    up: &mut WriteHalf,
+    up: &mut impl RequestSink,
     up_deadline: &Deadline,
     client: &Deadline,
 ) -> Result<(), ProxyError> {
@@ -37,14 +38,14 @@ pub(super) async fn run(
 }
 
 /// The upstream's side of a body on its way, and the times of both sides.
-pub(crate) struct Upload<'a> {
+pub(crate) struct Upload<'a, S> {
     pub(crate) plan: &'a Plan<'a>,
-    up: &'a mut WriteHalf,
+    up: &'a mut S,
     up_deadline: &'a Deadline,
     client: &'a Deadline,
 }
 
-impl Upload<'_> {
+impl<S: RequestSink> Upload<'_, S> {
     /// It is the client's turn.
     pub(crate) fn await_client(&self) {
         self.client.set(millis(self.plan.body_timeout), Shut::Read);
@@ -59,10 +60,36 @@ impl Upload<'_> {
         }
     }
 
-    /// Sends a piece, framing included. `held` bytes of the body remain in memory.
+    /// A piece of the body, as the upstream gets it.
+    pub(crate) fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
+        self.up.piece(out, data);
+    }
+
+    /// The end of the body, with the trailers that may go on.
+    pub(crate) fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
+        self.up.end(out, trailers);
+    }
+
+    /// As [`Upload::send`], unless there is nothing to send.
+    pub(crate) async fn finish(
+        &mut self,
+        out: Vec<u8>,
+        last: bool,
+        held: impl FnOnce() -> usize,
+    ) -> Result<(), ProxyError> {
+        if out.is_empty() && !self.up.is_pending(last) {
+            self.plan.buffers.put(out);
+            return Ok(());
+        }
+        self.send(out, last, held).await
+    }
+
+    /// Sends a part of the body that is framed as the upstream gets it; with `last`, nothing follows. `held` bytes of the body
+    /// remain in memory.
     pub(crate) async fn send(
         &mut self,
         piece: Vec<u8>,
+        last: bool,
         held: impl FnOnce() -> usize,
     ) -> Result<(), ProxyError> {
         let limit: Duration = self.plan.response_timeout;
@@ -70,11 +97,11 @@ impl Upload<'_> {
         self.client.clear();
         let renew = || self.up_deadline.set_write(millis(limit));
         renew();
-        let (sent, piece) = self.up.write_all(piece, renew).await;
+        let (sent, piece) = self.up.send(piece, last, renew).await;
         self.up_deadline.clear_write();
         self.plan.buffers.put(piece);
         self.plan.room.shrink(held());
-        sent.map_err(|error| upstream::failure(self.up_deadline, Some(error), limit))
+        sent
     }
 
     /// Counts bytes that have arrived.
@@ -98,7 +125,7 @@ impl Source for Reader<'_> {
         self.buffered().is_empty()
     }
 
-    async fn stream(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+    async fn stream<S: RequestSink>(&mut self, upload: &mut Upload<'_, S>) -> Result<(), ProxyError> {
         match upload.plan.head.body() {
             BodyFraming::Length(length) => self.length(upload, length).await,
             BodyFraming::Chunked => self.chunked(upload).await,
@@ -108,7 +135,11 @@ impl Source for Reader<'_> {
 }
 
 impl Reader<'_> {
-    async fn length(&mut self, upload: &mut Upload<'_>, length: u64) -> Result<(), ProxyError> {
+    async fn length<S: RequestSink>(
+        &mut self,
+        upload: &mut Upload<'_, S>,
+        length: u64,
+    ) -> Result<(), ProxyError> {
         let mut left = length;
         while left > 0 {
             if self.buffered().is_empty() {
@@ -117,21 +148,17 @@ impl Reader<'_> {
             let piece = self.take_buffer(usize::try_from(left).unwrap_or(usize::MAX));
             left -= piece.len() as u64;
             upload.count(piece.len());
-            upload.send(piece, || self.held()).await?;
+            upload.send(piece, left == 0, || self.held()).await?;
         }
         Ok(())
     }
 
-    async fn chunked(&mut self, upload: &mut Upload<'_>) -> Result<(), ProxyError> {
+    async fn chunked<S: RequestSink>(&mut self, upload: &mut Upload<'_, S>) -> Result<(), ProxyError> {
         let mut decoder = ChunkedDecoder::new(is_stripped_inbound);
         loop {
             let mut out = upload.plan.buffers.large();
             let done = self.decode(upload, &mut decoder, &mut out)?;
-            if out.is_empty() {
-                upload.plan.buffers.put(out);
-            } else {
-                upload.send(out, || self.held()).await?;
-            }
+            upload.finish(out, done, || self.held()).await?;
             if done {
                 return Ok(());
             }
@@ -142,9 +169,9 @@ impl Reader<'_> {
     }
 
     /// Re-frames what has arrived, up to about a buffer full; whether that was the end.
-    fn decode(
+    fn decode<S: RequestSink>(
         &mut self,
-        upload: &Upload<'_>,
+        upload: &mut Upload<'_, S>,
         decoder: &mut ChunkedDecoder,
         out: &mut Vec<u8>,
     ) -> Result<bool, ProxyError> {
@@ -154,7 +181,7 @@ impl Reader<'_> {
             match decoder.decode(&arrived[..arrived.len().min(LARGE)])? {
                 Decoded::Data { skip, data } => {
                     upload.check_limit(data)?;
-                    write::chunk(out, &self.buffered()[skip..skip + data]);
+                    upload.piece(out, &self.buffered()[skip..skip + data]);
                     self.consume(skip + data);
                     upload.count(data);
                 }
@@ -162,7 +189,7 @@ impl Reader<'_> {
                 Decoded::Done { consumed } => {
                     self.consume(consumed);
                     upload.plan.progress.stripped_trailers.set(decoder.dropped_trailers());
-                    upload.plan.edits.last_chunk(out, decoder);
+                    upload.end(out, decoder.trailers());
                     return Ok(true);
                 }
             }
@@ -170,7 +197,7 @@ impl Reader<'_> {
         Ok(false)
     }
 
-    async fn wait(&mut self, upload: &Upload<'_>) -> Result<(), ProxyError> {
+    async fn wait<S: RequestSink>(&mut self, upload: &Upload<'_, S>) -> Result<(), ProxyError> {
         upload.await_client();
         self.fill().await.map_err(|error| upload.read_failure(&error))
     }

@@ -1,5 +1,6 @@
 //! The upstream's side: which endpoint, and a connection to it.
 
+mod http1;
 mod pool;
 
 use std::{io, time::Duration};

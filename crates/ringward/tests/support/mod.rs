@@ -15,10 +15,12 @@ use ringward_testkit::{
 use serde_json::Value;
 
 mod builder;
+mod foreign;
 mod peer;
 mod trust;
 
 pub(crate) use builder::{Builder, Host};
+pub(crate) use foreign::{OPTIONAL, STRICT, Setting, node, program, python, said, script};
 pub(crate) use peer::{
     PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, connect_tcp, deserted, read_until_closed,
 };

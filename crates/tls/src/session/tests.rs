@@ -220,7 +220,7 @@ fn http_2_is_spoken_where_it_is_offered_by_both() {
     let pki = Pki::new();
     let mut options = pki.host_options(&pki.options(ClientAuthMode::Off), pki.bundle());
     options.tls.http2 = true;
-    let worker = crate::HostTls::build(&options).unwrap().worker_view(&crate::PathMemo::new(0)).unwrap();
+    let worker = HostTls::build(&options).unwrap().worker_view(&PathMemo::new(0)).unwrap();
     let config = |offered: &[&str]| {
         let mut config = pki.client_config(None);
         config.alpn_protocols = offered.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

@@ -1,0 +1,259 @@
+//! HTTP/1.1 as the upstream's side of an exchange: a connection of its own, whose bytes are bodies in their framing.
+
+use std::mem;
+
+use ringward_http::{
+    BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead,
+    write::{self, WriteError},
+};
+
+use super::{Connection, failure};
+use crate::{
+    client_side::Sink,
+    error::ProxyError,
+    io::{BULK, Deadline, LARGE, ReadHalf, SMALL, WriteHalf},
+    relay::{Download, Plan},
+    upstream_side::{RequestSink, ResponseSource, UpstreamSide},
+};
+
+impl UpstreamSide for Connection {
+    type Sink<'a> = Sending<'a>;
+    type Source<'a> = Receiving<'a>;
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+        plan.edits.request_head(out, plan.head)
+    }
+
+    fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
+        let Connection { stream, deadline, .. } = self;
+        let sending = Sending { half: &mut stream.write, plan, deadline };
+        let receiving = Receiving {
+            half: &mut stream.read,
+            plan,
+            deadline,
+            buffer: Vec::new(),
+            taken: 0,
+            untouched: true,
+        };
+        (sending, receiving, deadline)
+    }
+}
+
+/// A request on its way.
+pub(crate) struct Sending<'a> {
+    half: &'a mut WriteHalf,
+    plan: &'a Plan<'a>,
+    deadline: &'a Deadline,
+}
+
+impl RequestSink for Sending<'_> {
+    fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
+        match self.plan.head.body() {
+            BodyFraming::Chunked => write::chunk(out, data),
+            // Whoever reads the body compares what arrives with the declared length.
+            _ => out.extend_from_slice(data),
+        }
+    }
+
+    fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
+        if self.plan.head.body() == BodyFraming::Chunked {
+            write::last_chunk(out, trailers);
+        }
+    }
+
+    fn is_pending(&self, _last: bool) -> bool {
+        false
+    }
+
+    async fn send(
+        &mut self,
+        bytes: Vec<u8>,
+        _last: bool,
+        progressed: impl Fn(),
+    ) -> (Result<(), ProxyError>, Vec<u8>) {
+        let (sent, bytes) = self.half.write_all(bytes, progressed).await;
+        (sent.map_err(|error| failure(self.deadline, Some(error), self.plan.response_timeout)), bytes)
+    }
+}
+
+/// A response on its way.
+pub(crate) struct Receiving<'a> {
+    half: &'a mut ReadHalf,
+    plan: &'a Plan<'a>,
+    deadline: &'a Deadline,
+    /// What has arrived and is not used up, from `taken` on.
+    buffer: Vec<u8>,
+    taken: usize,
+    untouched: bool,
+}
+
+impl ResponseSource for Receiving<'_> {
+    fn is_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ProxyError> {
+        let kind = if self.plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
+        if self.buffer.capacity() == 0 {
+            self.buffer = self.plan.buffers.small();
+        }
+        loop {
+            if self.taken < self.buffer.len()
+                && let Some(length) = head.parse(&self.buffer[self.taken..], kind, self.plan.head_limits)?
+            {
+                self.consume(length);
+                return Ok(());
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn stream<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        head: &ResponseHead,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ProxyError> {
+        match head.body() {
+            BodyFraming::None => download.finish(out, true).await?,
+            BodyFraming::Length(length) => self.length(download, out, length).await?,
+            BodyFraming::Chunked => self.chunked(download, out).await?,
+            BodyFraming::UntilClose => {
+                self.until_close(download, out).await?;
+                return Ok(false);
+            }
+        }
+        // Bytes after the response belong to no request.
+        let surplus = self.taken < self.buffer.len();
+        Ok(head.keep_alive() && !surplus)
+    }
+}
+
+impl Receiving<'_> {
+    async fn length<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        out: &mut Vec<u8>,
+        length: u64,
+    ) -> Result<(), ProxyError> {
+        let mut left = length;
+        // What came with the head leaves with the head.
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len() - self.taken);
+        out.extend_from_slice(&self.buffer[self.taken..self.taken + n]);
+        self.consume(n);
+        download.count(n);
+        left -= n as u64;
+        download.finish(out, left == 0).await?;
+        while left > 0 {
+            match self.read_body(download).await {
+                Err(ProxyError::UpstreamClosed) => {
+                    return Err(ProxyError::UpstreamTruncated { missing: left });
+                }
+                read => read?,
+            }
+            let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            download.send(&self.buffer[..n], n as u64 == left).await?;
+            self.consume(n);
+            download.count(n);
+            left -= n as u64;
+        }
+        Ok(())
+    }
+
+    async fn chunked<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProxyError> {
+        let mut decoder = ChunkedDecoder::new(|_| false);
+        loop {
+            while self.taken < self.buffer.len() {
+                match decoder.decode(&self.buffer[self.taken..]).map_err(ProxyError::UpstreamChunk)? {
+                    Decoded::Data { skip, data } => {
+                        download.piece(out, &self.buffer[self.taken + skip..self.taken + skip + data]);
+                        self.consume(skip + data);
+                        download.count(data);
+                    }
+                    Decoded::NeedMore { consumed } => self.consume(consumed),
+                    Decoded::Done { consumed } => {
+                        self.consume(consumed);
+                        download.end(out, decoder.trailers());
+                        return download.finish(out, true).await;
+                    }
+                }
+            }
+            download.finish(out, false).await?;
+            self.read_body(download).await?;
+        }
+    }
+
+    async fn until_close<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProxyError> {
+        loop {
+            let n = self.buffer.len() - self.taken;
+            download.piece(out, &self.buffer[self.taken..]);
+            self.consume(n);
+            download.count(n);
+            download.finish(out, false).await?;
+            match self.read_body(download).await {
+                Err(ProxyError::UpstreamClosed) => break,
+                read => read?,
+            }
+        }
+        download.end(out, std::iter::empty());
+        download.finish(out, true).await
+    }
+
+    async fn read_body<S: Sink>(&mut self, download: &Download<'_, S>) -> Result<(), ProxyError> {
+        if self.buffer.is_empty() && self.buffer.capacity() < LARGE {
+            let small = mem::replace(&mut self.buffer, self.plan.buffers.large());
+            self.plan.buffers.put(small);
+        }
+        download.await_upstream();
+        self.read().await
+    }
+
+    /// Reads more behind what is there. [`ProxyError::UpstreamClosed`] at the end of the stream.
+    async fn read(&mut self) -> Result<(), ProxyError> {
+        if self.taken > 0 {
+            // The bound of a read counts what is there.
+            self.buffer.drain(..mem::take(&mut self.taken));
+        }
+        if self.buffer.len() == self.buffer.capacity() {
+            // Only a head grows its buffer, and the parser refuses one beyond its limit.
+            self.buffer.reserve(SMALL);
+        }
+        let buffer = mem::take(&mut self.buffer);
+        let (read, buffer) = self.half.read(buffer, BULK.max(self.plan.head_limits.head_bytes_max)).await;
+        self.buffer = buffer;
+        match read {
+            Ok(0) => Err(failure(self.deadline, None, self.plan.response_timeout)),
+            Ok(_) => {
+                self.untouched = false;
+                Ok(())
+            }
+            Err(error) => Err(failure(self.deadline, Some(error), self.plan.response_timeout)),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.taken += n;
+        if self.taken == self.buffer.len() {
+            self.buffer.clear();
+            self.taken = 0;
+        }
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.plan.buffers.put(mem::take(&mut self.buffer));
+    }
+}

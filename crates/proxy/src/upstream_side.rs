@@ -1,0 +1,74 @@
+//! What an exchange needs of its upstream's side, whichever protocol that speaks; the counterpart of [`crate::client_side`].
+//!
+//! How a body is delimited on its way to the upstream is this side's business. Which side it is, is resolved when this is
+//! compiled.
+
+use ringward_http::{ResponseHead, write::WriteError};
+
+use crate::{
+    client_side::Sink,
+    error::ProxyError,
+    io::Deadline,
+    relay::{Download, Plan},
+};
+
+/// The upstream's side of an exchange.
+pub(crate) trait UpstreamSide {
+    /// Where the request goes.
+    type Sink<'a>: RequestSink
+    where
+        Self: 'a;
+    /// Where the response comes from.
+    type Source<'a>: ResponseSource
+    where
+        Self: 'a;
+
+    /// Bounds the waits for this upstream.
+    fn deadline(&self) -> &Deadline;
+
+    /// Takes the head of the request. What is written to `out` is given to [`RequestSink::send`] by the caller, with as much
+    /// of the body as there is.
+    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), WriteError>;
+
+    /// Both directions, and what bounds the waits in them.
+    fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Self::Sink<'a>, Self::Source<'a>, &'a Deadline);
+}
+
+/// The request on its way. What is written to `out` is given to [`RequestSink::send`] by the caller.
+pub(crate) trait RequestSink {
+    /// A piece of a body of which the bytes alone are known.
+    fn piece(&self, out: &mut Vec<u8>, data: &[u8]);
+
+    /// The end of such a body, with its trailers.
+    fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>);
+
+    /// Whether there is something to send although there are no bytes.
+    fn is_pending(&self, last: bool) -> bool;
+
+    /// Sends, and gives the buffer back; with `last`, nothing follows. `progressed` is called whenever the upstream has taken a
+    /// part of it, but not all.
+    async fn send(
+        &mut self,
+        bytes: Vec<u8>,
+        last: bool,
+        progressed: impl Fn(),
+    ) -> (Result<(), ProxyError>, Vec<u8>);
+}
+
+/// The response on its way.
+pub(crate) trait ResponseSource {
+    /// Whether nothing of a response has arrived.
+    fn is_untouched(&self) -> bool;
+
+    /// Waits for the next head, interim or final.
+    async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ProxyError>;
+
+    /// Streams the body that follows `head` to its end. In `out` is what has to leave before it. Whether the connection may be
+    /// used again.
+    async fn stream<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        head: &ResponseHead,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ProxyError>;
+}
