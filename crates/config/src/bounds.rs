@@ -85,7 +85,12 @@ pub(crate) const POLICY_SERVER_OPEN_FOR: DurationBounds = durations(secs(1), mil
 pub(crate) const CONNECT_TIMEOUT: DurationBounds = durations(secs(2), millis(1)..=secs(60));
 
 /// The limit of most gateways lies between 15 s (Envoy) and 60 s (nginx).
-pub(crate) const RESPONSE_TIMEOUT: DurationBounds = durations(secs(30), millis(1)..=secs(3600));
+/// Streams of events may be silent for hours.
+pub(crate) const RESPONSE_TIMEOUT: DurationBounds = durations(secs(30), millis(1)..=secs(86_400));
+
+/// Unlimited unless given: streams of events, of model output and of gRPC last as long as they last, and `response_timeout`
+/// ends those that stand still.
+pub(crate) const REQUEST_TIMEOUT: DurationBounds = durations(secs(60), millis(1)..=secs(86_400));
 
 /// Below the 75 s of nginx and the 60 s of common load balancers, so that we close first.
 pub(crate) const POOL_IDLE_TIMEOUT: DurationBounds = durations(secs(60), millis(10)..=secs(3600));

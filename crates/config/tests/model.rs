@@ -70,6 +70,13 @@ fn the_sample_is_good_and_complete() {
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
     assert_eq!(host.routes[1].policy_body_max, Some(64 << 10));
     assert_eq!(host.routes[1].response_timeout, seconds(300));
+    assert_eq!((host.routes[1].request_timeout, host.routes[1].grpc), (None, false));
+    let calls = config.listeners[1].hosts[0].routes.last().unwrap();
+    assert_eq!(
+        (calls.path.as_str(), calls.id.as_str()),
+        ("/orders.v1.Orders/{method}", "orders.v1.Orders-method")
+    );
+    assert_eq!((calls.request_timeout, calls.grpc), (Some(seconds(15)), true));
     assert_eq!(host.policy.names(), ["main"]);
     assert_eq!(host.routes[0].policy.names(), ["guard", "main"]);
     assert_eq!(host.routes[2].policy.names(), ["guard", "main", "reports"]);
@@ -182,6 +189,7 @@ fn defaults() {
     assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named(vec!["main".into()])));
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
+    assert_eq!((route.request_timeout, route.grpc), (None, false));
     assert_eq!((route.policy_body_max, config.server.policy_body_memory_max), (None, 64 << 20));
 }
 
@@ -213,7 +221,7 @@ fn values_at_their_bounds() {
     }
     for line in [
         "connect_timeout = \"1ms\"\nresponse_timeout = \"1ms\"\nidle_timeout = \"10ms\"\npool_idle_max = 0",
-        "connect_timeout = \"1m\"\nresponse_timeout = \"1h\"\nidle_timeout = \"1h\"\npool_idle_max = 65536",
+        "connect_timeout = \"1m\"\nresponse_timeout = \"1d\"\nidle_timeout = \"1h\"\npool_idle_max = 65536",
     ] {
         good(&with("[cluster.c]", &format!("[cluster.c]\n{line}")));
     }
@@ -237,6 +245,9 @@ fn values_at_their_bounds() {
     }
     for size in ["1B", "1MiB"] {
         good(&with("cluster = \"c\"", &format!("cluster = \"c\"\npolicy_body_max = \"{size}\"")));
+    }
+    for time in ["1ms", "1d", "unlimited"] {
+        good(&with("cluster = \"c\"", &format!("cluster = \"c\"\nrequest_timeout = \"{time}\"")));
     }
     for via in ["", "a", &"v".repeat(64)] {
         good(&with("policy = \"main\"", &format!("policy = \"main\"\nforward = {{ via = \"{via}\" }}")));

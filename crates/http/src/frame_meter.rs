@@ -20,6 +20,8 @@ pub enum Flood {
     Idle,
     /// DATA without data (CVE-2019-9518).
     EmptyData,
+    /// HEADERS that come to no answer: refused, malformed, too large, called off.
+    Heads,
     /// CONTINUATION without end (CVE-2024-27316 and others).
     Continuations,
 }
@@ -36,6 +38,7 @@ pub struct FrameMeter {
     head_open: bool,
     continuations: usize,
     continuations_max: usize,
+    heads_max: u64,
     budgets: [Budget; BUDGETS.len()],
 }
 
@@ -48,8 +51,12 @@ struct Budget {
 }
 
 impl FrameMeter {
-    /// For a connection that begins at `now`, in milliseconds, and whose heads have at most so many bytes.
-    pub fn new(head_bytes_max: usize, now: u64) -> FrameMeter {
+    /// For a connection that begins at `now`, in milliseconds, whose heads have at most so many bytes, and which may have so many
+    /// streams at a time.
+    pub fn new(head_bytes_max: usize, streams_max: usize, now: u64) -> FrameMeter {
+        let heads_max = HEADS_SPARE + HEADS_PER_REQUEST * streams_max as u64;
+        let mut budgets = BUDGETS.map(|(most, _)| Budget { left: most * ONE, grown_at: now });
+        budgets[Flood::Heads as usize].left = heads_max * ONE;
         FrameMeter {
             preface_left: PREFACE_BYTES,
             header: [0; HEADER_BYTES],
@@ -58,7 +65,8 @@ impl FrameMeter {
             head_open: false,
             continuations: 0,
             continuations_max: CONTINUATIONS_SPARE + head_bytes_max / FRAME_BYTES,
-            budgets: BUDGETS.map(|(most, _)| Budget { left: most * ONE, grown_at: now }),
+            heads_max,
+            budgets,
         }
     }
 
@@ -88,16 +96,20 @@ impl FrameMeter {
         self.head_open
     }
 
-    /// A request was answered: an honest client may call others off, and move its windows.
+    /// A request was answered to its end: an honest client may make another, call others off, and move its windows.
     pub fn served(&mut self) {
+        self.grant(Flood::Heads, HEADS_PER_REQUEST);
         self.grant(Flood::Resets, 1);
         self.grant(Flood::WindowUpdates, WINDOW_UPDATES_PER_FRAME);
         self.grant(Flood::Idle, 1);
     }
 
-    /// A DATA frame was sent, whose reception the client may confirm.
-    pub fn sent_data(&mut self) {
-        self.grant(Flood::WindowUpdates, WINDOW_UPDATES_PER_FRAME);
+    /// A DATA frame was sent, whose reception the client may confirm. `cut` if its window had no room for the rest: who gives
+    /// so little at a time pays for it.
+    pub fn sent_data(&mut self, bytes: usize, cut: bool) {
+        if !cut || bytes >= WINDOW_LEAST {
+            self.grant(Flood::WindowUpdates, WINDOW_UPDATES_PER_FRAME);
+        }
     }
 
     /// A frame of which all but the payload is known.
@@ -111,7 +123,7 @@ impl FrameMeter {
             DATA => return Ok(()),
             HEADERS => {
                 (self.head_open, self.continuations) = (!ends_head, 0);
-                return Ok(());
+                Flood::Heads
             }
             CONTINUATION => {
                 self.head_open &= !ends_head;
@@ -129,7 +141,7 @@ impl FrameMeter {
     }
 
     fn spend(&mut self, kind: Flood, now: u64) -> Result<(), Flood> {
-        let (most, per_second) = BUDGETS[kind as usize];
+        let (most, per_second) = (self.most(kind), BUDGETS[kind as usize].1);
         let budget = &mut self.budgets[kind as usize];
         let grown = now.saturating_sub(budget.grown_at).saturating_mul(per_second);
         budget.left = budget.left.saturating_add(grown).min(most * ONE);
@@ -139,8 +151,13 @@ impl FrameMeter {
     }
 
     fn grant(&mut self, kind: Flood, frames: u64) {
+        let most = self.most(kind);
         let budget = &mut self.budgets[kind as usize];
-        budget.left = (budget.left + frames * ONE).min(BUDGETS[kind as usize].0 * ONE);
+        budget.left = (budget.left + frames * ONE).min(most * ONE);
+    }
+
+    fn most(&self, kind: Flood) -> u64 {
+        if kind == Flood::Heads { self.heads_max } else { BUDGETS[kind as usize].0 }
     }
 }
 
@@ -160,9 +177,17 @@ fn skip(bytes: &mut &[u8], left: &mut usize) {
 /// - Window updates: two for each frame of data that they confirm is what libraries do; see [`WINDOW_UPDATES_PER_FRAME`].
 /// - Idle: Firefox opens with a handful of PRIORITY frames, old clients send one per request.
 /// - Empty data: a library that flushes without data does it now and then.
-const BUDGETS: [(u64, u64); 6] = [(200, 20), (20, 1), (100, 10), (2000, 50), (200, 20), (100, 10)];
+/// - Heads: those of as many requests as may run, with their trailers, besides what is said here: a page called off, and what a
+///   client asks for before it knows how much it may.
+const BUDGETS: [(u64, u64); 7] =
+    [(200, 20), (20, 1), (100, 10), (2000, 50), (200, 20), (100, 10), (HEADS_SPARE, 20)];
+const HEADS_SPARE: u64 = 200;
+/// Its own and that of its trailers.
+const HEADS_PER_REQUEST: u64 = 2;
 /// For the stream and for the connection, and as much again.
 const WINDOW_UPDATES_PER_FRAME: u64 = 4;
+/// A window smaller than this has us send more frame than data, and no library of today's opens so little at a time.
+const WINDOW_LEAST: usize = 512;
 /// CONTINUATION frames beyond those that full frames would need.
 const CONTINUATIONS_SPARE: usize = 8;
 /// The frame size that we accept (RFC 9113 §4.2: the least).
@@ -194,7 +219,7 @@ mod tests {
     }
 
     fn begun() -> FrameMeter {
-        let mut meter = FrameMeter::new(32 * 1024, 0);
+        let mut meter = FrameMeter::new(32 * 1024, 100, 0);
         meter.feed(&[b'P'; PREFACE_BYTES], 0).unwrap();
         meter
     }
@@ -221,10 +246,11 @@ mod tests {
             (0x10, 0, 5, 200, Flood::Idle),
             (0xfa, 0, 0, 200, Flood::Idle),
             (DATA, 0, 0, 100, Flood::EmptyData),
+            (HEADERS, 4, 10, 400, Flood::Heads),
         ] {
             assert_eq!(passed(&mut begun(), &frame(kind, flags, payload), 0), (most, Some(flood)), "{kind}");
         }
-        for (kind, flags, payload) in [(DATA, 0, 1), (DATA, 1, 0), (HEADERS, 4, 10)] {
+        for (kind, flags, payload) in [(DATA, 0, 1), (DATA, 1, 0)] {
             assert_eq!(passed(&mut begun(), &frame(kind, flags, payload), 0), (10_000, None), "{kind}");
         }
     }
@@ -241,8 +267,14 @@ mod tests {
         assert_eq!(passed(&mut meter, &reset, 3_600_000).0, 200);
         let window_update = frame(WINDOW_UPDATE, 0, 0);
         assert_eq!(passed(&mut meter, &window_update, 0).0, 2000);
-        meter.sent_data();
-        assert_eq!(passed(&mut meter, &window_update, 0).0, 4);
+        for (bytes, cut, granted) in [(100, false, 4), (WINDOW_LEAST, true, 4), (WINDOW_LEAST - 1, true, 0)] {
+            meter.sent_data(bytes, cut);
+            assert_eq!(passed(&mut meter, &window_update, 0).0, granted, "{bytes} {cut}");
+        }
+        let head = frame(HEADERS, 4, 0);
+        assert_eq!(passed(&mut meter, &head, 0).0, 400);
+        meter.served();
+        assert_eq!(passed(&mut meter, &head, 0).0, 2);
     }
 
     #[test]
@@ -271,7 +303,7 @@ mod tests {
             bytes.extend(frame(SETTINGS, 0, 12));
         }
         for step in [1, 2, 7, 8, 9, 10, 64, bytes.len()] {
-            let mut meter = FrameMeter::new(1024, 0);
+            let mut meter = FrameMeter::new(1024, 100, 0);
             let mut fed = 0;
             let flood = bytes.chunks(step).find_map(|piece| {
                 fed += piece.len();

@@ -10,6 +10,7 @@
 //! - [`RequestHead::take_http2`] holds what arrived as HTTP/2 to the same rules.
 //! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
 //! - [`FrameMeter`] counts the frames of an HTTP/2 connection that cost more than they serve.
+//! - [`mod@grpc`] reads what gRPC has in heads.
 //! - [`ChunkedDecoder`] finds the data in a chunked body.
 //! - [`path::normalise`] makes the one path that router, policy, log and upstream see.
 //! - [`mod@write`] serialises heads and chunks.
@@ -23,6 +24,7 @@ mod error;
 mod field;
 mod frame_meter;
 mod framing;
+pub mod grpc;
 pub mod path;
 mod request;
 mod response;

@@ -6,7 +6,11 @@
 use std::{cell::OnceCell, net::SocketAddr};
 
 use ringward_config::{Forward, ForwardMode, XfccMode};
-use ringward_http::{RequestHead, ResponseHead, write};
+use ringward_http::{
+    RequestHead, ResponseHead,
+    grpc::{self, TimeoutText},
+    write,
+};
 use ringward_identity::{PeerIdentity, headers};
 use ringward_policy::Decision;
 use smallvec::SmallVec;
@@ -21,6 +25,8 @@ pub(crate) struct Edits<'a> {
     peer: Option<&'a PeerIdentity>,
     decision: Option<&'a Decision>,
     date: &'a [u8; 29],
+    /// What is left of the time of a gRPC call, if that is limited.
+    pub(crate) grpc_timeout: Option<TimeoutText>,
 }
 
 /// Who sends the requests of a connection.
@@ -51,7 +57,7 @@ impl<'a> Edits<'a> {
         decision: Option<&'a Decision>,
         date: &'a [u8; 29],
     ) -> Edits<'a> {
-        Edits { forward: &host.forward, client, peer, decision, date }
+        Edits { forward: &host.forward, client, peer, decision, date, grpc_timeout: None }
     }
 
     /// Writes the request's head for the upstream.
@@ -82,6 +88,12 @@ impl<'a> Edits<'a> {
                 let xfcc = self.client.xfcc.get_or_init(|| peer.xfcc(None).into());
                 set.push((headers::X_FORWARDED_CLIENT_CERT, xfcc.as_bytes()));
             }
+        }
+        if let Some(timeout) = &self.grpc_timeout
+            // What the policy wants goes first here.
+            && !set.iter().any(|(name, _)| name.eq_ignore_ascii_case(grpc::TIMEOUT))
+        {
+            set.push((grpc::TIMEOUT, timeout.as_bytes()));
         }
         let parameters = self.decision.map_or(&[][..], |decision| &decision.query_parameters_to_set);
         let parameters: SmallVec<[_; 4]> =

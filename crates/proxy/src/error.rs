@@ -5,7 +5,7 @@
 
 use std::{io, rc::Rc, time::Duration};
 
-use ringward_http::{ChunkError, RequestError, ResponseError, write::WriteError};
+use ringward_http::{ChunkError, RequestError, ResponseError, grpc::BadTimeout, write::WriteError};
 use ringward_policy::DecisionError;
 
 use crate::admission::Withdrawal;
@@ -44,6 +44,12 @@ pub(crate) enum ProxyError {
     NoRoute,
     #[error("the route does not take this method")]
     MethodNotAllowed { allow: String },
+    #[error("the route takes gRPC calls alone: content-type application/grpc, over HTTP/2")]
+    NotGrpc,
+    #[error("{0}")]
+    BadGrpcTimeout(#[from] BadTimeout),
+    #[error("the call was not over within the {0:?} of its grpc-timeout")]
+    GrpcTimeout(Duration),
     #[error("the path has an encoded slash, which the route does not allow")]
     EncodedSlash,
     #[error("the body is larger than {limit} bytes")]
@@ -76,6 +82,8 @@ pub(crate) enum ProxyError {
     AuditOverflow,
     #[error("the policy's answer cannot be carried out: {0}")]
     Unwritable(#[from] WriteError),
+    #[error("the request was not over within {0:?}, the route's `request_timeout`")]
+    RequestTimeout(Duration),
     #[error("the configuration changed {0} times while the request waited")]
     Unsettled(u32),
 
@@ -113,6 +121,9 @@ impl ProxyError {
             | UnknownHost(_)
             | NoRoute
             | MethodNotAllowed { .. }
+            | NotGrpc
+            | BadGrpcTimeout(_)
+            | GrpcTimeout(_)
             | EncodedSlash
             | BodyTooLarge { .. }
             | BodyTimeout(_)
@@ -123,6 +134,8 @@ impl ProxyError {
             | ClientStalled(_)
             | Denied(_)
             | PolicyBudget => Side::Downstream,
+            // Whoever it was that took the time.
+            RequestTimeout(_) => Side::Internal,
             Policy(_) | Unwritable(_) | PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => {
                 Side::Internal
             }
@@ -151,6 +164,10 @@ impl ProxyError {
             UnknownHost(_) => "unknown_host",
             NoRoute => "no_route",
             MethodNotAllowed { .. } => "method_not_allowed",
+            NotGrpc => "not_grpc",
+            BadGrpcTimeout(_) => "bad_grpc_timeout",
+            GrpcTimeout(_) => "grpc_timeout",
+            RequestTimeout(_) => "request_timeout",
             EncodedSlash => "encoded_slash",
             BodyTooLarge { .. } => "request_body_too_large",
             BodyTimeout(_) | PolicyBodyTimeout(_) => "request_body_timeout",
@@ -219,14 +236,17 @@ pub const FLAGS: &[&str] = &[
     "unsupported_version",
     // All others.
     "audit_overflow",
+    "bad_grpc_timeout",
     "certificate_refused",
     "certificate_required",
     "client_gone",
     "client_stalled",
     "encoded_slash",
+    "grpc_timeout",
     "method_not_allowed",
     "misdirected",
     "no_route",
+    "not_grpc",
     "policy_body_memory",
     "policy_budget",
     "policy_denied",
@@ -237,6 +257,7 @@ pub const FLAGS: &[&str] = &[
     "request_body_too_large",
     "request_body_unreadable",
     "request_head_timeout",
+    "request_timeout",
     "revocation_refused",
     "trust_withdrawn",
     "unknown_host",

@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringward_http::{BodyFraming, RequestHead};
+use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
-use ringward_telemetry::{CloseReason, ClusterId, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
     authorize,
@@ -21,11 +21,13 @@ use crate::{
     connection::{Connection, End, Next},
     edits::Edits,
     error::{ProxyError, Side},
+    grpc,
     policy_body::{self, PolicyBody, Room},
     record,
     relay::{self, Failure, Plan, Progress, Relayed},
     route::{self, Target},
     snapshot::Listener,
+    time_limit::TimeLimit,
     upstream::Cluster,
     worker::View,
 };
@@ -62,6 +64,7 @@ struct Unserved {
 #[derive(Clone, Copy)]
 struct Job<'a> {
     head: &'a RequestHead,
+    time: &'a TimeLimit,
     view: &'a View,
     listener: &'a Listener,
     target: &'a Target<'a>,
@@ -80,16 +83,24 @@ pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, 
     let (mut facts, progress) = (Facts { number, ..Facts::default() }, Progress::default());
     let worker = connection.worker.clone();
     let unread = head.body() != BodyFraming::None;
+    let is_grpc = head.is_grpc();
+    progress.grpc.set(is_grpc.then_some(GrpcStatus::None));
     let audit_required = worker.view().snapshot.audit_required;
     // Taken before anything can reach an upstream, and held until the record is written into it.
     let permit = audit_required.then(|| worker.records.reserve());
-    let served = match permit {
-        Some(None) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: unread }),
-        _ => {
+    let served = match (&permit, TimeLimit::new(started, head, is_grpc)) {
+        (Some(None), _) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: unread }),
+        (_, Err(error)) => Err(Unserved { error: error.into(), request_unread: unread }),
+        (_, Ok(time)) => {
             let gone = client.gone();
-            let work = serve((connection, client), head, audit_required, &mut facts, &progress);
+            let work = serve((connection, client), head, &time, audit_required, &mut facts, &progress);
             let given_up = || Err(Unserved { error: ProxyError::ClientGone, request_unread: unread });
-            C::unless_gone(gone, work).await.unwrap_or_else(given_up)
+            let served = C::unless_gone(gone, work).await.unwrap_or_else(given_up);
+            let deadline = client.deadline();
+            let served = served.map_err(|e| Unserved { error: time.blame(e.error, deadline), ..e });
+            // What follows is ours, and has time of its own.
+            deadline.limit(None);
+            served
         }
     };
     let (next, error) = match served {
@@ -118,6 +129,7 @@ pub(crate) async fn refuse(connection: &Connection, client: &mut impl ClientSide
 async fn serve(
     (connection, client): (&Connection, &mut impl ClientSide),
     head: &RequestHead,
+    time: &TimeLimit,
     audited: bool,
     facts: &mut Facts,
     progress: &Progress,
@@ -136,8 +148,12 @@ async fn serve(
         let (listener, admitted_as) = connection.standing.gate(&view).map_err(refused)?;
         let target = route::select(listener, admitted_as, head).map_err(refused)?;
         facts.route = Some(target.route.id);
+        route::check_protocol(target.route, progress.grpc.get().is_some()).map_err(refused)?;
+        time.allow(target.route.request_timeout);
+        time.apply(client.deadline()).map_err(refused)?;
         let caller = caller::identify(connection, target.route).map_err(refused)?;
-        let heard = caller::check_ocsp(connection, &view, target.route).await.map_err(refused)?;
+        let heard = caller::check_ocsp(connection, &view, target.route);
+        let heard = time.bound(&worker.deadlines, heard).await.and_then(|heard| heard).map_err(refused)?;
         if target.route.policy_body_max.is_some() {
             // Nothing is read of a body that is refused anyway.
             within_limit(head, target.route.body_bytes_max).map_err(refused)?;
@@ -151,7 +167,8 @@ async fn serve(
         }
         let request = authorize::Request { head, body: body.as_ref().map(PolicyBody::view) };
         let decided =
-            authorize::decide(&view, (connection, client), caller.as_deref(), request, &target, facts).await;
+            authorize::decide(&view, (connection, client), caller.as_deref(), request, &target, facts);
+        let decided = time.bound(&worker.deadlines, decided).await.and_then(|decided| decided);
         if let Some(body) = body {
             body.release(&worker);
         }
@@ -159,7 +176,7 @@ async fn serve(
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let caller = caller.as_deref();
-        let job = Job { head, view: &view, listener, target: &target, caller, heard, room: &room };
+        let job = Job { head, time, view: &view, listener, target: &target, caller, heard, room: &room };
         if let Some(relayed) = forward((connection, client), &job, facts, progress).await? {
             return Ok(relayed);
         }
@@ -182,7 +199,7 @@ async fn forward(
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Relayed>, Unserved> {
-    let Job { head, view, listener, target, caller, heard, room } = *job;
+    let Job { head, time, view, listener, target, caller, heard, room } = *job;
     let worker = connection.worker.clone();
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
@@ -191,9 +208,9 @@ async fn forward(
     let mut fresh = false;
     loop {
         let started = Instant::now();
-        let mut up = cluster
-            .connect(&worker, fresh)
-            .await
+        let connected = time.bound(&worker.deadlines, cluster.connect(&worker, fresh)).await;
+        let mut up = connected
+            .and_then(|connected| connected)
             .map_err(|error| Unserved { error, request_unread: unread })?;
         facts.connect_time = if up.reused { Duration::ZERO } else { started.elapsed() };
         facts.upstream = Some(up.addr);
@@ -219,14 +236,18 @@ async fn forward(
         facts.sent_at = Some(started + facts.connect_time);
         worker.shard.upstream_request(cluster.id, up.reused);
 
+        let is_grpc = progress.grpc.get().is_some();
+        let left = time.left().map_err(|error| Unserved { error, request_unread: unread })?;
         let date = worker.clock.date();
+        let mut edits = Edits::new(target.host, &connection.client, caller, facts.decision.as_deref(), &date);
+        edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
         let standing = &connection.standing;
         let plan = Plan {
             head,
-            edits: &Edits::new(target.host, &connection.client, caller, facts.decision.as_deref(), &date),
+            edits: &edits,
             head_limits: &listener.limits.head,
             body_bytes_max: target.route.body_bytes_max,
-            body_timeout: listener.limits.body_timeout,
+            body_timeout: grpc::body_timeout(is_grpc, &listener.limits, target.route),
             response_timeout: target.route.response_timeout,
             close: &|| !head.keep_alive() || standing.outlived().is_some(),
             buffers: &worker.buffers,

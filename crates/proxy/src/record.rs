@@ -154,6 +154,7 @@ pub(crate) fn access(
     record.upstream = facts.upstream;
     record.attempts = facts.attempts;
     record.status = status;
+    record.grpc_status = progress.grpc.get();
     record.flag = error.map(ProxyError::flag);
     record.generation = facts.generation;
     record.policy_ns = nanos(facts.policy_time);
@@ -203,6 +204,9 @@ fn count(
         || Some(view.snapshot.listener(&connection.standing.admission().terms.listener)?.unmatched);
     if let Some(route) = facts.route.or_else(unmatched) {
         shard.request_finished(route, progress.status.get(), nanos(duration));
+        if let Some(status) = progress.grpc.get() {
+            shard.grpc_finished(route, status);
+        }
     }
     if let (Some(cluster), Some(first_byte)) = (facts.cluster, first_byte(facts, progress)) {
         shard.upstream_response(cluster, nanos(first_byte));

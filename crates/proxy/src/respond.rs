@@ -30,7 +30,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         Misdirected { .. } | UnknownHost(_) => (421, false),
         NoRoute => (404, false),
         MethodNotAllowed { .. } => (405, false),
-        EncodedSlash => (400, false),
+        NotGrpc => (415, false),
+        EncodedSlash | BadGrpcTimeout(_) => (400, false),
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
         UnreadableBody(_) => (400, false),
@@ -40,7 +41,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => (503, false),
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
         Connect { .. } => (502, false),
-        UpstreamTimeout(_) => (504, false),
+        UpstreamTimeout(_) | GrpcTimeout(_) | RequestTimeout(_) => (504, false),
         UpstreamReset(_)
         | UpstreamClosed
         | UpstreamHead(_)
@@ -130,6 +131,7 @@ fn phrase(status: u16) -> &'static str {
         408 => "request timeout\n",
         413 => "content too large\n",
         414 => "uri too long\n",
+        415 => "unsupported media type\n",
         417 => "expectation failed\n",
         421 => "misdirected request\n",
         429 => "too many requests\n",

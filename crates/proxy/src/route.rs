@@ -44,3 +44,12 @@ pub(crate) fn select<'v>(
         Lookup::NotFound => Err(ProxyError::NoRoute),
     }
 }
+
+/// Refuses what is no gRPC call on a route that takes nothing else. It is not a part of [`select`], which never falls back to
+/// another route for what a request is like.
+///
+/// # Errors
+/// 415, as `PROTOCOL-HTTP2.md` has it for other content types.
+pub(crate) fn check_protocol(route: &Route, is_grpc: bool) -> Result<(), ProxyError> {
+    if route.grpc && !is_grpc { Err(ProxyError::NotGrpc) } else { Ok(()) }
+}

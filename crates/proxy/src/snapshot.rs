@@ -152,6 +152,8 @@ pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) template: Box<str>,
     pub(crate) labels: Vec<(String, String)>,
+    /// It takes calls of gRPC alone.
+    pub(crate) grpc: bool,
     /// Index of the cluster in [`Snapshot::clusters`].
     pub(crate) cluster: usize,
     pub(crate) cluster_name: Box<str>,
@@ -169,6 +171,8 @@ pub(crate) struct Route {
     /// route looks at bodies.
     pub(crate) policy_body_max: Option<usize>,
     pub(crate) response_timeout: Duration,
+    /// Of a request altogether, if there is a limit.
+    pub(crate) request_timeout: Option<Duration>,
 }
 
 /// A group of equal endpoints.
@@ -460,6 +464,7 @@ impl Builder<'_> {
             name: route.id.as_str().into(),
             template: route.path.as_str().into(),
             labels: route.labels.clone().into_iter().collect(),
+            grpc: route.grpc,
             cluster: position(self.config.clusters.keys().position(|name| *name == route.cluster)),
             cluster_name: route.cluster.as_str().into(),
             policies: route
@@ -480,6 +485,7 @@ impl Builder<'_> {
                 .any(|name| reads_body(name))
                 .then_some(route.policy_body_max.unwrap_or(0)),
             response_timeout: route.response_timeout,
+            request_timeout: route.request_timeout,
         }
     }
 }

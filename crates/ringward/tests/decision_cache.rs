@@ -184,7 +184,7 @@ fn other_changes_leave_decisions_where_they_are() {
     assert_eq!(connection.get("/labelled").unwrap().status, 200);
     gateway.wait_for_metric(LOOKUPS, &[("result", "hit")], before + 1.0);
     // Other bounds are another cache, and no bounds none.
-    gateway.reconfigure("time_budget = \"200ms\"", "time_budget = \"200ms\"\ncache = { entries = 64 }");
+    gateway.reconfigure("time_budget = \"1s\"", "time_budget = \"1s\"\ncache = { entries = 64 }");
     gateway.wait_for_metric("ringward_policy_cache_entries", &entries, 0.0);
     gateway.reconfigure("{ entries = 64 }", "\"off\"");
     gateway.wait_for_metric("ringward_policy_cache_active", &entries, 0.0);
@@ -234,8 +234,7 @@ fn a_client_of_another_tenant_gets_no_decision_of_its_old_one() {
 #[test]
 fn a_client_that_causes_too_many_evaluations_is_slowed_down_alone() {
     let gateway = gateway(POLICY);
-    gateway
-        .reconfigure("time_budget = \"200ms\"", "time_budget = \"200ms\"\ncache = { misses_per_second = 2 }");
+    gateway.reconfigure("time_budget = \"1s\"", "time_budget = \"1s\"\ncache = { misses_per_second = 2 }");
     let (greedy, modest) = (gateway.root.issue(&Leaf::client("g")), gateway.root.issue(&Leaf::client("m")));
     let (mut greedy, mut modest) = (connect(&gateway, &greedy), connect(&gateway, &modest));
     let mut number = 0;
@@ -286,7 +285,7 @@ fn check_says_which_policies_are_cached_and_why_others_are_not() {
     let reason = "`time.now_ns` does not follow from the input (";
     assert!(text.contains(&format!("  decisions are not cached: {reason}")), "{text}");
     assert!(text.contains("policy.rego:3:13)") && !text.contains("has no effect"), "{text}");
-    gateway.edit_config("time_budget = \"200ms\"", "time_budget = \"200ms\"\ncache = { entries = 100 }");
+    gateway.edit_config("time_budget = \"1s\"", "time_budget = \"1s\"\ncache = { entries = 100 }");
     let text = check(&gateway);
     let warning =
         format!("warning: `cache` has no effect, decisions of this policy cannot be cached: {reason}");

@@ -286,7 +286,7 @@ fn a_slow_policy_does_not_hold_up_its_worker_for_longer_than_its_budget() {
     let mut connection = gateway.connect();
     assert_eq!(connection.get("/slow").unwrap().status, 500);
     let record = gateway.wait_for_record("path", "/slow");
-    let budget = Duration::from_millis(200).as_micros() as u64;
+    let budget = Duration::from_secs(1).as_micros() as u64;
     let taken = record["policy_us"].as_u64().unwrap();
     assert!((budget..5 * budget).contains(&taken), "{record}");
     assert_eq!(connection.get("/allowed").unwrap().status, 200);

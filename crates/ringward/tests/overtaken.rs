@@ -131,7 +131,7 @@ fn a_request_that_waits_until_its_client_has_expired(driver: &str) {
         .server("trust_grace = \"1m\"")
         .endpoints(&[stalled.address()], "connect_timeout = \"20s\"")
         .start();
-    let ends = SystemTime::now() + Duration::from_secs(3);
+    let ends = SystemTime::now() + Duration::from_secs(8);
     let leaf =
         gateway.root.issue(&Leaf::client("client").valid_between(ends - Duration::from_secs(3600), ends));
     let mut waiting = gateway.client().identity(&leaf).connect(gateway.edge).unwrap();

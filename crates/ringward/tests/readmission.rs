@@ -96,7 +96,7 @@ fn a_path_that_ends_earlier_ends_connections_earlier() {
         (idle(&gateway, &leaving.issue(&Leaf::client("client"))), idle(&gateway, &gateway.partner));
     // The same CA, by a certificate that ends soon.
     let options =
-        AuthorityOptions::named("Leaving Root").same_key_as(&leaving).valid_for(Duration::from_secs(6));
+        AuthorityOptions::named("Leaving Root").same_key_as(&leaving).valid_for(Duration::from_secs(12));
     let ending = Authority::root_with(&options);
     gateway.change(|gateway| drop(gateway.pki.write_authorities("trust/both.pem", &[&root, &ending])));
     assert_ended(&gateway, concerned, "certificate_expired");

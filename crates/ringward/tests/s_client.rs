@@ -124,7 +124,7 @@ fn a_revoked_leaf() {
 #[test]
 fn an_expired_leaf() {
     let gateway = both_versions(Gateway::builder().host(Host::new(&[HOST]))).start();
-    let ends = SystemTime::now() + Duration::from_secs(8);
+    let ends = SystemTime::now() + Duration::from_secs(15);
     let brief = Leaf::client("brief").valid_between(ends - Duration::from_secs(3600), ends);
     let ways = Way::all(&gateway, Some(&gateway.root.issue(&brief)), HOST);
     eventually(DEADLINE, "its time is over", || SystemTime::now() >= ends + Duration::from_secs(1));

@@ -222,7 +222,7 @@ fn hostile_chains_are_refused_quickly() {
         let before = gateway.lines("handshake failed").len();
         let refusal = gateway.client().identity(&leaf.presenting(&chain)).refusal(gateway.edge);
         assert!(matches!(refusal, ClientError::Tls(_) | ClientError::Reset | ClientError::Cut), "{refusal}");
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
         eventually(DEADLINE, "a line in the log", || gateway.lines("handshake failed").len() > before);
         let line = gateway.lines("handshake failed").pop().unwrap();
         assert!(reasons.iter().any(|reason| line["reason"] == *reason), "{reasons:?}: {line}");
@@ -259,7 +259,7 @@ fn a_connection_ends_when_its_clients_certificate_does(driver: &str) {
     let gateway = Gateway::builder().io(driver).start();
     let gate = Gate::new();
     gateway.upstream.on("/slow", Script::new().wait(&gate).respond(200, &[], "late"));
-    let ends = SystemTime::now() + Duration::from_secs(4);
+    let ends = SystemTime::now() + Duration::from_secs(8);
     let identity =
         gateway.root.issue(&Leaf::client("brief").valid_between(ends - Duration::from_secs(3600), ends));
     let client = gateway.client().identity(&identity);

@@ -168,7 +168,7 @@ fn an_entry_that_expires_is_forgotten() {
     let gateway = Gateway::builder().stateful().start();
     let victim = gateway.root.issue(&Leaf::client("victim").dns("victim.example.com"));
     let client = gateway.client().identity(&victim);
-    gateway.ask(&["revoke", "--identity", "victim.example.com", "--reason", "test", "--expires", "4s"]);
+    gateway.ask(&["revoke", "--identity", "victim.example.com", "--reason", "test", "--expires", "10s"]);
     assert!(!admits(&gateway, &client, "/after"));
     eventually(DEADLINE, "the entry expires", || admits(&gateway, &client, "/before"));
     assert!(!gateway.has_reached("/after"));

@@ -3,30 +3,17 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use ringward_testkit::{ClientError, Closing, DEADLINE, Echo, Gate, Pattern, Script, eventually};
-use socket2::Socket;
 
-use self::support::{Gateway, HOST, Host, deserted, on_both_drivers};
+use self::support::{Gateway, HOST, Host, congested, deserted, on_both_drivers};
 
 on_both_drivers!(a_refused_connection_is_502, a_body_shorter_than_promised_does_not_look_complete,);
 
 const ERRORS: &str = "ringward_upstream_errors_total";
 const RETRIES: &str = "ringward_upstream_retries_total";
-
-/// An address that takes no more connections and refuses none: a listener whose queue is full.
-fn congested() -> (Socket, Vec<TcpStream>, SocketAddr) {
-    let (socket, address) = deserted();
-    socket.listen(0).unwrap();
-    let mut waiting = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        waiting.push(stream);
-        assert!(waiting.len() < 100, "the queue does not fill up");
-    }
-    (socket, waiting, address)
-}
 
 fn a_refused_connection_is_502(driver: &str) {
     let (_socket, nobody) = deserted();
@@ -55,7 +42,7 @@ fn an_endpoint_that_does_not_take_the_connection_is_504() {
 
 #[test]
 fn an_upstream_that_does_not_answer_is_504() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"2s\"").start();
     let gate = Gate::new();
     gateway.upstream.on("/stuck", Script::new().read_body().wait(&gate));
     for chunked in [None, Some(false), Some(true)] {
@@ -82,9 +69,9 @@ fn a_head_that_trickles_does_not_extend_the_response_timeout() {
 
 #[test]
 fn a_body_that_trickles_is_waited_for() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"1s\"").start();
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 80\r\n\r\n";
-    let body = "0123456789".repeat(8);
+    let gateway = Gateway::builder().cluster("response_timeout = \"3s\"").start();
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 180\r\n\r\n";
+    let body = "0123456789".repeat(18);
     gateway.upstream.on("/trickle", Script::new().send(head).trickle(&body, Duration::from_millis(20)));
     assert_eq!(gateway.connect().get("/trickle").unwrap().text(), body);
 }
@@ -109,7 +96,7 @@ fn a_routes_response_timeout_replaces_the_clusters() {
 
 #[test]
 fn a_request_that_timed_out_is_not_sent_again() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"3s\"").start();
     let gate = Gate::new();
     gateway.upstream.on("/stuck", Script::new().wait(&gate));
     let mut connection = gateway.connect();
@@ -124,7 +111,7 @@ fn a_request_that_timed_out_is_not_sent_again() {
 
 #[test]
 fn an_upstream_that_stalls_in_its_body_does_not_look_complete() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"500ms\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"2s\"").start();
     let gate = Gate::new();
     for (path, framing) in
         [("/length", "content-length: 20"), ("/chunked", "transfer-encoding: chunked"), ("/close", "x: y")]
@@ -367,7 +354,7 @@ fn an_upload_to_an_upstream_that_takes_nothing_is_504() {
 
 #[test]
 fn an_upstream_that_falls_silent_after_an_interim_response_is_given_up() {
-    let gateway = Gateway::builder().cluster("response_timeout = \"1s\"").start();
+    let gateway = Gateway::builder().cluster("response_timeout = \"3s\"").start();
     let gate = Gate::new();
     gateway.upstream.on("/hints", Script::new().send("HTTP/1.1 103 Early Hints\r\n\r\n").wait(&gate));
     let response = gateway.connect().get("/hints").unwrap();

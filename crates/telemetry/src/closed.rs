@@ -108,6 +108,56 @@ impl StatusClass {
 }
 
 closed_set! {
+    /// How a gRPC call ended, as its client was told. The order is that of the protocol's numbers.
+    GrpcStatus {
+        /// 0.
+        Ok => "ok",
+        /// 1.
+        Cancelled => "cancelled",
+        /// 2, and numbers that the protocol has not.
+        Unknown => "unknown",
+        /// 3.
+        InvalidArgument => "invalid_argument",
+        /// 4.
+        DeadlineExceeded => "deadline_exceeded",
+        /// 5.
+        NotFound => "not_found",
+        /// 6.
+        AlreadyExists => "already_exists",
+        /// 7.
+        PermissionDenied => "permission_denied",
+        /// 8.
+        ResourceExhausted => "resource_exhausted",
+        /// 9.
+        FailedPrecondition => "failed_precondition",
+        /// 10.
+        Aborted => "aborted",
+        /// 11.
+        OutOfRange => "out_of_range",
+        /// 12.
+        Unimplemented => "unimplemented",
+        /// 13.
+        Internal => "internal",
+        /// 14.
+        Unavailable => "unavailable",
+        /// 15.
+        DataLoss => "data_loss",
+        /// 16.
+        Unauthenticated => "unauthenticated",
+        /// No status was sent, as when the stream was reset or the upstream does not speak gRPC.
+        None => "none",
+    }
+}
+
+impl GrpcStatus {
+    /// The status of this number of the protocol.
+    pub fn of(code: u8) -> GrpcStatus {
+        let known = GrpcStatus::ALL.get(usize::from(code)).filter(|status| **status != GrpcStatus::None);
+        known.copied().unwrap_or(GrpcStatus::Unknown)
+    }
+}
+
+closed_set! {
     /// How a policy evaluation ended. Only `Allowed` lets a request through.
     PolicyOutcome {
         /// The policy allowed the request.
@@ -335,12 +385,28 @@ mod tests {
             Enforced::ALL.iter().map(|word| word.as_str()).collect(),
             FetchOutcome::ALL.iter().map(|word| word.as_str()).collect(),
             OcspOutcome::ALL.iter().map(|word| word.as_str()).collect(),
+            GrpcStatus::ALL.iter().map(|word| word.as_str()).collect(),
         ] {
             for (position, word) in words.iter().enumerate() {
                 assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
                 assert!(!words[..position].contains(word), "{word} occurs twice");
             }
         }
+    }
+
+    #[test]
+    fn statuses_of_grpc_have_the_numbers_of_the_protocol() {
+        for (code, word) in [
+            (0, "ok"),
+            (4, "deadline_exceeded"),
+            (7, "permission_denied"),
+            (14, "unavailable"),
+            (16, "unauthenticated"),
+        ] {
+            assert_eq!(GrpcStatus::of(code).as_str(), word);
+            assert_eq!(GrpcStatus::of(code) as u8, code);
+        }
+        assert_eq!(GrpcStatus::of(17), GrpcStatus::Unknown);
     }
 
     #[test]

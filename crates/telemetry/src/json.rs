@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use time::OffsetDateTime;
 
-use crate::closed::{ADMITTED, Level, Resumed};
+use crate::closed::{ADMITTED, GrpcStatus, Level, Resumed};
 use crate::record::{
     AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, Record, TextField,
 };
@@ -50,6 +50,7 @@ impl Formatter {
         line.text("protocol", record.protocol);
         line.some("route", record.route.map(|id| &*names.routes.name(id.0).1));
         line.number("status", u64::from(record.status));
+        line.some("grpc_status", record.grpc_status.map(GrpcStatus::as_str));
         line.some("flag", record.flag);
         line.some("policy", record.policy.map(|id| &**names.policies.name(id.0)));
         line.some("decision", record.decision.map(|decision| decision.as_str()));

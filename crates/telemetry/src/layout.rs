@@ -4,8 +4,8 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    CacheLookup, CloseReason, ClosedSets, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
-    StatusClass, Words,
+    CacheLookup, CloseReason, ClosedSets, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource,
+    ServerOutcome, StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -103,7 +103,8 @@ pub(crate) mod route {
     use super::*;
 
     pub(crate) const CLASS: usize = 0;
-    const DURATION_FIRST: usize = CLASS + StatusClass::ALL.len();
+    pub(crate) const GRPC: usize = CLASS + StatusClass::ALL.len();
+    const DURATION_FIRST: usize = GRPC + GrpcStatus::ALL.len();
     pub(crate) const DURATION: Histogram = Histogram::new(bounds(&REQUEST_DURATION), DURATION_FIRST);
     pub(crate) const CELLS: usize = DURATION_FIRST + Histogram::cells(bounds(&REQUEST_DURATION));
 }

@@ -28,8 +28,8 @@ mod trust;
 mod writer;
 
 pub use closed::{
-    ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, Level, OTHER, OcspOutcome,
-    PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
+    ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, GrpcStatus, Level, OTHER,
+    OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -75,6 +75,8 @@ catalogue! {
         "Requests finished, by class of the status sent; none if the exchange ended before any.";
     REQUEST_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_request_duration_seconds", ["listener", "route"],
         "Time from the first byte of a request to the last byte of its response.";
+    GRPC_FINISHED = Kind::Counter, "ringward_grpc_requests_finished_total", ["listener", "route", "grpc_status"],
+        "gRPC calls finished, by the status sent, Ringward's own included; of routes that have had any.";
     REQUESTS_MISDIRECTED = Kind::Counter, "ringward_requests_misdirected_total", ["listener"],
         "Requests answered 421 because their host is protected differently than the server name of the handshake.";
     RESPONSES_GENERATED = Kind::Counter, "ringward_responses_generated_total", ["listener", "flag"],

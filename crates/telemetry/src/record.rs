@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::closed::{Level, PolicyOutcome, Resumed};
+use crate::closed::{GrpcStatus, Level, PolicyOutcome, Resumed};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
 
 /// One entry of the queue to the log.
@@ -127,6 +127,8 @@ pub struct AccessRecord {
     pub attempts: u8,
     /// Status sent to the client; 0 if none was.
     pub status: u16,
+    /// How the call ended, if it is one of gRPC.
+    pub grpc_status: Option<GrpcStatus>,
     /// Why Ringward answered itself or cut the exchange short.
     pub flag: Option<&'static str>,
     /// Generation of the snapshot that decided.
@@ -202,6 +204,7 @@ impl AccessRecord {
             upstream: None,
             attempts: 0,
             status: 0,
+            grpc_status: None,
             flag: None,
             generation: 0,
             policy_ns: 0,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
+    CacheLookup, CloseReason, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
+    StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -164,6 +165,12 @@ impl Shard {
         let block = self.cells.routes.entity(id.0);
         block.add(route::CLASS + StatusClass::of(status) as usize, 1);
         route::DURATION.record(block, duration_ns);
+    }
+
+    /// A gRPC call ended; to be counted besides its request.
+    #[inline]
+    pub fn grpc_finished(&self, id: RouteId, status: GrpcStatus) {
+        self.cells.routes.entity(id.0).add(route::GRPC + status as usize, 1);
     }
 
     /// A policy decided. `evaluation_ns` is how long its evaluation took, `None` if it was not evaluated for this request.

@@ -1,7 +1,9 @@
 //! A client of HTTP/2 that writes its frames one by one, so that a test can write any.
 //!
-//! Knows RFC 9113 and as much of HPACK (RFC 7541) as it needs: it writes every field as a literal, and reads of a response's
-//! head the status alone, which comes first.
+//! Knows RFC 9113 and as much of HPACK (RFC 7541) as it needs: it writes every field as a literal, and allows no table for those
+//! that it reads.
+
+mod fields;
 
 use crate::client::{ClientError, Connection};
 
@@ -67,6 +69,11 @@ impl Http2 {
     /// Sends one frame.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<(), ClientError> {
         self.connection.send(&frame(kind, flags, stream, payload))
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.connection.send(bytes)
     }
 
     /// Sends the same frame many times, in one write. An error means that the server has had enough.
@@ -179,34 +186,27 @@ impl Frame {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
 
+    /// The fields in HEADERS, pseudo-header fields included.
+    pub fn fields(&self) -> Vec<(String, String)> {
+        fields::read(&self.payload)
+    }
+
     /// The status in HEADERS.
     pub fn status(&self) -> u16 {
-        // RFC 7541 §6.3: the size of the table may come first. §6.1, appendix A: common statuses are in the static table.
-        let block = &self.payload[self.payload.iter().take_while(|byte| **byte >> 5 == 1).count()..];
-        match block[0] {
-            0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(block[0] - 0x88)],
-            // A literal with that name; of its value, with Huffman's code or without it, the digits.
-            _ => {
-                let (length, value) = (usize::from(block[1] & 0x7f), &block[2..]);
-                let digits = if block[1] & 0x80 != 0 {
-                    huffman_digits(&value[..length])
-                } else {
-                    String::from_utf8(value[..length].to_vec()).unwrap()
-                };
-                digits[..3].parse().expect("a status")
-            }
-        }
+        let fields = self.fields();
+        let status = fields.iter().find(|(name, _)| name == ":status").expect("a status");
+        status.1.parse().expect("a number")
     }
 }
 
 /// One frame as bytes.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as literals without indexing (RFC 7541 §6.2.2).
-pub(crate) fn fields_block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn fields_block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -228,26 +228,6 @@ pub(crate) fn fields_block(fields: &[(&str, &str)]) -> Vec<u8> {
         }
     }
     block
-}
-
-/// Digits in the code of RFC 7541, appendix B: 0, 1 and 2 have five bits, the others six.
-fn huffman_digits(bytes: &[u8]) -> String {
-    let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
-    let number = |bits: &[u8]| bits.iter().fold(0_u8, |number, bit| number << 1 | bit);
-    let (mut at, mut digits) = (0, String::new());
-    while at + 5 <= bits.len() {
-        let five = number(&bits[at..at + 5]);
-        if five < 3 {
-            digits.push(char::from(b'0' + five));
-            at += 5;
-        } else if at + 6 <= bits.len() && (0x19..=0x1f).contains(&number(&bits[at..at + 6])) {
-            digits.push(char::from(b'3' + number(&bits[at..at + 6]) - 0x19));
-            at += 6;
-        } else {
-            break;
-        }
-    }
-    digits
 }
 
 /// RFC 9113 §6.5.2.

@@ -23,7 +23,7 @@ mod wait;
 
 pub use client::{Client, ClientError, Closing, Connection, Greeting, Sessions};
 pub use http::{Headers, MessageError, Response};
-pub use http2::{Frame, Http2, flags, kind};
+pub use http2::{Frame, Http2, fields_block, flags, frame, kind};
 pub use openssl::{SClient, SClientRun, openssl};
 pub use pattern::{Pattern, sha256_hex};
 pub use pki::{

@@ -90,8 +90,8 @@ impl Pki {
         let path = self.path().join(name);
         let directory = path.parent().expect("a file below the directory");
         fs::create_dir_all(directory).expect("make a directory");
-        let mut draft = path.clone().into_os_string();
-        draft.push(".draft");
+        // Outside of the directory, so that whoever watches that one sees a single change, however slow we are.
+        let draft = self.path().join(format!(".{}.draft", name.replace('/', "_")));
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)

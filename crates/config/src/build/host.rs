@@ -16,6 +16,8 @@ use crate::raw::{self, Field, OneOrMany};
 /// What hosts and routes of a listener refer to or inherit.
 pub(super) struct Defaults<'d> {
     pub(super) body_bytes_max: Option<u64>,
+    /// Whether the listener speaks HTTP/2.
+    pub(super) http2: bool,
     pub(super) global_policy: Option<&'d str>,
     pub(super) trust: &'d BTreeMap<String, Trust>,
     pub(super) tenants: &'d BTreeMap<String, Tenant>,

@@ -60,7 +60,8 @@ fn listener(
     let name = name.unwrap_or_else(|| format!("at line {}", cx.at(&span).line));
     let bind = binds(cx, raw, &span, &name, sockets);
     let limits = limits(cx, &raw.limits);
-    let defaults = Defaults { body_bytes_max: limits.body_bytes_max, ..*defaults };
+    let http2 = cx.value_or(&raw.http2, false);
+    let defaults = Defaults { body_bytes_max: limits.body_bytes_max, http2, ..*defaults };
     let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {
         cx.error(&span, "the listener has no [[listener.host]]")
@@ -80,7 +81,7 @@ fn listener(
         default_host,
         backlog: u32::try_from(backlog).unwrap_or(u32::MAX),
         resumption: cx.value_or(&raw.resumption, Resumption::Tickets),
-        http2: cx.value_or(&raw.http2, false),
+        http2,
         tls,
         limits,
         hosts: hosts.into_iter().filter_map(|host| host.model).collect(),

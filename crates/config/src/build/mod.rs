@@ -6,6 +6,7 @@
 mod certificate;
 mod client_auth;
 mod context;
+mod grpc;
 mod host;
 mod listener;
 mod names;
@@ -69,6 +70,7 @@ pub(crate) fn build(
     let clusters = each(cx, &file.cluster, cluster);
     let defaults = Defaults {
         body_bytes_max: None,
+        http2: false,
         global_policy: global_policy.as_deref(),
         trust: &trust,
         tenants: &tenants,

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use serde_spanned::Spanned;
 
-use super::context::Context;
+use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
-use super::{References, client_auth};
+use super::{References, client_auth, grpc};
 use crate::bounds;
 use crate::model::Route;
 use crate::path::{PathPattern, Segment};
@@ -77,11 +77,15 @@ fn route(
     let body_bytes_max = cx.optional_size_or_unlimited("body_bytes_max", &raw.body_bytes_max);
     let policy_body_max = cx.optional_size("policy_body_max", &raw.policy_body_max, &bounds::POLICY_BODY_MAX);
     let timeout = cx.optional_duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT);
+    let request_timeout =
+        cx.duration_or_word("request_timeout", &raw.request_timeout, UNLIMITED, &bounds::REQUEST_TIMEOUT);
     let given_id = cx.given(&raw.id).and_then(|id| cx.name("a route", id.get_ref(), &id.span()));
     let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span)?;
-    let methods = methods(cx, &matched.get_ref().methods);
-    let path = cx.required("path", "path = \"/orders/{id}\"", &matched.get_ref().path, &matched.span())?;
-    let path = template(cx, path, allow_encoded_slash)?;
+    let grpc = cx.given(&matched.get_ref().grpc);
+    let (path, methods) = match grpc {
+        Some(text) => grpc::matched(cx, matched.get_ref(), text, defaults.http2)?,
+        None => by_path(cx, matched, allow_encoded_slash)?,
+    };
     let cluster = cluster?;
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
@@ -91,9 +95,12 @@ fn route(
         (None, None) => bounds::RESPONSE_TIMEOUT.default,
     };
     Some(Route {
-        id: given_id.unwrap_or_else(|| derived_id(&path, &methods)),
+        // That a call is a POST distinguishes nothing.
+        id: given_id
+            .unwrap_or_else(|| derived_id(&path, if grpc.is_some() { &Methods::All } else { &methods })),
         path,
         methods,
+        grpc: grpc.is_some(),
         cluster,
         policy: match defaults.global_policy {
             Some(global) => policy.behind(global),
@@ -106,8 +113,20 @@ fn route(
         body_bytes_max: body_bytes_max.unwrap_or(defaults.body_bytes_max),
         policy_body_max,
         response_timeout,
+        request_timeout,
         at: cx.at(&span),
     })
+}
+
+/// The path and the methods of a route that names them.
+fn by_path(
+    cx: &mut Context<'_>,
+    matched: &Spanned<raw::Match>,
+    allow_encoded_slash: bool,
+) -> Option<(PathPattern, Methods)> {
+    let methods = methods(cx, &matched.get_ref().methods);
+    let path = cx.required("path", "path = \"/orders/{id}\"", &matched.get_ref().path, &matched.span())?;
+    Some((template(cx, path, allow_encoded_slash)?, methods))
 }
 
 fn template(cx: &mut Context<'_>, text: &Spanned<String>, allow_encoded_slash: bool) -> Option<PathPattern> {

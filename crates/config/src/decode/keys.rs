@@ -61,6 +61,7 @@ impl Note {
 
 use Note::{Instead, Later, Never};
 
+const TIMEOUTS: &str = "write response_timeout for how long the upstream may be silent, request_timeout for how long all of it may take";
 const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never ignored";
 
 /// RFC 8446 §8 and appendix E.5.
@@ -249,6 +250,9 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host.route]]", "path", Instead("write match = { path = \"/...\" }")),
     ("[[listener.host.route]]", "methods", Instead("write match = { path = \"/...\", methods = [...] }")),
     ("[[listener.host.route]]", "upstream", Instead("write cluster = \"NAME\"")),
+    ("[[listener.host.route]]", "timeout", Instead(TIMEOUTS)),
+    ("[[listener.host.route]]", "total_timeout", Instead(TIMEOUTS)),
+    ("[[listener.host.route]]", "idle_timeout", Instead(TIMEOUTS)),
     ("[keys]", "path", Instead("write file = \"FILE\"")),
     ("match of a tenant", "organizational_unit", Instead("write ou = \"NAME\"")),
     ("match of a tenant", "o", Instead("write organization = \"NAME\"")),
@@ -261,6 +265,7 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ),
     ("match", "prefix", Instead("write path = \"/prefix/{rest...}\"")),
     ("match", "method", Instead("write methods = [\"GET\"]")),
+    ("match", "service", Instead("write grpc = \"package.Service/*\"")),
     ("match", "headers", Later("routing by header")),
     ("match", "query", Later("routing by query")),
     ("limits", "rate", Later("rate limits")),

@@ -242,6 +242,8 @@ pub struct Route {
     pub path: PathPattern,
     /// The methods that it takes.
     pub methods: Methods,
+    /// Whether it takes calls of gRPC alone.
+    pub grpc: bool,
     /// The name of the cluster, which exists.
     pub cluster: String,
     /// What decides about its requests: the global policy, then its own policies or the host's.
@@ -258,8 +260,10 @@ pub struct Route {
     pub body_bytes_max: Option<u64>,
     /// Bytes of a request's body that are read before the decision; none if policies may not look at bodies.
     pub policy_body_max: Option<usize>,
-    /// How long the upstream may take, the route's own limit or the cluster's.
+    /// How long the upstream may be silent, the route's own limit or the cluster's.
     pub response_timeout: Duration,
+    /// How long a request may take altogether; none for no limit.
+    pub request_timeout: Option<Duration>,
     /// Where it is defined.
     pub at: Location,
 }

@@ -402,10 +402,10 @@ pub struct Cluster {
     ///
     /// Default `"2s"`; `"1ms"` to `"1m"`. Example: `connect_timeout = "500ms"`.
     pub connect_timeout: Field<DurationText>,
-    /// How long an endpoint may take from the end of the request to the head of its response, and between two pieces of
-    /// its body. A route may set its own.
+    /// How long an endpoint may be silent: from the end of the request to the head of its response, and between two pieces of
+    /// its body. A route may set its own, and bound the whole by `request_timeout`.
     ///
-    /// Default `"30s"`; `"1ms"` to `"1h"`. Example: `response_timeout = "5s"`.
+    /// Default `"30s"`; `"1ms"` to `"1d"`. Example: `response_timeout = "5s"`.
     pub response_timeout: Field<DurationText>,
     /// How long a connection to an endpoint is kept without use. Keep it below the endpoint's own limit.
     ///

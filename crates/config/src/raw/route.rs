@@ -16,7 +16,7 @@ pub struct Route {
     /// Default: made from methods and template, `get-orders-id` for `GET /orders/{id}`; no other route's of the host.
     /// Example: `id = "orders"`.
     pub id: Field<String>,
-    /// `match = { path = ..., methods = ... }`: the requests that take this route.
+    /// `match = { path = ..., methods = ... }` or `match = { grpc = ... }`: the requests that take this route.
     ///
     /// Required.
     pub r#match: Field<Match>,
@@ -59,10 +59,20 @@ pub struct Route {
     /// Default: none, and then a policy that names `input.request.body` is refused for the route; `"1B"` to `"1MiB"`.
     /// Example: `policy_body_max = "64KiB"`.
     pub policy_body_max: Field<SizeText>,
-    /// How long the upstream may take, instead of the cluster's limit.
+    /// How long the upstream may be silent, instead of the cluster's limit: from the end of the request to the head of the
+    /// response, and then between two parts of the body. It says nothing about how long the response lasts. For server-sent
+    /// events and model responses it has to be longer than the longest pause; what bounds the whole is `request_timeout`. The
+    /// client of a gRPC call may be silent for as long, if that is more than `body_timeout`.
     ///
-    /// Default: the cluster's; `"1ms"` to `"1h"`. Example: `response_timeout = "5m"`.
+    /// Default: the cluster's; `"1ms"` to `"1d"`. Example: `response_timeout = "5m"`.
     pub response_timeout: Field<DurationText>,
+    /// How long a request may take altogether, from its head to the end of the response, however much moves meanwhile. A request
+    /// that is not answered by then gets 504, a gRPC call DEADLINE_EXCEEDED, and a response that has begun is cut. A gRPC call may
+    /// ask for less by `grpc-timeout`, and its upstream is told what is left. Streams that are to live leave it away and set
+    /// `response_timeout`.
+    ///
+    /// Default `"unlimited"`; `"1ms"` to `"1d"`. Example: `request_timeout = "15s"`.
+    pub request_timeout: Field<DurationText>,
 }
 
 /// `match = { ... }` of a route.
@@ -73,10 +83,18 @@ pub struct Match {
     /// everything that follows, also nothing. Matched against the normalised path, with case; a path with and
     /// one without a trailing `/` are two.
     ///
-    /// Required; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`, `path = "/files/{rest...}"`.
+    /// Required, unless there is `grpc`; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`,
+    /// `path = "/files/{rest...}"`.
     pub path: Field<String>,
     /// The methods, in capitals. `GET` does not include `HEAD`.
     ///
     /// Default: all methods; up to 32. Example: `methods = ["GET", "HEAD"]`.
     pub methods: Field<OneOrMany>,
+    /// Instead of path and methods, a method of a gRPC service, or `*` for all methods of one. It stands for POST of
+    /// `/package.Service/Method` with the content type of gRPC (`application/grpc`) over HTTP/2, so the listener needs
+    /// `http2 = true`. Anything else at that path gets 405 or 415 and no other route. Policies see the method of
+    /// `package.Service/*` as the path parameter `method`.
+    ///
+    /// Default: none. Example: `grpc = "orders.v1.Orders/Get"`, `grpc = "orders.v1.Orders/*"`.
+    pub grpc: Field<String>,
 }

@@ -48,7 +48,7 @@ pub(super) struct Shared {
 pub(crate) async fn run(connection: &Rc<Connection>, downstream: &mut Downstream) -> End {
     let Some(limits) = connection.limits() else { return End::Close(CloseReason::Removed) };
     let worker = &connection.worker;
-    let meter = FrameMeter::new(limits.head.head_bytes_max, worker.deadlines.now());
+    let meter = FrameMeter::new(limits.head.head_bytes_max, limits.streams_max, worker.deadlines.now());
     let wire = Rc::new(Wire::new(meter, downstream.deadline.clone(), worker.buffers.clone()));
     let shared = Rc::new(Shared {
         connection: connection.clone(),

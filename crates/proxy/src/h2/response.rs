@@ -15,9 +15,12 @@ use ringward_http::{
     write::{self, ResponseFraming, WriteError},
 };
 
+use ringward_telemetry::GrpcStatus;
+
 use super::{piece::Piece, wire::Wire};
 use crate::{
     client_side::Sink,
+    grpc,
     io::{BufferPool, Deadline},
     relay::Plan,
     respond,
@@ -33,12 +36,19 @@ pub(super) struct Responder {
     trailers: Option<HeaderMap>,
     /// The request is one for a head alone, also if it cannot be read.
     is_for_head: bool,
+    /// All was handed over to be sent.
+    complete: bool,
     buffers: Rc<BufferPool>,
 }
 
 impl Responder {
     pub(super) fn new(respond: SendResponse<Piece>, is_for_head: bool, buffers: Rc<BufferPool>) -> Responder {
-        Responder { respond, stream: None, head: None, trailers: None, is_for_head, buffers }
+        Responder { respond, stream: None, head: None, trailers: None, is_for_head, complete: false, buffers }
+    }
+
+    /// Whether the request was answered to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Ready when the client has called the stream off, or is gone.
@@ -71,6 +81,13 @@ impl Responder {
         if self.is_for_head || !has_body { "" } else { content.body }
     }
 
+    /// Prepares the head of our own answer to an error of a gRPC call, which has no body.
+    pub(super) fn prepare_grpc(&mut self, status: GrpcStatus, content: &respond::Content<'_>) {
+        let mut named = Named::default();
+        grpc::trailers_only(status, content, |name, value| named.add(name, value));
+        self.head = Some(response(200, named.fields));
+    }
+
     /// Ends the stream so that nobody takes it for whole.
     pub(super) fn reset(&mut self, reason: Reason) {
         match &mut self.stream {
@@ -87,6 +104,7 @@ impl Responder {
     fn begin(&mut self, last: bool) -> io::Result<()> {
         if let Some(head) = self.head.take() {
             self.stream = Some(self.respond.send_response(head, last).map_err(io::Error::other)?);
+            self.complete = last;
         }
         Ok(())
     }
@@ -100,10 +118,11 @@ impl Responder {
         if !bytes.is_empty() || ends_here {
             stream.send_data(piece, ends_here).map_err(io::Error::other)?;
         }
-        match trailers {
-            Some(trailers) => stream.send_trailers(trailers).map_err(io::Error::other),
-            None => Ok(()),
+        if let Some(trailers) = trailers {
+            stream.send_trailers(trailers).map_err(io::Error::other)?;
         }
+        self.complete = last;
+        Ok(())
     }
 
     fn reserve(&mut self, bytes: usize) {
@@ -222,7 +241,7 @@ impl Sink for ResponseSink<'_> {
             let piece;
             (piece, rest) = rest.split_at(n);
             self.responder.borrow_mut().push(piece, last && rest.is_empty())?;
-            self.wire.meter.borrow_mut().sent_data();
+            self.wire.meter.borrow_mut().sent_data(n, !rest.is_empty());
             progressed();
         }
         if last && plain.is_empty() {

@@ -18,9 +18,10 @@ use crate::{
     downstream::ReadError,
     error::ProxyError,
     exchange::{self, ANSWER_TIMEOUT},
+    grpc,
     io::{Deadline, Shut},
     relay::Progress,
-    respond,
+    respond::{self, Answer, Content},
     upstream::millis,
 };
 
@@ -48,14 +49,19 @@ pub(super) async fn serve(shared: Rc<Shared>, request: Request<RecvStream>, resp
         Err(error) => exchange::refuse(&shared.connection, &mut stream, error.into()).await,
     };
     worker.heads.put_request(head);
-    shared.wire.meter.borrow_mut().served();
+    if stream.responder.borrow().is_complete() {
+        shared.wire.meter.borrow_mut().served();
+    }
 }
 
 fn read_head(shared: &Shared, head: &mut RequestHead, parts: &Parts, ends: bool) -> Result<(), RequestError> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    // The crate has seen that there is a scheme, and forgets it where there is no authority.
+    let unknown = if authority.is_none() { "https" } else { "" };
     let request = Http2Request {
         method: parts.method.as_str().as_bytes(),
-        scheme: parts.uri.scheme_str().unwrap_or("").as_bytes(),
-        authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        scheme: parts.uri.scheme_str().unwrap_or(unknown).as_bytes(),
+        authority,
         path: parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes(),
         ends,
     };
@@ -74,6 +80,25 @@ pub(super) struct Stream {
     body: Body,
     responder: Rc<RefCell<Responder>>,
     shared: Rc<Shared>,
+}
+
+impl Stream {
+    /// Prepares what the client is told of an error: its status and its body.
+    fn prepare<'e>(
+        &self,
+        error: &ProxyError,
+        answer: Answer,
+        content: &Content<'e>,
+        progress: &Progress,
+    ) -> (u16, &'e str) {
+        let mut responder = self.responder.borrow_mut();
+        let Some(status) = progress.grpc.get().and_then(|_| grpc::status(error, answer)) else {
+            return (answer.status, responder.prepare(answer.status, content));
+        };
+        responder.prepare_grpc(status, content);
+        progress.grpc.set(Some(status));
+        (200, "")
+    }
 }
 
 impl ClientSide for Stream {
@@ -154,15 +179,18 @@ impl ClientSide for Stream {
             self.responder.borrow_mut().reset(match error {
                 // RFC 9113 §8.7: it was not processed, and may be tried on another connection.
                 ProxyError::TrustWithdrawn { .. } => Reason::REFUSED_STREAM,
-                ProxyError::ClientGone | ProxyError::ClientStalled(_) => Reason::CANCEL,
+                ProxyError::ClientGone
+                | ProxyError::ClientStalled(_)
+                | ProxyError::GrpcTimeout(_)
+                | ProxyError::RequestTimeout(_) => Reason::CANCEL,
                 _ => Reason::INTERNAL_ERROR,
             });
             return Next::Request;
         }
         let date = connection.worker.clock.date();
         let content = respond::content(error, answer, &date);
-        let body = self.responder.borrow_mut().prepare(answer.status, &content);
-        progress.status.set(answer.status);
+        let (status, body) = self.prepare(error, answer, &content, progress);
+        progress.status.set(status);
         progress.sent.set(body.len() as u64);
         // It may be that the time was what failed.
         self.deadline.rearm();

@@ -223,7 +223,7 @@ mod tests {
 
     fn wire() -> Rc<Wire> {
         let deadline = Rc::new(Rc::new(Deadlines::default()).timer());
-        Rc::new(Wire::new(FrameMeter::new(1024, 0), deadline, Rc::default()))
+        Rc::new(Wire::new(FrameMeter::new(1024, 100, 0), deadline, Rc::default()))
     }
 
     fn read(wire: &Rc<Wire>, room: usize) -> Option<Vec<u8>> {

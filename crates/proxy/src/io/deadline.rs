@@ -57,6 +57,7 @@ impl Deadlines {
             how: Cell::new(Shut::Both),
             fired: Cell::new(false),
             write_at: Cell::new(NEVER),
+            limit: Cell::new(NEVER),
             read_shut: Cell::new(false),
             serves: RefCell::new(None),
             call_off_at: Cell::new(NEVER),
@@ -102,8 +103,23 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// The operations from now on must end within `millis`, else the socket is shut down as `how` says.
     pub(crate) fn set(&self, millis: u64, how: Shut) {
-        self.entry.at.set(self.table.after(millis));
+        self.entry.at.set(self.table.after(millis).min(self.entry.limit.get()));
         self.entry.how.set(how);
+    }
+
+    /// The operations that are bounded from now on, all of them together, must end within `millis`. `None`: no limit.
+    pub(crate) fn limit(&self, millis: Option<u64>) {
+        self.entry.limit.set(millis.map_or(NEVER, |millis| self.table.after(millis)));
+    }
+
+    /// The same limit as that of `other`.
+    pub(crate) fn limit_like(&self, other: &Deadline) {
+        self.entry.limit.set(other.entry.limit.get());
+    }
+
+    /// Whether the time of the limit has come.
+    pub(crate) fn is_limit_reached(&self) -> bool {
+        self.entry.limit.get() <= self.table.now()
     }
 
     /// No bound until [`Deadline::set`].
@@ -150,7 +166,7 @@ impl Deadline {
 
     /// As [`Deadline::set`] for the writes alone, which then do not share their time with a read in the other direction.
     pub(crate) fn set_write(&self, millis: u64) {
-        self.entry.write_at.set(self.table.after(millis));
+        self.entry.write_at.set(self.table.after(millis).min(self.entry.limit.get()));
     }
 
     /// No bound on writes until [`Deadline::set_write`].
@@ -206,6 +222,8 @@ struct Entry {
     how: Cell<Shut>,
     fired: Cell<bool>,
     write_at: Cell<u64>,
+    /// No wait goes beyond this.
+    limit: Cell<u64>,
     /// We have shut down the receiving side ourselves.
     read_shut: Cell<bool>,
     serves: RefCell<Option<Rc<Entry>>>,
@@ -305,6 +323,29 @@ mod tests {
         deadline.clear();
         table.sweep(u64::MAX - 1);
         assert!(!deadline.fired());
+    }
+
+    #[test]
+    fn waits_end_at_the_limit_and_not_before() {
+        let table = Rc::new(Deadlines::default());
+        let (timer, other) = (table.timer(), table.timer());
+        timer.limit(Some(100));
+        other.limit_like(&timer);
+        for (number, wait) in [(0, 1000), (1, 1000), (2, 10)] {
+            timer.set(wait, Shut::Both);
+            other.set_write(wait);
+            table.sweep(40 * number);
+            assert!(!timer.fired() && !other.fired() && !timer.is_limit_reached(), "a wait that is renewed");
+        }
+        timer.set(1000, Shut::Both);
+        other.set_write(1000);
+        table.sweep(100 + SWEEP_MILLIS);
+        assert!(timer.fired() && other.fired() && timer.is_limit_reached());
+        timer.rearm();
+        timer.limit(None);
+        timer.set(1000, Shut::Both);
+        table.sweep(1000);
+        assert!(!timer.fired() && !timer.is_limit_reached());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{Plan, client_failure};
 use crate::{
     client_side::Sink,
     error::ProxyError,
+    grpc,
     io::{Deadline, Shut},
     upstream::millis,
     upstream_side::ResponseSource,
@@ -88,6 +89,7 @@ impl<'a, S: Sink> Download<'a, S> {
         let framed = self.sink.head(self.plan, &mut out, head, !close)?;
         self.rechunk = framed.body == BodyFraming::Chunked;
         self.status = head.status();
+        grpc::note_head(self.plan.progress, head);
         let streamed = source.stream(self, head, &mut out).await;
         self.plan.buffers.put(out);
         self.up.clear();
@@ -105,7 +107,8 @@ impl<'a, S: Sink> Download<'a, S> {
 
     /// The end of the body, with its trailers.
     pub(crate) fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
-        self.sink.end(out, trailers, self.rechunk);
+        let noted = trailers.inspect(|(name, value)| grpc::note(self.plan.progress, name, value));
+        self.sink.end(out, noted, self.rechunk);
     }
 
     /// Sends what is in `out`; with `last`, nothing follows.

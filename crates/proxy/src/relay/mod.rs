@@ -13,6 +13,7 @@ mod upload;
 use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
 
 use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead};
+use ringward_telemetry::GrpcStatus;
 
 use crate::{
     client_side::{ClientSide, Sink, Source},
@@ -53,6 +54,8 @@ pub(crate) struct Progress {
     pub(crate) received: Cell<u64>,
     /// Bytes of the response's body that have been sent.
     pub(crate) sent: Cell<u64>,
+    /// Of a gRPC call, how it has ended as far as the client was told.
+    pub(crate) grpc: Cell<Option<GrpcStatus>>,
     /// Identity look-alikes that were dropped from the request's trailers.
     pub(crate) stripped_trailers: Cell<u64>,
     /// When the head of the upstream's response arrived.
@@ -87,6 +90,7 @@ pub(crate) async fn exchange(
     up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
 ) -> Result<Relayed, Failure> {
+    up.deadline().limit_like(down.deadline());
     let mut out = plan.buffers.small();
     if let Err(error) = up.head(plan, &mut out) {
         plan.buffers.put(out);

@@ -95,6 +95,7 @@ impl Cluster {
         if idle.len() < self.pool_idle_max {
             connection.reused = true;
             connection.deadline.serve(None);
+            connection.deadline.limit(None);
             connection.deadline.set(millis(self.idle_timeout), Shut::Both);
             idle.push(connection);
         }

@@ -281,7 +281,7 @@ impl Builder {
             }
         }
         for (name, _) in &self.policies {
-            text += &format!("[policy.{name}]\npath = [\"policies/{name}/\"]\ntime_budget = \"200ms\"\n");
+            text += &format!("[policy.{name}]\npath = [\"policies/{name}/\"]\ntime_budget = \"1s\"\n");
             for (_, line) in self.policy_keys.iter().filter(|(policy, _)| policy == name) {
                 text += &format!("{line}\n");
             }

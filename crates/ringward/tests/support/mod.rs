@@ -22,7 +22,8 @@ mod trust;
 pub(crate) use builder::{Builder, Host};
 pub(crate) use foreign::{OPTIONAL, STRICT, Setting, node, program, python, said, script};
 pub(crate) use peer::{
-    PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, connect_tcp, deserted, read_until_closed,
+    PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, congested, connect_tcp, deserted,
+    read_until_closed,
 };
 pub(crate) use trust::{publish, with_sessions};
 

@@ -4,8 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use ringward_testkit::DEADLINE;
+use ringward_testkit::{DEADLINE, eventually_some};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use socket2::{Domain, Socket, Type};
@@ -32,9 +33,9 @@ impl PlayedUpstream {
     }
 
     /// Waits for the proxy's next connection.
+    #[track_caller]
     pub(crate) fn accept(&self) -> PlayedConnection {
-        let (stream, _) = self.0.accept().expect("the proxy connects");
-        PlayedConnection::new(stream)
+        eventually_some(DEADLINE, "the proxy connects", || self.accept_waiting())
     }
 
     /// A connection that the proxy has made already.
@@ -97,6 +98,18 @@ pub(crate) fn deserted() -> (Socket, SocketAddr) {
     let address =
         socket.local_addr().expect("the address that was bound").as_socket().expect("an IP address");
     (socket, address)
+}
+
+/// An address that takes no more connections and refuses none: a listener whose queue is full.
+pub(crate) fn congested() -> (Socket, Vec<TcpStream>, SocketAddr) {
+    let (socket, address) = deserted();
+    socket.listen(0).expect("listen");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "the queue does not fill up");
+    }
+    (socket, waiting, address)
 }
 
 /// A TCP connection that TLS has not begun on.

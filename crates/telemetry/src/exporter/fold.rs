@@ -1,15 +1,15 @@
 //! Sums the shards into series.
 //!
 //! Every registered name has all its series from the start, at zero, so that the first failure of a kind already shows
-//! as an increase. Only `other` appears when it is needed.
+//! as an increase. Only `other` appears when it is needed, and a route's gRPC statuses with its first call.
 
 use std::sync::Arc;
 
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, CacheLookup, CloseReason, Enforced, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
-    StatusClass,
+    ADMITTED, CacheLookup, CloseReason, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource,
+    ServerOutcome, StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -108,6 +108,13 @@ fn route_series(page: &mut Page, listener: &str, name: &str, sum: &Sum<'_>) {
     for class in StatusClass::ALL {
         let requests = sum.cell(route::CLASS + *class as usize);
         page.counter(&catalogue::REQUESTS_FINISHED, &[listener, name, class.as_str()], requests);
+    }
+    let calls: Vec<u64> =
+        GrpcStatus::ALL.iter().map(|status| sum.cell(route::GRPC + *status as usize)).collect();
+    if calls.iter().any(|count| *count > 0) {
+        for (status, count) in GrpcStatus::ALL.iter().zip(calls) {
+            page.counter(&catalogue::GRPC_FINISHED, &[listener, name, status.as_str()], count);
+        }
     }
     page.histogram(&catalogue::REQUEST_DURATION, &[listener, name], sum.histogram(&route::DURATION));
 }

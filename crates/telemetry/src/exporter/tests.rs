@@ -4,8 +4,8 @@ use std::thread;
 
 use super::*;
 use crate::closed::{
-    CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, OcspOutcome, PolicyOutcome, Resumed,
-    RevocationSource, ServerOutcome,
+    CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, GrpcStatus, OcspOutcome, PolicyOutcome,
+    Resumed, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -441,7 +441,9 @@ fn the_number_of_series_is_bounded_and_says_so() {
         let name = number.to_string();
         let listener = fixture.registry.listener(&name);
         shard.connection_accepted(listener);
-        shard.request_finished(fixture.registry.route(listener, &name), 200, 1);
+        let route = fixture.registry.route(listener, &name);
+        shard.request_finished(route, 200, 1);
+        shard.grpc_finished(route, GrpcStatus::Ok);
         shard.policy_decided(fixture.registry.policy(&name), PolicyOutcome::Allowed, Some(1));
         shard.upstream_request(fixture.registry.cluster(&name), false);
         shard.tenant_connection_opened(fixture.registry.tenant(&name));
@@ -449,6 +451,24 @@ fn the_number_of_series_is_bounded_and_says_so() {
     let page = fixture.page();
     assert_eq!(dynamic(&page) as f64, page.value("ringward_metrics_series_max"));
     assert_eq!(page.samples.len() as f64, page.value("ringward_metrics_series_active"));
+}
+
+#[test]
+fn only_routes_that_had_calls_of_grpc_have_their_statuses() {
+    let fixture = Fixture::new(Limits::default());
+    let shard = fixture.registry.shard(0);
+    let edge = fixture.registry.listener("edge");
+    shard.request_finished(fixture.registry.route(edge, "pages"), 200, 1);
+    shard.grpc_finished(fixture.registry.route(edge, "calls"), GrpcStatus::Unavailable);
+    let page = fixture.page();
+    let series = |route: &str, status: &str| {
+        format!(
+            r#"ringward_grpc_requests_finished_total{{listener="edge",route="{route}",grpc_status="{status}"}}"#
+        )
+    };
+    assert_eq!(page.value(&series("calls", "unavailable")), 1.0);
+    assert_eq!(page.value(&series("calls", "ok")), 0.0, "so that the first of a kind shows as an increase");
+    assert!(!page.samples.contains_key(&series("pages", "ok")));
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn access_line_golden() {
     record.cluster = Some(registry.cluster("orders"));
     record.upstream = Some(([10, 0, 0, 11], 8_080).into());
     (record.attempts, record.status, record.generation) = (1, 200, 4);
+    record.grpc_status = Some(GrpcStatus::NotFound);
     (record.policy_ns, record.upstream_connect_ns, record.upstream_first_byte_ns) = (15_999, 0, 2_000_000);
     (record.duration_ns, record.received_bytes, record.sent_bytes) = (2_500_000, 0, 128);
     let golden = concat!(
@@ -70,6 +71,7 @@ fn access_line_golden() {
         r#""peer.not_after":"2027-01-15T08:00:00.000Z","peer.tenant":"partner","#,
         r#""peer.identity":"orders \"1\"","request.id":"r-1","method":"GET","#,
         r#""host":"api.example.com","path":"/orders/7","protocol":"HTTP/1.1","route":"orders","status":200,"#,
+        r#""grpc_status":"not_found","#,
         r#""policy":"main","decision":"allowed","cached":false,"rule":"partner_a","reason":"role reader","#,
         r#""metadata":{"team":"a"},"cluster":"orders","#,
         r#""upstream.addr":"10.0.0.11:8080","attempts":1,"received_bytes":0,"sent_bytes":128,"duration_us":2500,"#,
