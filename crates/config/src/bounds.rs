@@ -145,6 +145,16 @@ pub(crate) const REQUESTS_PER_CONNECTION_MAX: NumberBounds = numbers(u64::MAX, 1
 /// No bound by default, for the same reason; 30 days are longer than any sensible connection.
 pub(crate) const CONNECTION_AGE_MAX: DurationBounds = durations(secs(60), secs(1)..=secs(30 * 86_400));
 
+/// Notifications may be hours apart, and a peer that is gone for good is noticed sooner by most: nginx's 60 s is a well-known
+/// surprise, HAProxy's manual has an hour.
+pub(crate) const TUNNEL_IDLE_TIMEOUT: DurationBounds = durations(secs(3600), millis(100)..=secs(7 * 86_400));
+
+/// As that of connections.
+pub(crate) const TUNNEL_AGE_MAX: DurationBounds = durations(secs(86_400), secs(1)..=secs(30 * 86_400));
+
+/// A route that switches to more than a few protocols has not said what it is for.
+pub(crate) const UPGRADES: RangeInclusive<usize> = 1..=8;
+
 /// A client that is not known yet can make us check one signature for each intermediate that it sends: 4 cost 0.24 ms,
 /// 64 would cost 5.7 ms. Real chains have one or two.
 pub(crate) const INTERMEDIATES_MAX: NumberBounds = numbers(4, 0..=4);

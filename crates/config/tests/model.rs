@@ -65,7 +65,7 @@ fn the_sample_is_good_and_complete() {
         (&["partners".to_owned()][..], 2)
     );
     let ids: Vec<_> = host.routes.iter().map(|route| route.id.as_str()).collect();
-    assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest"]);
+    assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest", "get-events"]);
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
     assert_eq!(host.routes[1].policy_body_max, Some(64 << 10));
@@ -77,6 +77,9 @@ fn the_sample_is_good_and_complete() {
         ("/orders.v1.Orders/{method}", "orders.v1.Orders-method")
     );
     assert_eq!((calls.request_timeout, calls.grpc), (Some(seconds(15)), true));
+    let tunnel = host.routes[3].tunnel.as_ref().unwrap();
+    assert_eq!((&*tunnel.protocols, tunnel.idle_timeout), (&["websocket".to_owned()][..], seconds(600)));
+    assert_eq!(tunnel.age_max, Some(seconds(86_400)));
     assert_eq!(host.policy.names(), ["main"]);
     assert_eq!(host.routes[0].policy.names(), ["guard", "main"]);
     assert_eq!(host.routes[2].policy.names(), ["guard", "main", "reports"]);
@@ -189,7 +192,7 @@ fn defaults() {
     assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named(vec!["main".into()])));
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
-    assert_eq!((route.request_timeout, route.grpc), (None, false));
+    assert_eq!((route.request_timeout, route.grpc, &route.tunnel), (None, false, &None));
     assert_eq!((route.policy_body_max, config.server.policy_body_memory_max), (None, 64 << 20));
 }
 
@@ -242,6 +245,13 @@ fn values_at_their_bounds() {
     }
     for count in ["0", "4"] {
         good(&with("trust = \"partners\"", &format!("trust = \"partners\", intermediates_max = {count}")));
+    }
+    for lines in [
+        "tunnel_idle_timeout = \"100ms\"\ntunnel_age_max = \"1s\"",
+        "tunnel_idle_timeout = \"168h\"\ntunnel_age_max = \"720h\"",
+        "tunnel_age_max = \"unlimited\"",
+    ] {
+        good(&with("cluster = \"c\"", &format!("cluster = \"c\"\nupgrade = \"SPDY/3.1\"\n{lines}")));
     }
     for size in ["1B", "1MiB"] {
         good(&with("cluster = \"c\"", &format!("cluster = \"c\"\npolicy_body_max = \"{size}\"")));

@@ -7,8 +7,8 @@ use ringward_http::write::{self, Forwarded, QueryEdits, RequestEdits};
 use ringward_http::{BodyFraming, HeadLimits, Http2Request, RequestHead, Version};
 
 fuzz_target!(|input: &[u8]| {
-    let (ends, input) = match input {
-        [first, rest @ ..] => (first & 1 == 0, rest),
+    let (ends, connects, input) = match input {
+        [first, rest @ ..] => (first & 1 == 0, first & 2 != 0, rest),
         [] => return,
     };
     // LF as well: 0x80 stands for it.
@@ -21,8 +21,11 @@ fuzz_target!(|input: &[u8]| {
         scheme: b"https",
         authority: (!authority.is_empty()).then_some(authority),
         path,
+        // An extended CONNECT has its protocol in place of the method.
+        protocol: connects.then_some(method),
         ends,
     };
+    let request = if connects { Http2Request { method: b"CONNECT", ..request } } else { request };
     let fields: Vec<(&[u8], &[u8])> = fields
         .iter()
         .map(|field| match field.iter().position(|byte| *byte == b'=') {
@@ -35,11 +38,18 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     assert_eq!(head.version(), Version::Http2);
-    assert_eq!(head.method().as_bytes(), &**method);
+    if connects {
+        assert_eq!((head.method(), head.upgrade().map(str::as_bytes)), ("GET", Some(&**method)));
+        assert_eq!(head.body(), BodyFraming::None);
+    } else {
+        assert_eq!((head.method().as_bytes(), head.upgrade()), (&**method, None));
+    }
     assert_eq!(head.raw_target().as_bytes(), &**path);
     let is_cookie = |name: &[u8]| name == b"cookie";
-    let given = fields.iter().filter(|(name, _)| !is_cookie(name) && *name != b"host").count();
-    let read = head.fields().filter(|field| !is_cookie(field.name.as_bytes()) && field.name != "host").count();
+    let is_key = |name: &[u8]| connects && name == b"sec-websocket-key";
+    let is_counted = |name: &[u8]| !is_cookie(name) && !is_key(name) && name != b"host";
+    let given = fields.iter().filter(|(name, _)| is_counted(name)).count() + if connects { 2 } else { 0 };
+    let read = head.fields().filter(|field| is_counted(field.name.as_bytes())).count();
     assert_eq!(read, given, "no field becomes two, and none is lost");
     for field in head.fields() {
         assert!(!field.value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "a value: {field:?}");

@@ -7,13 +7,14 @@ use ringward_http::write::{self, ResponseEdits, ResponseFraming};
 use ringward_http::{BodyFraming, HeadLimits, RequestKind, ResponseError, ResponseHead, Version};
 
 fuzz_target!(|input: &[u8]| {
-    for kind in [RequestKind::Other, RequestKind::Head, RequestKind::Connect] {
+    for kind in [RequestKind::Other, RequestKind::Head, RequestKind::Connect, RequestKind::Upgrade] {
         let mut head = ResponseHead::new();
         let verdict = head.parse(input, kind, &LIMITS);
         assert_eq!(trickle(input, kind), verdict, "the same verdict byte by byte");
         if let Ok(Some(len)) = verdict {
             assert!(0 < len && len <= input.len(), "no more taken than there is");
-            assert!((100..=599).contains(&head.status()) && head.status() != 101);
+            assert!((100..=599).contains(&head.status()));
+            assert!(head.status() != 101 || kind == RequestKind::Upgrade, "nobody switches unasked");
             // CONNECT is refused before it could reach an upstream, so its answers are never relayed.
             if kind != RequestKind::Connect {
                 check_relayed(&head, kind, Version::Http11);

@@ -145,6 +145,16 @@ impl Occurrence {
             Occurrence::Once(_) | Occurrence::Repeated => Occurrence::Repeated,
         };
     }
+
+    /// The value of a field that occurs once and is visible ASCII.
+    pub(crate) fn if_readable(self, head: &[u8]) -> Option<Span> {
+        match self {
+            Occurrence::Once(value) if value.of(head).iter().all(|byte| matches!(byte, b' '..=b'~')) => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Fields that are tokenised without allocating; more than this is rare.

@@ -175,6 +175,7 @@ mod tests {
             scheme: b"https",
             authority: Some(b"a.example"),
             path: b"/pkg.Service/Method",
+            protocol: None,
             ends: true,
         };
         let mut head = RequestHead::new();

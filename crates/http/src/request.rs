@@ -187,7 +187,8 @@ impl RequestHead {
         self.expects_continue
     }
 
-    /// The `Upgrade` field, if it is valid: once, visible ASCII, nominated by `Connection`, on HTTP/1.1.
+    /// The `Upgrade` field, if it is valid: once, visible ASCII, nominated by `Connection`, on HTTP/1.1. On HTTP/2 the
+    /// `:protocol` of an extended CONNECT.
     pub fn upgrade(&self) -> Option<&str> {
         self.upgrade.map(|value| value.text_of(&self.bytes))
     }
@@ -226,12 +227,8 @@ impl RequestHead {
         };
         let options = connection::process(head, &mut self.fields)?;
         self.persists = options.persists(self.version);
-        self.upgrade = match survey.upgrade {
-            Occurrence::Once(value) if options.upgrade && self.version == Version::Http11 => {
-                Some(value).filter(|value| value.of(head).iter().all(|byte| matches!(byte, b' '..=b'~')))
-            }
-            _ => None,
-        };
+        let is_nominated = options.upgrade && self.version == Version::Http11;
+        self.upgrade = survey.upgrade.if_readable(head).filter(|_| is_nominated);
         let expects = match survey.expect {
             Occurrence::Absent => false,
             Occurrence::Once(value) if value.of(head).eq_ignore_ascii_case(b"100-continue") => true,

@@ -6,9 +6,9 @@ use std::{fmt, mem};
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::connection;
+use crate::connection::{self, ConnectionOptions};
 use crate::error::{HeadError, ResponseError};
-use crate::field::{self, Field, FieldSpan};
+use crate::field::{self, Field, FieldSpan, Survey};
 use crate::framing::{self, BodyFraming, Declared};
 use crate::scan::{HeadScanner, Scan, ScanRules};
 use crate::token::Span;
@@ -21,6 +21,8 @@ pub enum RequestKind {
     Head,
     /// CONNECT: a 2xx turns the connection into a tunnel.
     Connect,
+    /// A request that asks for another protocol (RFC 9110 §7.8): 101 is a final response.
+    Upgrade,
     /// Any other method.
     Other,
 }
@@ -39,6 +41,7 @@ pub struct ResponseHead {
     body: BodyFraming,
     declared_length: Option<u64>,
     persists: bool,
+    upgrade: Option<Span>,
 }
 
 impl ResponseHead {
@@ -81,8 +84,8 @@ impl ResponseHead {
         if !(100..=599).contains(&status) {
             return Err(ResponseError::BadStatus(status));
         }
-        if status == 101 {
-            // RFC 9110 §15.2.2: `Upgrade` is hop-by-hop and not sent upstream, so nobody asked.
+        if status == 101 && (request != RequestKind::Upgrade || minor == 0) {
+            // RFC 9110 §15.2.2: `Upgrade` is hop-by-hop and not sent upstream of itself, so nobody asked.
             return Err(ResponseError::UnexpectedUpgrade);
         }
         self.bytes.extend_from_slice(head);
@@ -94,7 +97,13 @@ impl ResponseHead {
         let survey = field::collect(head, parsed.headers, &mut self.fields);
         let declared = framing::declared(head, &survey, self.version)?;
         let options = connection::process(head, &mut self.fields)?;
+        if status == 101 {
+            self.read_upgrade(head, &survey, options, declared)?;
+        }
         self.read_framing(declared, request);
+        if status == 101 {
+            self.declared_length = None;
+        }
         self.persists = self.body != BodyFraming::UntilClose
             && options.persists(self.version)
             && !self.declares_impossible_body(declared);
@@ -107,14 +116,19 @@ impl ResponseHead {
         self.scanner = HeadScanner::default();
     }
 
-    /// The status, 100 to 599 but not 101.
+    /// The status, 100 to 599; 101 only in answer to [`RequestKind::Upgrade`].
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// 1xx: the final response follows.
+    /// 1xx other than 101: the final response follows.
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && self.status != 101
+    }
+
+    /// The `Upgrade` field of a 101: the protocol that follows, if it is named once and nominated by `Connection`.
+    pub fn upgrade(&self) -> Option<&str> {
+        self.upgrade.map(|value| value.text_of(&self.bytes))
     }
 
     /// The reason phrase, visible ASCII and blanks; empty if there is none or it holds anything else.
@@ -163,6 +177,23 @@ impl ResponseHead {
         fields.clear();
         *self =
             ResponseHead { scanner: mem::take(&mut self.scanner), bytes, fields, ..ResponseHead::default() };
+    }
+
+    /// What a 101 switches to. Behind it is no body of HTTP, whatever it declares (RFC 9110 §8.6, RFC 9112 §6.1: it must not).
+    fn read_upgrade(
+        &mut self,
+        head: &[u8],
+        survey: &Survey,
+        options: ConnectionOptions,
+        declared: Declared,
+    ) -> Result<(), HeadError> {
+        match declared {
+            Declared::Nothing | Declared::Length(0) => {}
+            Declared::Length(_) => return Err(HeadError::BadContentLength),
+            Declared::Chunked => return Err(HeadError::BadTransferEncoding),
+        }
+        self.upgrade = survey.upgrade.if_readable(head).filter(|_| options.upgrade);
+        Ok(())
     }
 
     /// RFC 9112 §6.3, in its order.

@@ -9,6 +9,7 @@ mod http2;
 mod query;
 mod request;
 mod response;
+mod upgrade;
 
 use thiserror::Error;
 
@@ -22,6 +23,7 @@ pub use http2::{is_trailer, response_fields};
 pub use query::QueryEdits;
 pub use request::{RequestEdits, request_head};
 pub use response::{ResponseEdits, ResponseFraming, response_head, simple_response};
+pub use upgrade::{is_protocol, upgrade};
 
 /// The interim response that asks for the body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -50,6 +52,9 @@ pub enum WriteError {
     /// A `Via` name, or a part of `Forwarded`, holds a character that may not stand there.
     #[error("the via name or a forwarded address holds a forbidden character")]
     BadProvenance,
+    /// A protocol to be asked for is not `name` or `name/version`.
+    #[error("a protocol to be asked for is not a name with or without a version")]
+    BadProtocol,
     /// A request body cannot be delimited by closing the connection.
     #[error("a request body cannot last until the connection closes")]
     UnframedRequest,

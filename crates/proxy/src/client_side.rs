@@ -16,8 +16,8 @@ use crate::{
     connection::{Connection, Next},
     downstream::ReadError,
     error::ProxyError,
-    io::Deadline,
-    relay::{Plan, Progress, Upload},
+    io::{BufferPool, Deadline},
+    relay::{Inlet, Outlet, Plan, Progress, Upload},
     upstream_side::RequestSink,
 };
 
@@ -29,6 +29,14 @@ pub(crate) trait ClientSide {
         Self: 'a;
     /// Where the response goes.
     type Sink<'a>: Sink
+    where
+        Self: 'a;
+    /// Where the bytes of a tunnel come from.
+    type Inlet<'a>: Inlet
+    where
+        Self: 'a;
+    /// Where the bytes of a tunnel go.
+    type Outlet<'a>: Outlet
     where
         Self: 'a;
     /// Tells when the client wants no answer any more, while the side itself is in use.
@@ -57,6 +65,12 @@ pub(crate) trait ClientSide {
 
     /// Both directions.
     fn split(&mut self) -> (Self::Source<'_>, Self::Sink<'_>);
+
+    /// Both directions of a tunnel, once the client knows that it is open.
+    fn tunnel<'a>(&'a mut self, buffers: &'a BufferPool) -> (Self::Inlet<'a>, Self::Outlet<'a>);
+
+    /// A tunnel is over; what follows. An error was not the client's wish, and must not look like the end of what was to come.
+    fn tunnel_over(&mut self, error: Option<&ProxyError>) -> Next;
 
     /// What the TLS session is.
     fn session(&mut self) -> SessionFacts;
@@ -112,6 +126,15 @@ pub(crate) trait Sink {
         head: &ResponseHead,
         keep_alive: bool,
     ) -> Result<ResponseFraming, WriteError>;
+
+    /// That the upstream, with this head, switches to `protocol`; the status that says so.
+    fn switch(
+        &mut self,
+        plan: &Plan<'_>,
+        out: &mut Vec<u8>,
+        head: &ResponseHead,
+        protocol: &str,
+    ) -> Result<u16, WriteError>;
 
     /// The end of a body of which the length was not known, with its trailers. `rechunk`: it is sent in chunks, as
     /// [`Sink::head`] has said.

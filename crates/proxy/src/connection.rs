@@ -267,6 +267,13 @@ impl Connection {
         }
     }
 
+    /// Whether some route of the listener carries tunnels.
+    pub(crate) fn has_tunnels(&self) -> bool {
+        let view = self.worker.view();
+        let listener = view.snapshot.listener(&self.standing.admission().terms.listener);
+        listener.is_some_and(|listener| listener.has_tunnels)
+    }
+
     pub(crate) fn limits(&self) -> Option<Limits> {
         let view = self.worker.view();
         view.snapshot

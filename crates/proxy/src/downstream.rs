@@ -164,8 +164,11 @@ impl Downstream {
 
     /// Whether something arrived soon.
     async fn read_briefly(&mut self) -> Result<bool, ReadError> {
-        let (result, raw) =
-            self.stream.read.read_briefly(self.buffers.small(), &self.deadline, BUSY_MILLIS).await;
+        let (result, raw) = self
+            .stream
+            .read
+            .read_briefly(self.buffers.small(), usize::MAX, &self.deadline, BUSY_MILLIS)
+            .await;
         self.input.raw = raw;
         match result {
             Ok(0) => Err(ReadError::Closed),
@@ -294,6 +297,11 @@ impl Reader<'_> {
         self.input.consume(n);
     }
 
+    /// The client has said that it sends no more, as opposed to a connection that broke off.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.input.ended
+    }
+
     /// Bytes of plaintext in memory: those that are used up stay there as long as others follow them.
     pub(crate) fn held(&self) -> usize {
         self.input.plain.len()
@@ -331,13 +339,22 @@ impl Reader<'_> {
     /// As [`Reader::fill`], but for a client that may have nothing to say for long: after a short while without a byte the wait
     /// goes on with a buffer that has room for a small request and no more.
     pub(crate) async fn fill_or_rest(&mut self, deadline: &Deadline) -> Result<(), ReadError> {
+        self.fill_by_or_rest(SMALL, deadline).await
+    }
+
+    /// The same for a client that has just been sending, read in steps of `step` bytes until it pauses.
+    pub(crate) async fn fill_by_or_rest(
+        &mut self,
+        step: usize,
+        deadline: &Deadline,
+    ) -> Result<(), ReadError> {
         while !self.process()? {
             if !self.input.raw.is_empty() {
                 self.read(LARGE).await?;
                 continue;
             }
-            let raw = self.with_room(SMALL)?;
-            let (result, raw) = self.half.read_briefly(raw, deadline, BUSY_MILLIS).await;
+            let raw = self.with_room(step)?;
+            let (result, raw) = self.half.read_briefly(raw, usize::MAX, deadline, BUSY_MILLIS).await;
             let (result, raw) = match result {
                 Err(error) if is_called_off(&error) => {
                     self.buffers.put(raw);
@@ -448,6 +465,18 @@ impl Writer<'_> {
             session.encrypt(plain, outgoing).map_err(io::Error::other)?;
         }
         self.flush(progressed).await
+    }
+
+    /// Tells the client that nothing more is sent, on both layers; reading goes on.
+    pub(crate) async fn end(&mut self) -> io::Result<()> {
+        {
+            let mut tls = self.tls.borrow_mut();
+            let Tls { session, outgoing } = &mut *tls;
+            session.end_writing(outgoing);
+        }
+        self.flush(|| {}).await?;
+        self.half.shutdown().await;
+        Ok(())
     }
 
     async fn flush(&mut self, progressed: impl Fn()) -> io::Result<()> {

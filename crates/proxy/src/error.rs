@@ -52,6 +52,10 @@ pub(crate) enum ProxyError {
     GrpcTimeout(Duration),
     #[error("the path has an encoded slash, which the route does not allow")]
     EncodedSlash,
+    #[error("the request cannot ask for another protocol: {0}")]
+    BadUpgrade(&'static str),
+    #[error("the route does not switch to the protocol that the client asks for: see `upgrade`")]
+    UpgradeNotAllowed,
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: u64 },
     #[error("the body made no progress for {0:?}")]
@@ -84,6 +88,12 @@ pub(crate) enum ProxyError {
     Unwritable(#[from] WriteError),
     #[error("the request was not over within {0:?}, the route's `request_timeout`")]
     RequestTimeout(Duration),
+    #[error("nothing moved in the tunnel for {0:?}")]
+    TunnelIdle(Duration),
+    #[error("the tunnel reached its greatest age of {0:?}")]
+    TunnelAge(Duration),
+    #[error("the process ends, and the drain timeout is over")]
+    Stopped,
     #[error("the configuration changed {0} times while the request waited")]
     Unsettled(u32),
 
@@ -98,6 +108,8 @@ pub(crate) enum ProxyError {
     UpstreamTimeout(Duration),
     #[error("{0}")]
     UpstreamHead(#[from] ResponseError),
+    #[error("the upstream does not switch protocols as it was asked to: {0}")]
+    UpstreamUpgrade(&'static str),
     #[error("the upstream sent interim responses without end")]
     TooManyInterim,
     #[error("the upstream's chunked body is malformed: {0}")]
@@ -125,6 +137,8 @@ impl ProxyError {
             | BadGrpcTimeout(_)
             | GrpcTimeout(_)
             | EncodedSlash
+            | BadUpgrade(_)
+            | UpgradeNotAllowed
             | BodyTooLarge { .. }
             | BodyTimeout(_)
             | PolicyBodyTimeout(_)
@@ -135,15 +149,21 @@ impl ProxyError {
             | Denied(_)
             | PolicyBudget => Side::Downstream,
             // Whoever it was that took the time.
-            RequestTimeout(_) => Side::Internal,
-            Policy(_) | Unwritable(_) | PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => {
-                Side::Internal
-            }
+            RequestTimeout(_)
+            | Policy(_)
+            | Unwritable(_)
+            | PolicyBodyMemory { .. }
+            | AuditOverflow
+            | TunnelIdle(_)
+            | TunnelAge(_)
+            | Stopped
+            | Unsettled(_) => Side::Internal,
             Connect { .. }
             | UpstreamReset(_)
             | UpstreamClosed
             | UpstreamTimeout(_)
             | UpstreamHead(_)
+            | UpstreamUpgrade(_)
             | TooManyInterim
             | UpstreamChunk(_)
             | UpstreamTruncated { .. } => Side::Upstream,
@@ -169,6 +189,10 @@ impl ProxyError {
             GrpcTimeout(_) => "grpc_timeout",
             RequestTimeout(_) => "request_timeout",
             EncodedSlash => "encoded_slash",
+            BadUpgrade(_) => "bad_upgrade",
+            UpgradeNotAllowed => "upgrade_not_allowed",
+            TunnelIdle(_) => "tunnel_idle",
+            TunnelAge(_) => "tunnel_age",
             BodyTooLarge { .. } => "request_body_too_large",
             BodyTimeout(_) | PolicyBodyTimeout(_) => "request_body_timeout",
             UnreadableBody(_) => "request_body_unreadable",
@@ -181,6 +205,7 @@ impl ProxyError {
             Policy(_) | Unwritable(_) => "policy_error",
             PolicyBodyMemory { .. } => "policy_body_memory",
             AuditOverflow => "audit_overflow",
+            Stopped => "stopped",
             Unsettled(_) => "unsettled",
             Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
             Connect { .. } => "upstream_connect",
@@ -188,6 +213,7 @@ impl ProxyError {
             UpstreamClosed => "upstream_closed",
             UpstreamTimeout(_) => "upstream_timeout",
             UpstreamHead(_) | TooManyInterim => "upstream_head_malformed",
+            UpstreamUpgrade(_) => "upstream_upgrade",
             UpstreamChunk(_) => "upstream_body_malformed",
             UpstreamTruncated { .. } => "upstream_truncated",
         }
@@ -237,6 +263,7 @@ pub const FLAGS: &[&str] = &[
     // All others.
     "audit_overflow",
     "bad_grpc_timeout",
+    "bad_upgrade",
     "certificate_refused",
     "certificate_required",
     "client_gone",
@@ -259,9 +286,13 @@ pub const FLAGS: &[&str] = &[
     "request_head_timeout",
     "request_timeout",
     "revocation_refused",
+    "stopped",
     "trust_withdrawn",
+    "tunnel_age",
+    "tunnel_idle",
     "unknown_host",
     "unsettled",
+    "upgrade_not_allowed",
     "upstream_body_malformed",
     "upstream_closed",
     "upstream_connect",
@@ -270,6 +301,7 @@ pub const FLAGS: &[&str] = &[
     "upstream_reset",
     "upstream_timeout",
     "upstream_truncated",
+    "upstream_upgrade",
 ];
 
 /// Those of [`FLAGS`] that say why an exchange with an upstream failed.
@@ -282,4 +314,5 @@ pub const UPSTREAM_FLAGS: &[&str] = &[
     "upstream_reset",
     "upstream_timeout",
     "upstream_truncated",
+    "upstream_upgrade",
 ];

@@ -12,7 +12,7 @@ use std::{
 use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
-use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, Permit, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
     authorize,
@@ -24,10 +24,11 @@ use crate::{
     grpc,
     policy_body::{self, PolicyBody, Room},
     record,
-    relay::{self, Failure, Plan, Progress, Relayed},
+    relay::{self, Answer, Failure, Opened, Plan, Progress, Relayed, TunnelLimits},
     route::{self, Target},
-    snapshot::Listener,
+    snapshot::{Listener, Route},
     time_limit::TimeLimit,
+    upgrade::Asked,
     upstream::Cluster,
     worker::View,
 };
@@ -51,6 +52,14 @@ pub(crate) struct Facts {
     pub(crate) attempts: u8,
     pub(crate) connect_time: Duration,
     pub(crate) sent_at: Option<Instant>,
+}
+
+/// What a request got.
+enum Served {
+    /// A response, relayed whole.
+    Relayed(Relayed),
+    /// A tunnel.
+    Switched(Box<Opened>),
 }
 
 /// A request that got no response from an upstream, or not all of it.
@@ -104,12 +113,47 @@ pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, 
         }
     };
     let (next, error) = match served {
-        Ok(relayed) => (after(connection, &relayed), None),
+        Ok(Served::Relayed(relayed)) => (after(connection, &relayed), None),
+        Ok(Served::Switched(opened)) => {
+            // Boxed, so that the many connections that never carry a tunnel need not have room for it.
+            let exchange = record::Exchange { connection, head, facts: &facts, progress: &progress, started };
+            return Box::pin(tunnel(&exchange, client, *opened, permit.flatten())).await;
+        }
         Err(Unserved { error, request_unread }) => {
+            // Sockets that we have shut down look as if their peers had gone.
+            let error = if worker.is_stopped() { ProxyError::Stopped } else { error };
             (client.answer(connection, head, &progress, &error, request_unread).await, Some(error))
         }
     };
-    record::access(connection, head, &facts, &progress, error.as_ref(), started, permit.flatten());
+    let exchange = record::Exchange { connection, head, facts: &facts, progress: &progress, started };
+    record::access(&exchange, error.as_ref(), permit.flatten());
+    next
+}
+
+/// Carries a tunnel to its end, and records it. What was decided at its opening is not asked again: it goes on for as long as its
+/// client's trust does, which [`crate::live`] sees to.
+async fn tunnel<C: ClientSide>(
+    exchange: &record::Exchange<'_>,
+    client: &mut C,
+    opened: Opened,
+    permit: Option<Permit<'_>>,
+) -> Next {
+    let connection = exchange.connection;
+    // Policies are not asked here any more, and other requests of the client can make it again.
+    connection.subjects.borrow_mut().shrink();
+    record::tunnel_opened(exchange, permit);
+    let gone = client.gone();
+    let work =
+        relay::tunnel(&connection.worker, connection.facts.listener, client, opened, exchange.progress);
+    let ended = C::unless_gone(gone, work).await.unwrap_or(Err(ProxyError::ClientGone));
+    // A connection that we have cut looks as if the client had gone.
+    let error = ended.err().map(|error| match connection.standing.withdrawn() {
+        Some(withdrawn) => withdrawn,
+        None if connection.worker.is_stopped() => ProxyError::Stopped,
+        None => error,
+    });
+    let next = client.tunnel_over(error.as_ref());
+    record::tunnel_closed(exchange, error.as_ref());
     next
 }
 
@@ -121,7 +165,8 @@ pub(crate) async fn refuse(connection: &Connection, client: &mut impl ClientSide
     // What was read of the head is not trusted to be described.
     let head = RequestHead::new();
     let next = client.answer(connection, &head, &progress, &error, true).await;
-    record::access(connection, &head, &facts, &progress, Some(&error), started, None);
+    let exchange = record::Exchange { connection, head: &head, facts: &facts, progress: &progress, started };
+    record::access(&exchange, Some(&error), None);
     next
 }
 
@@ -133,7 +178,7 @@ async fn serve(
     audited: bool,
     facts: &mut Facts,
     progress: &Progress,
-) -> Result<Relayed, Unserved> {
+) -> Result<Served, Unserved> {
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
     let worker = connection.worker.clone();
@@ -177,8 +222,8 @@ async fn serve(
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let caller = caller.as_deref();
         let job = Job { head, time, view: &view, listener, target: &target, caller, heard, room: &room };
-        if let Some(relayed) = forward((connection, client), &job, facts, progress).await? {
-            return Ok(relayed);
+        if let Some(served) = forward((connection, client), &job, facts, progress).await? {
+            return Ok(served);
         }
     }
     Err(refused(ProxyError::Unsettled(SETTLE_MAX)))
@@ -198,9 +243,11 @@ async fn forward(
     job: &Job<'_>,
     facts: &mut Facts,
     progress: &Progress,
-) -> Result<Option<Relayed>, Unserved> {
+) -> Result<Option<Served>, Unserved> {
     let Job { head, time, view, listener, target, caller, heard, room } = *job;
     let worker = connection.worker.clone();
+    let asked = Asked::of(head, target.route)
+        .map_err(|error| Unserved { error, request_unread: head.body() != BodyFraming::None })?;
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
     // RFC 9110 §9.2.2: only such a request may be sent twice.
@@ -256,14 +303,22 @@ async fn forward(
         };
         let mut response = worker.heads.response();
         response.clear();
-        let relayed = relay::exchange(&plan, client, &mut up, &mut response).await;
+        let answered = match &asked {
+            None => relay::exchange(&plan, client, &mut up, &mut response).await.map(Answer::Relayed),
+            // Boxed, as what is rare.
+            Some(asked) => Box::pin(relay::ask(&plan, asked, client, &mut up, &mut response)).await,
+        };
         worker.heads.put_response(response);
-        match relayed {
-            Ok(relayed) => {
+        match answered {
+            Ok(Answer::Relayed(relayed)) => {
                 if relayed.upstream_reusable {
                     cluster.keep(up);
                 }
-                return Ok(Some(relayed));
+                return Ok(Some(Served::Relayed(relayed)));
+            }
+            Ok(Answer::Switched(early)) => {
+                let limits = tunnel_limits(target.route, listener);
+                return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
             Err(Failure {
                 unanswered: true,
@@ -280,6 +335,15 @@ async fn forward(
                 return Err(Unserved { error: failure.error, request_unread: failure.request_unread });
             }
         }
+    }
+}
+
+fn tunnel_limits(route: &Route, listener: &Listener) -> TunnelLimits {
+    let idle_half = listener.limits.body_timeout;
+    match &route.tunnel {
+        Some(tunnel) => TunnelLimits { idle: tunnel.idle_timeout, idle_half, age_max: tunnel.age_max },
+        // Only a route that carries tunnels has asked for one.
+        None => TunnelLimits { idle: idle_half, idle_half, age_max: None },
     }
 }
 

@@ -33,21 +33,22 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         _ if answer.status == 0 => return None,
         Denied(_) => of_denial(answer.status),
         CertificateRequired | CertificateRefused(_) | RevocationRefused(_) => GrpcStatus::Unauthenticated,
-        NoRoute | MethodNotAllowed { .. } => GrpcStatus::Unimplemented,
-        Head(_) | NotGrpc | BadGrpcTimeout(_) | EncodedSlash | Chunk(_) | UnreadableBody(_) => {
-            GrpcStatus::InvalidArgument
-        }
+        NoRoute | MethodNotAllowed { .. } | UpgradeNotAllowed => GrpcStatus::Unimplemented,
+        Head(_) | NotGrpc | BadGrpcTimeout(_) | EncodedSlash | BadUpgrade(_) | Chunk(_)
+        | UnreadableBody(_) => GrpcStatus::InvalidArgument,
         BodyTooLarge { .. } | PolicyBudget => GrpcStatus::ResourceExhausted,
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
-        PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => GrpcStatus::Unavailable,
+        PolicyBodyMemory { .. } | AuditOverflow | Stopped | Unsettled(_) => GrpcStatus::Unavailable,
         Connect { .. } | UpstreamReset(_) | UpstreamClosed => GrpcStatus::Unavailable,
         Policy(_) | Unwritable(_) => GrpcStatus::Internal,
-        UpstreamHead(_) | TooManyInterim | UpstreamChunk(_) | UpstreamTruncated { .. } => {
-            GrpcStatus::Internal
-        }
+        UpstreamHead(_)
+        | TooManyInterim
+        | UpstreamChunk(_)
+        | UpstreamTruncated { .. }
+        | UpstreamUpgrade(_) => GrpcStatus::Internal,
         // There is no answer to these.
-        ClientGone | ClientStalled(_) | TrustWithdrawn { .. } => return None,
+        ClientGone | ClientStalled(_) | TrustWithdrawn { .. } | TunnelIdle(_) | TunnelAge(_) => return None,
     })
 }
 

@@ -14,8 +14,8 @@ use crate::{
     downstream::{Downstream, ReadError, Reader, Writer},
     error::ProxyError,
     exchange::ANSWER_TIMEOUT,
-    io::{Deadline, LARGE, Shut},
-    relay::{Plan, Progress},
+    io::{BufferPool, Deadline, LARGE, SMALL, Shut},
+    relay::{Inlet, Outlet, Plan, Progress},
     respond,
     upstream::millis,
 };
@@ -23,6 +23,8 @@ use crate::{
 impl ClientSide for Downstream {
     type Source<'a> = Reader<'a>;
     type Sink<'a> = Writer<'a>;
+    type Inlet<'a> = TunnelReader<'a>;
+    type Outlet<'a> = TunnelWriter<'a>;
     /// An exchange notices it itself: no other shares its socket.
     type Gone = ();
 
@@ -57,6 +59,16 @@ impl ClientSide for Downstream {
 
     fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         Downstream::split(self)
+    }
+
+    fn tunnel<'a>(&'a mut self, buffers: &'a BufferPool) -> (TunnelReader<'a>, TunnelWriter<'a>) {
+        let deadline = self.deadline.clone();
+        let (reader, writer) = Downstream::split(self);
+        (TunnelReader { reader, deadline, step: SMALL }, TunnelWriter { writer, buffers })
+    }
+
+    fn tunnel_over(&mut self, error: Option<&ProxyError>) -> Next {
+        Next::End(error.map_or(End::Close(CloseReason::Tunnel), |error| End::Cut(respond::cut_reason(error))))
     }
 
     fn session(&mut self) -> SessionFacts {
@@ -131,6 +143,18 @@ impl Sink for Writer<'_> {
         plan.edits.response_head(out, plan.head, head, keep_alive)
     }
 
+    fn switch(
+        &mut self,
+        plan: &Plan<'_>,
+        out: &mut Vec<u8>,
+        head: &ResponseHead,
+        protocol: &str,
+    ) -> Result<u16, WriteError> {
+        plan.edits.response_head(out, plan.head, head, true)?;
+        write::upgrade(out, protocol, &[])?;
+        Ok(head.status())
+    }
+
     fn end<'t>(
         &mut self,
         out: &mut Vec<u8>,
@@ -148,6 +172,52 @@ impl Sink for Writer<'_> {
 
     async fn send(&mut self, plain: &[u8], _last: bool, progressed: impl Fn()) -> io::Result<()> {
         Writer::send(self, plain, progressed).await
+    }
+}
+
+/// The client's bytes in a tunnel.
+pub(crate) struct TunnelReader<'a> {
+    reader: Reader<'a>,
+    deadline: Rc<Deadline>,
+    /// How much is read at a time: more after a piece that was large.
+    step: usize,
+}
+
+impl Inlet for TunnelReader<'_> {
+    async fn piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.reader.buffered().is_empty()
+            && let Err(error) = self.reader.fill_by_or_rest(self.step, &self.deadline).await
+        {
+            return match error {
+                ReadError::Closed if self.reader.has_ended() => Ok(None),
+                ReadError::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
+                ReadError::Io(error) => Err(error),
+                ReadError::Tls(error) => Err(io::Error::other(error)),
+            };
+        }
+        let piece = self.reader.take_buffer(usize::MAX);
+        self.step = if piece.len() >= SMALL / 2 { LARGE } else { SMALL };
+        Ok(Some(piece))
+    }
+
+    fn passed(&mut self, _bytes: usize) {}
+}
+
+/// Bytes of a tunnel for the client.
+pub(crate) struct TunnelWriter<'a> {
+    writer: Writer<'a>,
+    buffers: &'a BufferPool,
+}
+
+impl Outlet for TunnelWriter<'_> {
+    async fn send(&mut self, piece: Vec<u8>, progressed: impl Fn()) -> io::Result<()> {
+        let sent = self.writer.send(&piece, progressed).await;
+        self.buffers.put(piece);
+        sent
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        self.writer.end().await
     }
 }
 

@@ -37,6 +37,7 @@ mod snapshot;
 mod standing;
 mod tenants;
 mod time_limit;
+mod upgrade;
 mod upstream;
 mod upstream_side;
 mod worker;

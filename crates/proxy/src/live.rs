@@ -149,6 +149,11 @@ impl Live {
         self.allowance.set(allowance);
     }
 
+    /// Cuts all connections.
+    pub(crate) fn cut_all(&self) {
+        self.entries.borrow().iter().for_each(|(_, entry)| entry.deadline.cut(Shut::Both));
+    }
+
     /// Goes on to examine connections in the snapshot in force, for a slice of time. Those in flight are examined too: what
     /// they wait for may take longer than the grace.
     fn examine(&self, view: &View, now: u64) {

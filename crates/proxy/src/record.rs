@@ -10,7 +10,7 @@ use std::{
 use ringward_http::RequestHead;
 use ringward_telemetry::{
     CloseReason, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts, Permit,
-    Resumed, RevocationSource, TenantFacts, TextField,
+    Resumed, RevocationSource, TenantFacts, TextField, TunnelEvent,
 };
 use ringward_tls::{HandshakeFailure, HandshakeReason, ResumedBy};
 
@@ -125,24 +125,50 @@ pub(crate) fn resumed(by: ResumedBy) -> Resumed {
     }
 }
 
+/// What records of an exchange are made of.
+pub(crate) struct Exchange<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) head: &'a RequestHead,
+    pub(crate) facts: &'a Facts,
+    pub(crate) progress: &'a Progress,
+    pub(crate) started: Instant,
+}
+
 /// Counts and records an exchange. With a permit the record cannot be lost.
-pub(crate) fn access(
-    connection: &Connection,
-    head: &RequestHead,
-    facts: &Facts,
-    progress: &Progress,
+pub(crate) fn access(exchange: &Exchange<'_>, error: Option<&ProxyError>, permit: Option<Permit<'_>>) {
+    count_request(exchange);
+    count_end(exchange, error);
+    write(exchange, error, None, permit);
+}
+
+/// Counts an exchange that becomes a tunnel, as a request that ends here. With a permit that is recorded, too: one that is held
+/// for as long as the tunnel lasts would be missing to others.
+pub(crate) fn tunnel_opened(exchange: &Exchange<'_>, permit: Option<Permit<'_>>) {
+    count_request(exchange);
+    if permit.is_some() {
+        write(exchange, None, Some(TunnelEvent::Opened), permit);
+    }
+}
+
+/// Counts and records the end of a tunnel.
+pub(crate) fn tunnel_closed(exchange: &Exchange<'_>, error: Option<&ProxyError>) {
+    count_end(exchange, error);
+    write(exchange, error, Some(TunnelEvent::Closed), None);
+}
+
+fn write(
+    exchange: &Exchange<'_>,
     error: Option<&ProxyError>,
-    started: Instant,
+    tunnel: Option<TunnelEvent>,
     permit: Option<Permit<'_>>,
 ) {
+    let Exchange { connection, head, facts, progress, started } = *exchange;
     let worker = &connection.worker;
-    let view = worker.view();
-    let duration = started.elapsed();
-    let status = progress.status.get();
-    count(connection, head, facts, progress, error, duration);
-    if !view.snapshot.access_log && permit.is_none() {
+    let audited = permit.is_some() || tunnel.is_some() && worker.view().snapshot.audit_required;
+    if !worker.view().snapshot.access_log && !audited {
         return;
     }
+    let duration = started.elapsed();
     let started_unix_ns = nanos_since_epoch().saturating_sub(nanos(duration));
     let mut record = worker.records.blank(&connection.facts, started_unix_ns);
     record.protocol = authorize::protocol(head);
@@ -153,8 +179,9 @@ pub(crate) fn access(
     record.cluster = facts.cluster;
     record.upstream = facts.upstream;
     record.attempts = facts.attempts;
-    record.status = status;
+    record.status = progress.status.get();
     record.grpc_status = progress.grpc.get();
+    record.tunnel = tunnel;
     record.flag = error.map(ProxyError::flag);
     record.generation = facts.generation;
     record.policy_ns = nanos(facts.policy_time);
@@ -189,21 +216,16 @@ pub(crate) fn access(
     }
 }
 
-fn count(
-    connection: &Connection,
-    head: &RequestHead,
-    facts: &Facts,
-    progress: &Progress,
-    error: Option<&ProxyError>,
-    duration: Duration,
-) {
+/// Counts an exchange once the client has got its response, or a tunnel.
+fn count_request(exchange: &Exchange<'_>) {
+    let Exchange { connection, head, facts, progress, started } = *exchange;
     let shard = &connection.worker.shard;
     let listener = connection.facts.listener;
     let view = connection.worker.view();
     let unmatched =
         || Some(view.snapshot.listener(&connection.standing.admission().terms.listener)?.unmatched);
     if let Some(route) = facts.route.or_else(unmatched) {
-        shard.request_finished(route, progress.status.get(), nanos(duration));
+        shard.request_finished(route, progress.status.get(), nanos(started.elapsed()));
         if let Some(status) = progress.grpc.get() {
             shard.grpc_finished(route, status);
         }
@@ -218,6 +240,13 @@ fn count(
     if let Some(tenant) = &connection.tenant {
         shard.tenant_request_finished(tenant.id());
     }
+}
+
+/// Counts what an exchange has moved, and why it ended.
+fn count_end(exchange: &Exchange<'_>, error: Option<&ProxyError>) {
+    let Exchange { connection, progress, .. } = *exchange;
+    let shard = &connection.worker.shard;
+    let listener = connection.facts.listener;
     shard.downstream_bytes(listener, progress.received.get(), progress.sent.get());
     if let Some(error) = error {
         shard.response_generated(listener, error.flag());

@@ -32,6 +32,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         MethodNotAllowed { .. } => (405, false),
         NotGrpc => (415, false),
         EncodedSlash | BadGrpcTimeout(_) => (400, false),
+        BadUpgrade(_) => (400, true),
+        UpgradeNotAllowed => (501, false),
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
         UnreadableBody(_) => (400, false),
@@ -48,6 +50,9 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         | TooManyInterim
         | UpstreamChunk(_)
         | UpstreamTruncated { .. } => (502, false),
+        // The client may take what follows for the other protocol.
+        UpstreamUpgrade(_) => (502, true),
+        TunnelIdle(_) | TunnelAge(_) | Stopped => (0, true),
         ClientGone | ClientStalled(_) | TrustWithdrawn { .. } => (0, true),
         CertificateRequired | CertificateRefused(_) | RevocationRefused(_) => (403, false),
     };
@@ -68,6 +73,9 @@ pub(crate) fn cut_reason(error: &ProxyError) -> CloseReason {
         ProxyError::ClientStalled(_) | ProxyError::BodyTimeout(_) => CloseReason::BodyTimeout,
         ProxyError::ClientGone => CloseReason::Peer,
         ProxyError::Chunk(_) => CloseReason::BadRequest,
+        ProxyError::Stopped => CloseReason::Drain,
+        ProxyError::TunnelIdle(_) => CloseReason::IdleTimeout,
+        ProxyError::TunnelAge(_) => CloseReason::AgeLimit,
         _ => CloseReason::Exchange,
     }
 }
@@ -75,7 +83,9 @@ pub(crate) fn cut_reason(error: &ProxyError) -> CloseReason {
 /// Why the connection ends after the answer, if the error says so.
 pub(crate) fn close_reason(error: &ProxyError) -> Option<CloseReason> {
     match error {
-        ProxyError::Head(_) | ProxyError::Chunk(_) => Some(CloseReason::BadRequest),
+        ProxyError::Head(_) | ProxyError::Chunk(_) | ProxyError::BadUpgrade(_) => {
+            Some(CloseReason::BadRequest)
+        }
         ProxyError::HeadTimeout(_) => Some(CloseReason::HeaderTimeout),
         ProxyError::BodyTimeout(_) | ProxyError::PolicyBodyTimeout(_) => Some(CloseReason::BodyTimeout),
         ProxyError::BodyTooLarge { .. } => Some(CloseReason::Exchange),

@@ -121,6 +121,8 @@ pub(crate) struct Listener {
     default_host: Option<usize>,
     /// Where requests are counted that match no route.
     pub(crate) unmatched: RouteId,
+    /// Some route carries tunnels.
+    pub(crate) has_tunnels: bool,
 }
 
 /// What downstream connections may use.
@@ -173,6 +175,8 @@ pub(crate) struct Route {
     pub(crate) response_timeout: Duration,
     /// Of a request altogether, if there is a limit.
     pub(crate) request_timeout: Option<Duration>,
+    /// Which tunnels it carries.
+    pub(crate) tunnel: Option<config::Tunnel>,
 }
 
 /// A group of equal endpoints.
@@ -386,6 +390,11 @@ impl Builder<'_> {
             names: listener.host_table(),
             default_host: listener.default_host,
             unmatched: self.registry.unmatched(id),
+            has_tunnels: listener
+                .hosts
+                .iter()
+                .flat_map(|host| &host.routes)
+                .any(|route| route.tunnel.is_some()),
         })
     }
 
@@ -486,6 +495,7 @@ impl Builder<'_> {
                 .then_some(route.policy_body_max.unwrap_or(0)),
             response_timeout: route.response_timeout,
             request_timeout: route.request_timeout,
+            tunnel: route.tunnel.clone(),
         }
     }
 }

@@ -101,6 +101,13 @@ impl Standing {
         }
     }
 
+    /// Why the sweep has cut this connection in the middle of an exchange, if it has.
+    pub(crate) fn withdrawn(&self) -> Option<ProxyError> {
+        let (withdrawal, _) =
+            self.admission().withdrawn().filter(|_| self.live.was_cut() == Some(Shut::Both))?;
+        Some(ProxyError::TrustWithdrawn { withdrawal, why: self.admission().explanation() })
+    }
+
     /// Records how long it took from the change of trust that ended this connection to its end, and that it did, unless a
     /// request's record says so.
     pub(crate) fn note_end(&self, facts: &ConnectionFacts) {

@@ -260,6 +260,11 @@ impl Worker {
         }
     }
 
+    /// Whether connections are cut, since they did not end within the drain.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.control.phase() == Phase::Stopped
+    }
+
     /// Whether new requests should be the last on their connections.
     pub(crate) fn is_draining(&self) -> bool {
         self.control.phase() != Phase::Running
@@ -354,7 +359,12 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
                     return;
                 }
             }
-            Phase::Stopped => return,
+            Phase::Stopped => {
+                worker.live.cut_all();
+                // What was in flight is still to be recorded.
+                io::sleep(INTERVAL).await;
+                return;
+            }
         }
     }
 }

@@ -44,6 +44,8 @@ closed_set! {
         FrameFlood => "frame_flood",
         /// A response had to be cut short, or a request body was left unread.
         Exchange => "exchange",
+        /// It had become a tunnel, and both sides ended it.
+        Tunnel => "tunnel",
         /// The connection limit of the listener was reached; closed right after accept.
         ConnectionLimit => "connection_limit",
         /// The client's tenant has as many connections as it may.
@@ -72,6 +74,16 @@ closed_set! {
         Tls => "tls",
         /// The task that served the connection panicked.
         Panic => "panic",
+    }
+}
+
+closed_set! {
+    /// What a record says of an exchange that became a tunnel.
+    TunnelEvent {
+        /// It was opened; a record of its end follows. Written with `audit = "required"` alone.
+        Opened => "opened",
+        /// It has ended.
+        Closed => "closed",
     }
 }
 

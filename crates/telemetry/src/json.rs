@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use time::OffsetDateTime;
 
-use crate::closed::{ADMITTED, GrpcStatus, Level, Resumed};
+use crate::closed::{ADMITTED, GrpcStatus, Level, Resumed, TunnelEvent};
 use crate::record::{
     AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, Record, TextField,
 };
@@ -52,6 +52,7 @@ impl Formatter {
         line.number("status", u64::from(record.status));
         line.some("grpc_status", record.grpc_status.map(GrpcStatus::as_str));
         line.some("flag", record.flag);
+        line.some("tunnel", record.tunnel.map(TunnelEvent::as_str));
         line.some("policy", record.policy.map(|id| &**names.policies.name(id.0)));
         line.some("decision", record.decision.map(|decision| decision.as_str()));
         line.boolean("cached", record.cached);

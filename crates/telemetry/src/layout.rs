@@ -89,7 +89,11 @@ pub(crate) mod listener {
     pub(crate) const STRIPPED: usize = 3;
     pub(crate) const MISDIRECTED: usize = 4;
     pub(crate) const HANDSHAKES: usize = 5;
-    pub(crate) const CLOSED: usize = 6;
+    pub(crate) const TUNNELS_OPENED: usize = 6;
+    pub(crate) const TUNNELS_CLOSED: usize = 7;
+    pub(crate) const TUNNEL_RECEIVED: usize = 8;
+    pub(crate) const TUNNEL_SENT: usize = 9;
+    pub(crate) const CLOSED: usize = 10;
     pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
     pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
     pub(crate) const UNCHECKED: usize = REVOCATION + RevocationSource::ALL.len();

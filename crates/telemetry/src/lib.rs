@@ -30,6 +30,7 @@ mod writer;
 pub use closed::{
     ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, GrpcStatus, Level, OTHER,
     OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
+    TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -87,6 +87,14 @@ catalogue! {
         "Bytes received from clients, TLS included.";
     DOWNSTREAM_SENT = Kind::Counter, "ringward_downstream_sent_bytes_total", ["listener"],
         "Bytes sent to clients, TLS included.";
+    TUNNELS_OPENED = Kind::Counter, "ringward_tunnels_opened_total", ["listener"],
+        "Exchanges that became a tunnel: upgraded connections, and streams of extended CONNECT.";
+    TUNNELS_ACTIVE = Kind::Gauge, "ringward_tunnels_active", ["listener"],
+        "Tunnels open now.";
+    TUNNEL_RECEIVED = Kind::Counter, "ringward_tunnel_received_bytes_total", ["listener"],
+        "Bytes received from clients in tunnels, as they come; frames of HTTP/2 and TLS do not count.";
+    TUNNEL_SENT = Kind::Counter, "ringward_tunnel_sent_bytes_total", ["listener"],
+        "Bytes sent to clients in tunnels, as they leave; frames of HTTP/2 and TLS do not count.";
     POLICY_DECISIONS = Kind::Counter, "ringward_policy_decisions_total", ["policy", "outcome"],
         "Decisions of the policy, evaluated or cached, by outcome; only allowed lets a request through.";
     POLICY_DURATION = Kind::Histogram(POLICY_BOUNDS), "ringward_policy_evaluation_duration_seconds", ["policy"],
@@ -330,6 +338,7 @@ mod tests {
             "reason",
             "outcome",
             "flag",
+            "grpc_status",
             "status_class",
             "family",
             "how",

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::closed::{GrpcStatus, Level, PolicyOutcome, Resumed};
+use crate::closed::{GrpcStatus, Level, PolicyOutcome, Resumed, TunnelEvent};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
 
 /// One entry of the queue to the log.
@@ -131,6 +131,8 @@ pub struct AccessRecord {
     pub grpc_status: Option<GrpcStatus>,
     /// Why Ringward answered itself or cut the exchange short.
     pub flag: Option<&'static str>,
+    /// What became of the tunnel, if the exchange opened one.
+    pub tunnel: Option<TunnelEvent>,
     /// Generation of the snapshot that decided.
     pub generation: u64,
     /// Policy evaluation.
@@ -206,6 +208,7 @@ impl AccessRecord {
             status: 0,
             grpc_status: None,
             flag: None,
+            tunnel: None,
             generation: 0,
             policy_ns: 0,
             upstream_connect_ns: 0,

@@ -142,6 +142,24 @@ impl Shard {
         block.add(listener::SENT_BYTES, sent);
     }
 
+    /// An exchange has become a tunnel.
+    pub fn tunnel_opened(&self, id: ListenerId) {
+        self.listener(id).add(listener::TUNNELS_OPENED, 1);
+    }
+
+    /// A tunnel has ended. To be called once for each opened one, on the same worker.
+    pub fn tunnel_closed(&self, id: ListenerId) {
+        self.listener(id).add(listener::TUNNELS_CLOSED, 1);
+    }
+
+    /// Bytes moved in tunnels since the last call.
+    #[inline]
+    pub fn tunnel_bytes(&self, id: ListenerId, received: u64, sent: u64) {
+        let block = self.listener(id);
+        block.add(listener::TUNNEL_RECEIVED, received);
+        block.add(listener::TUNNEL_SENT, sent);
+    }
+
     /// Inbound fields that look like identity headers were removed from a request.
     #[inline]
     pub fn identity_headers_stripped(&self, id: ListenerId, fields: u64) {

@@ -93,8 +93,13 @@ impl Http2 {
         let host = self.connection.host().to_owned();
         let mut all = vec![(":method", method), (":scheme", "https"), (":path", path), (":authority", &host)];
         all.extend(fields);
+        self.head(stream, &all, ends)
+    }
+
+    /// Sends a head with exactly these fields.
+    pub fn head(&mut self, stream: u32, fields: &[(&str, &str)], ends: bool) -> Result<(), ClientError> {
         let flags = if ends { flags::END_HEADERS | flags::END_STREAM } else { flags::END_HEADERS };
-        self.send(kind::HEADERS, flags, stream, &fields_block(&all))
+        self.send(kind::HEADERS, flags, stream, &fields_block(fields))
     }
 
     /// Reads the next frame; settings and pings are confirmed.

@@ -39,6 +39,7 @@ mod staple;
 mod testing;
 mod trust;
 mod verifier;
+mod websocket;
 
 pub use client_auth::{
     ClientAuth, ClientAuthError, ClientAuthMode, ClientAuthOptions, HINT_BYTES_MAX,
@@ -77,3 +78,4 @@ pub use trust::{
     Quarantined, RSA_BITS_MIN_DEFAULT, TrustBundle, TrustError, TrustOptions, TrustWarning, UnknownKeyKind,
 };
 pub use verifier::CHAIN_BYTES_MAX;
+pub use websocket::{websocket_accept, websocket_key};

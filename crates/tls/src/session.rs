@@ -68,6 +68,8 @@ pub struct ServerSession {
 enum Phase {
     Handshaking(Handshake),
     Open,
+    /// We said close_notify, and still read.
+    Listening,
     /// We said close_notify. Whatever the peer still sends is dropped.
     Closing,
     /// An error was returned. rustls must not be called again.
@@ -168,7 +170,7 @@ impl ServerSession {
     /// Processes all whole records at the front of `incoming`, in place. Appends received plaintext to
     /// `plain` and TLS bytes that are to be sent to `outgoing`.
     ///
-    /// After close_notify in either direction all input is consumed and dropped (RFC 8446 §6.1).
+    /// After the peer's close_notify, or [`close_notify`](Self::close_notify), all input is consumed and dropped (RFC 8446 §6.1).
     ///
     /// # Errors
     ///
@@ -182,7 +184,7 @@ impl ServerSession {
     ) -> Result<Progress, SessionError> {
         match self.phase {
             Phase::Failed => return Err(SessionError::NotOpen),
-            Phase::Handshaking(_) | Phase::Open if !self.peer_closed => {}
+            Phase::Handshaking(_) | Phase::Open | Phase::Listening if !self.peer_closed => {}
             _ => {
                 return Ok(Progress {
                     consumed: incoming.len(),
@@ -226,13 +228,23 @@ impl ServerSession {
         self.write(size, outgoing, |traffic, buffer| traffic.encrypt(plain, buffer))
     }
 
-    /// Says that nothing more will be sent (RFC 8446 §6.1). Does nothing unless the session is open.
+    /// Says that nothing more will be sent (RFC 8446 §6.1), and that nothing more is of interest. Does nothing unless the
+    /// session is open.
     pub fn close_notify(&mut self, outgoing: &mut Vec<u8>) {
+        self.end_writing(outgoing);
+        if matches!(self.phase, Phase::Listening) {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// Says that nothing more will be sent, and goes on reading: in TLS 1.3 each direction ends by itself. Does nothing unless
+    /// the session is open.
+    pub fn end_writing(&mut self, outgoing: &mut Vec<u8>) {
         if matches!(self.phase, Phase::Open) {
             // Should it not be possible, the peer sees the end of the connection without it.
             let _ = self
                 .write(ALERT_RECORD_BYTES, outgoing, |traffic, buffer| traffic.queue_close_notify(buffer));
-            self.phase = Phase::Closing;
+            self.phase = Phase::Listening;
         }
     }
 
@@ -249,7 +261,7 @@ impl ServerSession {
 
     /// What the peer claims to be, on a host that only observes. Never an identity.
     pub fn observed(&self) -> Option<&ObservedIdentity> {
-        self.observed.as_deref().filter(|_| matches!(self.phase, Phase::Open | Phase::Closing))
+        self.observed.as_deref().filter(|_| self.is_established())
     }
 
     /// Until when the peer's path holds, its trust anchor included, and its proof of its key is not too old; seconds
@@ -267,13 +279,13 @@ impl ServerSession {
     /// When the peer last proved its key, or for an anonymous one when its last full handshake began; seconds since
     /// 1970. `None` until the handshake is complete. A resumption does not renew it.
     pub fn auth_time_unix(&self) -> Option<i64> {
-        matches!(self.phase, Phase::Open | Phase::Closing).then_some(self.auth_time)
+        self.is_established().then_some(self.auth_time)
     }
 
     /// Where the session came from that the peer resumed. `None` until the handshake is complete, and after a
     /// full one.
     pub fn resumed(&self) -> Option<ResumedBy> {
-        self.resumed.filter(|_| matches!(self.phase, Phase::Open | Phase::Closing))
+        self.resumed.filter(|_| self.is_established())
     }
 
     /// Why the peer, which wanted to resume a session, did not.
@@ -310,10 +322,12 @@ impl ServerSession {
     }
 
     fn proven(&self) -> Option<&Admitted> {
-        match self.phase {
-            Phase::Open | Phase::Closing => self.admitted.as_ref(),
-            Phase::Handshaking(_) | Phase::Failed => None,
-        }
+        self.admitted.as_ref().filter(|_| self.is_established())
+    }
+
+    /// The handshake is complete, and nothing has failed since.
+    fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Listening | Phase::Closing)
     }
 
     fn pump(

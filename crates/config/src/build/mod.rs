@@ -16,6 +16,7 @@ mod route;
 mod tenant;
 mod tls;
 mod trust;
+mod tunnel;
 mod unused;
 
 use std::collections::BTreeMap;

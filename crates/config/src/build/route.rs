@@ -7,7 +7,7 @@ use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
-use super::{References, client_auth, grpc};
+use super::{References, client_auth, grpc, tunnel};
 use crate::bounds;
 use crate::model::Route;
 use crate::path::{PathPattern, Segment};
@@ -86,6 +86,7 @@ fn route(
         Some(text) => grpc::matched(cx, matched.get_ref(), text, defaults.http2)?,
         None => by_path(cx, matched, allow_encoded_slash)?,
     };
+    let tunnel = tunnel::tunnel(cx, raw, &methods);
     let cluster = cluster?;
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
@@ -114,6 +115,7 @@ fn route(
         policy_body_max,
         response_timeout,
         request_timeout,
+        tunnel,
         at: cx.at(&span),
     })
 }

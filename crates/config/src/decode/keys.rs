@@ -238,7 +238,7 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host.route]]", "redirect", Later("redirects")),
     ("[[listener.host.route]]", "headers", Later("setting of headers")),
     ("[[listener.host.route]]", "mirror", Later("mirrored requests")),
-    ("[[listener.host.route]]", "websocket", Later("upgraded connections")),
+    ("[[listener.host.route]]", "websocket", Instead("write upgrade = [\"websocket\"]")),
     (
         "[[listener.host.route]]",
         "danger_no_policy",

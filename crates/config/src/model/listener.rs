@@ -264,6 +264,19 @@ pub struct Route {
     pub response_timeout: Duration,
     /// How long a request may take altogether; none for no limit.
     pub request_timeout: Option<Duration>,
+    /// Which tunnels it carries; none if it refuses to switch protocols.
+    pub tunnel: Option<Tunnel>,
     /// Where it is defined.
     pub at: Location,
+}
+
+/// What a route says about upgraded connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The protocols, as they are asked of upstreams. At least one.
+    pub protocols: Vec<String>,
+    /// How long nothing may move.
+    pub idle_timeout: Duration,
+    /// How old one may become; none for no limit.
+    pub age_max: Option<Duration>,
 }

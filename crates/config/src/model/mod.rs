@@ -21,7 +21,7 @@ use ringward_identity::TenantMap;
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
 pub use self::listener::{
     Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
-    Passphrase, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, XfccMode,
+    Passphrase, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, Tunnel, XfccMode,
 };
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::trust::{

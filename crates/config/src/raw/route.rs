@@ -69,10 +69,27 @@ pub struct Route {
     /// How long a request may take altogether, from its head to the end of the response, however much moves meanwhile. A request
     /// that is not answered by then gets 504, a gRPC call DEADLINE_EXCEEDED, and a response that has begun is cut. A gRPC call may
     /// ask for less by `grpc-timeout`, and its upstream is told what is left. Streams that are to live leave it away and set
-    /// `response_timeout`.
+    /// `response_timeout`. Of a tunnel (`upgrade`) it bounds the opening.
     ///
     /// Default `"unlimited"`; `"1ms"` to `"1d"`. Example: `request_timeout = "15s"`.
     pub request_timeout: Field<DurationText>,
+    /// The protocols to which a client may switch its connection with `Upgrade`, or a stream of HTTP/2 with an extended
+    /// CONNECT. Once the decision has allowed the request and the upstream has agreed with 101, bytes pass both ways
+    /// unseen, for as long as the client is trusted: when its trust is withdrawn, the tunnel is cut within `trust_grace`. A
+    /// policy sees what is asked for as `input.request.headers.upgrade`, from HTTP/2 as well (with the method `GET`), and
+    /// decides about the opening alone. Without this, `Upgrade` is dropped and the request goes on as if it had none.
+    ///
+    /// Default: none; 1 to 8 names with or without a version. `h2c`, `HTTP/...` and `TLS/...` are refused, since the
+    /// requests within would pass no route and no policy. Example: `upgrade = ["websocket"]`.
+    pub upgrade: Field<OneOrMany>,
+    /// How long a tunnel may be without a byte in either direction before it is closed.
+    ///
+    /// Default `"1h"`; `"100ms"` to `"168h"`. Example: `tunnel_idle_timeout = "10m"`.
+    pub tunnel_idle_timeout: Field<DurationText>,
+    /// How old a tunnel may become before it is closed, or `"unlimited"`.
+    ///
+    /// Default `"unlimited"`; `"1s"` to `"720h"`. Example: `tunnel_age_max = "24h"`.
+    pub tunnel_age_max: Field<DurationText>,
 }
 
 /// `match = { ... }` of a route.

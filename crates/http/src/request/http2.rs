@@ -11,6 +11,7 @@ use crate::error::{HeadError, HostError, RequestError};
 use crate::field::Known;
 use crate::framing::BodyFraming;
 use crate::token::{is_field_value, is_token};
+use crate::write::is_protocol;
 use crate::{HeadLimits, Version};
 
 /// The pseudo-header fields of a request, and whether a body follows.
@@ -24,6 +25,8 @@ pub struct Http2Request<'a> {
     pub authority: Option<&'a [u8]>,
     /// `:path`.
     pub path: &'a [u8],
+    /// `:protocol`, if the request is an extended CONNECT (RFC 8441 §4). The method is `CONNECT` then.
+    pub protocol: Option<&'a [u8]>,
     /// The stream ends with the head: there is no body.
     pub ends: bool,
 }
@@ -33,6 +36,9 @@ impl RequestHead {
     ///
     /// Several `cookie` fields become one (RFC 9113 §8.2.3). A body of unknown length counts as
     /// [`BodyFraming::Chunked`], which is what it has to be for an upstream that speaks HTTP/1.1.
+    ///
+    /// An extended CONNECT (RFC 8441 §4) becomes the GET that asks for the same on HTTP/1.1, and [`RequestHead::upgrade`] is
+    /// its `:protocol`. It has no body: what follows belongs to the tunnel. A key of WebSockets is left out (RFC 8441 §5).
     ///
     /// # Errors
     /// As [`RequestHead::parse`], and what RFC 9113 §8.2 calls malformed: fields of HTTP/1.1 connections, names in upper
@@ -58,6 +64,9 @@ impl RequestHead {
         self.version = Version::Http2;
         self.persists = true;
         self.body = match (self.body, request.ends) {
+            // RFC 8441 §4: what follows is no content, and has no length.
+            (BodyFraming::None, _) if request.protocol.is_some() => BodyFraming::None,
+            (_, _) if request.protocol.is_some() => return Err(HeadError::BadContentLength.into()),
             // RFC 9113 §8.1.1: the length of a body that is not there.
             (BodyFraming::Length(1..), true) => return Err(HeadError::BadContentLength.into()),
             (framing, true) => framing,
@@ -81,17 +90,21 @@ fn write_image<'a>(
     if !is_token(request.method) {
         return Err(RequestError::BadMethod);
     }
-    if request.method == b"CONNECT" {
+    let method = match (request.method, request.protocol) {
+        (b"CONNECT", Some(protocol)) if is_protocol(protocol) => b"GET",
+        // RFC 8441 §4: of a CONNECT only.
+        (_, Some(_)) => return Err(RequestError::BadMethod),
         // It has no path, and is refused for what it is.
-        return Err(RequestError::ConnectUnsupported);
-    }
+        (b"CONNECT", None) => return Err(RequestError::ConnectUnsupported),
+        (method, None) => method,
+    };
     let is_web = [&b"https"[..], b"http"].iter().any(|scheme| request.scheme.eq_ignore_ascii_case(scheme));
     // RFC 9113 §8.3.1: a path, or `*`; never what HTTP/1.1 would take for the whole URI.
     let is_origin = request.path.starts_with(b"/") || request.path == b"*";
     if !is_web || !is_origin || request.path.iter().any(|byte| !matches!(byte, b'!'..=b'~')) {
         return Err(RequestError::BadTarget);
     }
-    image.extend_from_slice(request.method);
+    image.extend_from_slice(method);
     image.push(b' ');
     image.extend_from_slice(request.path);
     image.extend_from_slice(b" HTTP/1.1\r\n");
@@ -105,10 +118,15 @@ fn write_image<'a>(
     for (name, value) in fields {
         check(name, value)?;
         match (Known::of(name), request.authority) {
+            (Known::Other, _) if request.protocol.is_some() && name == b"sec-websocket-key" => {}
             (Known::Other, _) if name == b"cookie" => crumbs.push(value),
             (Known::Host, Some(authority)) => agree(authority, value)?,
             _ => line(image, name, value),
         }
+    }
+    if let Some(protocol) = request.protocol {
+        line(image, b"connection", b"upgrade");
+        line(image, b"upgrade", protocol);
     }
     if let [first, others @ ..] = &*crumbs {
         image.extend_from_slice(b"cookie: ");
@@ -169,6 +187,7 @@ mod tests {
         scheme: b"https",
         authority: Some(b"a.example"),
         path: b"/",
+        protocol: None,
         ends: true,
     };
 
@@ -267,6 +286,32 @@ mod tests {
             );
         }
         assert!(taken(&GET, &[("te", "trailers")]).unwrap().fields().any(|field| field.hop_by_hop));
+    }
+
+    #[test]
+    fn an_extended_connect_is_what_asks_for_its_protocol_on_http_1() {
+        let connect = Http2Request { method: b"CONNECT", protocol: Some(b"websocket"), ends: false, ..GET };
+        let key = ("sec-websocket-key", "forged");
+        let head = taken(&connect, &[("sec-websocket-version", "13"), key]).unwrap();
+        assert_eq!(
+            (head.method(), head.upgrade(), head.body()),
+            ("GET", Some("websocket"), BodyFraming::None)
+        );
+        assert_eq!((head.field("sec-websocket-key"), head.version()), (None, Version::Http2));
+        assert!(head.fields().filter(|field| field.hop_by_hop).count() == 2, "what asks for it ends here");
+        for length in ["0", "5"] {
+            let refused = taken(&connect, &[("content-length", length)]).unwrap_err();
+            assert_eq!(refused, HeadError::BadContentLength.into());
+        }
+        for (method, protocol) in [
+            (&b"GET"[..], &b"websocket"[..]),
+            (b"CONNECT", b""),
+            (b"CONNECT", b"a, b"),
+            (b"CONNECT", b"a\r\nx: y"),
+        ] {
+            let request = Http2Request { method, protocol: Some(protocol), ..connect };
+            assert_eq!(taken(&request, &[]).unwrap_err(), RequestError::BadMethod, "{protocol:?}");
+        }
     }
 
     #[test]

@@ -57,6 +57,39 @@ fn an_interim_response_is_followed_by_the_final_one() {
 }
 
 #[test]
+fn a_101_is_for_those_who_asked_for_it() {
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    let head = parsed(&format!("{switched}X: y\r\n\r\n"), RequestKind::Upgrade);
+    assert_eq!((head.status(), head.body(), head.upgrade()), (101, BodyFraming::None, Some("websocket")));
+    assert!(!head.is_interim(), "no other response follows");
+    let parse = |input: &str, kind| ResponseHead::new().parse(input.as_bytes(), kind, &LIMITS);
+    for kind in [RequestKind::Other, RequestKind::Head, RequestKind::Connect] {
+        let unasked = parse(&format!("{switched}\r\n"), kind);
+        assert_eq!(unasked, Err(ResponseError::UnexpectedUpgrade), "{kind:?}");
+    }
+    let http10 = switched.replace("HTTP/1.1", "HTTP/1.0") + "\r\n";
+    assert_eq!(parse(&http10, RequestKind::Upgrade), Err(ResponseError::UnexpectedUpgrade));
+    for (fields, error) in [
+        ("Content-Length: 5\r\n", HeadError::BadContentLength),
+        ("Transfer-Encoding: chunked\r\n", HeadError::BadTransferEncoding),
+    ] {
+        let refused = parse(&format!("{switched}{fields}\r\n"), RequestKind::Upgrade);
+        assert_eq!(refused, Err(error.into()), "{fields}");
+    }
+    for fields in [
+        "",
+        "Upgrade: a\r\n",
+        "Connection: upgrade\r\nUpgrade: a\r\nUpgrade: a\r\n",
+        "Connection: upgrade\r\nUpgrade: \u{e9}\r\n",
+    ] {
+        let input = format!("HTTP/1.1 101 X\r\n{fields}\r\n");
+        assert_eq!(parsed(&input, RequestKind::Upgrade).upgrade(), None, "{fields}");
+    }
+    let declined = parsed("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", RequestKind::Upgrade);
+    assert_eq!((declined.body(), declined.upgrade()), (BodyFraming::Length(1), None));
+}
+
+#[test]
 fn accessors_are_harmless_after_an_error() {
     let mut head = ResponseHead::new();
     let first = b"HTTP/1.1 200 A long reason\r\nX-Long-Name: and a long value\r\nContent-Length: 5\r\n\r\n";

@@ -62,7 +62,7 @@ impl Body {
     }
 
     /// Waits for the next piece; `None` at the end.
-    async fn next(&mut self, deadline: &Deadline) -> Result<Option<Bytes>, ReadError> {
+    pub(super) async fn next(&mut self, deadline: &Deadline) -> Result<Option<Bytes>, ReadError> {
         poll_fn(|cx| {
             if let Poll::Ready(next) = self.poll_next(cx) {
                 return Poll::Ready(next);
@@ -73,7 +73,7 @@ impl Body {
     }
 
     /// The next piece, if it is there.
-    async fn ready(&mut self) -> Option<Result<Option<Bytes>, ReadError>> {
+    pub(super) async fn ready(&mut self) -> Option<Result<Option<Bytes>, ReadError>> {
         poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(next) => Poll::Ready(Some(next)),
             Poll::Pending => Poll::Ready(None),
@@ -97,7 +97,7 @@ impl Body {
     }
 
     /// Gives so many bytes of the window back.
-    fn release(&mut self, bytes: usize) {
+    pub(super) fn release(&mut self, bytes: usize) {
         // Only a stream that is gone has no window.
         let _ = self.stream.flow_control().release_capacity(bytes);
     }

@@ -60,7 +60,7 @@ pub(crate) async fn run(connection: &Rc<Connection>, downstream: &mut Downstream
         waker: RefCell::new(None),
         limits,
     });
-    let mut course = Course::new(shared.clone());
+    let mut course = Course::new(shared.clone(), connection.has_tunnels());
     let (mut reader, mut writer) = downstream.split();
     let mut received = pin!(wire::receive(&wire, &mut reader));
     let mut transmitted = pin!(wire::transmit(&wire, &mut writer, millis(shared.limits.body_timeout)));
@@ -142,7 +142,7 @@ enum Waits {
 }
 
 impl Course {
-    fn new(shared: Rc<Shared>) -> Course {
+    fn new(shared: Rc<Shared>, has_tunnels: bool) -> Course {
         let limits = &shared.limits;
         // What is larger than this is larger than our limit, too, which has the say: an entry counts 32 bytes and what it has.
         let head_list = limits.head.head_bytes_max + 32 * limits.head.fields_max;
@@ -154,6 +154,10 @@ impl Course {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BYTES_MAX)
             .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX));
+        if has_tunnels {
+            // RFC 8441 §3.
+            builder.enable_connect_protocol();
+        }
         let opening = builder.handshake(Socket(shared.wire.clone()));
         let silence = shared.connection.worker.deadlines.timer();
         Course {

@@ -19,6 +19,9 @@
 //! read when the client's window and the stream's share of the send buffer (`SEND_BYTES_MAX`) have room. A stream that stands
 //! still holds up others only when such streams have used up the connection's window.
 //!
+//! **gRPC.** A call is a request like any other, but for what its client is told of an error, which is a head with `grpc-status`
+//! ([`crate::grpc`]).
+//!
 //! **The end.** What makes an HTTP/1.1 connection say `Connection: close` makes this one send GOAWAY and finish what runs:
 //! drain, age, number of requests. When the gate refuses a stream, it is reset as not processed, and so are those after it;
 //! those that run have `trust_grace`. A flood ends the connection with ENHANCE_YOUR_CALM, an idle one ends after
@@ -31,6 +34,7 @@ mod course;
 mod piece;
 mod response;
 mod stream;
+mod tunnel;
 mod wire;
 
 pub(crate) use course::run;

@@ -207,6 +207,27 @@ impl Sink for ResponseSink<'_> {
         Ok(ResponseFraming { body: BodyFraming::UntilClose, keep_alive: true })
     }
 
+    fn switch(
+        &mut self,
+        plan: &Plan<'_>,
+        _out: &mut Vec<u8>,
+        head: &ResponseHead,
+        _protocol: &str,
+    ) -> Result<u16, WriteError> {
+        let mut named = Named::default();
+        plan.edits.response_fields(plan.head, head, |name, value| {
+            // RFC 8441 §5: the proof is for HTTP/1.1 alone.
+            if !name.eq_ignore_ascii_case(b"sec-websocket-accept") {
+                named.add(name, value);
+            }
+        })?;
+        if named.is_incomplete {
+            return Err(WriteError::BadValue { index: 0 });
+        }
+        self.responder.borrow_mut().head = Some(response(OPEN_STATUS, named.fields));
+        Ok(OPEN_STATUS)
+    }
+
     fn end<'t>(
         &mut self,
         _out: &mut Vec<u8>,
@@ -250,6 +271,9 @@ impl Sink for ResponseSink<'_> {
         Ok(())
     }
 }
+
+/// What opens a tunnel (RFC 8441 §4).
+const OPEN_STATUS: u16 = 200;
 
 /// Fields as the crate wants them.
 #[derive(Default)]

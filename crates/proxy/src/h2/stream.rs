@@ -11,6 +11,7 @@ use super::{
     course::Shared,
     piece::Piece,
     response::{Responder, ResponseSink},
+    tunnel::{StreamInlet, StreamOutlet},
 };
 use crate::{
     client_side::{ClientSide, SessionFacts, Sink},
@@ -19,7 +20,7 @@ use crate::{
     error::ProxyError,
     exchange::{self, ANSWER_TIMEOUT},
     grpc,
-    io::{Deadline, Shut},
+    io::{BufferPool, Deadline, Shut},
     relay::Progress,
     respond::{self, Answer, Content},
     upstream::millis,
@@ -63,6 +64,7 @@ fn read_head(shared: &Shared, head: &mut RequestHead, parts: &Parts, ends: bool)
         scheme: parts.uri.scheme_str().unwrap_or(unknown).as_bytes(),
         authority,
         path: parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes(),
+        protocol: parts.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().as_bytes()),
         ends,
     };
     let fields = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
@@ -104,6 +106,8 @@ impl Stream {
 impl ClientSide for Stream {
     type Source<'a> = BodySource<'a>;
     type Sink<'a> = ResponseSink<'a>;
+    type Inlet<'a> = StreamInlet<'a>;
+    type Outlet<'a> = StreamOutlet<'a>;
     type Gone = Rc<RefCell<Responder>>;
 
     fn deadline(&self) -> &Rc<Deadline> {
@@ -141,6 +145,20 @@ impl ClientSide for Stream {
     fn split(&mut self) -> (BodySource<'_>, ResponseSink<'_>) {
         let Stream { deadline, body, responder, shared } = self;
         (BodySource::new(body, deadline), ResponseSink::new(responder, deadline, &shared.wire))
+    }
+
+    fn tunnel<'a>(&'a mut self, buffers: &'a BufferPool) -> (StreamInlet<'a>, StreamOutlet<'a>) {
+        let Stream { deadline, body, responder, shared } = self;
+        let sink = ResponseSink::new(responder, deadline, &shared.wire);
+        (StreamInlet::new(body, deadline, buffers), StreamOutlet::new(sink, buffers))
+    }
+
+    fn tunnel_over(&mut self, error: Option<&ProxyError>) -> Next {
+        if error.is_some() {
+            // RFC 8441 §4: as a reset of TCP.
+            self.responder.borrow_mut().reset(Reason::CANCEL);
+        }
+        Next::Request
     }
 
     fn session(&mut self) -> SessionFacts {

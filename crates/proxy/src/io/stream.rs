@@ -92,10 +92,11 @@ impl ReadHalf {
     pub(crate) async fn read_briefly(
         &mut self,
         buffer: Vec<u8>,
+        max: usize,
         deadline: &Deadline,
         millis: u64,
     ) -> (io::Result<usize>, Vec<u8>) {
-        let (begin, end) = (buffer.len(), buffer.capacity());
+        let (begin, end) = (buffer.len(), buffer.capacity().min(max));
         let handle = deadline.call_off_after(millis);
         let (result, slice) = self.0.cancelable_read(SliceMut::new(buffer, begin, end), handle).await;
         deadline.call_nothing_off();
@@ -130,7 +131,8 @@ impl WriteHalf {
         }
     }
 
-    async fn shutdown(&mut self) {
+    /// Ends the stream towards the peer (FIN).
+    pub(crate) async fn shutdown(&mut self) {
         // The peer may be gone already, which is as good.
         let _ = self.0.shutdown().await;
     }

@@ -96,6 +96,15 @@ impl<'a, S: Sink> Download<'a, S> {
         Ok(End { downstream_reusable: framed.keep_alive, upstream_reusable: streamed? })
     }
 
+    /// Tells the client that the upstream switches to `protocol`.
+    pub(super) async fn switch(&mut self, head: &ResponseHead, protocol: &str) -> Result<(), ProxyError> {
+        let mut out = self.plan.buffers.small();
+        self.status = self.sink.switch(self.plan, &mut out, head, protocol)?;
+        let sent = self.finish(&mut out, false).await;
+        self.plan.buffers.put(out);
+        sent
+    }
+
     /// A piece of the body, as the client gets it.
     pub(crate) fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
         if self.rechunk {

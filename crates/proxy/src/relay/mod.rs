@@ -8,6 +8,8 @@
 //! written anew from their parsed parts.
 
 mod download;
+mod tunnel;
+mod upgrade;
 mod upload;
 
 use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
@@ -25,6 +27,8 @@ use crate::{
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
 
+pub(crate) use tunnel::{Inlet, Limits as TunnelLimits, Opened, Outlet, run as tunnel};
+pub(crate) use upgrade::{Answer, ask};
 pub(crate) use {download::Download, upload::Upload};
 
 /// What an exchange is to do, and where it counts.

@@ -38,6 +38,7 @@ impl UpstreamSide for Connection {
             buffer: Vec::new(),
             taken: 0,
             untouched: true,
+            kind: if plan.head.is_head() { RequestKind::Head } else { RequestKind::Other },
         };
         (sending, receiving, deadline)
     }
@@ -89,6 +90,7 @@ pub(crate) struct Receiving<'a> {
     buffer: Vec<u8>,
     taken: usize,
     untouched: bool,
+    kind: RequestKind,
 }
 
 impl ResponseSource for Receiving<'_> {
@@ -97,13 +99,13 @@ impl ResponseSource for Receiving<'_> {
     }
 
     async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ProxyError> {
-        let kind = if self.plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
         if self.buffer.capacity() == 0 {
             self.buffer = self.plan.buffers.small();
         }
         loop {
             if self.taken < self.buffer.len()
-                && let Some(length) = head.parse(&self.buffer[self.taken..], kind, self.plan.head_limits)?
+                && let Some(length) =
+                    head.parse(&self.buffer[self.taken..], self.kind, self.plan.head_limits)?
             {
                 self.consume(length);
                 return Ok(());
@@ -134,6 +136,18 @@ impl ResponseSource for Receiving<'_> {
 }
 
 impl Receiving<'_> {
+    /// The request asks for another protocol, so the answer may be 101.
+    pub(crate) fn expect_upgrade(&mut self) {
+        self.kind = RequestKind::Upgrade;
+    }
+
+    /// What came behind the last head.
+    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+        let mut rest = mem::take(&mut self.buffer);
+        rest.drain(..self.taken);
+        rest
+    }
+
     async fn length<S: Sink>(
         &mut self,
         download: &mut Download<'_, S>,

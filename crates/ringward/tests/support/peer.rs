@@ -69,13 +69,18 @@ impl PlayedConnection {
         }
     }
 
-    /// Reads exactly this many bytes.
+    /// Reads exactly this many bytes of text.
     pub(crate) fn exactly(&mut self, count: usize) -> String {
+        String::from_utf8(self.bytes(count)).expect("text")
+    }
+
+    /// Reads exactly this many bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.received.drain(..count.min(self.received.len())).collect();
         let here = bytes.len();
         bytes.resize(count, 0);
         self.stream.read_exact(&mut bytes[here..]).expect("the proxy sends bytes");
-        String::from_utf8(bytes).expect("text")
+        bytes
     }
 
     /// Sends bytes. On the loopback interface they are in the peer's receive queue when this returns.

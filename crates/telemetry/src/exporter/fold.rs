@@ -81,6 +81,17 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
     page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
     page.counter(&catalogue::DOWNSTREAM_RECEIVED, &[name], sum.cell(listener::RECEIVED_BYTES));
     page.counter(&catalogue::DOWNSTREAM_SENT, &[name], sum.cell(listener::SENT_BYTES));
+    tunnel_series(page, name, sum);
+}
+
+fn tunnel_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
+    // In this order, as with connections.
+    let closed = sum.cell(listener::TUNNELS_CLOSED);
+    let opened = sum.cell(listener::TUNNELS_OPENED);
+    page.counter(&catalogue::TUNNELS_OPENED, &[name], opened);
+    page.gauge(&catalogue::TUNNELS_ACTIVE, &[name], opened.saturating_sub(closed) as f64);
+    page.counter(&catalogue::TUNNEL_RECEIVED, &[name], sum.cell(listener::TUNNEL_RECEIVED));
+    page.counter(&catalogue::TUNNEL_SENT, &[name], sum.cell(listener::TUNNEL_SENT));
 }
 
 /// What became of the sessions and certificates that clients showed.

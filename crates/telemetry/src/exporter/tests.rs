@@ -114,11 +114,16 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.tenant_connection_refused(acme);
     shard.tenant_request_finished(acme);
     shard.downstream_bytes(edge, 100, 2_000);
+    shard.tunnel_opened(edge);
+    shard.tunnel_opened(edge);
+    shard.tunnel_closed(edge);
+    shard.tunnel_bytes(edge, 7, 11);
     shard.identity_headers_stripped(edge, 3);
     shard.request_misdirected(edge);
     shard.response_generated(edge, "policy_denied");
     shard.request_finished(registry.route(edge, "orders"), 204, 1_000_000);
     shard.request_finished(registry.unmatched(edge), 404, 50_000);
+    shard.grpc_finished(registry.route(edge, "orders"), GrpcStatus::PermissionDenied);
     shard.policy_decided(registry.policy("main"), PolicyOutcome::Denied, Some(15_000));
     shard.policy_decided(registry.policy("main"), PolicyOutcome::Denied, None);
     shard.policy_cache_lookup(registry.policy("main"), CacheLookup::Hit);
@@ -249,6 +254,10 @@ fn what_was_counted_is_what_is_exported() {
         ("ringward_session_cache_evictions_total", 5.0),
         (r#"ringward_downstream_received_bytes_total{listener="edge"}"#, 100.0),
         (r#"ringward_downstream_sent_bytes_total{listener="edge"}"#, 2_000.0),
+        (r#"ringward_tunnels_opened_total{listener="edge"}"#, 2.0),
+        (r#"ringward_tunnels_active{listener="edge"}"#, 1.0),
+        (r#"ringward_tunnel_received_bytes_total{listener="edge"}"#, 7.0),
+        (r#"ringward_tunnel_sent_bytes_total{listener="edge"}"#, 11.0),
         (r#"ringward_identity_headers_stripped_total{listener="edge"}"#, 3.0),
         (r#"ringward_requests_misdirected_total{listener="edge"}"#, 1.0),
         (r#"ringward_responses_generated_total{listener="edge",flag="policy_denied"}"#, 1.0),

@@ -598,6 +598,27 @@ fn either_side_may_close_first() {
 }
 
 #[test]
+fn each_direction_ends_by_itself() {
+    let pki = Pki::new();
+    let mut pair = pki.establish(&pki.worker(ClientAuthMode::Required), Some(&pki.client("alice")));
+    let mut outgoing = Vec::new();
+    pair.session.end_writing(&mut outgoing);
+    pair.session.end_writing(&mut outgoing);
+    assert_eq!(outgoing.len(), ALERT_RECORD_BYTES, "once is enough");
+    pair.deliver(&outgoing);
+    assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
+    assert!(matches!(pair.session.encrypt(b"x", &mut outgoing), Err(SessionError::NotOpen)));
+    pair.client_says(b"not too late");
+    pair.run().unwrap();
+    assert_eq!(pair.plain, b"not too late");
+    assert!(pair.session.peer_identity().is_some());
+    pair.client.send_close_notify();
+    pair.client.write_tls(&mut pair.incoming).unwrap();
+    pair.process(&mut Vec::new()).unwrap();
+    assert!(pair.progress.unwrap().peer_closed);
+}
+
+#[test]
 fn key_updates_are_answered() {
     let pki = Pki::new();
     let mut pair = pki.establish(&pki.worker(ClientAuthMode::Off), None);
