@@ -99,6 +99,28 @@ pub(crate) const POOL_IDLE_TIMEOUT: DurationBounds = durations(secs(60), millis(
 /// number of ports of one address.
 pub(crate) const POOL_IDLE_MAX: NumberBounds = numbers(256, 0..=65_536);
 
+/// Per worker and endpoint. With 100 streams each, 16 connections carry 1600 requests at once.
+pub(crate) const UPSTREAM_CONNECTIONS_MAX: NumberBounds = numbers(16, 1..=1024);
+
+/// As many as RFC 9113 §6.5.2 wants servers to allow at least. What 1000 slow clients leave in memory is 64 MiB.
+pub(crate) const STREAMS_PER_CONNECTION_MAX: NumberBounds = numbers(100, 1..=1000);
+
+/// The defaults of Envoy's examples, HAProxy and nginx Plus lie between 2 s and 15 s. More often than ten times per second is
+/// load of its own.
+pub(crate) const HEALTH_CHECK_INTERVAL: DurationBounds = durations(secs(5), millis(100)..=secs(3600));
+
+/// An endpoint that needs longer to say that it is well is not.
+pub(crate) const HEALTH_CHECK_TIMEOUT: DurationBounds = durations(secs(1), millis(10)..=secs(60));
+
+/// As with HAProxy (`rise`): one success may be chance.
+pub(crate) const HEALTHY_THRESHOLD: NumberBounds = numbers(2, 1..=100);
+
+/// As with HAProxy (`fall`): one lost packet or pause of a garbage collector is no failure.
+pub(crate) const UNHEALTHY_THRESHOLD: NumberBounds = numbers(3, 1..=100);
+
+/// As with Envoy.
+pub(crate) const PANIC_THRESHOLD: NumberBounds = numbers(50, 0..=100);
+
 /// `net.core.somaxconn` is 4096 since Linux 5.4; the kernel keeps the backlog in 16 bits.
 pub(crate) const BACKLOG: NumberBounds = numbers(4096, 1..=65_535);
 
@@ -192,6 +214,12 @@ pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
 /// Endpoints of one cluster.
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
+/// Statuses, or ranges of them, with which a check of an endpoint passes.
+pub(crate) const HEALTH_CHECK_EXPECT: RangeInclusive<usize> = 1..=16;
+/// Characters of the path that a check asks for.
+pub(crate) const HEALTH_CHECK_TARGET_CHARS_MAX: usize = 1024;
+/// Characters of the service that a check asks about; its length is one byte of the question.
+pub(crate) const GRPC_SERVICE_CHARS_MAX: usize = 127;
 /// Policies of one host or route: each that has to be evaluated may take its whole time budget.
 pub(crate) const POLICIES: RangeInclusive<usize> = 1..=8;
 /// Names of one virtual host.

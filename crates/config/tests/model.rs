@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringward_config::{
-    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HostPolicy,
-    IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer, PolicyServerAddress, RevocationPolicy,
-    Severity, XfccMode, load, parse,
+    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HealthCheck,
+    HostPolicy, IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer, PolicyServerAddress, Probe,
+    Protocol, RevocationPolicy, Severity, XfccMode, load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -140,10 +141,53 @@ fn the_sample_shows_the_defaults() {
         let cluster = &config.clusters[cluster];
         write!(text, "{:?} {:?} {:?}", cluster.balance, cluster.connect_timeout, cluster.response_timeout)
             .unwrap();
-        write!(text, "{:?} {}", cluster.idle_timeout, cluster.pool_idle_max).unwrap();
+        write!(text, "{:?} {} {:?}", cluster.idle_timeout, cluster.pool_idle_max, cluster.protocol).unwrap();
         text
     };
     assert_eq!(same(&sample, "main", "orders"), same(&minimal, "main", "c"));
+}
+
+#[test]
+fn health_checks() {
+    let check = |keys: &str| {
+        let config = good(&with("[cluster.c]", &format!("[cluster.c]\n{keys}")));
+        config.clusters["c"].health_check.clone()
+    };
+    let http = |http2: bool, target: &str, host: Option<&str>, expect: &[RangeInclusive<u16>]| Probe::Http {
+        http2,
+        target: target.to_owned(),
+        host: host.map(str::to_owned),
+        expect: expect.to_vec(),
+    };
+    assert_eq!(check(""), None);
+    let defaults = HealthCheck {
+        probe: http(false, "/healthz", None, &[200..=299]),
+        interval: seconds(5),
+        timeout: seconds(1),
+        healthy_threshold: 2,
+        unhealthy_threshold: 3,
+        panic_threshold: 50,
+    };
+    assert_eq!(check("health_check = { http = \"/healthz\" }").as_ref(), Some(&defaults));
+    // What the sample shows are the defaults.
+    let sample = good(include_str!("sample.toml"));
+    let shown = sample.clusters["orders"].health_check.clone().unwrap();
+    let probe = http(false, "/healthz", Some("orders.internal"), &[200..=299]);
+    assert_eq!(shown, HealthCheck { probe, ..defaults });
+    let table = [
+        (
+            "protocol = \"http2\"\nhealth_check = { http = \"/a?b=c\", expect = [\"204\", \"300-399\"], host = \"[::1]:80\" }",
+            http(true, "/a?b=c", Some("[::1]:80"), &[204..=204, 300..=399]),
+        ),
+        (
+            "protocol = \"http2\"\nhealth_check = { grpc = \"\", host = \"a.test:8080\" }",
+            Probe::Grpc { service: String::new(), host: Some("a.test:8080".to_owned()) },
+        ),
+        ("health_check = { tcp = true }", Probe::Tcp),
+    ];
+    for (keys, probe) in table {
+        assert_eq!(check(keys).unwrap().probe, probe, "{keys}");
+    }
 }
 
 #[test]
@@ -169,6 +213,8 @@ fn defaults() {
     assert_eq!((cluster.balance, cluster.pool_idle_max), (Balance::RoundRobin, 256));
     assert_eq!((cluster.connect_timeout, cluster.response_timeout), (seconds(2), seconds(30)));
     assert_eq!(cluster.idle_timeout, seconds(60));
+    assert_eq!(cluster.protocol, Protocol::Http1);
+    assert_eq!((cluster.connections_max, cluster.streams_per_connection_max), (16, 100));
     let listener = &config.listeners[0];
     assert_eq!((listener.backlog, listener.default_host, listener.http2), (4096, None, false));
     let limits = &listener.limits;
@@ -224,7 +270,12 @@ fn values_at_their_bounds() {
     }
     for line in [
         "connect_timeout = \"1ms\"\nresponse_timeout = \"1ms\"\nidle_timeout = \"10ms\"\npool_idle_max = 0",
+        "protocol = \"http2\"\nconnections_max = 1\nstreams_per_connection_max = 1",
+        "protocol = \"http2\"\nconnections_max = 1024\nstreams_per_connection_max = 1000",
         "connect_timeout = \"1m\"\nresponse_timeout = \"1d\"\nidle_timeout = \"1h\"\npool_idle_max = 65536",
+        "health_check = { http = \"/\", interval = \"100ms\", timeout = \"10ms\", healthy_threshold = 1, unhealthy_threshold = 1 }",
+        "panic_threshold = 0\nhealth_check = { http = \"/\", interval = \"1h\", timeout = \"1m\", healthy_threshold = 100, unhealthy_threshold = 100 }",
+        "panic_threshold = 100\nhealth_check = { tcp = true }",
     ] {
         good(&with("[cluster.c]", &format!("[cluster.c]\n{line}")));
     }

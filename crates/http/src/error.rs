@@ -74,6 +74,9 @@ pub enum ResponseError {
     /// 101 to a request that asked for no upgrade (RFC 9110 §15.2.2).
     #[error("the upstream switched protocols (101) without being asked to")]
     UnexpectedUpgrade,
+    /// A field of HTTP/1.1 connections in a response of HTTP/2 (RFC 9113 §8.2.2).
+    #[error("an HTTP/2 response has a field that belongs to HTTP/1.1 connections")]
+    ConnectionField,
 }
 
 /// Rules that hold for the heads of requests and responses.
@@ -208,6 +211,7 @@ impl ResponseError {
             ResponseError::UnsupportedVersion => "unsupported_version",
             ResponseError::BadStatus(_) => "bad_status",
             ResponseError::UnexpectedUpgrade => "unexpected_upgrade",
+            ResponseError::ConnectionField => "connection_field",
         }
     }
 }

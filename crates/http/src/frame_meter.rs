@@ -1,11 +1,11 @@
-//! Counts the frames that a client of HTTP/2 sends, by what they cost it and us.
+//! Counts the frames that a peer of HTTP/2 sends, by what they cost it and us.
 //!
 //! Some frames are all but free to send and make us work: each has a budget that grows slowly with time, and with what an
 //! honest client gets served. The `h2` crate has bounds of its own for what only it can see (resets that the client provokes,
 //! streams that are reset before they are taken on, small DATA frames). Frames are read on their way to it, in whatever pieces
 //! they arrive; nothing is changed or held back.
 
-/// What a client has sent too much of.
+/// What a peer has sent too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flood {
     /// RST_STREAM: requests that are begun and called off (CVE-2023-44487).
@@ -39,6 +39,7 @@ pub struct FrameMeter {
     continuations: usize,
     continuations_max: usize,
     heads_max: u64,
+    heads_per_request: u64,
     budgets: [Budget; BUDGETS.len()],
 }
 
@@ -54,11 +55,26 @@ impl FrameMeter {
     /// For a connection that begins at `now`, in milliseconds, whose heads have at most so many bytes, and which may have so many
     /// streams at a time.
     pub fn new(head_bytes_max: usize, streams_max: usize, now: u64) -> FrameMeter {
-        let heads_max = HEADS_SPARE + HEADS_PER_REQUEST * streams_max as u64;
+        FrameMeter::with(PREFACE_BYTES, head_bytes_max, streams_max, HEADS_PER_REQUEST, now)
+    }
+
+    /// As [`FrameMeter::new`], for what a server sends: it begins without a preface, and has more to say to a request.
+    pub fn of_server(head_bytes_max: usize, streams_max: usize, now: u64) -> FrameMeter {
+        FrameMeter::with(0, head_bytes_max, streams_max, HEADS_PER_RESPONSE, now)
+    }
+
+    fn with(
+        preface_left: usize,
+        head_bytes_max: usize,
+        streams_max: usize,
+        heads_per_request: u64,
+        now: u64,
+    ) -> FrameMeter {
+        let heads_max = HEADS_SPARE + heads_per_request * streams_max as u64;
         let mut budgets = BUDGETS.map(|(most, _)| Budget { left: most * ONE, grown_at: now });
         budgets[Flood::Heads as usize].left = heads_max * ONE;
         FrameMeter {
-            preface_left: PREFACE_BYTES,
+            preface_left,
             header: [0; HEADER_BYTES],
             header_filled: 0,
             payload_left: 0,
@@ -66,6 +82,7 @@ impl FrameMeter {
             continuations: 0,
             continuations_max: CONTINUATIONS_SPARE + head_bytes_max / FRAME_BYTES,
             heads_max,
+            heads_per_request,
             budgets,
         }
     }
@@ -98,7 +115,7 @@ impl FrameMeter {
 
     /// A request was answered to its end: an honest client may make another, call others off, and move its windows.
     pub fn served(&mut self) {
-        self.grant(Flood::Heads, HEADS_PER_REQUEST);
+        self.grant(Flood::Heads, self.heads_per_request);
         self.grant(Flood::Resets, 1);
         self.grant(Flood::WindowUpdates, WINDOW_UPDATES_PER_FRAME);
         self.grant(Flood::Idle, 1);
@@ -184,6 +201,8 @@ const BUDGETS: [(u64, u64); 7] =
 const HEADS_SPARE: u64 = 200;
 /// Its own and that of its trailers.
 const HEADS_PER_REQUEST: u64 = 2;
+/// Its own, that of its trailers, and those of interim responses.
+const HEADS_PER_RESPONSE: u64 = 18;
 /// For the stream and for the connection, and as much again.
 const WINDOW_UPDATES_PER_FRAME: u64 = 4;
 /// A window smaller than this has us send more frame than data, and no library of today's opens so little at a time.

@@ -7,7 +7,7 @@
 //! Never does: reading or writing sockets, looking at a clock, buffering bodies, copying a received head to the
 //! other side. A forwarded head is written anew from its parsed parts ([`mod@write`]).
 //!
-//! - [`RequestHead::take_http2`] holds what arrived as HTTP/2 to the same rules.
+//! - [`RequestHead::take_http2`] and [`ResponseHead::take_http2`] hold what arrived as HTTP/2 to the same rules.
 //! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
 //! - [`FrameMeter`] counts the frames of an HTTP/2 connection that cost more than they serve.
 //! - [`mod@grpc`] reads what gRPC has in heads.
@@ -39,7 +39,7 @@ pub use frame_meter::{Flood, FrameMeter};
 pub use framing::BodyFraming;
 pub use path::PathError;
 pub use request::{Http2Request, METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
-pub use response::{RequestKind, ResponseHead};
+pub use response::{Http2Response, RequestKind, ResponseHead};
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! [`RequestHead::parse`] is the only way in, so a head that exists obeys every rule of this crate. Values are never
 //! interpreted beyond what framing, routing and persistence need.
 
-mod http2;
+pub(crate) mod http2;
 
 use std::{fmt, mem};
 

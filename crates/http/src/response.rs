@@ -2,6 +2,8 @@
 //!
 //! The same shape as [`crate::RequestHead`]. The request matters here: what delimits a body depends on its method.
 
+mod http2;
+
 use std::{fmt, mem};
 
 use smallvec::{SmallVec, smallvec};
@@ -13,6 +15,8 @@ use crate::framing::{self, BodyFraming, Declared};
 use crate::scan::{HeadScanner, Scan, ScanRules};
 use crate::token::Span;
 use crate::{HeadLimits, Version};
+
+pub use http2::Http2Response;
 
 /// What the framing of a response needs to know of its request (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

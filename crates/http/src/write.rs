@@ -19,7 +19,7 @@ use crate::framing::BodyFraming;
 use crate::token::{is_field_value, is_token};
 
 pub use forwarded::{ForwardMode, Forwarded};
-pub use http2::{is_trailer, response_fields};
+pub use http2::{Http2Fields, is_trailer, request_fields, response_fields};
 pub use query::QueryEdits;
 pub use request::{RequestEdits, request_head};
 pub use response::{ResponseEdits, ResponseFraming, response_head, simple_response};
@@ -52,6 +52,9 @@ pub enum WriteError {
     /// A `Via` name, or a part of `Forwarded`, holds a character that may not stand there.
     #[error("the via name or a forwarded address holds a forbidden character")]
     BadProvenance,
+    /// The method, target or authority of a request cannot be said in HTTP/2.
+    #[error("the request's method, target or authority has a form that HTTP/2 does not have")]
+    BadTarget,
     /// A protocol to be asked for is not `name` or `name/version`.
     #[error("a protocol to be asked for is not a name with or without a version")]
     BadProtocol,

@@ -60,7 +60,7 @@ impl<'a> Edits<'a> {
         Edits { forward: &host.forward, client, peer, decision, date, grpc_timeout: None }
     }
 
-    /// Writes the request's head for the upstream.
+    /// Writes the request's head for an upstream that speaks HTTP/1.1.
     ///
     /// # Errors
     /// When a field that the policy set cannot be written; nothing is written then.
@@ -69,6 +69,26 @@ impl<'a> Edits<'a> {
         out: &mut Vec<u8>,
         head: &RequestHead,
     ) -> Result<(), write::WriteError> {
+        self.with_request_edits(head, |edits| write::request_head(out, head, edits))
+    }
+
+    /// Prepares the request's head for an upstream that speaks HTTP/2, in `image`.
+    ///
+    /// # Errors
+    /// As [`Edits::request_head`].
+    pub(crate) fn request_fields<'i>(
+        &self,
+        image: &'i mut Vec<u8>,
+        head: &RequestHead,
+    ) -> Result<write::Http2Fields<'i>, write::WriteError> {
+        self.with_request_edits(head, |edits| write::request_fields(image, head, edits))
+    }
+
+    fn with_request_edits<T>(
+        &self,
+        head: &RequestHead,
+        write: impl FnOnce(&write::RequestEdits<'_>) -> T,
+    ) -> T {
         let mut set: Set<'_> = SmallVec::new();
         if let Some(decision) = self.decision {
             set.extend(
@@ -100,25 +120,21 @@ impl<'a> Edits<'a> {
             parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
         let removed = self.decision.map_or(&[][..], |decision| &decision.query_parameters_to_remove);
         let removed: SmallVec<[&str; 4]> = removed.iter().map(|name| &**name).collect();
-        write::request_head(
-            out,
-            head,
-            &write::RequestEdits {
-                drop_field: &|name| self.drops(name),
-                query: write::QueryEdits { set: &parameters, remove: &removed },
-                set: &set,
-                via: self.forward.via.as_deref(),
-                forwarded: write::Forwarded {
-                    x_forwarded: mode(self.forward.x_forwarded),
-                    forwarded: mode(self.forward.forwarded),
-                    client_ip: &self.client.ip,
-                    proto: "https",
-                    host: head.authority(),
-                },
-                framing: head.body(),
-                expect_continue: false,
+        write(&write::RequestEdits {
+            drop_field: &|name| self.drops(name),
+            query: write::QueryEdits { set: &parameters, remove: &removed },
+            set: &set,
+            via: self.forward.via.as_deref(),
+            forwarded: write::Forwarded {
+                x_forwarded: mode(self.forward.x_forwarded),
+                forwarded: mode(self.forward.forwarded),
+                client_ip: &self.client.ip,
+                proto: "https",
+                host: head.authority(),
             },
-        )
+            framing: head.body(),
+            expect_continue: false,
+        })
     }
 
     /// Writes the head of an interim response for the client.

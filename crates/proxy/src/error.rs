@@ -98,6 +98,10 @@ pub(crate) enum ProxyError {
     Unsettled(u32),
 
     // Upstream.
+    #[error(
+        "no endpoint of the cluster is healthy, and its `panic_threshold` lets none of the others be used"
+    )]
+    NoHealthyUpstream,
     #[error("cannot connect to {addr}: {source}")]
     Connect { addr: std::net::SocketAddr, source: io::Error },
     #[error("the upstream broke off: {0}")]
@@ -116,6 +120,12 @@ pub(crate) enum ProxyError {
     UpstreamChunk(ChunkError),
     #[error("the upstream closed {missing} bytes before the end of its body")]
     UpstreamTruncated { missing: u64 },
+    #[error("the upstream reset the stream: {0}")]
+    UpstreamStreamReset(h2::Reason),
+    #[error("the upstream has not processed the request, since its connection ends or is full: {0}")]
+    UpstreamUnprocessed(h2::Reason),
+    #[error("the upstream broke the rules of HTTP/2: {0}")]
+    UpstreamProtocol(String),
 }
 
 impl ProxyError {
@@ -158,7 +168,8 @@ impl ProxyError {
             | TunnelAge(_)
             | Stopped
             | Unsettled(_) => Side::Internal,
-            Connect { .. }
+            NoHealthyUpstream
+            | Connect { .. }
             | UpstreamReset(_)
             | UpstreamClosed
             | UpstreamTimeout(_)
@@ -166,7 +177,10 @@ impl ProxyError {
             | UpstreamUpgrade(_)
             | TooManyInterim
             | UpstreamChunk(_)
-            | UpstreamTruncated { .. } => Side::Upstream,
+            | UpstreamTruncated { .. }
+            | UpstreamStreamReset(_)
+            | UpstreamUnprocessed(_)
+            | UpstreamProtocol(_) => Side::Upstream,
         }
     }
 
@@ -207,6 +221,7 @@ impl ProxyError {
             AuditOverflow => "audit_overflow",
             Stopped => "stopped",
             Unsettled(_) => "unsettled",
+            NoHealthyUpstream => "no_healthy_upstream",
             Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
             Connect { .. } => "upstream_connect",
             UpstreamReset(_) => "upstream_reset",
@@ -216,6 +231,9 @@ impl ProxyError {
             UpstreamUpgrade(_) => "upstream_upgrade",
             UpstreamChunk(_) => "upstream_body_malformed",
             UpstreamTruncated { .. } => "upstream_truncated",
+            UpstreamStreamReset(_) => "upstream_reset",
+            UpstreamUnprocessed(_) => "upstream_unprocessed",
+            UpstreamProtocol(_) => "upstream_protocol",
         }
     }
 }
@@ -272,6 +290,7 @@ pub const FLAGS: &[&str] = &[
     "grpc_timeout",
     "method_not_allowed",
     "misdirected",
+    "no_healthy_upstream",
     "no_route",
     "not_grpc",
     "policy_body_memory",
@@ -298,21 +317,26 @@ pub const FLAGS: &[&str] = &[
     "upstream_connect",
     "upstream_connect_timeout",
     "upstream_head_malformed",
+    "upstream_protocol",
     "upstream_reset",
     "upstream_timeout",
     "upstream_truncated",
+    "upstream_unprocessed",
     "upstream_upgrade",
 ];
 
 /// Those of [`FLAGS`] that say why an exchange with an upstream failed.
 pub const UPSTREAM_FLAGS: &[&str] = &[
+    "no_healthy_upstream",
     "upstream_body_malformed",
     "upstream_closed",
     "upstream_connect",
     "upstream_connect_timeout",
     "upstream_head_malformed",
+    "upstream_protocol",
     "upstream_reset",
     "upstream_timeout",
     "upstream_truncated",
+    "upstream_unprocessed",
     "upstream_upgrade",
 ];

@@ -29,7 +29,7 @@ use crate::{
     snapshot::{Listener, Route},
     time_limit::TimeLimit,
     upgrade::Asked,
-    upstream::Cluster,
+    upstream::{Cluster, Upstream},
     worker::View,
 };
 
@@ -250,6 +250,11 @@ async fn forward(
         .map_err(|error| Unserved { error, request_unread: head.body() != BodyFraming::None })?;
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
+    let refused = |error| Unserved { error, request_unread: unread };
+    if asked.is_some() && cluster.is_http2() {
+        // The configuration has no route like this.
+        return Err(refused(ProxyError::UpgradeNotAllowed));
+    }
     // RFC 9110 §9.2.2: only such a request may be sent twice.
     let repeatable = head.is_idempotent() && !unread;
     let mut fresh = false;
@@ -259,8 +264,9 @@ async fn forward(
         let mut up = connected
             .and_then(|connected| connected)
             .map_err(|error| Unserved { error, request_unread: unread })?;
-        facts.connect_time = if up.reused { Duration::ZERO } else { started.elapsed() };
-        facts.upstream = Some(up.addr);
+        let reused = up.is_reused();
+        facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
+        facts.upstream = Some(up.addr());
         if !worker.is_current(view) {
             cluster.keep(up);
             return Ok(None);
@@ -281,7 +287,7 @@ async fn forward(
         }
         facts.attempts = facts.attempts.saturating_add(1);
         facts.sent_at = Some(started + facts.connect_time);
-        worker.shard.upstream_request(cluster.id, up.reused);
+        worker.shard.upstream_request(cluster.id, reused);
 
         let is_grpc = progress.grpc.get().is_some();
         let left = time.left().map_err(|error| Unserved { error, request_unread: unread })?;
@@ -303,10 +309,19 @@ async fn forward(
         };
         let mut response = worker.heads.response();
         response.clear();
-        let answered = match &asked {
-            None => relay::exchange(&plan, client, &mut up, &mut response).await.map(Answer::Relayed),
+        let answered = match (&mut up, &asked) {
+            (Upstream::Http1(connection), None) => {
+                relay::exchange(&plan, client, connection, &mut response).await.map(Answer::Relayed)
+            }
             // Boxed, as what is rare.
-            Some(asked) => Box::pin(relay::ask(&plan, asked, client, &mut up, &mut response)).await,
+            (Upstream::Http1(connection), Some(asked)) => {
+                Box::pin(relay::ask(&plan, asked, client, connection, &mut response)).await
+            }
+            // Boxed, so that exchanges with upstreams of HTTP/1.1 need not have room for it.
+            (Upstream::Http2(stream), _) => {
+                let exchange = relay::exchange(&plan, client, &mut **stream, &mut response);
+                Box::pin(exchange).await.map(Answer::Relayed)
+            }
         };
         worker.heads.put_response(response);
         match answered {
@@ -318,13 +333,20 @@ async fn forward(
             }
             Ok(Answer::Switched(early)) => {
                 let limits = tunnel_limits(target.route, listener);
+                // Only there can be asked.
+                let Upstream::Http1(up) = up else { return Err(refused(ProxyError::UpgradeNotAllowed)) };
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
             Err(Failure {
                 unanswered: true,
                 error: ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_),
                 ..
-            }) if up.reused && repeatable => {
+            }) if reused && repeatable && !fresh => {
+                worker.shard.upstream_retry(cluster.id);
+                fresh = true;
+            }
+            // RFC 9113 §8.7: what was not processed may be sent again, whatever its method.
+            Err(Failure { unsent: true, error: ProxyError::UpstreamUnprocessed(_), .. }) if !fresh => {
                 worker.shard.upstream_retry(cluster.id);
                 fresh = true;
             }

@@ -40,12 +40,18 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
         PolicyBodyMemory { .. } | AuditOverflow | Stopped | Unsettled(_) => GrpcStatus::Unavailable,
-        Connect { .. } | UpstreamReset(_) | UpstreamClosed => GrpcStatus::Unavailable,
+        NoHealthyUpstream
+        | Connect { .. }
+        | UpstreamReset(_)
+        | UpstreamClosed
+        | UpstreamStreamReset(_)
+        | UpstreamUnprocessed(_) => GrpcStatus::Unavailable,
         Policy(_) | Unwritable(_) => GrpcStatus::Internal,
         UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)
         | UpstreamTruncated { .. }
+        | UpstreamProtocol(_)
         | UpstreamUpgrade(_) => GrpcStatus::Internal,
         // There is no answer to these.
         ClientGone | ClientStalled(_) | TrustWithdrawn { .. } | TunnelIdle(_) | TunnelAge(_) => return None,

@@ -47,4 +47,5 @@ pub use error::{FLAGS, UPSTREAM_FLAGS};
 pub use io::{Driver, DriverMode, RuntimeError};
 pub use live::LivePeer;
 pub use snapshot::{Materials, Snapshot, SnapshotError};
+pub use upstream::Rotation;
 pub use worker::{WorkerOptions, run_worker};

@@ -40,7 +40,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
         Policy(_) | Unwritable(_) => (500, false),
-        PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) => (503, false),
+        PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) | NoHealthyUpstream => (503, false),
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
         Connect { .. } => (502, false),
         UpstreamTimeout(_) | GrpcTimeout(_) | RequestTimeout(_) => (504, false),
@@ -49,7 +49,10 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         | UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)
-        | UpstreamTruncated { .. } => (502, false),
+        | UpstreamTruncated { .. }
+        | UpstreamStreamReset(_)
+        | UpstreamUnprocessed(_)
+        | UpstreamProtocol(_) => (502, false),
         // The client may take what follows for the other protocol.
         UpstreamUpgrade(_) => (502, true),
         TunnelIdle(_) | TunnelAge(_) | Stopped => (0, true),

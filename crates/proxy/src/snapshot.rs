@@ -22,7 +22,10 @@ use ringward_tls::{
     TrustBundle,
 };
 
-use crate::{policy_server::PolicyServer, upstream::millis};
+use crate::{
+    policy_server::PolicyServer,
+    upstream::{Rotation, millis},
+};
 
 /// What the control plane has loaded for a configuration.
 #[derive(Clone, Default)]
@@ -43,6 +46,9 @@ pub struct Materials {
     pub key_ring: Option<Arc<KeyRing>>,
     /// The session cache, if a listener uses it.
     pub session_cache: Option<Arc<SessionCache>>,
+    /// Which endpoints take requests, by the names of the clusters whose endpoints are checked, and by address. Of the other
+    /// clusters all do.
+    pub rotation: HashMap<String, HashMap<SocketAddr, Arc<Rotation>>>,
 }
 
 /// A snapshot that cannot be built.
@@ -182,10 +188,14 @@ pub(crate) struct Route {
 /// A group of equal endpoints.
 pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
-    pub(crate) endpoints: Vec<SocketAddr>,
+    pub(crate) endpoints: Vec<(SocketAddr, Arc<Rotation>)>,
+    pub(crate) protocol: config::Protocol,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) pool_idle_max: usize,
+    /// With HTTP/2: per worker and endpoint.
+    pub(crate) connections_max: usize,
+    pub(crate) streams_per_connection_max: usize,
 }
 
 /// A compiled policy.
@@ -331,12 +341,21 @@ impl Builder<'_> {
 
     fn cluster(&self, cluster: &config::Cluster) -> Cluster {
         let config::Balance::RoundRobin = cluster.balance;
+        let checked = self.materials.rotation.get(&cluster.name);
+        let rotation = |addr| checked.and_then(|checked| checked.get(addr)).cloned().unwrap_or_default();
         Cluster {
             id: self.registry.cluster(&cluster.name),
-            endpoints: cluster.endpoints.iter().map(|endpoint| endpoint.addr).collect(),
+            endpoints: cluster
+                .endpoints
+                .iter()
+                .map(|endpoint| (endpoint.addr, rotation(&endpoint.addr)))
+                .collect(),
+            protocol: cluster.protocol,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             pool_idle_max: cluster.pool_idle_max,
+            connections_max: cluster.connections_max,
+            streams_per_connection_max: cluster.streams_per_connection_max,
         }
     }
 

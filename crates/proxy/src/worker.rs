@@ -223,7 +223,8 @@ impl Worker {
             &self.memo,
         ));
         // Endpoints that are in no cluster any more: their idle connections are closed, those in use end with their exchange.
-        let kept = |addr: &_| view.snapshot.clusters.iter().any(|cluster| cluster.endpoints.contains(addr));
+        let endpoints = view.snapshot.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+        let kept = |addr: &_| endpoints.clone().any(|(endpoint, _)| endpoint == addr);
         pools.retain(|addr, _| kept(addr));
         // Those of policies that are gone have nothing any more.
         for policy in &previous.snapshot.policies {

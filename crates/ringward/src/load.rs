@@ -31,6 +31,7 @@ use crate::hex;
 use crate::trust::crl::list::List;
 use crate::trust::keys;
 use crate::trust::status::CrlStatus;
+use crate::upstream_health;
 
 /// A configuration with the content of all files that it names.
 #[derive(Debug)]
@@ -67,6 +68,8 @@ pub(crate) struct Loaded {
     pub(crate) fetch_tls: Option<Arc<ClientConfig>>,
     /// Staples of files, by SHA-256 of the certificate's DER.
     pub(crate) staples: HashMap<[u8; 32], Arc<Staple>>,
+    /// Which endpoints are checked, with what is known of them.
+    pub(crate) upstreams: Arc<upstream_health::Plan>,
     /// What works, but deserves a look.
     pub(crate) warnings: Vec<Diagnostic>,
     /// Digest of all that was read.
@@ -182,7 +185,7 @@ impl Gathered {
     }
 
     /// Makes what a snapshot needs. Policies and revocation lists that did not change are taken from `previous`, the former
-    /// with their workers' caches.
+    /// with their workers' caches, and so is what is known of endpoints.
     /// Revocation lists must not be older than `floors`.
     ///
     /// # Errors
@@ -214,6 +217,8 @@ impl Gathered {
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
+        let upstreams = upstream_health::Plan::new(&config, previous.map(|previous| &*previous.upstreams));
+        materials.rotation = upstreams.rotation();
         let known = HashMap::new();
         let previous = previous.map_or(&known, |previous| &previous.policies);
         let policies = policies::load(&config, &files, previous, &mut report);
@@ -247,6 +252,7 @@ impl Gathered {
             key_ring,
             fetch_tls,
             staples,
+            upstreams: Arc::new(upstreams),
             warnings: found,
             digest,
         })

@@ -24,6 +24,7 @@ mod sockets;
 mod table;
 mod terminal;
 mod trust;
+mod upstream_health;
 mod version;
 mod watch;
 mod workers;

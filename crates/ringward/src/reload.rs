@@ -12,12 +12,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringward_config::{AccessLog, Config, Diagnostic, Diagnostics, NamedPath};
 use ringward_proxy::{Control, Phase};
 use ringward_telemetry::{ControlMetrics, ReloadOutcome};
+use tokio::sync::watch;
 
 use crate::background;
 use crate::load::{self, Gathered, Loaded, Refused};
 use crate::publish::Publisher;
 use crate::trust::TrustKeeper;
 use crate::trust::network::Preparation;
+use crate::upstream_health;
 
 /// Knows what was loaded last, and replaces it.
 pub(crate) struct Reloader {
@@ -26,6 +28,8 @@ pub(crate) struct Reloader {
     publisher: Arc<Publisher>,
     preparation: Preparation,
     metrics: Arc<ControlMetrics>,
+    /// For whoever checks endpoints.
+    upstreams: watch::Sender<Arc<upstream_health::Plan>>,
     loaded: Arc<Loaded>,
     warnings: HashSet<String>,
     /// The last failure and the digest of what was read, so that it is logged once and not at every poll.
@@ -89,6 +93,7 @@ impl Reloader {
             publisher,
             preparation,
             metrics,
+            upstreams: watch::Sender::new(loaded.upstreams.clone()),
             loaded: loaded.clone(),
             warnings: HashSet::new(),
             failure: None,
@@ -101,6 +106,11 @@ impl Reloader {
     /// The configuration in force.
     pub(crate) fn config(&self) -> &Config {
         &self.loaded.config
+    }
+
+    /// The endpoints to be checked, by each configuration that comes into force.
+    pub(crate) fn upstreams(&self) -> watch::Receiver<Arc<upstream_health::Plan>> {
+        self.upstreams.subscribe()
     }
 
     /// A further attempt, to be run beside everything else.
@@ -183,6 +193,7 @@ impl Reloader {
             tracing::warn!(problem = warning, "the configuration deserves a look");
         }
         self.warnings = warnings;
+        self.upstreams.send_replace(loaded.upstreams.clone());
         self.loaded = loaded;
     }
 }

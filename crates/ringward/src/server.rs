@@ -27,6 +27,7 @@ use crate::sockets::{self, ListenError, Opened, Wanted};
 use crate::trust::network::Network;
 use crate::trust::operations::Operator;
 use crate::trust::{self, TrustKeeper};
+use crate::upstream_health::HealthChecker;
 use crate::watch::Watch;
 use crate::workers::{self, Workers};
 use crate::{logs, version};
@@ -157,6 +158,7 @@ impl Server {
     /// If something broke that cannot be repaired.
     pub(crate) fn serve(self) -> Result<(), Failure> {
         let build = BuildInfo { version: version::VERSION, revision: version::REVISION };
+        let checker = HealthChecker::new(self.reloader.upstreams(), self.metrics.clone());
         let exporter = Arc::new(Exporter::new(self.registry, self.metrics, self.log_stats, build));
         let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
         let result = self.runtime.block_on(async {
@@ -169,6 +171,7 @@ impl Server {
             services.start("publisher", self.publisher.clone().follow());
             services.start("sampling of the session cache", self.publisher.clone().sample());
             self.network.start(&mut services);
+            services.start("health checks", checker.run());
             services.start("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
             let operators = self.operators.map(|socket| (socket.path().to_owned(), socket));
             if let Some((path, socket)) = operators {

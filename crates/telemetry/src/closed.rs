@@ -296,6 +296,36 @@ closed_set! {
 }
 
 closed_set! {
+    /// What is known of an endpoint.
+    EndpointHealth {
+        /// Its checks pass.
+        Healthy => "healthy",
+        /// Its checks fail.
+        Unhealthy => "unhealthy",
+        /// No check of it has ended yet.
+        Unchecked => "unchecked",
+    }
+}
+
+closed_set! {
+    /// How a health check of an endpoint ended. Only `Passed` is a success.
+    CheckOutcome {
+        /// As it should.
+        Passed => "passed",
+        /// There was no connection.
+        Connect => "connect",
+        /// It took too long.
+        Timeout => "timeout",
+        /// The answer had another status than expected.
+        Status => "status",
+        /// The answer was that the endpoint does not serve.
+        NotServing => "not_serving",
+        /// The answer was none, or malformed.
+        Protocol => "protocol",
+    }
+}
+
+closed_set! {
     /// How a reload ended.
     ReloadOutcome {
         /// A new snapshot is in force.

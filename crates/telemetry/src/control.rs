@@ -1,12 +1,14 @@
 //! What the control plane itself measures: reloads, generations and the expiry of certificates. What it measures of
-//! trust is in `trust.rs`.
+//! trust is in `trust.rs`, what it measures of upstreams in `upstreams.rs`.
 //!
 //! Everything in here is set off the request path, so a lock is good enough.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::closed::ReloadOutcome;
 use crate::trust::TrustState;
+use crate::upstreams::UpstreamState;
 
 /// Metrics that the control plane sets. Shared with the [`Exporter`](crate::Exporter) behind an `Arc`.
 ///
@@ -24,6 +26,7 @@ pub(crate) struct ControlState {
     pub(crate) certificates: Vec<(String, i64)>,
     pub(crate) authorities: Vec<(String, i64)>,
     pub(crate) trust: TrustState,
+    pub(crate) upstreams: BTreeMap<String, UpstreamState>,
 }
 
 impl ControlMetrics {

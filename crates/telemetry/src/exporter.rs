@@ -7,6 +7,7 @@
 mod exposition;
 mod fold;
 mod trust;
+mod upstreams;
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -87,6 +88,7 @@ impl Exporter {
             page.gauge(&catalogue::TRUST_NOT_AFTER, &[bundle], *not_after as f64);
         }
         trust::series(page, &state.trust);
+        upstreams::series(page, &state.upstreams);
     }
 
     fn log(&self, page: &mut Page) {

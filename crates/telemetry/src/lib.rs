@@ -25,12 +25,13 @@ mod record;
 mod registry;
 mod shard;
 mod trust;
+mod upstreams;
 mod writer;
 
 pub use closed::{
-    ADMITTED, CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, GrpcStatus, Level, OTHER,
-    OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RevocationSource, ServerOutcome, StatusClass,
-    TunnelEvent,
+    ADMITTED, CacheLookup, CheckOutcome, CloseReason, ClosedSets, EndpointHealth, Enforced, FetchOutcome,
+    GrpcStatus, Level, OTHER, OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RevocationSource,
+    ServerOutcome, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;
@@ -44,4 +45,5 @@ pub use record::{
 pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, TenantId, UNMATCHED};
 pub use shard::Shard;
 pub use trust::{CrlFigures, SessionCacheFigures};
+pub use upstreams::UpstreamFigures;
 pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

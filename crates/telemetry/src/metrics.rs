@@ -127,6 +127,14 @@ catalogue! {
         "Requests that took a pooled upstream connection.";
     UPSTREAM_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_upstream_response_duration_seconds", ["cluster"],
         "Time from sending a request upstream to the head of its final response.";
+    UPSTREAM_ENDPOINTS = Kind::Gauge, "ringward_upstream_endpoints", ["cluster", "health"],
+        "Endpoints of the cluster by what their checks have found out; none where there are no checks.";
+    UPSTREAM_ENDPOINT_HEALTHY = Kind::Gauge, "ringward_upstream_endpoint_healthy", ["cluster", "endpoint"],
+        "1 if the endpoint is healthy or was not checked yet, else 0; of the first 2048 endpoints that are checked.";
+    UPSTREAM_PANIC = Kind::Gauge, "ringward_upstream_panic", ["cluster"],
+        "1 if so few endpoints of the cluster are healthy that all are used, else 0.";
+    UPSTREAM_HEALTH_CHECKS = Kind::Counter, "ringward_upstream_health_checks_finished_total", ["cluster", "outcome"],
+        "Health checks of the cluster's endpoints, by outcome; only passed is a success.";
     WORKER_HEARTBEAT = Kind::Gauge, "ringward_worker_heartbeat_timestamp_seconds", ["worker"],
         "When the worker last showed that its event loop turns.";
     WORKER_GENERATION = Kind::Gauge, "ringward_worker_snapshot_generation", ["worker"],
@@ -348,6 +356,8 @@ mod tests {
             "version",
             "revision",
             "result",
+            "health",
+            "endpoint",
         ];
         for metric in CATALOGUE {
             assert!(metric.labels.len() <= 3, "{}", metric.name);

@@ -113,6 +113,11 @@ impl Headers {
         elements.any(|listed| listed.trim().eq_ignore_ascii_case(element))
     }
 
+    /// These names and values.
+    pub(crate) fn from_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Self, MessageError> {
         lines.map(parse_field).collect::<Result<_, _>>().map(Self)
     }

@@ -1,9 +1,13 @@
-//! A client of HTTP/2 that writes its frames one by one, so that a test can write any.
+//! A client of HTTP/2 (and a server, [`PlayedHttp2`]) that writes its frames one by one, so that a test can write any.
 //!
 //! Knows RFC 9113 and as much of HPACK (RFC 7541) as it needs: it writes every field as a literal, and allows no table for those
 //! that it reads.
 
 mod fields;
+
+mod played;
+
+pub use played::PlayedHttp2;
 
 use crate::client::{ClientError, Connection};
 

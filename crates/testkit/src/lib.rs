@@ -23,7 +23,7 @@ mod wait;
 
 pub use client::{Client, ClientError, Closing, Connection, Greeting, Sessions};
 pub use http::{Headers, MessageError, Response};
-pub use http2::{Frame, Http2, fields_block, flags, frame, kind};
+pub use http2::{Frame, Http2, PlayedHttp2, fields_block, flags, frame, kind};
 pub use openssl::{SClient, SClientRun, openssl};
 pub use pattern::{Pattern, sha256_hex};
 pub use pki::{
@@ -32,7 +32,9 @@ pub use pki::{
 };
 pub use process::{Process, Signal};
 pub use scrape::{Samples, scrape};
-pub use upstream::{Echo, Gate, ReceivedRequest, Script, Upstream};
+pub use upstream::{
+    Echo, Gate, Http2Script, Http2Upstream, Http2UpstreamOptions, ReceivedRequest, Script, Upstream,
+};
 pub use wait::{eventually, eventually_some, free_port};
 
 /// How long anything that should happen soon may take before a test fails: generous, because it only costs time

@@ -25,9 +25,11 @@ use crate::wait::eventually;
 
 mod connection;
 mod echo;
+mod http2;
 mod script;
 
 pub use echo::Echo;
+pub use http2::{Http2Script, Http2Upstream, Http2UpstreamOptions};
 pub use script::{Gate, Script};
 
 /// A running server on a loopback port. Stops when dropped.

@@ -7,6 +7,7 @@ mod certificate;
 mod client_auth;
 mod context;
 mod grpc;
+mod health_check;
 mod host;
 mod listener;
 mod names;
@@ -31,7 +32,7 @@ use self::context::{Context, ProcessKeys, UNLIMITED};
 use self::host::Defaults;
 use self::names::Names;
 use crate::diagnostic::{Diagnostics, Source};
-use crate::model::{Balance, Cluster, Config, Endpoint, Engine, InputShape, Policy, PolicyCache};
+use crate::model::{Balance, Cluster, Config, Endpoint, Engine, InputShape, Policy, PolicyCache, Protocol};
 use crate::raw::{self, Field};
 use crate::{bounds, raw::OneOrMany};
 
@@ -234,18 +235,43 @@ fn check_rule(cx: &mut Context<'_>, rule: &Spanned<String>) {
 
 fn cluster(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Cluster>) -> Option<Cluster> {
     let (raw, span) = (raw.get_ref(), raw.span());
+    let protocol = cx.value_or(&raw.protocol, Protocol::Http1);
     let cluster = Cluster {
         name,
+        protocol,
         balance: cx.value_or(&raw.balance, Balance::RoundRobin),
         connect_timeout: cx.duration("connect_timeout", &raw.connect_timeout, &bounds::CONNECT_TIMEOUT),
         response_timeout: cx.duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT),
         idle_timeout: cx.duration("idle_timeout", &raw.idle_timeout, &bounds::POOL_IDLE_TIMEOUT),
         pool_idle_max: cx.number("pool_idle_max", &raw.pool_idle_max, &bounds::POOL_IDLE_MAX),
+        connections_max: cx.number(
+            "connections_max",
+            &raw.connections_max,
+            &bounds::UPSTREAM_CONNECTIONS_MAX,
+        ),
+        streams_per_connection_max: cx.number(
+            "streams_per_connection_max",
+            &raw.streams_per_connection_max,
+            &bounds::STREAMS_PER_CONNECTION_MAX,
+        ),
+        health_check: health_check::health_check(cx, raw, protocol),
         at: cx.at(&span),
         endpoints: Vec::new(),
     };
+    if cluster.protocol == Protocol::Http1 {
+        refuse_shared(cx, "connections_max", &raw.connections_max);
+        refuse_shared(cx, "streams_per_connection_max", &raw.streams_per_connection_max);
+    }
     let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
     Some(Cluster { endpoints: endpoints(cx, list), ..cluster })
+}
+
+/// Refuses a key about connections that requests share.
+fn refuse_shared(cx: &mut Context<'_>, key: &str, field: &Field<raw::Count>) {
+    if let Some(span) = field.span() {
+        cx.error(&span, format!("`{key}` has no meaning with HTTP/1.1"))
+            .help("requests do not share a connection there: write protocol = \"http2\", or remove it");
+    }
 }
 
 fn endpoints(cx: &mut Context<'_>, list: &Spanned<OneOrMany>) -> Vec<Endpoint> {

@@ -9,7 +9,7 @@ use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
 use super::{References, client_auth, grpc, tunnel};
 use crate::bounds;
-use crate::model::Route;
+use crate::model::{Protocol, Route};
 use crate::path::{PathPattern, Segment};
 use crate::raw::{self, Field};
 use crate::routes::{Method, Methods, Routes};
@@ -88,6 +88,9 @@ fn route(
     };
     let tunnel = tunnel::tunnel(cx, raw, &methods);
     let cluster = cluster?;
+    if defaults.clusters.get(&cluster).is_some_and(|cluster| cluster.protocol == Protocol::Http2) {
+        tunnel::refuse_over_http2(cx, &raw.upgrade, &cluster);
+    }
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
         (Some(timeout), _) => timeout,

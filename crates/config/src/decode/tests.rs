@@ -183,6 +183,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Level>(),
         described::<raw::Engine>(),
         described::<raw::Balance>(),
+        described::<raw::Protocol>(),
         described::<raw::ClientAuthMode>(),
         described::<raw::XfccMode>(),
         described::<raw::ForwardMode>(),

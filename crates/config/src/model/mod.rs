@@ -5,6 +5,7 @@
 //! a file or that can fail later keep their [`Location`], so that later errors can point at the line.
 
 mod client_auth;
+mod health_check;
 mod listener;
 mod policy_server;
 mod trust;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use ringward_identity::TenantMap;
 
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
+pub use self::health_check::{HealthCheck, Probe};
 pub use self::listener::{
     Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
     Passphrase, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, Tunnel, XfccMode,
@@ -30,7 +32,7 @@ pub use self::trust::{
 };
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-pub use crate::raw::{Audit, Balance, Engine, InputShape, IoDriver, Level};
+pub use crate::raw::{Audit, Balance, Engine, InputShape, IoDriver, Level, Protocol};
 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
@@ -282,6 +284,8 @@ pub struct Cluster {
     pub name: String,
     /// Its endpoints; at least one, each once.
     pub endpoints: Vec<Endpoint>,
+    /// What they speak.
+    pub protocol: Protocol,
     /// How an endpoint is chosen.
     pub balance: Balance,
     /// How long a connection may take to be established.
@@ -292,6 +296,12 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// How many unused connections each worker keeps.
     pub pool_idle_max: usize,
+    /// How many connections each worker has to one endpoint, with HTTP/2.
+    pub connections_max: usize,
+    /// How many requests share a connection, with HTTP/2.
+    pub streams_per_connection_max: usize,
+    /// How its endpoints are checked, if they are.
+    pub health_check: Option<HealthCheck>,
     /// Where it is defined.
     pub at: Location,
 }

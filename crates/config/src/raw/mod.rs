@@ -13,6 +13,7 @@
 //! - a *URL* begins with `http://` or `https://`, names a host, and has neither user nor fragment;
 //! - a *path of a file* is absolute, or relative to the directory of the configuration file.
 
+mod health_check;
 mod host;
 mod listener;
 mod policy_server;
@@ -26,6 +27,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+pub use self::health_check::HealthCheck;
 pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Staple, XfccMode,
 };
@@ -386,7 +388,7 @@ pub enum InputShape {
     Kong,
 }
 
-/// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to in plain HTTP/1.1.
+/// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to without TLS.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
@@ -394,11 +396,17 @@ pub struct Cluster {
     ///
     /// Required; 1 to 1024. Example: `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
     pub endpoints: Field<OneOrMany>,
+    /// What the endpoints speak: `"http1"` is HTTP/1.1; `"http2"` is HTTP/2 from the first byte on (prior knowledge, also
+    /// called h2c), which every endpoint has to speak then. Clients may speak either in both cases.
+    ///
+    /// Default `"http1"`. Example: `protocol = "http2"`.
+    pub protocol: Field<Protocol>,
     /// How an endpoint is chosen. `"round_robin"` is the only value yet.
     ///
     /// Default `"round_robin"`. Example: `balance = "round_robin"`.
     pub balance: Field<Balance>,
-    /// How long a connection to an endpoint may take to be established.
+    /// How long a connection to an endpoint may take to be established. With HTTP/2 that includes the endpoint's settings, and
+    /// it is also how long a request waits when all connections are full.
     ///
     /// Default `"2s"`; `"1ms"` to `"1m"`. Example: `connect_timeout = "500ms"`.
     pub connect_timeout: Field<DurationText>,
@@ -415,6 +423,37 @@ pub struct Cluster {
     ///
     /// Default 256; 0 to 65536. Example: `pool_idle_max = 32`.
     pub pool_idle_max: Field<Count>,
+    /// How many connections each worker has to one endpoint at most. Requests for which they have no room wait for as long as
+    /// `connect_timeout`. For `protocol = "http2"` only: with HTTP/1.1 every request has a connection of its own.
+    ///
+    /// Default 16; 1 to 1024. Example: `connections_max = 4`.
+    pub connections_max: Field<Count>,
+    /// How many requests share a connection at most; fewer if the endpoint allows fewer. What endpoints have sent and clients
+    /// have not taken waits in memory: up to 64 KiB for each of them. For `protocol = "http2"` only.
+    ///
+    /// Default 100; 1 to 1000. Example: `streams_per_connection_max = 32`.
+    pub streams_per_connection_max: Field<Count>,
+    /// `health_check = { ... }`: how it is found out which endpoints can take requests. The others get none until they can
+    /// again, except as `panic_threshold` says.
+    ///
+    /// Default: none, and every endpoint gets requests. Example: `health_check = { http = "/healthz" }`.
+    pub health_check: Field<HealthCheck>,
+    /// Below how many percent of healthy endpoints all of them get requests again, healthy or not; 0 for never. So few are
+    /// rather overrun by the requests of all others than able to serve them, and more often it is the check that is wrong. With
+    /// 0, requests are answered with 503 while no endpoint is healthy. Needs a `health_check`.
+    ///
+    /// Default 50; 0 to 100. Example: `panic_threshold = 0`.
+    pub panic_threshold: Field<Count>,
+}
+
+/// Values of `protocol` in `[cluster.NAME]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "cluster.protocol", rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
 }
 
 /// Values of `balance` in `[cluster.NAME]`.

@@ -116,7 +116,10 @@ fn write_image<'a>(
     }
     let mut crumbs: SmallVec<[&[u8]; 4]> = SmallVec::new();
     for (name, value) in fields {
-        check(name, value)?;
+        check_field(name, value)?;
+        if is_of_connection(name, value) {
+            return Err(RequestError::ConnectionField);
+        }
         match (Known::of(name), request.authority) {
             (Known::Other, _) if request.protocol.is_some() && name == b"sec-websocket-key" => {}
             (Known::Other, _) if name == b"cookie" => crumbs.push(value),
@@ -141,22 +144,26 @@ fn write_image<'a>(
     Ok(())
 }
 
-/// RFC 9113 §8.2.1 and §8.2.2, as far as [`RequestHead::parse`] would not notice or would read it otherwise.
-fn check(name: &[u8], value: &[u8]) -> Result<(), RequestError> {
+/// RFC 9113 §8.2.1, as far as [`RequestHead::parse`] would not notice or would read it otherwise.
+pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     if !is_token(name) || name.iter().any(u8::is_ascii_uppercase) {
-        return Err(HeadError::FieldName.into());
+        return Err(HeadError::FieldName);
     }
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     if !is_field_value(value) || is_blank(value.first()) || is_blank(value.last()) {
-        return Err(HeadError::FieldValue.into());
+        return Err(HeadError::FieldValue);
     }
-    let is_of_connection = match Known::of(name) {
+    Ok(())
+}
+
+/// RFC 9113 §8.2.2: whether the field has no place in HTTP/2. `name` is in lower case.
+pub(crate) fn is_of_connection(name: &[u8], value: &[u8]) -> bool {
+    match Known::of(name) {
         Known::Connection | Known::TransferEncoding | Known::Upgrade => true,
         Known::HopByHop if name == b"te" => !value.eq_ignore_ascii_case(b"trailers"),
         Known::HopByHop => matches!(name, b"keep-alive" | b"proxy-connection"),
         _ => false,
-    };
-    if is_of_connection { Err(RequestError::ConnectionField) } else { Ok(()) }
+    }
 }
 
 /// RFC 9113 §8.3.1: a `host` beside `:authority` says the same. It is not written a second time.
@@ -168,7 +175,8 @@ fn agree(authority: &[u8], host: &[u8]) -> Result<(), RequestError> {
     }
 }
 
-fn line(image: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Appends a field line.
+pub(crate) fn line(image: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
         image.extend_from_slice(part);
     }

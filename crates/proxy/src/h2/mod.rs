@@ -1,4 +1,5 @@
-//! HTTP/2 to clients (RFC 9113), on the `h2` crate over our TLS session; upstreams are spoken to in HTTP/1.1.
+//! HTTP/2 to clients (RFC 9113), on the `h2` crate over our TLS session. HTTP/2 to upstreams is in
+//! [`crate::upstream::http2`].
 //!
 //! After the handshake a connection takes one of two courses, by its ALPN: that of HTTP/1.1 in [`crate::connection`], one
 //! exchange after the other on the connection itself, or this one, with a task for each stream:
@@ -27,7 +28,7 @@
 //! those that run have `trust_grace`. A flood ends the connection with ENHANCE_YOUR_CALM, an idle one ends after
 //! `idle_timeout`, and a head that does not end after `header_timeout`.
 //!
-//! Not here: HTTP/2 to upstreams, CONNECT in either form, server push, which no client wants any more.
+//! Not here: CONNECT in either form, server push, which no client wants any more.
 
 mod body;
 mod course;
@@ -38,3 +39,6 @@ mod tunnel;
 mod wire;
 
 pub(crate) use course::run;
+pub(crate) use piece::Piece;
+pub(crate) use response::Named;
+pub(crate) use wire::{ByteSink, ByteSource, Socket, Wire, receive, transmit};

@@ -6,23 +6,28 @@ use bytes::Buf;
 
 use crate::io::{BufferPool, SMALL};
 
-/// A part of a response's body.
-pub(super) struct Piece {
+/// A part of a body.
+pub(crate) struct Piece {
     bytes: Vec<u8>,
     taken: usize,
     buffers: Rc<BufferPool>,
 }
 
 impl Piece {
+    /// All of `bytes`.
+    pub(crate) fn whole(bytes: Vec<u8>, buffers: &Rc<BufferPool>) -> Piece {
+        Piece { bytes, taken: 0, buffers: buffers.clone() }
+    }
+
     /// A copy of `bytes`.
-    pub(super) fn copy(bytes: &[u8], buffers: &Rc<BufferPool>) -> Piece {
+    pub(crate) fn copy(bytes: &[u8], buffers: &Rc<BufferPool>) -> Piece {
         let mut copy = match bytes.len() {
             0 => Vec::new(),
             1..=SMALL => buffers.small(),
             _ => buffers.large(),
         };
         copy.extend_from_slice(bytes);
-        Piece { bytes: copy, taken: 0, buffers: buffers.clone() }
+        Piece::whole(copy, buffers)
     }
 }
 

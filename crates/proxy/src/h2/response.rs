@@ -277,14 +277,14 @@ const OPEN_STATUS: u16 = 200;
 
 /// Fields as the crate wants them.
 #[derive(Default)]
-struct Named {
-    fields: HeaderMap,
+pub(crate) struct Named {
+    pub(crate) fields: HeaderMap,
     /// Something could not be taken over.
-    is_incomplete: bool,
+    pub(crate) is_incomplete: bool,
 }
 
 impl Named {
-    fn add(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
         let appended = match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             (Ok(name), Ok(value)) => self.fields.try_append(name, value).is_ok(),
             _ => false,

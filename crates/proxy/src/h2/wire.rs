@@ -1,4 +1,5 @@
-//! Between the `h2` crate, which reads and writes when it likes, and the TLS connection, whose operations own their buffers.
+//! Between the `h2` crate, which reads and writes when it likes, and a connection, whose operations own their buffers: that of a
+//! client, or one to an upstream.
 //!
 //! Plaintext that has arrived is handed over here and counted ([`FrameMeter`]), and what is to be sent is gathered here, so that
 //! the frames of all streams that are ready leave in one write. An idle connection has no buffer on either side.
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// The bytes of one connection on their way, as plaintext.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     input: RefCell<Input>,
     output: RefCell<Vec<u8>>,
     /// A write is in flight.
@@ -34,8 +35,8 @@ pub(super) struct Wire {
     /// Something has arrived.
     heard: Cell<bool>,
     flood: Cell<Option<Flood>>,
-    pub(super) meter: RefCell<FrameMeter>,
-    pub(super) deadline: Rc<Deadline>,
+    pub(crate) meter: RefCell<FrameMeter>,
+    pub(crate) deadline: Rc<Deadline>,
     buffers: Rc<BufferPool>,
 }
 
@@ -47,7 +48,7 @@ struct Input {
 }
 
 impl Wire {
-    pub(super) fn new(meter: FrameMeter, deadline: Rc<Deadline>, buffers: Rc<BufferPool>) -> Wire {
+    pub(crate) fn new(meter: FrameMeter, deadline: Rc<Deadline>, buffers: Rc<BufferPool>) -> Wire {
         Wire {
             input: RefCell::default(),
             output: RefCell::default(),
@@ -62,28 +63,28 @@ impl Wire {
     }
 
     /// Whether anything was moved since this was last asked, so that the other side has to be asked again.
-    pub(super) fn has_moved(&self) -> bool {
+    pub(crate) fn has_moved(&self) -> bool {
         self.moved.take()
     }
 
     /// Whether anything has arrived since this was last asked.
-    pub(super) fn has_heard(&self) -> bool {
+    pub(crate) fn has_heard(&self) -> bool {
         self.heard.take()
     }
 
-    /// What the client has sent too much of, if it has. Nothing is read of it any more.
-    pub(super) fn flood(&self) -> Option<Flood> {
+    /// What the peer has sent too much of, if it has. Nothing is read of it any more.
+    pub(crate) fn flood(&self) -> Option<Flood> {
         self.flood.get()
     }
 
     /// Nothing follows what has arrived.
-    pub(super) fn end_input(&self) {
+    pub(crate) fn end_input(&self) {
         self.input.borrow_mut().ended = true;
         self.moved.set(true);
     }
 
     /// Whether all that was written has left.
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         !self.sending.get() && self.output.borrow().is_empty()
     }
 
@@ -139,21 +140,46 @@ impl Wire {
     }
 }
 
-/// Takes plaintext off the connection whenever the protocol has used up what there was. Ends with the reason why there is no more.
-pub(super) async fn receive(wire: &Wire, reader: &mut Reader<'_>) -> ReadError {
-    loop {
-        poll_fn(|_| if wire.needs_input() { Poll::Ready(()) } else { Poll::Pending }).await;
-        if reader.buffered().is_empty()
-            && let Err(error) = reader.fill_or_rest(&wire.deadline).await
-        {
-            return error;
+/// Where the plaintext of a connection comes from.
+pub(crate) trait ByteSource {
+    /// Waits for the next bytes, in a buffer of their own. The peer may have nothing to say for long.
+    async fn next(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ReadError>;
+}
+
+/// Where the plaintext of a connection goes.
+pub(crate) trait ByteSink {
+    /// Sends, and gives the buffer back; `progressed` as in [`crate::io::WriteHalf::write_all`].
+    async fn send(&mut self, bytes: Vec<u8>, progressed: impl Fn()) -> (io::Result<()>, Vec<u8>);
+}
+
+impl ByteSource for Reader<'_> {
+    async fn next(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ReadError> {
+        if self.buffered().is_empty() {
+            self.fill_or_rest(deadline).await?;
         }
-        wire.put_input(reader.take_buffer(usize::MAX));
+        Ok(self.take_buffer(usize::MAX))
     }
 }
 
-/// Sends what was written. A client that takes nothing for `stall_millis` is given up. Ends when nothing more can be sent.
-pub(super) async fn transmit(wire: &Wire, writer: &mut Writer<'_>, stall_millis: u64) -> io::Error {
+impl ByteSink for Writer<'_> {
+    async fn send(&mut self, bytes: Vec<u8>, progressed: impl Fn()) -> (io::Result<()>, Vec<u8>) {
+        (Writer::send(self, &bytes, progressed).await, bytes)
+    }
+}
+
+/// Takes plaintext off the connection whenever the protocol has used up what there was. Ends with the reason why there is no more.
+pub(crate) async fn receive(wire: &Wire, source: &mut impl ByteSource) -> ReadError {
+    loop {
+        poll_fn(|_| if wire.needs_input() { Poll::Ready(()) } else { Poll::Pending }).await;
+        match source.next(&wire.deadline).await {
+            Ok(bytes) => wire.put_input(bytes),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Sends what was written. A peer that takes nothing for `stall_millis` is given up. Ends when nothing more can be sent.
+pub(crate) async fn transmit(wire: &Wire, sink: &mut impl ByteSink, stall_millis: u64) -> io::Error {
     loop {
         poll_fn(|_| if wire.output.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
         let output = mem::take(&mut *wire.output.borrow_mut());
@@ -161,7 +187,7 @@ pub(super) async fn transmit(wire: &Wire, writer: &mut Writer<'_>, stall_millis:
         wire.moved.set(true);
         let renew = || wire.deadline.set_write(stall_millis);
         renew();
-        let sent = writer.send(&output, renew).await;
+        let (sent, output) = sink.send(output, renew).await;
         wire.deadline.clear_write();
         wire.buffers.put(output);
         wire.sending.set(false);
@@ -173,7 +199,7 @@ pub(super) async fn transmit(wire: &Wire, writer: &mut Writer<'_>, stall_millis:
 }
 
 /// What the `h2` crate takes for its socket.
-pub(super) struct Socket(pub(super) Rc<Wire>);
+pub(crate) struct Socket(pub(crate) Rc<Wire>);
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -60,6 +60,7 @@ impl Deadlines {
             limit: Cell::new(NEVER),
             read_shut: Cell::new(false),
             serves: RefCell::new(None),
+            abandoned: Cell::new(false),
             call_off_at: Cell::new(NEVER),
             canceller: RefCell::new(None),
         });
@@ -86,7 +87,9 @@ impl Deadlines {
             let abandoned = entry.serves.borrow().as_ref().is_some_and(|served| served.hung_up());
             if abandoned {
                 entry.serves.take();
+                entry.abandoned.set(true);
                 entry.shut_socket(Shut::Both);
+                entry.wake();
             }
         }
     }
@@ -153,8 +156,8 @@ impl Deadline {
         self.entry.call_off_at.set(NEVER);
     }
 
-    /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down,
-    /// so that nobody waits for an answer that nobody wants. `other` must not be dropped before the setting ends.
+    /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down (and
+    /// a timer ends its wait), so that nobody waits for an answer that nobody wants. `other` must not be dropped before the setting ends.
     pub(crate) fn serve(&self, other: Option<&Deadline>) {
         *self.entry.serves.borrow_mut() = other.map(|deadline| deadline.entry.clone());
     }
@@ -189,9 +192,9 @@ impl Deadline {
         self.entry.fd.set(None);
     }
 
-    /// Ready once the time has come. For one task at a time.
+    /// Ready once the time has come, or once nobody is left to be served ([`Deadline::serve`]). For one task at a time.
     pub(crate) fn poll_fired(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.fired() {
+        if self.fired() || self.entry.abandoned.get() {
             return Poll::Ready(());
         }
         let mut waiting = self.entry.waiting.borrow_mut();
@@ -227,6 +230,8 @@ struct Entry {
     /// We have shut down the receiving side ourselves.
     read_shut: Cell<bool>,
     serves: RefCell<Option<Rc<Entry>>>,
+    /// The peer that it served has hung up.
+    abandoned: Cell<bool>,
     call_off_at: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
 }
@@ -236,6 +241,10 @@ impl Entry {
         let how = if self.write_at.get() <= now { Shut::Both } else { self.how.get() };
         self.fired.set(true);
         self.shut(how, now);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }

@@ -82,6 +82,8 @@ pub(crate) struct Failure {
     pub(crate) error: ProxyError,
     /// No byte of a response has arrived, and the request had no body: what a kept connection looks like that died unnoticed.
     pub(crate) unanswered: bool,
+    /// Nothing of the request's body was taken off the client, so that all of it could be sent elsewhere.
+    pub(crate) unsent: bool,
     /// The client may still be sending its body.
     pub(crate) request_unread: bool,
 }
@@ -99,7 +101,7 @@ pub(crate) async fn exchange(
     if let Err(error) = up.head(plan, &mut out) {
         plan.buffers.put(out);
         let request_unread = plan.head.body() != BodyFraming::None;
-        return Err(Failure { error: error.into(), unanswered: false, request_unread });
+        return Err(Failure { error: error.into(), unanswered: false, unsent: false, request_unread });
     }
     let body = plan.head.body();
     let complete = match body {
@@ -111,6 +113,7 @@ pub(crate) async fn exchange(
         without_body(plan, down, up, response, out).await.map_err(|(error, unanswered)| Failure {
             error,
             unanswered: unanswered && body == BodyFraming::None,
+            unsent: matches!(body, BodyFraming::None | BodyFraming::Length(0)),
             request_unread: false,
         })
     } else {
@@ -180,12 +183,12 @@ async fn with_body(
 ) -> Result<Relayed, Failure> {
     let client = down.deadline().clone();
     let (mut source, mut sink) = down.split();
-    let unread = |error| Failure { error, unanswered: false, request_unread: true };
+    let unread = |error| Failure { error, unanswered: false, unsent: false, request_unread: true };
     let (mut request, mut answer, deadline) = up.split(plan);
     deadline.set(millis(plan.response_timeout), Shut::Both);
     let (sent, out) = request.send(out, false, || {}).await;
     plan.buffers.put(out);
-    sent.map_err(unread)?;
+    sent.map_err(|error| Failure { unsent: true, ..unread(error) })?;
     if plan.head.expects_continue() && source.is_untouched() {
         // RFC 9110 §10.1.1: the client waits for this. Policy and limits have had their say, the upstream is connected.
         client.set(millis(plan.body_timeout), Shut::Both);

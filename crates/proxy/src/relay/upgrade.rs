@@ -33,6 +33,7 @@ pub(crate) async fn ask(
     answer.map_err(|(error, unanswered)| Failure {
         error: blame(error, &up.deadline, down.deadline()),
         unanswered,
+        unsent: false,
         request_unread: false,
     })
 }

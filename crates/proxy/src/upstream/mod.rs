@@ -1,13 +1,16 @@
 //! The upstream's side: which endpoint, and a connection to it.
 
+mod endpoints;
 mod http1;
+pub(crate) mod http2;
 mod pool;
 
 use std::{io, time::Duration};
 
 use crate::{error::ProxyError, io::Deadline};
 
-pub(crate) use pool::{Cluster, Connection, Pools};
+pub use endpoints::Rotation;
+pub(crate) use pool::{Cluster, Connection, Pools, Upstream};
 
 /// Why reading from or writing to an upstream failed (`None`: it closed), seen with the deadline in mind.
 pub(crate) fn failure(deadline: &Deadline, error: Option<io::Error>, limit: Duration) -> ProxyError {

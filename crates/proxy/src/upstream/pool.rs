@@ -2,23 +2,26 @@
 //!
 //! A pool belongs to an *endpoint*, not to a snapshot: a reload that keeps the endpoint keeps its connections. Idle
 //! connections have no operation in flight and no buffer; the deadline table closes those that idle too long, and
-//! [`Cluster::connect`] leaves out those that died meanwhile.
+//! [`Cluster::connect`] leaves out those that died meanwhile. Those that requests share are in [`super::http2`].
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
+use ringward_config::Protocol;
 use ringward_telemetry::ClusterId;
 
+use super::http2::{self, SharedPool, Terms};
 use crate::{
     error::ProxyError,
     io::{Deadline, Deadlines, Shut, Stream},
     snapshot,
-    upstream::millis,
+    upstream::{Rotation, millis},
     worker::Worker,
 };
 
@@ -29,17 +32,53 @@ pub(crate) type Pools = HashMap<SocketAddr, Rc<Pool>>;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Connection>>,
+    /// Those that speak HTTP/2.
+    shared: Rc<SharedPool>,
 }
 
 /// One worker's view of a cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
-    endpoints: Vec<(SocketAddr, Rc<Pool>)>,
+    endpoints: Vec<Endpoint>,
     next: Cell<usize>,
     connect_timeout: Duration,
     idle_timeout: Duration,
     pool_idle_max: usize,
+    /// With HTTP/2.
+    terms: Option<Terms>,
+}
+
+/// What an exchange has of its endpoint.
+pub(crate) enum Upstream {
+    Http1(Connection),
+    /// Boxed, so that those of the many need not have room for it.
+    Http2(Box<http2::Stream>),
+}
+
+impl Upstream {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        match self {
+            Upstream::Http1(connection) => connection.addr,
+            Upstream::Http2(stream) => stream.addr(),
+        }
+    }
+
+    /// Its connection has carried an exchange before.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Upstream::Http1(connection) => connection.reused,
+            Upstream::Http2(stream) => stream.is_reused(),
+        }
+    }
+}
+
+/// One server of a cluster, with its connections.
+#[derive(Debug)]
+struct Endpoint {
+    addr: SocketAddr,
+    rotation: Arc<Rotation>,
+    pool: Rc<Pool>,
 }
 
 impl Cluster {
@@ -47,35 +86,54 @@ impl Cluster {
     ///
     /// `worker` makes each worker begin at another endpoint, so that few requests spread as well.
     pub(crate) fn new(cluster: &snapshot::Cluster, worker: usize, pools: &mut Pools) -> Cluster {
-        let pool = |addr: &SocketAddr| (*addr, pools.entry(*addr).or_default().clone());
+        let endpoint = |(addr, rotation): &(SocketAddr, Arc<Rotation>)| Endpoint {
+            addr: *addr,
+            rotation: rotation.clone(),
+            pool: pools.entry(*addr).or_default().clone(),
+        };
         Cluster {
             id: cluster.id,
-            endpoints: cluster.endpoints.iter().map(pool).collect(),
+            endpoints: cluster.endpoints.iter().map(endpoint).collect(),
             next: Cell::new(worker % cluster.endpoints.len()),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             pool_idle_max: cluster.pool_idle_max,
+            terms: (cluster.protocol == Protocol::Http2).then(|| Terms::of(cluster)),
         }
     }
 
-    /// A connection to the next endpoint in turn: a kept one if there is one, else a new one.
+    /// A connection to the next endpoint in turn, or a place on one: a kept one if there is one, else a new one.
     ///
-    /// `fresh` asks for a new one in any case.
+    /// `fresh` asks for a new one, if there may be one more.
     ///
     /// # Errors
-    /// [`ProxyError::Connect`] when no endpoint takes the connection; each is tried once.
-    pub(crate) async fn connect(&self, worker: &Worker, fresh: bool) -> Result<Connection, ProxyError> {
+    /// [`ProxyError::Connect`] when no endpoint takes the connection; each that is in rotation is tried once.
+    /// [`ProxyError::NoHealthyUpstream`] when none is.
+    pub(crate) async fn connect(&self, worker: &Rc<Worker>, fresh: bool) -> Result<Upstream, ProxyError> {
         let mut last = None;
         for _ in 0..self.endpoints.len() {
-            let (addr, pool) = self.turn();
-            if !fresh && let Some(connection) = pool.take() {
-                return Ok(connection);
+            let Endpoint { addr, rotation, pool } = self.turn();
+            if !rotation.is_in() {
+                continue;
             }
-            match Stream::connect(*addr, self.connect_timeout).await {
-                Ok(stream) => {
+            if self.terms.is_none()
+                && !fresh
+                && let Some(connection) = pool.take()
+            {
+                return Ok(Upstream::Http1(connection));
+            }
+            let connected = match &self.terms {
+                None => Stream::connect(*addr, self.connect_timeout).await.map(|stream| {
                     worker.shard.upstream_connection_opened(self.id);
-                    return Ok(Connection::new(stream, *addr, &worker.deadlines));
+                    Upstream::Http1(Connection::new(stream, *addr, &worker.deadlines))
+                }),
+                Some(terms) => {
+                    let open = http2::Stream::open(&pool.shared, *addr, terms, worker, fresh);
+                    Box::pin(open).await.map(|stream| Upstream::Http2(Box::new(stream)))
                 }
+            };
+            match connected {
+                Ok(upstream) => return Ok(upstream),
                 Err(source) => {
                     let error = ProxyError::Connect { addr: *addr, source };
                     worker.shard.upstream_error(self.id, error.flag());
@@ -83,15 +141,26 @@ impl Cluster {
                 }
             }
         }
-        Err(last.expect("a cluster has at least one endpoint (config)"))
+        Err(last.unwrap_or_else(|| {
+            let error = ProxyError::NoHealthyUpstream;
+            worker.shard.upstream_error(self.id, error.flag());
+            error
+        }))
+    }
+
+    /// Its endpoints speak HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.terms.is_some()
     }
 
     /// Keeps a connection for the next exchange with its endpoint.
-    pub(crate) fn keep(&self, mut connection: Connection) {
-        let Some((_, pool)) = self.endpoints.iter().find(|(addr, _)| *addr == connection.addr) else {
+    pub(crate) fn keep(&self, upstream: Upstream) {
+        // A place on a connection becomes free by itself.
+        let Upstream::Http1(mut connection) = upstream else { return };
+        let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.addr == connection.addr) else {
             return;
         };
-        let mut idle = pool.idle.borrow_mut();
+        let mut idle = endpoint.pool.idle.borrow_mut();
         if idle.len() < self.pool_idle_max {
             connection.reused = true;
             connection.deadline.serve(None);
@@ -101,7 +170,7 @@ impl Cluster {
         }
     }
 
-    fn turn(&self) -> &(SocketAddr, Rc<Pool>) {
+    fn turn(&self) -> &Endpoint {
         let turn = self.next.get();
         self.next.set(if turn + 1 < self.endpoints.len() { turn + 1 } else { 0 });
         &self.endpoints[turn]

@@ -1,15 +1,17 @@
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
 use crate::closed::{
-    CacheLookup, CloseReason, ClosedSets, Enforced, FetchOutcome, GrpcStatus, OcspOutcome, PolicyOutcome,
-    Resumed, RevocationSource, ServerOutcome,
+    CacheLookup, CheckOutcome, CloseReason, ClosedSets, EndpointHealth, Enforced, FetchOutcome, GrpcStatus,
+    OcspOutcome, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
 use crate::trust::{CrlFigures, SessionCacheFigures};
+use crate::upstreams::UpstreamFigures;
 
 const SETS: ClosedSets = ClosedSets {
     handshake_reasons: &["expired", "unknown_issuer"],
@@ -146,10 +148,21 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.heartbeat(999_999_500, 4);
 }
 
+/// A cluster of four endpoints.
+fn upstream() -> UpstreamFigures {
+    use EndpointHealth::{Healthy, Unchecked, Unhealthy};
+    let endpoints = [Healthy, Unhealthy, Unchecked, Unhealthy].into_iter().zip(1..);
+    let endpoints = endpoints.map(|(health, last)| (SocketAddr::from(([10, 0, 0, last], 80)), health));
+    UpstreamFigures { endpoints: endpoints.collect(), panic: true }
+}
+
 /// Measures one of everything on the control plane.
 fn measure(control: &ControlMetrics) {
     control.snapshot_published(4, NOW_UNIX - 60.0);
     control.deny_list_changed(3);
+    control.upstreams_changed([("orders".to_owned(), upstream())]);
+    control.upstream_checked("orders", CheckOutcome::Passed);
+    control.upstream_checked("orders", CheckOutcome::Timeout);
     let figures = CrlFigures {
         entries: 1_000_000,
         this_update_unix: Some(999_000),
@@ -200,6 +213,16 @@ fn what_was_counted_is_what_is_exported() {
         .expiries_changed([("*.example.com".to_owned(), 1_800_000_000)], [("partners".to_owned(), 6)]);
     let page = fixture.page();
     for (series, value) in [
+        (r#"ringward_upstream_endpoints{cluster="orders",health="healthy"}"#, 1.0),
+        (r#"ringward_upstream_endpoints{cluster="orders",health="unhealthy"}"#, 2.0),
+        (r#"ringward_upstream_endpoints{cluster="orders",health="unchecked"}"#, 1.0),
+        (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.1:80"}"#, 1.0),
+        (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.2:80"}"#, 0.0),
+        (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.3:80"}"#, 1.0),
+        (r#"ringward_upstream_panic{cluster="orders"}"#, 1.0),
+        (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="passed"}"#, 1.0),
+        (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="timeout"}"#, 1.0),
+        (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="status"}"#, 0.0),
         (r#"ringward_connections_accepted_total{listener="edge"}"#, 2.0),
         (r#"ringward_connections_active{listener="edge"}"#, 1.0),
         (r#"ringward_connections_closed_total{listener="edge",reason="idle_timeout"}"#, 1.0),
@@ -435,6 +458,28 @@ fn trust_that_is_gone_or_not_known_leaves_the_report() {
     // A count that comes first is there, and bounded by what is configured next.
     fixture.control.crl_fetched("partners", FetchOutcome::Updated);
     assert_eq!(fixture.page().value(&fetched("partners")), 1.0, "from zero");
+}
+
+#[test]
+fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
+    let fixture = Fixture::new(Limits::default());
+    let endpoint = |number: u16| (SocketAddr::from(([10, 0, 0, 1], number)), EndpointHealth::Unhealthy);
+    let many = UpstreamFigures { endpoints: (0..1500).map(endpoint).collect(), panic: false };
+    fixture.control.upstreams_changed(["a", "b"].map(|name| (name.to_owned(), many.clone())));
+    fixture.control.upstream_checked("a", CheckOutcome::Passed);
+    fixture.control.upstream_checked("gone", CheckOutcome::Passed);
+    fixture.control.upstream_changed("gone", many.clone());
+    let count =
+        |page: &ParsedPage, part: &str| page.samples.keys().filter(|series| series.contains(part)).count();
+    let page = fixture.page();
+    assert_eq!((count(&page, "endpoint="), count(&page, "gone")), (2048, 0));
+    let all = r#"ringward_upstream_endpoints{cluster="b",health="unhealthy"}"#;
+    assert_eq!(page.value(all), 1500.0);
+    // A reload keeps counts.
+    fixture.control.upstreams_changed([("a".to_owned(), UpstreamFigures::default())]);
+    let page = fixture.page();
+    let passed = r#"ringward_upstream_health_checks_finished_total{cluster="a",outcome="passed"}"#;
+    assert_eq!((page.value(passed), count(&page, r#"cluster="b""#)), (1.0, 0));
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! The connections of one worker to one endpoint that requests share, and who waits for a place on them.
+//!
+//! The first connections are filled first, so that those of a burst age out.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    task::{Poll, Waker},
+};
+
+use super::{
+    Terms,
+    connection::{self, Link},
+};
+use crate::{
+    io::{spawn, within},
+    worker::{Contained, Worker},
+};
+
+/// Connections to one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct SharedPool {
+    /// Those that take requests.
+    links: RefCell<Vec<Rc<Link>>>,
+    /// How many are being opened.
+    opening: Cell<usize>,
+    /// The number of the next connection.
+    next: Cell<u64>,
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+}
+
+/// A place on a connection, for one request.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) link: Rc<Link>,
+    /// The connection has carried a request before.
+    pub(super) reused: bool,
+}
+
+impl SharedPool {
+    /// A place on a connection; `fresh` asks for one that is opened from now on, if there may be one more.
+    ///
+    /// # Errors
+    /// When no connection can be opened, or none has a place in time.
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        addr: SocketAddr,
+        terms: &Terms,
+        worker: &Rc<Worker>,
+        fresh: bool,
+    ) -> io::Result<Lease> {
+        let since = if fresh && self.size() < terms.connections_max { self.next.get() } else { 0 };
+        if let Some(lease) = self.pick(terms, since) {
+            return Ok(lease);
+        }
+        let waiting = async {
+            loop {
+                let waiting = Waiting::enter(self, since > 0);
+                self.open_more(addr, terms, worker);
+                waiting.called().await?;
+                if let Some(lease) = self.pick(terms, since) {
+                    return Ok(lease);
+                }
+            }
+        };
+        match within(terms.connect_timeout, waiting).await {
+            Some(leased) => leased,
+            None if self.opening.get() > 0 => Err(io::ErrorKind::TimedOut.into()),
+            None => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "all connections that there may be are full: raise connections_max or streams_per_connection_max",
+            )),
+        }
+    }
+
+    /// A place that is free, on a connection of this number or a later one.
+    fn pick(&self, terms: &Terms, since: u64) -> Option<Lease> {
+        let links = self.links.borrow();
+        let link = links.iter().find(|link| link.number() >= since && link.has_room(terms.streams_max))?;
+        Some(link.lease(terms.idle_timeout))
+    }
+
+    fn size(&self) -> usize {
+        self.links.borrow().len() + self.opening.get()
+    }
+
+    /// Opens as many connections as those who wait will fill.
+    fn open_more(self: &Rc<Self>, addr: SocketAddr, terms: &Terms, worker: &Rc<Worker>) {
+        let wanted = self.waiting.borrow().len();
+        // What the upstream allows is known once it has allowed it.
+        let allowed = self.links.borrow().last().map_or(usize::MAX, |link| link.limit());
+        let places = terms.streams_max.min(allowed).max(1);
+        while self.opening.get() * places < wanted && self.size() < terms.connections_max {
+            self.opening.set(self.opening.get() + 1);
+            let opening = Opening(Some(Rc::downgrade(self)));
+            let (terms, worker) = (*terms, worker.clone());
+            spawn(async move {
+                let task = connection::run(opening, addr, terms, worker.clone());
+                if Contained::new(task).await.is_err() {
+                    worker.shard.panic_caught();
+                }
+            });
+        }
+    }
+
+    /// Lets so many of those who wait look again.
+    pub(super) fn call(&self, places: usize) {
+        for _ in 0..places {
+            // A called one may find its place taken, and waits again.
+            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
+            waiter.call(Ok(()));
+        }
+    }
+
+    /// The connection takes no more requests.
+    pub(super) fn remove(&self, link: &Rc<Link>) {
+        self.links.borrow_mut().retain(|known| !Rc::ptr_eq(known, link));
+        // There may be another in its place.
+        self.call(1);
+    }
+
+    /// How many connections have nothing to do.
+    pub(super) fn idle(&self) -> usize {
+        self.links.borrow().iter().filter(|link| link.is_idle()).count()
+    }
+}
+
+impl Drop for SharedPool {
+    fn drop(&mut self) {
+        // The endpoint is in no cluster any more. What runs ends as it wants.
+        self.links.borrow().iter().for_each(|link| link.retire());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.link.release();
+    }
+}
+
+/// A connection that is being opened. Dropped, it has failed.
+pub(super) struct Opening(Option<Weak<SharedPool>>);
+
+impl Opening {
+    pub(super) fn pool(&self) -> Weak<SharedPool> {
+        self.0.clone().unwrap_or_default()
+    }
+
+    /// The connection can take requests.
+    pub(super) fn opened(mut self, link: &Rc<Link>) {
+        let Some(pool) = self.end() else { return link.retire() };
+        link.enter(pool.next.get());
+        pool.next.set(pool.next.get() + 1);
+        pool.links.borrow_mut().push(link.clone());
+        // All of them, because the upstream may allow fewer than there are, who have to see to another connection then.
+        pool.call(usize::MAX);
+    }
+
+    /// It cannot.
+    pub(super) fn failed(mut self, error: &io::Error) {
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        let Some(pool) = self.end() else { return };
+        let mut waiting = pool.waiting.borrow_mut();
+        if pool.size() == 0 {
+            waiting.drain(..).for_each(|waiter| waiter.call(Err(again(error))));
+        } else {
+            // The others may get a place on the connections that there are.
+            waiting.retain(|waiter| {
+                if waiter.fresh {
+                    waiter.call(Err(again(error)));
+                }
+                !waiter.fresh
+            });
+        }
+    }
+
+    fn end(&mut self) -> Option<Rc<SharedPool>> {
+        let pool = self.0.take()?.upgrade()?;
+        pool.opening.set(pool.opening.get() - 1);
+        Some(pool)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.fail(&io::ErrorKind::ConnectionAborted.into());
+    }
+}
+
+/// Errors of the system cannot be cloned.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// A request that waits for a place.
+#[derive(Debug)]
+struct Waiter {
+    /// On a new connection.
+    fresh: bool,
+    called: RefCell<Option<io::Result<()>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Waiter {
+    fn call(&self, outcome: io::Result<()>) {
+        *self.called.borrow_mut() = Some(outcome);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A waiter in its queue.
+struct Waiting<'p> {
+    pool: &'p SharedPool,
+    waiter: Rc<Waiter>,
+}
+
+impl Waiting<'_> {
+    fn enter(pool: &SharedPool, fresh: bool) -> Waiting<'_> {
+        let waiter = Rc::new(Waiter { fresh, called: RefCell::default(), waker: RefCell::default() });
+        pool.waiting.borrow_mut().push_back(waiter.clone());
+        Waiting { pool, waiter }
+    }
+
+    /// Waits until there may be a place.
+    async fn called(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            if let Some(outcome) = self.waiter.called.take() {
+                return Poll::Ready(outcome);
+            }
+            self.waiter.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.waiting.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
+        if let Some(Ok(())) = self.waiter.called.take() {
+            // Given up just when a place became free: it is the next one's turn.
+            self.pool.call(1);
+        }
+    }
+}

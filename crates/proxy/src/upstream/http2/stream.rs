@@ -1,0 +1,472 @@
+//! One request on a connection that it shares with others.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use h2::{RecvStream, SendStream, client::ResponseFuture};
+use http::{HeaderMap, Method, Request, Response, Uri, uri};
+use ringward_http::{
+    BodyFraming, Http2Response, RequestHead, RequestKind, ResponseHead,
+    write::{self, WriteError},
+};
+
+use super::{SharedPool, Terms, connection::Link, pool::Lease};
+use crate::{
+    client_side::Sink,
+    error::ProxyError,
+    h2::{Named, Piece},
+    io::{Deadline, LARGE},
+    relay::{Download, Plan},
+    upstream_side::{RequestSink, ResponseSource, UpstreamSide},
+    worker::Worker,
+};
+
+/// A request as the upstream's side of its exchange. Dropped before its end it is called off.
+pub(crate) struct Stream {
+    /// A head that leaves with what follows.
+    request: Option<Request<()>>,
+    trailers: Option<HeaderMap>,
+    /// Once the head was sent.
+    sending: Option<SendStream<Piece>>,
+    response: Cell<Option<ResponseFuture>>,
+    /// A timer: the socket is everybody's.
+    deadline: Deadline,
+    worker: Rc<Worker>,
+    /// Last, so that the place is free when it is given back.
+    lease: Lease,
+}
+
+impl Stream {
+    /// A stream to be, on a connection to `addr`.
+    ///
+    /// # Errors
+    /// When no connection has a place for it in time.
+    pub(crate) async fn open(
+        pool: &Rc<SharedPool>,
+        addr: SocketAddr,
+        terms: &Terms,
+        worker: &Rc<Worker>,
+        fresh: bool,
+    ) -> io::Result<Stream> {
+        let lease = pool.lease(addr, terms, worker, fresh).await?;
+        Ok(Stream {
+            request: None,
+            trailers: None,
+            sending: None,
+            response: Cell::new(None),
+            deadline: worker.deadlines.timer(),
+            worker: worker.clone(),
+            lease,
+        })
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.lease.link.addr
+    }
+
+    /// Its connection has carried a request before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.lease.reused
+    }
+}
+
+impl UpstreamSide for Stream {
+    type Sink<'a> = Sending<'a>;
+    type Source<'a> = Receiving<'a>;
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    fn head(&mut self, plan: &Plan<'_>, _out: &mut Vec<u8>) -> Result<(), WriteError> {
+        let mut image = plan.buffers.small();
+        let request =
+            plan.edits.request_fields(&mut image, plan.head).and_then(|fields| request(plan.head, fields));
+        plan.buffers.put(image);
+        self.request = Some(request?);
+        Ok(())
+    }
+
+    fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
+        let Stream { request, trailers, sending, response, deadline, worker, lease } = self;
+        let (link, response) = (&*lease.link, &*response);
+        let common = Common { plan, deadline, link };
+        let sending = Sending { common, request, trailers, sending, response, worker };
+        (sending, Receiving { common, response, future: None, body: None, untouched: true }, deadline)
+    }
+}
+
+/// The request as the crate wants it.
+fn request(head: &RequestHead, written: write::Http2Fields<'_>) -> Result<Request<()>, WriteError> {
+    let bad = |_| WriteError::BadTarget;
+    let mut named = Named::default();
+    written.fields().for_each(|(name, value)| named.add(name, value));
+    if named.is_incomplete {
+        return Err(WriteError::BadValue { index: 0 });
+    }
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = Some(uri::PathAndQuery::try_from(written.target).map_err(bad)?);
+    if !head.authority().is_empty() {
+        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.authority = Some(uri::Authority::try_from(head.authority()).map_err(bad)?);
+    }
+    let mut request = Request::new(());
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| WriteError::BadTarget)?;
+    *request.method_mut() =
+        Method::from_bytes(head.method().as_bytes()).map_err(|_| WriteError::BadTarget)?;
+    *request.headers_mut() = named.fields;
+    Ok(request)
+}
+
+/// What both directions have.
+#[derive(Clone, Copy)]
+struct Common<'a> {
+    plan: &'a Plan<'a>,
+    deadline: &'a Deadline,
+    link: &'a Link,
+}
+
+impl Common<'_> {
+    fn poll_late(&self, cx: &Context<'_>) -> Poll<ProxyError> {
+        self.deadline.poll_fired(cx).map(|()| {
+            if self.deadline.fired() {
+                // Who has little time says nothing about the upstream.
+                if !self.deadline.is_limit_reached() {
+                    self.link.suspect();
+                }
+                ProxyError::UpstreamTimeout(self.plan.response_timeout)
+            } else {
+                // The client has gone.
+                ProxyError::UpstreamReset(io::ErrorKind::ConnectionAborted.into())
+            }
+        })
+    }
+}
+
+/// A request on its way.
+pub(crate) struct Sending<'a> {
+    common: Common<'a>,
+    request: &'a mut Option<Request<()>>,
+    trailers: &'a mut Option<HeaderMap>,
+    sending: &'a mut Option<SendStream<Piece>>,
+    response: &'a Cell<Option<ResponseFuture>>,
+    worker: &'a Worker,
+}
+
+impl Sending<'_> {
+    /// Sends the head, if that is yet to be done; with `last`, nothing follows it.
+    fn begin(&mut self, last: bool) -> Result<(), ProxyError> {
+        let Some(request) = self.request.take() else { return Ok(()) };
+        let link = self.common.link;
+        // The connection has been told to end since the place was given.
+        let unprocessed = ProxyError::UpstreamUnprocessed(h2::Reason::NO_ERROR);
+        let mut sender = link.sender().ok_or(unprocessed)?;
+        let (response, sending) = sender.send_request(request, last).map_err(|error| link.failure(error))?;
+        self.response.set(Some(response));
+        *self.sending = Some(sending);
+        Ok(())
+    }
+
+    /// How many bytes may be sent now.
+    async fn capacity(&mut self, wanted: usize) -> Result<usize, ProxyError> {
+        let Sending { sending, common, .. } = self;
+        let stream = sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
+        stream.reserve_capacity(wanted);
+        poll_fn(|cx| {
+            loop {
+                match stream.capacity() {
+                    0 => {}
+                    n => return Poll::Ready(Ok(n)),
+                }
+                match stream.poll_capacity(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(common.link.failure(error))),
+                    Poll::Ready(None) => return Poll::Ready(Err(ProxyError::UpstreamClosed)),
+                }
+            }
+            common.poll_late(cx).map(Err)
+        })
+        .await
+    }
+
+    /// `cut`: the window has no room for what follows.
+    fn push(&mut self, piece: Piece, last: bool, cut: bool) -> Result<(), ProxyError> {
+        let link = self.common.link;
+        let stream = self.sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
+        let bytes = piece.remaining();
+        stream.send_data(piece, last).map_err(|error| link.failure(error))?;
+        link.wire.meter.borrow_mut().sent_data(bytes, cut);
+        Ok(())
+    }
+
+    /// Sends everything of `bytes`, which are used up if they need not be copied.
+    async fn push_all(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        last: bool,
+        progressed: impl Fn(),
+    ) -> Result<(), ProxyError> {
+        let buffers = &self.worker.buffers;
+        let trailers = if last { self.trailers.take() } else { None };
+        let ends = last && trailers.is_none();
+        if bytes.is_empty() && ends && self.request.is_some() {
+            return self.begin(true);
+        }
+        self.begin(false)?;
+        if bytes.is_empty() && ends {
+            return self.push(Piece::whole(Vec::new(), buffers), true, false);
+        }
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let left = bytes.len() - sent;
+            let n = self.capacity(left).await?.min(left);
+            if n == bytes.len() {
+                self.push(Piece::whole(std::mem::take(bytes), buffers), ends, false)?;
+                break;
+            }
+            self.push(Piece::copy(&bytes[sent..sent + n], buffers), ends && n == left, n < left)?;
+            sent += n;
+            progressed();
+        }
+        match trailers {
+            Some(trailers) => {
+                let stream = self.sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
+                let link = self.common.link;
+                stream.send_trailers(trailers).map_err(|error| link.failure(error))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl RequestSink for Sending<'_> {
+    fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
+        out.extend_from_slice(data);
+    }
+
+    fn end<'t>(&mut self, _out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
+        let mut named = Named::default();
+        let allowed = trailers.filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
+        allowed.for_each(|(name, value)| named.add(name.as_bytes(), value));
+        if !named.fields.is_empty() {
+            *self.trailers = Some(named.fields);
+        }
+    }
+
+    fn is_pending(&self, last: bool) -> bool {
+        last || self.request.is_some()
+    }
+
+    async fn send(
+        &mut self,
+        mut bytes: Vec<u8>,
+        last: bool,
+        progressed: impl Fn(),
+    ) -> (Result<(), ProxyError>, Vec<u8>) {
+        let sent = self.push_all(&mut bytes, last, progressed).await;
+        (sent, bytes)
+    }
+}
+
+/// A response on its way.
+pub(crate) struct Receiving<'a> {
+    common: Common<'a>,
+    response: &'a Cell<Option<ResponseFuture>>,
+    future: Option<ResponseFuture>,
+    /// Once the final head has arrived.
+    body: Option<RecvStream>,
+    untouched: bool,
+}
+
+/// A head that has arrived.
+enum Arrived {
+    Interim(Response<()>),
+    Final(Response<RecvStream>),
+}
+
+impl ResponseSource for Receiving<'_> {
+    fn is_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ProxyError> {
+        let arrived = self.arrived().await?;
+        self.untouched = false;
+        match arrived {
+            Arrived::Interim(response) => {
+                self.take_head(head, response.status().as_u16(), response.headers(), false)
+            }
+            Arrived::Final(response) => {
+                let (parts, body) = response.into_parts();
+                let ends = body.is_end_stream();
+                self.body = Some(body);
+                self.take_head(head, parts.status.as_u16(), &parts.headers, ends)
+            }
+        }
+    }
+
+    async fn stream<S: Sink>(
+        &mut self,
+        download: &mut Download<'_, S>,
+        head: &ResponseHead,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ProxyError> {
+        let mut left = match head.body() {
+            BodyFraming::None => {
+                download.finish(out, true).await?;
+                return Ok(true);
+            }
+            BodyFraming::Length(length) => Some(length),
+            _ => None,
+        };
+        // The head leaves before anything is waited for.
+        let mut waits = false;
+        loop {
+            let (taken, ended) = self.gather(download, out, waits, &mut left).await?;
+            if ended {
+                let trailers = self.trailers().await?.unwrap_or_default();
+                download.end(out, trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+            }
+            download.finish(out, ended).await?;
+            if ended {
+                return Ok(true);
+            }
+            // Only now may the upstream send as much again.
+            self.release(taken);
+            waits = true;
+        }
+    }
+}
+
+impl Receiving<'_> {
+    async fn arrived(&mut self) -> Result<Arrived, ProxyError> {
+        let Receiving { common, response, future, .. } = self;
+        if let Some(sent) = response.take() {
+            *future = Some(sent);
+        }
+        let future = future.as_mut().ok_or(ProxyError::UpstreamClosed)?;
+        poll_fn(|cx| {
+            let failed = |error| Err(common.link.failure(error));
+            match future.poll_informational(cx) {
+                Poll::Ready(Some(Ok(interim))) => return Poll::Ready(Ok(Arrived::Interim(interim))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(failed(error)),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            if let Poll::Ready(response) = Pin::new(&mut *future).poll(cx) {
+                return Poll::Ready(response.map(Arrived::Final).or_else(failed));
+            }
+            common.poll_late(cx).map(Err)
+        })
+        .await
+    }
+
+    fn take_head(
+        &self,
+        head: &mut ResponseHead,
+        status: u16,
+        fields: &HeaderMap,
+        ends: bool,
+    ) -> Result<(), ProxyError> {
+        let plan = self.common.plan;
+        let kind = if plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
+        let fields = fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let mut scratch = plan.buffers.small();
+        let taken =
+            head.take_http2(Http2Response { status, ends }, fields, kind, &mut scratch, plan.head_limits);
+        plan.buffers.put(scratch);
+        Ok(taken?)
+    }
+
+    /// Puts into `out`, framed for the client, what has arrived, up to about a buffer full; how much of it the window has to get
+    /// back once it has been sent, and whether that was the end.
+    async fn gather<S: Sink>(
+        &mut self,
+        download: &Download<'_, S>,
+        out: &mut Vec<u8>,
+        waits: bool,
+        left: &mut Option<u64>,
+    ) -> Result<(usize, bool), ProxyError> {
+        let mut taken = 0;
+        while out.len() < LARGE / 2 {
+            let next = if waits && taken == 0 {
+                download.await_upstream();
+                self.next().await
+            } else {
+                match self.ready().await {
+                    Some(next) => next,
+                    None => return Ok((taken, false)),
+                }
+            };
+            let Some(data) = next.map_err(|error| truncated(error, *left))? else {
+                return Ok((taken, true));
+            };
+            download.piece(out, &data);
+            download.count(data.len());
+            taken += data.len();
+            *left = left.map(|left| left.saturating_sub(data.len() as u64));
+        }
+        Ok((taken, false))
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ProxyError> {
+        poll_fn(|cx| {
+            if let Poll::Ready(next) = self.poll_next(cx) {
+                return Poll::Ready(next);
+            }
+            self.common.poll_late(cx).map(Err)
+        })
+        .await
+    }
+
+    /// The next piece, if it is there.
+    async fn ready(&mut self) -> Option<Result<Option<Bytes>, ProxyError>> {
+        poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ProxyError>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
+        body.poll_data(cx).map(|next| next.transpose().map_err(|error| self.common.link.failure(error)))
+    }
+
+    async fn trailers(&mut self) -> Result<Option<HeaderMap>, ProxyError> {
+        let Receiving { common, body, .. } = self;
+        let Some(body) = body else { return Ok(None) };
+        poll_fn(|cx| {
+            if let Poll::Ready(trailers) = body.poll_trailers(cx) {
+                return Poll::Ready(trailers.map_err(|error| common.link.failure(error)));
+            }
+            common.poll_late(cx).map(Err)
+        })
+        .await
+    }
+
+    /// Gives so many bytes of the window back.
+    fn release(&mut self, bytes: usize) {
+        if let Some(body) = &mut self.body {
+            // Only a stream that is gone has no window.
+            let _ = body.flow_control().release_capacity(bytes);
+        }
+    }
+}
+
+/// What an end within a body of known length means.
+fn truncated(error: ProxyError, left: Option<u64>) -> ProxyError {
+    match (error, left) {
+        (ProxyError::UpstreamClosed, Some(missing @ 1..)) => ProxyError::UpstreamTruncated { missing },
+        (error, _) => error,
+    }
+}

@@ -1,0 +1,230 @@
+//! Active health checks: which endpoints of upstreams take requests.
+//!
+//! Checks run once per node, here, and not once per worker: each endpoint has a task that asks it again and again
+//! ([`probe`]). What the results mean is decided in one place ([`standing`]), and reaches the workers as one word per endpoint
+//! ([`ringward_proxy::Rotation`]), without a new snapshot. What a reload keeps is decided in [`plan`].
+//!
+//! It never removes an endpoint for what happens to requests, never opens a connection that carries any, and knows of no
+//! address that the configuration does not name.
+
+mod grpc;
+mod plan;
+mod probe;
+mod standing;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringward_config::HealthCheck;
+use ringward_telemetry::{CheckOutcome, ControlMetrics};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+pub(crate) use self::plan::Plan;
+use self::plan::{CheckedCluster, CheckedEndpoint};
+use self::probe::Failure;
+use self::standing::{Choice, Health};
+use crate::trust::schedule::roll;
+
+/// Checks the endpoints of the plan in force.
+pub(crate) struct HealthChecker {
+    plans: watch::Receiver<Arc<Plan>>,
+    plan: Arc<Plan>,
+    metrics: Arc<ControlMetrics>,
+    tasks: Vec<Task>,
+    /// What was last chosen for each cluster, so that each change is logged once.
+    choices: HashMap<String, Choice>,
+    results: mpsc::Sender<Finished>,
+    finished: mpsc::Receiver<Finished>,
+}
+
+/// The checks of one endpoint. Dropping it ends them.
+struct Task {
+    endpoint: Arc<CheckedEndpoint>,
+    check: Arc<HealthCheck>,
+    handle: AbortHandle,
+}
+
+/// A check that has ended.
+struct Finished {
+    cluster: Arc<str>,
+    endpoint: Arc<CheckedEndpoint>,
+    result: Result<(), Failure>,
+}
+
+impl HealthChecker {
+    /// Of the plans that come out of `plans`, beginning with the one that is there.
+    pub(crate) fn new(plans: watch::Receiver<Arc<Plan>>, metrics: Arc<ControlMetrics>) -> HealthChecker {
+        // Whoever finds it full waits, and checks less often.
+        let (results, finished) = mpsc::channel(RESULTS_MAX);
+        let (plan, tasks, choices) = Default::default();
+        HealthChecker { plans, plan, metrics, tasks, choices, results, finished }
+    }
+
+    /// Checks for as long as the process lives.
+    pub(crate) async fn run(mut self) -> Infallible {
+        self.adopt();
+        loop {
+            tokio::select! {
+                changed = self.plans.changed() => match changed {
+                    Ok(()) => self.adopt(),
+                    // Nobody reloads any more: the process ends.
+                    Err(_) => return pending().await,
+                },
+                Some(finished) = self.finished.recv() => self.judge(finished),
+            }
+        }
+    }
+
+    /// Goes on with the newest plan: tasks of endpoints that it checks as before run on.
+    fn adopt(&mut self) {
+        let plan = self.plans.borrow_and_update().clone();
+        let before = std::mem::take(&mut self.tasks);
+        let mut before: HashMap<_, _> =
+            before.into_iter().map(|task| (Arc::as_ptr(&task.endpoint), task)).collect();
+        for (name, cluster) in &plan.clusters {
+            let name: Arc<str> = name.as_str().into();
+            for endpoint in &cluster.endpoints {
+                let running =
+                    before.remove(&Arc::as_ptr(endpoint)).filter(|task| task.check == cluster.check);
+                let task = running.unwrap_or_else(|| self.start(&name, cluster, endpoint));
+                self.tasks.push(task);
+            }
+        }
+        self.choices.retain(|name, _| plan.clusters.contains_key(name));
+        let figures = plan.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.figures()));
+        self.metrics.upstreams_changed(figures);
+        self.plan = plan.clone();
+        for (name, cluster) in &plan.clusters {
+            self.rotate(name, cluster);
+        }
+    }
+
+    fn start(&self, name: &Arc<str>, cluster: &CheckedCluster, endpoint: &Arc<CheckedEndpoint>) -> Task {
+        let (endpoint, check) = (endpoint.clone(), cluster.check.clone());
+        let task = check_again(name.clone(), endpoint.clone(), check.clone(), self.results.clone());
+        Task { endpoint, check, handle: tokio::spawn(task).abort_handle() }
+    }
+
+    /// Takes a result into account.
+    fn judge(&mut self, Finished { cluster: name, endpoint, result }: Finished) {
+        let plan = self.plan.clone();
+        // It may come from a task that was ended since.
+        let Some(cluster) = plan.clusters.get(&*name) else { return };
+        if !cluster.endpoints.iter().any(|own| Arc::ptr_eq(own, &endpoint)) {
+            return;
+        }
+        let outcome = result.as_ref().err().map_or(CheckOutcome::Passed, Failure::outcome);
+        self.metrics.upstream_checked(&name, outcome);
+        let (before, changed) = {
+            let mut standing = endpoint.standing();
+            (standing.health, standing.judge(result.is_ok(), &cluster.check))
+        };
+        tell(&name, endpoint.addr, before, changed, &result);
+        if changed {
+            self.rotate(&name, cluster);
+        }
+    }
+
+    /// Lets workers use the endpoints that they should, and says so if that is something special.
+    fn rotate(&mut self, name: &str, cluster: &CheckedCluster) {
+        let choice = cluster.rotate();
+        let before = self.choices.insert(name.to_owned(), choice).unwrap_or(Choice::Fit);
+        if choice != before {
+            match choice {
+                Choice::Fit => {
+                    tracing::info!(cluster = name, "enough endpoints are healthy: only those are used")
+                }
+                Choice::All => {
+                    tracing::warn!(
+                        cluster = name,
+                        "too few endpoints are healthy: all are used (`panic_threshold`)"
+                    );
+                }
+                Choice::None => {
+                    tracing::error!(cluster = name, "no endpoint is healthy: requests are answered with 503");
+                }
+            }
+        }
+        self.metrics.upstream_changed(name, cluster.figures());
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// Logs a result. That a new endpoint is as it should be is no news.
+fn tell(cluster: &str, endpoint: SocketAddr, before: Health, changed: bool, result: &Result<(), Failure>) {
+    match result {
+        Err(reason) if changed => {
+            tracing::warn!(cluster, %endpoint, %reason, "upstream endpoint is unhealthy");
+        }
+        Err(reason) => tracing::debug!(cluster, %endpoint, %reason, "a health check failed"),
+        Ok(()) if changed && before != Health::Assumed => {
+            tracing::info!(cluster, %endpoint, "upstream endpoint is healthy");
+        }
+        Ok(()) => tracing::debug!(cluster, %endpoint, "a health check passed"),
+    }
+}
+
+/// Checks an endpoint until it is aborted.
+async fn check_again(
+    cluster: Arc<str>,
+    endpoint: Arc<CheckedEndpoint>,
+    check: Arc<HealthCheck>,
+    results: mpsc::Sender<Finished>,
+) {
+    tokio::time::sleep(first_pause(check.interval, roll())).await;
+    loop {
+        let (asked, addr) = (check.clone(), endpoint.addr);
+        // In a task of its own, so that a panic, whatever the endpoint did to cause it, is a failed check and not the last one.
+        let probing =
+            Probing(tokio::spawn(async move { probe::check(&asked.probe, addr, asked.timeout).await }));
+        let result = probing.result().await;
+        let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
+        if results.send(Finished { cluster, endpoint, result }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause(check.interval, roll())).await;
+    }
+}
+
+/// A check under way. Dropping it ends the check.
+struct Probing(JoinHandle<Result<(), Failure>>);
+
+impl Probing {
+    async fn result(mut self) -> Result<(), Failure> {
+        (&mut self.0).await.unwrap_or_else(|error| Err(Failure::Protocol(error.to_string())))
+    }
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Before the first check of an endpoint: soon, since somebody may wait for it, and not with all others at once. `roll` is from
+/// 0 to 1.
+fn first_pause(interval: Duration, roll: f64) -> Duration {
+    (interval / 10).min(FIRST_PAUSE_MAX).mul_f64(roll)
+}
+
+/// Between two checks: a tenth more or less than `interval`.
+fn pause(interval: Duration, roll: f64) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * roll)
+}
+
+const FIRST_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Results that wait to be judged.
+const RESULTS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

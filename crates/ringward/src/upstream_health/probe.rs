@@ -1,0 +1,225 @@
+//! One check of one endpoint.
+//!
+//! Hides hyper, h2 and every limit. An endpoint may be slow, dead, wrong or hostile: a check has a connection of its own, a time
+//! limit and a limit of bytes, and takes no more of an answer than it needs. It follows no redirection and reads no body but that of gRPC.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use h2::RecvStream;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use ringward_config::Probe;
+use ringward_telemetry::{CheckOutcome, GrpcStatus};
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::grpc::{self, Serving};
+
+/// Why a check failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No connection; what the kernel said.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// Too slow, at whichever point.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// Another status than expected.
+    #[error("status {0}")]
+    Status(u16),
+    /// gRPC that failed.
+    #[error("grpc-status {}", .0.as_str())]
+    GrpcStatus(GrpcStatus),
+    /// The service, or the server, takes no calls.
+    #[error("{0}")]
+    NotServing(&'static str),
+    /// No answer, or none of the protocol.
+    #[error("not an answer: {0}")]
+    Protocol(String),
+}
+
+/// Checks the endpoint at `addr` within `limit`.
+///
+/// # Errors
+/// Why it cannot take requests.
+pub(super) async fn check(probe: &Probe, addr: SocketAddr, limit: Duration) -> Result<(), Failure> {
+    timeout(limit, ask(probe, addr)).await.unwrap_or(Err(Failure::Timeout(limit)))
+}
+
+async fn ask(probe: &Probe, addr: SocketAddr) -> Result<(), Failure> {
+    let (answer, question) = TcpStream::connect(addr).await.map_err(Failure::Connect)?.into_split();
+    // Whatever it is that comes without end: it ends here.
+    let stream = io::join(answer.take(ANSWER_BYTES_MAX), question);
+    let authority = |host: &Option<String>| host.clone().unwrap_or_else(|| addr.to_string());
+    match probe {
+        Probe::Tcp => Ok(()),
+        Probe::Http { http2, target, host, expect } => {
+            let authority = authority(host);
+            let status = if *http2 {
+                let request = http2_request(&authority, target).method(Method::GET).body(());
+                let request = request.map_err(protocol)?;
+                http2_exchange(stream, request, Bytes::new()).await?.0.status()
+            } else {
+                http1_status(stream, &authority, target).await?
+            };
+            let passes = expect.iter().any(|range| range.contains(&status.as_u16()));
+            if passes { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
+        }
+        Probe::Grpc { service, host } => {
+            let request = http2_request(&authority(host), grpc::METHOD)
+                .method(Method::POST)
+                .header(header::CONTENT_TYPE, GRPC)
+                .header(header::TE, "trailers")
+                .body(())
+                .map_err(protocol)?;
+            let (response, _driver) = http2_exchange(stream, request, grpc::question(service).into()).await?;
+            grpc_answer(response).await
+        }
+    }
+}
+
+async fn http1_status(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    authority: &str,
+    target: &str,
+) -> Result<StatusCode, Failure> {
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+    // What goes wrong in there is told to whoever waits for the answer.
+    let _driver = Driver(tokio::spawn(async move {
+        let _ = connection.await;
+    }));
+    let request = Request::builder()
+        .uri(target)
+        .header(header::HOST, authority)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, "*/*")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(protocol)?;
+    Ok(sender.send_request(request).await.map_err(protocol)?.status())
+}
+
+/// One request by HTTP/2 with prior knowledge, and the head of its response. The body comes as long as the driver is there.
+async fn http2_exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<()>,
+    body: Bytes,
+) -> Result<(Response<RecvStream>, Driver), Failure> {
+    let mut builder = h2::client::Builder::new();
+    builder.enable_push(false).max_header_list_size(HEAD_BYTES_MAX as u32).initial_window_size(WINDOW);
+    let (sender, connection) = builder.handshake(stream).await.map_err(protocol)?;
+    let driver = Driver(tokio::spawn(async move {
+        let _ = connection.await;
+    }));
+    let mut sender = sender.ready().await.map_err(protocol)?;
+    let (response, mut sink) = sender.send_request(request, body.is_empty()).map_err(protocol)?;
+    if !body.is_empty() {
+        sink.send_data(body, true).map_err(protocol)?;
+    }
+    Ok((response.await.map_err(protocol)?, driver))
+}
+
+fn http2_request(authority: &str, target: &str) -> hyper::http::request::Builder {
+    Request::builder()
+        .version(Version::HTTP_2)
+        .uri(format!("http://{authority}{target}"))
+        .header(header::USER_AGENT, USER_AGENT)
+}
+
+async fn grpc_answer(response: Response<RecvStream>) -> Result<(), Failure> {
+    let (head, mut body) = response.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(Failure::Status(head.status.as_u16()));
+    }
+    // A server that has nothing to say but a status says it in the head ("trailers-only").
+    if let Some(status) = grpc_status(&head.headers)? {
+        return Err(match status {
+            GrpcStatus::Ok => Failure::Protocol("no message".to_owned()),
+            status => Failure::GrpcStatus(status),
+        });
+    }
+    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if !kind
+        .strip_prefix(GRPC.as_bytes())
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    {
+        return Err(Failure::Protocol("its content-type is not application/grpc".to_owned()));
+    }
+    let mut message = Vec::new();
+    while let Some(data) = body.data().await {
+        message.extend_from_slice(&data.map_err(protocol)?);
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(Failure::Protocol(format!("more than {MESSAGE_BYTES_MAX} bytes")));
+        }
+    }
+    let trailers = body.trailers().await.map_err(protocol)?.unwrap_or_default();
+    match grpc_status(&trailers)? {
+        Some(GrpcStatus::Ok) => {}
+        Some(status) => return Err(Failure::GrpcStatus(status)),
+        None => return Err(Failure::Protocol("no grpc-status".to_owned())),
+    }
+    match grpc::answer(&message).map_err(protocol)? {
+        Serving::Serving => Ok(()),
+        Serving::Not(status) => Err(Failure::NotServing(status)),
+    }
+}
+
+fn grpc_status(fields: &HeaderMap) -> Result<Option<GrpcStatus>, Failure> {
+    let Some(value) = fields.get("grpc-status") else { return Ok(None) };
+    let code = value.to_str().ok().and_then(|text| text.parse().ok());
+    let code = code.ok_or_else(|| Failure::Protocol("its grpc-status is not a number".to_owned()))?;
+    Ok(Some(GrpcStatus::of(code)))
+}
+
+/// hyper and h2 keep some of what went wrong to the causes of their errors.
+fn protocol(error: impl std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Failure::Protocol(text)
+}
+
+impl Failure {
+    /// As it is counted.
+    pub(super) fn outcome(&self) -> CheckOutcome {
+        match self {
+            Failure::Connect(_) => CheckOutcome::Connect,
+            Failure::Timeout(_) => CheckOutcome::Timeout,
+            Failure::Status(_) | Failure::GrpcStatus(_) => CheckOutcome::Status,
+            Failure::NotServing(_) => CheckOutcome::NotServing,
+            Failure::Protocol(_) => CheckOutcome::Protocol,
+        }
+    }
+}
+
+/// Moves the bytes of a connection; dropping it closes the connection.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+const USER_AGENT: &str = concat!("ringward/", env!("CARGO_PKG_VERSION"), " (health check)");
+const GRPC: &str = "application/grpc";
+/// Of all that an endpoint sends: many times what a head or an answer of gRPC needs, with the settings of HTTP/2.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// hyper's smallest; a status needs one line.
+const HEAD_BYTES_MAX: usize = 8192;
+const FIELDS_MAX: usize = 64;
+/// An answer of gRPC has 7 bytes, and whatever a later version of the protocol adds.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// More than the longest answer that is read; what is longer waits with the server.
+const WINDOW: u32 = 4096;

@@ -1,0 +1,32 @@
+//! The series of what the control plane measures of upstreams.
+
+use std::collections::BTreeMap;
+
+use super::Page;
+use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::metrics as catalogue;
+use crate::upstreams::UpstreamState;
+
+/// Adds them to the page.
+pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>) {
+    let mut room = ENDPOINT_SERIES_MAX;
+    for (cluster, UpstreamState { figures, checks }) in clusters {
+        for health in EndpointHealth::ALL {
+            let count = figures.endpoints.iter().filter(|(_, known)| known == health).count();
+            page.gauge(&catalogue::UPSTREAM_ENDPOINTS, &[cluster, health.as_str()], count as f64);
+        }
+        page.gauge(&catalogue::UPSTREAM_PANIC, &[cluster], f64::from(u8::from(figures.panic)));
+        for outcome in CheckOutcome::ALL {
+            let labels = [cluster, outcome.as_str()];
+            page.counter(&catalogue::UPSTREAM_HEALTH_CHECKS, &labels, checks[*outcome as usize]);
+        }
+        for (endpoint, health) in figures.endpoints.iter().take(room) {
+            let value = f64::from(u8::from(*health != EndpointHealth::Unhealthy));
+            page.gauge(&catalogue::UPSTREAM_ENDPOINT_HEALTHY, &[cluster, &endpoint.to_string()], value);
+        }
+        room = room.saturating_sub(figures.endpoints.len());
+    }
+}
+
+/// A cluster may have 1024, and there may be many clusters. The counts by cluster cover all.
+const ENDPOINT_SERIES_MAX: usize = 2048;

@@ -1,0 +1,55 @@
+//! What the control plane measures of upstreams: the health of endpoints, and the checks that find it out.
+//!
+//! Series come and go with what is configured: a cluster that is not checked any more leaves the report, and takes its counts
+//! along.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::control::ControlMetrics;
+
+/// A cluster whose endpoints are checked, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamFigures {
+    /// What is known of each endpoint.
+    pub endpoints: Vec<(SocketAddr, EndpointHealth)>,
+    /// So few are healthy that all are used.
+    pub panic: bool,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UpstreamState {
+    pub(crate) figures: UpstreamFigures,
+    pub(crate) checks: [u64; CheckOutcome::ALL.len()],
+}
+
+impl ControlMetrics {
+    /// Replaces the clusters whose endpoints are checked, by name.
+    pub fn upstreams_changed(&self, clusters: impl IntoIterator<Item = (String, UpstreamFigures)>) {
+        let mut state = self.lock();
+        let mut before = std::mem::take(&mut state.upstreams);
+        state.upstreams = clusters
+            .into_iter()
+            .map(|(cluster, figures)| {
+                let checks = before.remove(&cluster).unwrap_or_default().checks;
+                (cluster, UpstreamState { figures, checks })
+            })
+            .collect::<BTreeMap<_, _>>();
+    }
+
+    /// What is known of the endpoints of a cluster has changed.
+    pub fn upstream_changed(&self, cluster: &str, figures: UpstreamFigures) {
+        if let Some(state) = self.lock().upstreams.get_mut(cluster) {
+            state.figures = figures;
+        }
+    }
+
+    /// A check of an endpoint of this cluster ended.
+    pub fn upstream_checked(&self, cluster: &str, outcome: CheckOutcome) {
+        if let Some(state) = self.lock().upstreams.get_mut(cluster) {
+            state.checks[outcome as usize] += 1;
+        }
+    }
+}
