@@ -40,6 +40,9 @@ pub struct FrameMeter {
     continuations_max: usize,
     heads_max: u64,
     heads_per_request: u64,
+    last_stream: u32,
+    /// Streams that the client has opened.
+    opened: u64,
     budgets: [Budget; BUDGETS.len()],
 }
 
@@ -83,6 +86,8 @@ impl FrameMeter {
             continuations_max: CONTINUATIONS_SPARE + head_bytes_max / FRAME_BYTES,
             heads_max,
             heads_per_request,
+            last_stream: 0,
+            opened: 0,
             budgets,
         }
     }
@@ -113,6 +118,11 @@ impl FrameMeter {
         self.head_open
     }
 
+    /// How many streams the client has opened, whatever came of them.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// A request was answered to its end: an honest client may make another, call others off, and move its windows.
     pub fn served(&mut self) {
         self.grant(Flood::Heads, self.heads_per_request);
@@ -131,7 +141,7 @@ impl FrameMeter {
 
     /// A frame of which all but the payload is known.
     fn frame(&mut self, now: u64) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let (ends_stream, ends_head) = (flags & 0x1 != 0, flags & 0x4 != 0);
         let spent = match kind {
@@ -140,6 +150,12 @@ impl FrameMeter {
             DATA => return Ok(()),
             HEADERS => {
                 (self.head_open, self.continuations) = (!ends_head, 0);
+                // RFC 9113 §5.1.1: each new one has a larger number; else it is trailers, or an error.
+                let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+                if stream > self.last_stream {
+                    self.last_stream = stream;
+                    self.opened += 1;
+                }
                 Flood::Heads
             }
             CONTINUATION => {
@@ -310,6 +326,17 @@ mod tests {
         meter.feed(&frame(HEADERS, 0, 1), 0).unwrap();
         let (count, flood) = passed(&mut meter, &frame(CONTINUATION, 0, 0), 0);
         assert_eq!((count, flood), (10, Some(Flood::Continuations)));
+    }
+
+    #[test]
+    fn streams_are_counted_by_their_numbers() {
+        let mut meter = begun();
+        for (stream, opened) in [(1, 1), (1, 1), (5, 2), (3, 2), (0x8000_0005, 2), (0xffff_ffff, 3)] {
+            let mut head = frame(HEADERS, 4, 0);
+            head[5..].copy_from_slice(&u32::to_be_bytes(stream));
+            meter.feed(&head, 0).unwrap();
+            assert_eq!(meter.opened(), opened, "{stream}");
+        }
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! flag and metric. Of several policies every one has to allow.
 
 use std::{
+    borrow::Cow,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use ringward_http::RequestHead;
+use ringward_http::{Field, RequestHead};
 use ringward_identity::PeerIdentity;
 use ringward_policy::{
     Answer, BodyView, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, Query,
@@ -24,6 +25,7 @@ use crate::{
     request_id::RequestId,
     route::Target,
     snapshot::Policy,
+    upgrade,
     worker::{View, Worker},
 };
 
@@ -186,7 +188,7 @@ fn evaluate(
         scheme: "https",
         protocol: protocol(head),
         id: id.as_str(),
-        headers: &Headers(head),
+        headers: &Headers { head, upgrade: upgrade::allowed(head, target.route) },
         body,
         route: RouteView {
             id: &target.route.name,
@@ -245,17 +247,30 @@ fn outcome(result: &Result<Rc<Decision>, DecisionError>) -> PolicyOutcome {
 }
 
 /// The fields of a request, as policies want them.
-struct Headers<'a>(&'a RequestHead);
+struct Headers<'a> {
+    head: &'a RequestHead,
+    /// What it asks to be switched to, as the route spells it, whatever the client's case: two spellings are not two things.
+    upgrade: Option<&'a str>,
+}
+
+impl<'a> Headers<'a> {
+    fn value(&self, field: &Field<'a>) -> Cow<'a, str> {
+        match self.upgrade {
+            Some(protocol) if field.name.eq_ignore_ascii_case("upgrade") => protocol.into(),
+            // A policy cannot be asked about bytes that are no text; they show as U+FFFD.
+            _ => String::from_utf8_lossy(field.value),
+        }
+    }
+}
 
 impl HeaderSource for Headers<'_> {
     fn for_each(&self, each: &mut dyn FnMut(&str, &str)) {
         let name = &mut String::new();
-        for field in self.0.fields() {
+        for field in self.head.fields() {
             name.clear();
             name.push_str(field.name);
             name.make_ascii_lowercase();
-            // A policy cannot be asked about bytes that are no text; they show as U+FFFD.
-            each(name, &String::from_utf8_lossy(field.value));
+            each(name, &self.value(&field));
         }
     }
 
@@ -264,8 +279,8 @@ impl HeaderSource for Headers<'_> {
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return;
         }
-        for field in self.0.fields().filter(|field| field.name.eq_ignore_ascii_case(name)) {
-            each(&String::from_utf8_lossy(field.value));
+        for field in self.head.fields().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+            each(&self.value(&field));
         }
     }
 }

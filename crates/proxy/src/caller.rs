@@ -70,7 +70,8 @@ pub(crate) async fn check_ocsp(
         let asked = OcspQuery::about_leaf(path.clone()).is_some_and(|query| table.ask(query));
         let begun = Instant::now();
         while asked && verdict == OcspVerdict::Wait && begun.elapsed() < route.ocsp_timeout {
-            io::sleep(LOOK_AGAIN).await;
+            // Boxed, as a timer takes much room, and few ever wait.
+            Box::pin(io::sleep(LOOK_AGAIN)).await;
             verdict = judge(connection, view, route);
         }
         if verdict == OcspVerdict::Wait {

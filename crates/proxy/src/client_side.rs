@@ -4,7 +4,7 @@
 //! ([`crate::h2`]). What all exchanges of a connection share is in [`Connection`]. Which of the two it is, is resolved when
 //! this is compiled.
 
-use std::{future::Future, io, rc::Rc};
+use std::{future::Future, io, pin::Pin, rc::Rc};
 
 use ringward_http::{
     BodyFraming, RequestHead, ResponseHead,
@@ -79,7 +79,8 @@ pub(crate) trait ClientSide {
     fn gone(&self) -> Self::Gone;
 
     /// The result of `work`, or `None` once the client has called the exchange off. Where nobody can tell, the work goes on.
-    async fn unless_gone<T>(gone: Self::Gone, work: impl Future<Output = T>) -> Option<T>;
+    /// The caller keeps the work: a future that is passed on by value takes its room twice.
+    async fn unless_gone<T>(gone: Self::Gone, work: Pin<&mut impl Future<Output = T>>) -> Option<T>;
 
     /// Tells the client of an error, if it can still be told.
     async fn answer(

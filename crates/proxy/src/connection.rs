@@ -19,7 +19,8 @@ use crate::{
     downstream::{Downstream, ReadError},
     edits::Client,
     error::ProxyError,
-    exchange, h2,
+    exchange::{self, Outcome},
+    h2,
     handshake::{self, Established},
     io::{SMALL, Shut, Stream},
     live::Live,
@@ -201,7 +202,15 @@ impl Connection {
         let mut head = self.worker.heads.request();
         let next = match self.read_head(downstream, &mut head, &limits).await {
             // Boxed: its state is much larger than what an idle connection should have to keep.
-            Ok(()) => Box::pin(exchange::run(self, downstream, &head)).await,
+            Ok(()) => {
+                let outcome = Box::pin(exchange::run(self, downstream, &head)).await;
+                match outcome {
+                    Outcome::Over(next) => next,
+                    Outcome::Tunnel(opening) => {
+                        Box::pin(exchange::tunnel(self, downstream, &head, opening)).await
+                    }
+                }
+            }
             Err(next) => next,
         };
         self.worker.heads.put_request(head);

@@ -337,7 +337,8 @@ impl Reader<'_> {
     }
 
     /// As [`Reader::fill`], but for a client that may have nothing to say for long: after a short while without a byte the wait
-    /// goes on with a buffer that has room for a small request and no more.
+    /// goes on with a buffer that has room for a small request and no more. The read in flight can be ended, after which nothing
+    /// is lost, with [`Deadline::call_off`].
     pub(crate) async fn fill_or_rest(&mut self, deadline: &Deadline) -> Result<(), ReadError> {
         self.fill_by_or_rest(SMALL, deadline).await
     }
@@ -349,16 +350,15 @@ impl Reader<'_> {
         deadline: &Deadline,
     ) -> Result<(), ReadError> {
         while !self.process()? {
-            if !self.input.raw.is_empty() {
-                self.read(LARGE).await?;
-                continue;
-            }
-            let raw = self.with_room(step)?;
-            let (result, raw) = self.half.read_briefly(raw, usize::MAX, deadline, BUSY_MILLIS).await;
+            let (capacity, millis) =
+                if self.input.raw.is_empty() { (step, BUSY_MILLIS) } else { (LARGE, UNBOUNDED_MILLIS) };
+            let raw = self.with_room(capacity)?;
+            let (result, raw) = self.half.read_briefly(raw, usize::MAX, deadline, millis).await;
             let (result, raw) = match result {
-                Err(error) if is_called_off(&error) => {
+                Err(error) if is_called_off(&error) && millis == BUSY_MILLIS => {
                     self.buffers.put(raw);
-                    self.half.read(Vec::with_capacity(REST_BYTES), usize::MAX).await
+                    let raw = Vec::with_capacity(REST_BYTES);
+                    self.half.read_briefly(raw, usize::MAX, deadline, UNBOUNDED_MILLIS).await
                 }
                 result => (result, raw),
             };
@@ -501,6 +501,8 @@ const ROOM_MIN: usize = 1024;
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 /// A shorter pause than this between two requests is none.
 const BUSY_MILLIS: u64 = 250;
+/// A wait that others bound.
+const UNBOUNDED_MILLIS: u64 = u64::MAX;
 /// How long the goodbye may take.
 const CLOSE_MILLIS: u64 = 1000;
 /// How long a client may go on sending after its connection was ended.

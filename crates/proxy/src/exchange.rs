@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use std::{
 use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
-use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, Permit, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
     authorize,
@@ -62,6 +63,22 @@ enum Served {
     Switched(Box<Opened>),
 }
 
+/// What has come of an exchange.
+pub(crate) enum Outcome {
+    /// It is over, and recorded.
+    Over(Next),
+    /// A tunnel, to be carried to its end by [`tunnel`]: apart, since what an exchange needs is much more than that.
+    Tunnel(Box<Opening>),
+}
+
+/// A tunnel whose client knows that it is open.
+pub(crate) struct Opening {
+    facts: Facts,
+    progress: Progress,
+    started: Instant,
+    opened: Opened,
+}
+
 /// A request that got no response from an upstream, or not all of it.
 struct Unserved {
     error: ProxyError,
@@ -86,7 +103,11 @@ struct Job<'a> {
 }
 
 /// Serves one request whose head has arrived.
-pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, head: &RequestHead) -> Next {
+pub(crate) async fn run<C: ClientSide>(
+    connection: &Connection,
+    client: &mut C,
+    head: &RequestHead,
+) -> Outcome {
     let started = Instant::now();
     let number = connection.standing.count_request();
     let (mut facts, progress) = (Facts { number, ..Facts::default() }, Progress::default());
@@ -102,9 +123,12 @@ pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, 
         (_, Err(error)) => Err(Unserved { error: error.into(), request_unread: unread }),
         (_, Ok(time)) => {
             let gone = client.gone();
-            let work = serve((connection, client), head, &time, audit_required, &mut facts, &progress);
+            let served = {
+                let work = serve((connection, client), head, &time, audit_required, &mut facts, &progress);
+                C::unless_gone(gone, pin!(work)).await
+            };
             let given_up = || Err(Unserved { error: ProxyError::ClientGone, request_unread: unread });
-            let served = C::unless_gone(gone, work).await.unwrap_or_else(given_up);
+            let served = served.unwrap_or_else(given_up);
             let deadline = client.deadline();
             let served = served.map_err(|e| Unserved { error: time.blame(e.error, deadline), ..e });
             // What follows is ours, and has time of its own.
@@ -115,9 +139,9 @@ pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, 
     let (next, error) = match served {
         Ok(Served::Relayed(relayed)) => (after(connection, &relayed), None),
         Ok(Served::Switched(opened)) => {
-            // Boxed, so that the many connections that never carry a tunnel need not have room for it.
             let exchange = record::Exchange { connection, head, facts: &facts, progress: &progress, started };
-            return Box::pin(tunnel(&exchange, client, *opened, permit.flatten())).await;
+            record::tunnel_opened(&exchange, permit.flatten());
+            return Outcome::Tunnel(Box::new(Opening { facts, progress, started, opened: *opened }));
         }
         Err(Unserved { error, request_unread }) => {
             // Sockets that we have shut down look as if their peers had gone.
@@ -127,25 +151,23 @@ pub(crate) async fn run<C: ClientSide>(connection: &Connection, client: &mut C, 
     };
     let exchange = record::Exchange { connection, head, facts: &facts, progress: &progress, started };
     record::access(&exchange, error.as_ref(), permit.flatten());
-    next
+    Outcome::Over(next)
 }
 
 /// Carries a tunnel to its end, and records it. What was decided at its opening is not asked again: it goes on for as long as its
 /// client's trust does, which [`crate::live`] sees to.
-async fn tunnel<C: ClientSide>(
-    exchange: &record::Exchange<'_>,
+pub(crate) async fn tunnel<C: ClientSide>(
+    connection: &Connection,
     client: &mut C,
-    opened: Opened,
-    permit: Option<Permit<'_>>,
+    head: &RequestHead,
+    opening: Box<Opening>,
 ) -> Next {
-    let connection = exchange.connection;
-    // Policies are not asked here any more, and other requests of the client can make it again.
+    // Nobody asks policies here, and other requests of the client can make it again.
     connection.subjects.borrow_mut().shrink();
-    record::tunnel_opened(exchange, permit);
+    let Opening { facts, progress, started, opened } = *opening;
     let gone = client.gone();
-    let work =
-        relay::tunnel(&connection.worker, connection.facts.listener, client, opened, exchange.progress);
-    let ended = C::unless_gone(gone, work).await.unwrap_or(Err(ProxyError::ClientGone));
+    let work = relay::tunnel(&connection.worker, connection.facts.listener, client, opened, &progress);
+    let ended = C::unless_gone(gone, pin!(work)).await.unwrap_or(Err(ProxyError::ClientGone));
     // A connection that we have cut looks as if the client had gone.
     let error = ended.err().map(|error| match connection.standing.withdrawn() {
         Some(withdrawn) => withdrawn,
@@ -153,7 +175,8 @@ async fn tunnel<C: ClientSide>(
         None => error,
     });
     let next = client.tunnel_over(error.as_ref());
-    record::tunnel_closed(exchange, error.as_ref());
+    let exchange = record::Exchange { connection, head, facts: &facts, progress: &progress, started };
+    record::tunnel_closed(&exchange, error.as_ref());
     next
 }
 

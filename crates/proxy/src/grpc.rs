@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use h2::Reason;
 use ringward_http::{ResponseHead, grpc};
 use ringward_telemetry::GrpcStatus;
 
@@ -40,12 +41,10 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
         PolicyBodyMemory { .. } | AuditOverflow | Stopped | Unsettled(_) => GrpcStatus::Unavailable,
-        NoHealthyUpstream
-        | Connect { .. }
-        | UpstreamReset(_)
-        | UpstreamClosed
-        | UpstreamStreamReset(_)
-        | UpstreamUnprocessed(_) => GrpcStatus::Unavailable,
+        NoHealthyUpstream | Connect { .. } | UpstreamReset(_) | UpstreamClosed | UpstreamUnprocessed(_) => {
+            GrpcStatus::Unavailable
+        }
+        UpstreamStreamReset(reason) => of_reset(*reason),
         Policy(_) | Unwritable(_) => GrpcStatus::Internal,
         UpstreamHead(_)
         | TooManyInterim
@@ -56,6 +55,16 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         // There is no answer to these.
         ClientGone | ClientStalled(_) | TrustWithdrawn { .. } | TunnelIdle(_) | TunnelAge(_) => return None,
     })
+}
+
+/// `PROTOCOL-HTTP2.md`, "Errors": what clients make of a stream that is reset, as if the upstream's reset were theirs.
+fn of_reset(reason: Reason) -> GrpcStatus {
+    match reason {
+        Reason::REFUSED_STREAM => GrpcStatus::Unavailable,
+        Reason::CANCEL => GrpcStatus::Cancelled,
+        Reason::ENHANCE_YOUR_CALM => GrpcStatus::ResourceExhausted,
+        _ => GrpcStatus::Internal,
+    }
 }
 
 /// A policy may choose the status of HTTP for what it denies. What hides something hides it as what does not exist.

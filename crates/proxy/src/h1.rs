@@ -1,6 +1,6 @@
 //! HTTP/1.1 as the client's side of an exchange: the connection itself, whose bytes are bodies in their framing.
 
-use std::{future::Future, io, rc::Rc};
+use std::{future::Future, io, pin::Pin, rc::Rc};
 
 use ringward_http::{
     BodyFraming, RequestHead, ResponseHead, Version,
@@ -62,6 +62,8 @@ impl ClientSide for Downstream {
     }
 
     fn tunnel<'a>(&'a mut self, buffers: &'a BufferPool) -> (TunnelReader<'a>, TunnelWriter<'a>) {
+        // What the head was read into may not be needed for long.
+        self.release();
         let deadline = self.deadline.clone();
         let (reader, writer) = Downstream::split(self);
         (TunnelReader { reader, deadline, step: SMALL }, TunnelWriter { writer, buffers })
@@ -79,7 +81,7 @@ impl ClientSide for Downstream {
 
     fn gone(&self) {}
 
-    async fn unless_gone<T>((): (), work: impl Future<Output = T>) -> Option<T> {
+    async fn unless_gone<T>((): (), work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         Some(work.await)
     }
 

@@ -32,14 +32,12 @@ impl<'a> Asked<'a> {
     /// without.
     pub(crate) fn of(head: &RequestHead, route: &'a Route) -> Result<Option<Asked<'a>>, ProxyError> {
         let Some(offered) = head.upgrade() else { return Ok(None) };
-        let allowed = route.tunnel.as_ref().map_or(&[][..], |tunnel| &tunnel.protocols);
-        let find = |name: &str| allowed.iter().find(|protocol| protocol.eq_ignore_ascii_case(name));
-        match find(offered) {
+        match find(route, offered) {
             Some(protocol) => Asked::check(head, protocol).map(Some),
             // What is left of it would be a GET that the client did not send.
             None if head.version() == Version::Http2 => Err(ProxyError::UpgradeNotAllowed),
             // A policy that compares the field with one protocol must not miss that it is asked for.
-            None if offered.split(',').any(|name| find(name.trim_matches([' ', '\t'])).is_some()) => {
+            None if offered.split(',').any(|name| find(route, name.trim_matches(' ')).is_some()) => {
                 Err(ProxyError::BadUpgrade("it offers several protocols, of which the route allows one"))
             }
             None => Ok(None),
@@ -107,6 +105,19 @@ impl<'a> Asked<'a> {
             _ => Err(ProxyError::UpstreamUpgrade("its sec-websocket-accept is not that of the handshake")),
         }
     }
+}
+
+/// The protocol that `head` asks for, if `route` allows it; as the configuration spells it.
+pub(crate) fn allowed<'a>(head: &RequestHead, route: &'a Route) -> Option<&'a str> {
+    // Asked first: most routes carry no tunnels.
+    route.tunnel.as_ref()?;
+    find(route, head.upgrade()?)
+}
+
+/// RFC 9110 §16.7: names of protocols have no case.
+fn find<'a>(route: &'a Route, name: &str) -> Option<&'a str> {
+    let protocols = &route.tunnel.as_ref()?.protocols;
+    protocols.iter().find(|protocol| protocol.eq_ignore_ascii_case(name)).map(String::as_str)
 }
 
 /// The value of a field that occurs once.

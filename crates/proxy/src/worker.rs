@@ -5,6 +5,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     num::NonZeroU32,
+    ops::DerefMut,
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
@@ -21,6 +22,7 @@ use ringward_tls::{MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
 use crate::{
     clock::Clock,
     control::{Control, Phase},
+    h2::Seats,
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
     listener,
     live::Live,
@@ -81,6 +83,8 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) live: Live,
     pub(crate) heads: Heads,
+    /// Tasks for streams of HTTP/2.
+    pub(crate) seats: Seats,
     pub(crate) clock: Clock,
     /// What policies look at of the bodies of requests.
     pub(crate) bodies: HeldBodies,
@@ -321,6 +325,7 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
         deadlines: Rc::default(),
         live: Live::default(),
         heads: Heads::default(),
+        seats: Seats::default(),
         clock: Clock::new(),
         bodies: HeldBodies::default(),
         view: RefCell::new(Rc::new(view)),
@@ -371,17 +376,24 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
 }
 
 /// A task whose panic ends it alone, as `Err`.
-pub(crate) struct Contained<F>(Pin<Box<F>>);
+pub(crate) struct Contained<P>(Pin<P>);
 
-impl<F> Contained<F> {
+impl<F> Contained<Box<F>> {
     /// Boxed, because a future that is passed on by value takes its room twice.
-    pub(crate) fn new(task: F) -> Contained<F> {
+    pub(crate) fn new(task: F) -> Contained<Box<F>> {
         Contained(Box::pin(task))
     }
 }
 
-impl<F: Future> Future for Contained<F> {
-    type Output = Result<F::Output, Panicked>;
+impl<'f, F> Contained<&'f mut F> {
+    /// As [`Contained::new`], where there is a place for the task.
+    pub(crate) fn pinned(task: Pin<&'f mut F>) -> Contained<&'f mut F> {
+        Contained(task)
+    }
+}
+
+impl<P: DerefMut<Target: Future> + Unpin> Future for Contained<P> {
+    type Output = Result<<P::Target as Future>::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // What the task owned is dropped with it; what it shares is made of cells that are consistent between statements.
@@ -402,4 +414,4 @@ const ABANDONED_EVERY: u64 = 10;
 /// Bits of a connection's number below the worker's.
 const CONNECTION_BITS: u32 = 48;
 /// Parsed heads kept by one worker; each has a buffer for the largest head that it held.
-const HEADS_KEPT: usize = 256;
+const HEADS_KEPT: usize = 512;

@@ -85,6 +85,7 @@ impl Server {
         let snapshot = snapshot.map_err(Failure::Configuration)?;
         let workers = workers::count(config.server.workers);
         raise_descriptor_limit(config);
+        refuse_huge_pages();
         let Sockets { admin, operators, listeners } =
             open_sockets(config, workers).map_err(Failure::Configuration)?;
         let log_stats = Arc::new(LogStats::default());
@@ -291,6 +292,13 @@ fn raise_descriptor_limit(config: &Config) {
     if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
         tracing::warn!(allowed, wanted, "the limit on open files is below what `connections_max` may need");
     }
+}
+
+/// Memory comes in pages of 4 KiB. Of the buffers that each connection has, some of them not of our making (28 KiB in the `h2`
+/// crate), an idle one has touched little more than the first pages; in huge pages all of them would be resident.
+fn refuse_huge_pages() {
+    // A kernel without huge pages has none to refuse.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Opens all listening sockets; all that cannot be opened are reported together.

@@ -1,5 +1,6 @@
 //! Tunnels through the gateway: upgraded connections of HTTP/1.1, and streams of extended CONNECT.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
+#![allow(clippy::print_stdout, reason = "what is measured is for whoever asks for it")]
 
 mod support;
 mod tunnels_support;
@@ -8,19 +9,20 @@ use std::{
     io::{Read, Write},
     net::Shutdown,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ringward_testkit::{Closing, Crl, DEADLINE, Leaf, Pattern, Signal, eventually, flags, kind, sha256_hex};
 use serde_json::Value;
 
-use self::support::{Gateway, HOST, Host, PlayedUpstream, on_both_drivers, publish};
+use self::support::{Gateway, HOST, Host, PlayedConnection, PlayedUpstream, on_both_drivers, publish};
 use self::tunnels_support::{ACCEPT, Ending, KEY, Over, Peer, accept, builder, open, switched};
 
 on_both_drivers!(
     bytes_pass_both_ways_and_are_recorded,
     much_passes_both_ways_at_once,
     each_direction_ends_by_itself,
+    small_messages_are_no_flood,
     a_peer_that_vanishes_ends_the_other_side,
     a_silent_tunnel_ends,
     a_peer_that_takes_nothing_holds_little,
@@ -138,6 +140,30 @@ fn each_direction_ends_by_itself(driver: &str) {
     }
 }
 
+/// A message is a frame: what looks like a flood of small ones is what WebSockets are for.
+fn small_messages_are_no_flood(driver: &str) {
+    const MESSAGES: usize = 6_000;
+    let upstream = PlayedUpstream::start();
+    let gateway = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver).start();
+    let (client, mut server) = accept(&gateway, &upstream, Over::Http2);
+    let mut http2 = client.into_http2();
+    let message = [&[0, 0, 10, kind::DATA, 0, 0, 0, 0, 1][..], b"0123456789"].concat();
+    for _ in 0..3 {
+        http2.send_many(MESSAGES, &message).unwrap();
+        assert_eq!(server.bytes(10 * MESSAGES), b"0123456789".repeat(MESSAGES));
+        // One after the other, back and forth.
+        for _ in 0..500 {
+            http2.send(kind::DATA, 0, 1, b"ping").unwrap();
+            assert_eq!(server.exactly(4), "ping");
+            server.send("pong");
+            assert_eq!(http2.wait_for(kind::DATA).payload, b"pong");
+            for stream in [0, 1] {
+                http2.send(kind::WINDOW_UPDATE, 0, stream, &4_u32.to_be_bytes()).unwrap();
+            }
+        }
+    }
+}
+
 fn a_peer_that_vanishes_ends_the_other_side(driver: &str) {
     let upstream = PlayedUpstream::start();
     let gateway = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver).start();
@@ -170,6 +196,11 @@ fn a_peer_that_vanishes_ends_the_other_side(driver: &str) {
             );
         }
     }
+    // The end of TCP without that of TLS is nobody's word (RFC 8446 §6.1).
+    let (client, server) = accept(&gateway, &upstream, Over::Http1);
+    client.into_connection().tcp().shutdown(Shutdown::Write).unwrap();
+    server.wait_closed();
+    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "client_gone")], gone + 1.0);
     // A stream of HTTP/2 that is called off leaves its connection to the others.
     let (mut client, server) = accept(&gateway, &upstream, Over::Http2);
     client.call_off();
@@ -185,20 +216,42 @@ fn a_silent_tunnel_ends(driver: &str) {
     let gateway = builder(&upstream, keys).io(driver).start();
     for (over, count) in BOTH.into_iter().zip([1.0, 2.0]) {
         let (mut client, mut server) = accept(&gateway, &upstream, over);
-        // It is longer than the limit that something moves, one way or the other.
-        for _ in 0..4 {
-            thread::sleep(Duration::from_millis(400));
-            server.send("a");
-            assert_eq!(client.exactly(1), b"a");
-            thread::sleep(Duration::from_millis(400));
-            client.send(b"b");
-            assert_eq!(server.exactly(1), "b");
-        }
+        // It is longer than the limit that something moves.
+        talk(&mut client, &mut server, Duration::from_millis(1_500));
         assert_eq!(client.rest(), (Vec::new(), Ending::Broken));
         assert!(server.wait_closed().is_empty());
         gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "tunnel_idle")], count);
     }
     gateway.wait_for_closed("idle_timeout", 1);
+}
+
+/// Goes on for so long.
+fn talk(client: &mut Peer, server: &mut PlayedConnection, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        server.send("a");
+        assert_eq!(client.exactly(1), b"a");
+        client.send(b"b");
+        assert_eq!(server.exactly(1), "b");
+    }
+}
+
+#[test]
+fn the_time_of_a_request_ends_with_the_opening() {
+    let upstream = PlayedUpstream::start();
+    let gateway = builder(&upstream, "upgrade = [\"raw/1\"]\nrequest_timeout = \"1s\"").start();
+    for over in BOTH {
+        let (mut client, mut server) = accept(&gateway, &upstream, over);
+        talk(&mut client, &mut server, Duration::from_millis(1_500));
+        client.end();
+        drop(server);
+        client.wait_end();
+        let mut client = Peer::connect(&gateway, over);
+        client.ask("/", "raw/1", &[]);
+        let silent = upstream.accept();
+        assert_eq!(client.refusal().0, 504, "{over:?}: nobody agrees");
+        drop(silent);
+    }
 }
 
 fn a_peer_that_takes_nothing_holds_little(driver: &str) {
@@ -555,10 +608,11 @@ fn policies_decide_about_the_opening() {
         client.get("/allowed");
         assert_eq!(client.refusal().0, 403, "{over:?}: without asking for a tunnel");
         assert!(upstream.accept_waiting().is_none(), "nothing of it reaches the upstream");
-        client.ask("/allowed", "raw/1", &[]);
+        // Names of protocols have no case, and policies need not know that.
+        client.ask("/allowed", "Raw/1", &[]);
         let mut server = upstream.accept();
         server.head();
-        server.send(&switched("raw/1"));
+        server.send(&switched("RAW/1"));
         client.is_open();
     }
 }
@@ -597,4 +651,32 @@ fn a_plain_connect_is_refused() {
     eventually(DEADLINE, "both are counted", || {
         gateway.metric("ringward_responses_generated_total", &[("flag", "connect_unsupported")]) == 2.0
     });
+}
+
+/// What an idle tunnel takes: run with `--ignored --nocapture`, and without other load.
+#[test]
+#[ignore = "opens thousands of sockets"]
+fn memory_of_idle_tunnels() {
+    const TUNNELS: usize = 1_000;
+    for over in BOTH {
+        let upstream = PlayedUpstream::start();
+        let builder = builder(&upstream, "upgrade = [\"raw/1\"]");
+        let gateway = builder.limits("streams_max = 1000").start();
+        // What comes with the first of all is not theirs.
+        let (mut client, server) = accept(&gateway, &upstream, over);
+        let before = gateway.process.resident_bytes();
+        let (mut clients, mut servers) = (Vec::new(), vec![server]);
+        for _ in 1..TUNNELS {
+            if over == Over::Http1 {
+                clients.push(std::mem::replace(&mut client, Peer::connect(&gateway, over)));
+            }
+            servers.push(open(&mut client, &upstream));
+        }
+        // Until they have come to rest.
+        thread::sleep(Duration::from_secs(2));
+        let each = gateway.process.resident_bytes().saturating_sub(before) / TUNNELS as u64;
+        println!("{over:?}: {each} bytes for each of {TUNNELS} idle tunnels");
+        assert_eq!(gateway.metric("ringward_tunnels_active", &[]), TUNNELS as f64);
+        assert!(each < 32 << 10, "{over:?}: {each} bytes");
+    }
 }

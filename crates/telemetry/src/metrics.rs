@@ -79,6 +79,8 @@ catalogue! {
         "gRPC calls finished, by the status sent, Ringward's own included; of routes that have had any.";
     REQUESTS_MISDIRECTED = Kind::Counter, "ringward_requests_misdirected_total", ["listener"],
         "Requests answered 421 because their host is protected differently than the server name of the handshake.";
+    STREAMS_UNSERVED = Kind::Counter, "ringward_streams_unserved_total", ["listener"],
+        "HTTP/2 streams of ended connections that came to no request: malformed, above a limit, or of a flood. They have no record.";
     RESPONSES_GENERATED = Kind::Counter, "ringward_responses_generated_total", ["listener", "flag"],
         "Responses made by Ringward itself instead of an upstream, by flag.";
     IDENTITY_HEADERS_STRIPPED = Kind::Counter, "ringward_identity_headers_stripped_total", ["listener"],

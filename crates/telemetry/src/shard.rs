@@ -166,6 +166,11 @@ impl Shard {
         self.listener(id).add(listener::STRIPPED, fields);
     }
 
+    /// A connection of HTTP/2 has ended, on which so many streams came to no request.
+    pub fn streams_unserved(&self, id: ListenerId, streams: u64) {
+        self.listener(id).add(listener::UNSERVED, streams);
+    }
+
     /// A request was answered with 421 (Misdirected Request).
     pub fn request_misdirected(&self, id: ListenerId) {
         self.listener(id).add(listener::MISDIRECTED, 1);

@@ -11,8 +11,6 @@ use rustix::process::{Pid, kill_process};
 
 pub use rustix::process::Signal;
 
-use crate::wait::eventually_some;
-
 /// A running program whose output is kept. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -110,9 +108,19 @@ impl Process {
     /// With all output, if it runs on after `deadline`.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
-        let what = format!("{} ends", self.program);
-        let status =
-            eventually_some(deadline, &what, || self.child.try_wait().expect("the state of a child"));
+        let end = Instant::now() + deadline;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the state of a child") {
+                break status;
+            }
+            assert!(
+                Instant::now() < end,
+                "{} runs on after {deadline:?}; {}",
+                self.program,
+                self.transcript()
+            );
+            thread::sleep(Duration::from_millis(2));
+        };
         let mut state = self.output.lock();
         // A grandchild that inherited the streams could hold them open; that is not worth a failure.
         while state.streams_ended < STREAMS {
@@ -249,6 +257,14 @@ mod tests {
     #[should_panic(expected = "ended without the line waited for; stdout:\none")]
     fn a_program_that_ends_early_fails_the_wait() {
         shell("echo one").wait_for_line(DEADLINE, |line| line == "two");
+    }
+
+    #[test]
+    #[should_panic(expected = "runs on after 50ms; stdout:\none")]
+    fn a_wait_in_vain_tells_what_was_written() {
+        let mut process = shell("echo one; exec sleep 600");
+        process.wait_for_line(DEADLINE, |line| line == "one");
+        process.wait(Duration::from_millis(50));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Routes by service and method of gRPC: which path such a route means.
 
+use std::collections::BTreeMap;
+
 use serde_spanned::Spanned;
 
 use super::context::Context;
+use crate::model::{Cluster, Protocol};
 use crate::path::PathPattern;
 use crate::raw;
 use crate::routes::{Method, Methods};
@@ -31,6 +34,22 @@ pub(super) fn matched(
         return None;
     };
     Some((pattern, Methods::Only(vec![Method::parse("POST").ok()?])))
+}
+
+/// Services of gRPC speak HTTP/2; what else a cluster may have behind it is not known here.
+pub(super) fn warn_over_http1(
+    cx: &mut Context<'_>,
+    text: &Spanned<String>,
+    name: &str,
+    clusters: &BTreeMap<String, Cluster>,
+) {
+    if clusters.get(name).is_some_and(|cluster| cluster.protocol == Protocol::Http1) {
+        cx.warning(
+            &text.span(),
+            format!("the cluster {name:?} is spoken to in HTTP/1.1, and gRPC is HTTP/2"),
+        )
+        .help(format!("add protocol = \"http2\" to [cluster.{name}]"));
+    }
 }
 
 /// `PROTOCOL-HTTP2.md`, "Requests": a path is `/` service `/` method. Both are identifiers of protobuf; what calls its

@@ -91,6 +91,9 @@ fn route(
     if defaults.clusters.get(&cluster).is_some_and(|cluster| cluster.protocol == Protocol::Http2) {
         tunnel::refuse_over_http2(cx, &raw.upgrade, &cluster);
     }
+    if let Some(text) = grpc {
+        grpc::warn_over_http1(cx, text, &cluster, defaults.clusters);
+    }
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
         (Some(timeout), _) => timeout,

@@ -37,7 +37,7 @@ pub struct Listener {
     /// Default `"tickets"`. Example: `resumption = "cache"`.
     pub resumption: Field<Resumption>,
     /// Whether clients may speak HTTP/2: it is offered beside HTTP/1.1 in the TLS handshake (ALPN `h2`), and preferred.
-    /// Upstreams are spoken to in HTTP/1.1 either way. Each request of an HTTP/2 connection is decided about, limited,
+    /// What upstreams speak is another matter (`protocol` in `[cluster.NAME]`). Each request of an HTTP/2 connection is decided about, limited,
     /// logged and counted by itself, like one of HTTP/1.1; requests for virtual hosts with other rules for clients than
     /// the handshake's get 421, and those for hosts with the same rules are served.
     ///
@@ -75,7 +75,8 @@ pub struct Limits {
     /// Default 100; 1 to 1000. Example: `fields_max = 50`.
     pub fields_max: Field<Count>,
     /// How many requests an HTTP/2 connection may have open at the same time. More are refused, and may be tried again.
-    /// Together with the size of a stream's window (64 KiB) it bounds what a connection can make us hold.
+    /// It bounds what a connection can make us hold: about 160 KiB for each, when a client asks for large responses and does
+    /// not read them.
     ///
     /// Default 100; 1 to 1000. Example: `streams_max = 250`.
     pub streams_max: Field<Count>,

@@ -76,13 +76,18 @@ pub struct Route {
     /// The protocols to which a client may switch its connection with `Upgrade`, or a stream of HTTP/2 with an extended
     /// CONNECT. Once the decision has allowed the request and the upstream has agreed with 101, bytes pass both ways
     /// unseen, for as long as the client is trusted: when its trust is withdrawn, the tunnel is cut within `trust_grace`. A
-    /// policy sees what is asked for as `input.request.headers.upgrade`, from HTTP/2 as well (with the method `GET`), and
-    /// decides about the opening alone. Without this, `Upgrade` is dropped and the request goes on as if it had none.
+    /// policy sees what is asked for as `input.request.headers.upgrade`, spelled as here and from HTTP/2 as well (with the
+    /// method `GET`), and decides about the opening alone. Without this, `Upgrade` is dropped and the request goes on as if it had none.
+    ///
+    /// A WebSocket handshake is checked on its way, its proof (`Sec-WebSocket-Accept`) too; a request with a body, and one that
+    /// offers several protocols of which the route allows one, are refused with 400. CONNECT without a protocol is refused
+    /// everywhere: where it leads would be the client's choice.
     ///
     /// Default: none; 1 to 8 names with or without a version. `h2c`, `HTTP/...` and `TLS/...` are refused, since the
     /// requests within would pass no route and no policy. Example: `upgrade = ["websocket"]`.
     pub upgrade: Field<OneOrMany>,
-    /// How long a tunnel may be without a byte in either direction before it is closed.
+    /// How long a tunnel may be without a byte in either direction before it is closed. Once one side has said that it sends no
+    /// more, the listener's `body_timeout` counts instead, if that is less.
     ///
     /// Default `"1h"`; `"100ms"` to `"168h"`. Example: `tunnel_idle_timeout = "10m"`.
     pub tunnel_idle_timeout: Field<DurationText>,

@@ -8,6 +8,7 @@
 //!   **meter** ([`ringward_http::FrameMeter`]) first, which counts frames that cost us more than the client.
 //! - `course.rs` is the connection: it takes streams on, as many at a time as `streams_max`, and decides how it waits and how
 //!   it ends.
+//! - `seat.rs` has the tasks in which streams are served.
 //! - `stream.rs` is one request: its head becomes a [`ringward_http::RequestHead`] under the rules of HTTP/1.1, and
 //!   [`crate::exchange::run`] serves it, for which the stream is a [`crate::client_side::ClientSide`]. `body.rs` is where its body
 //!   comes from and `response.rs` where the response goes.
@@ -28,12 +29,28 @@
 //! those that run have `trust_grace`. A flood ends the connection with ENHANCE_YOUR_CALM, an idle one ends after
 //! `idle_timeout`, and a head that does not end after `header_timeout`.
 //!
-//! Not here: CONNECT in either form, server push, which no client wants any more.
+//! **Tunnels** (RFC 8441): where a route of the listener has `upgrade`, an extended CONNECT is what `Upgrade` is on HTTP/1.1,
+//! for everybody behind `stream.rs`; in a tunnel (`tunnel.rs`) DATA are its bytes and END_STREAM ends a direction.
+//!
+//! **What a client can make us do**, and what bounds it; `SECURITY.md` has the list by attack. Work without use is counted by the
+//! meter, in frames: budgets that grow with time and with requests that were *answered to their end*, so that nobody earns
+//! anything by calling off. What only the crate sees, it bounds: resets that the client provokes (`PROVOKED_RESETS_MAX`), small
+//! DATA frames that wait, the size of decoded heads, the tables of HPACK (4 KiB in each direction). Memory is bounded per
+//! stream, by `STREAM_WINDOW_BYTES` in and `SEND_BYTES_MAX` out, which in the buffers that they take are about 160 KiB for a response
+//! that the client does not take off the wire and 30 KiB for one that it does not open its window for; both are given
+//! up after `body_timeout`. A connection of `streams_max` = 100 holds some 16 MiB at most.
+//!
+//! What the crate refuses by itself has no record, since nobody knows what it would have said: malformed heads, those beyond
+//! the limits of heads or streams. A fragment in `:path` is cut off by the `http` crate before anybody sees it; so nobody
+//! decides, records or serves by it.
+//!
+//! Not here: CONNECT to an address that the client names, and server push, which no client wants any more.
 
 mod body;
 mod course;
 mod piece;
 mod response;
+mod seat;
 mod stream;
 mod tunnel;
 mod wire;
@@ -41,4 +58,5 @@ mod wire;
 pub(crate) use course::run;
 pub(crate) use piece::Piece;
 pub(crate) use response::Named;
+pub(crate) use seat::Seats;
 pub(crate) use wire::{ByteSink, ByteSource, Socket, Wire, receive, transmit};

@@ -4,7 +4,7 @@ use std::{mem, rc::Rc};
 
 use bytes::Buf;
 
-use crate::io::{BufferPool, SMALL};
+use crate::io::{BufferPool, LARGE, SMALL};
 
 /// A part of a body.
 pub(crate) struct Piece {
@@ -21,10 +21,11 @@ impl Piece {
 
     /// A copy of `bytes`.
     pub(crate) fn copy(bytes: &[u8], buffers: &Rc<BufferPool>) -> Piece {
+        // Pieces of many streams wait at once, for clients that may take their time: none has much more room than it needs.
         let mut copy = match bytes.len() {
-            0 => Vec::new(),
-            1..=SMALL => buffers.small(),
-            _ => buffers.large(),
+            TINY..=SMALL => buffers.small(),
+            HALF.. => buffers.large(),
+            length => Vec::with_capacity(length),
         };
         copy.extend_from_slice(bytes);
         Piece::whole(copy, buffers)
@@ -52,6 +53,11 @@ impl Drop for Piece {
     }
 }
 
+/// Fewer bytes than this are too few for a small buffer of the worker's.
+const TINY: usize = 1024;
+/// And fewer than this, for a large one.
+const HALF: usize = LARGE / 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,12 +65,22 @@ mod tests {
     #[test]
     fn a_piece_gives_its_buffer_back() {
         let buffers = Rc::new(BufferPool::default());
-        let mut piece = Piece::copy(b"hello", &buffers);
+        let mut piece = Piece::copy(&[b'x'; TINY], &buffers);
         let address = piece.chunk().as_ptr();
         piece.advance(2);
-        assert_eq!((piece.chunk(), piece.remaining()), (&b"llo"[..], 3));
+        assert_eq!((piece.chunk(), piece.remaining()), (&[b'x'; TINY - 2][..], TINY - 2));
         drop(piece);
         let again = buffers.small();
         assert_eq!(again.as_ptr(), address);
+    }
+
+    #[test]
+    fn a_piece_takes_not_much_more_than_it_needs() {
+        let buffers = Rc::new(BufferPool::default());
+        for length in [0, 1, 100, TINY, SMALL, SMALL + 1, 16 * 1024, HALF - 1, HALF, LARGE] {
+            let room = Piece::copy(&vec![b'x'; length], &buffers).bytes.capacity();
+            assert!(room >= length && room <= (2 * length).max(SMALL), "{room} for {length}");
+            assert!(length >= TINY || room == length, "{room} for {length}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One stream: a request of HTTP/2 that is served like any other.
 
-use std::{cell::RefCell, future::Future, future::poll_fn, io, pin::pin, rc::Rc, task::Poll};
+use std::{cell::RefCell, future::Future, future::poll_fn, io, pin::Pin, rc::Rc, task::Poll};
 
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Method, Request, request::Parts};
@@ -18,7 +18,7 @@ use crate::{
     connection::{Connection, Next},
     downstream::ReadError,
     error::ProxyError,
-    exchange::{self, ANSWER_TIMEOUT},
+    exchange::{self, ANSWER_TIMEOUT, Opening, Outcome},
     grpc,
     io::{BufferPool, Deadline, Shut},
     relay::Progress,
@@ -26,33 +26,67 @@ use crate::{
     upstream::millis,
 };
 
-/// Serves one stream.
-pub(super) async fn serve(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+/// Serves one stream; the tunnel that it has become, if it has.
+pub(super) async fn serve(
+    shared: Rc<Shared>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Piece>,
+) -> Option<Tunnel> {
+    let mut head = shared.connection.worker.heads.request();
+    let (mut stream, read) = open(&shared, &mut head, request, respond);
+    // What follows is said to the client within the stream; the connection goes on.
+    match read {
+        Ok(()) => {
+            if let Outcome::Tunnel(opening) = exchange::run(&shared.connection, &mut stream, &head).await {
+                return Some(Tunnel { stream, head, opening });
+            }
+        }
+        // Boxed, so that the many that are well-formed need not have room for it.
+        Err(error) => {
+            Box::pin(exchange::refuse(&shared.connection, &mut stream, error.into())).await;
+        }
+    }
+    stream.over(head);
+    None
+}
+
+/// A stream that has become a tunnel.
+pub(super) struct Tunnel {
+    stream: Stream,
+    head: Box<RequestHead>,
+    opening: Box<Opening>,
+}
+
+impl Tunnel {
+    /// Carries it to its end.
+    pub(super) async fn carry(self) {
+        let Tunnel { mut stream, head, opening } = self;
+        let connection = stream.shared.connection.clone();
+        exchange::tunnel(&connection, &mut stream, &head, opening).await;
+        stream.over(head);
+    }
+}
+
+/// Takes a request apart: the stream, and whether its `head` could be read. Not a part of [`serve`], so that the parts take no
+/// room while the request is served.
+fn open(
+    shared: &Rc<Shared>,
+    head: &mut RequestHead,
+    request: Request<RecvStream>,
+    respond: SendResponse<Piece>,
+) -> (Stream, Result<(), RequestError>) {
     let worker = &shared.connection.worker;
     let (parts, body) = request.into_parts();
-    let mut stream = Stream {
+    let body = Body::new(body);
+    let read = read_head(shared, head, &parts, body.has_ended());
+    let responder = Responder::new(respond, parts.method == Method::HEAD, worker.buffers.clone());
+    let stream = Stream {
         deadline: Rc::new(worker.deadlines.timer()),
-        body: Body::new(body),
-        responder: Rc::new(RefCell::new(Responder::new(
-            respond,
-            parts.method == Method::HEAD,
-            worker.buffers.clone(),
-        ))),
+        body,
+        responder: Rc::new(RefCell::new(responder)),
         shared: shared.clone(),
     };
-    let mut head = worker.heads.request();
-    // What follows is said to the client within the stream; the connection goes on.
-    let _: Next = match read_head(&shared, &mut head, &parts, stream.body.has_ended()) {
-        Ok(()) => {
-            drop(parts);
-            exchange::run(&shared.connection, &mut stream, &head).await
-        }
-        Err(error) => exchange::refuse(&shared.connection, &mut stream, error.into()).await,
-    };
-    worker.heads.put_request(head);
-    if stream.responder.borrow().is_complete() {
-        shared.wire.meter.borrow_mut().served();
-    }
+    (stream, read)
 }
 
 fn read_head(shared: &Shared, head: &mut RequestHead, parts: &Parts, ends: bool) -> Result<(), RequestError> {
@@ -100,6 +134,16 @@ impl Stream {
         responder.prepare_grpc(status, content);
         progress.grpc.set(Some(status));
         (200, "")
+    }
+}
+
+impl Stream {
+    /// Its exchange is over.
+    fn over(&self, head: Box<RequestHead>) {
+        self.shared.connection.worker.heads.put_request(head);
+        if self.responder.borrow().is_complete() {
+            self.shared.wire.meter.borrow_mut().served();
+        }
     }
 }
 
@@ -169,8 +213,10 @@ impl ClientSide for Stream {
         self.responder.clone()
     }
 
-    async fn unless_gone<T>(responder: Rc<RefCell<Responder>>, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    async fn unless_gone<T>(
+        responder: Rc<RefCell<Responder>>,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         poll_fn(|cx| {
             // The work first: what it has done may be what ended the stream.
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -218,5 +264,21 @@ impl ClientSide for Stream {
             self.responder.borrow_mut().reset(Reason::CANCEL);
         }
         Next::Request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A client may have many streams, and each has room for the whole of its state.
+    #[test]
+    fn a_stream_takes_little_memory_of_its_own() {
+        let size = size_of_future(serve);
+        assert!(size <= 2816, "{size} bytes");
     }
 }

@@ -9,7 +9,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     mem,
     pin::Pin,
@@ -31,6 +31,8 @@ pub(crate) struct Wire {
     output: RefCell<Vec<u8>>,
     /// A write is in flight.
     sending: Cell<bool>,
+    /// A read is in flight.
+    reading: Cell<bool>,
     moved: Cell<bool>,
     /// Something has arrived.
     heard: Cell<bool>,
@@ -53,6 +55,7 @@ impl Wire {
             input: RefCell::default(),
             output: RefCell::default(),
             sending: Cell::new(false),
+            reading: Cell::new(false),
             moved: Cell::new(false),
             heard: Cell::new(false),
             flood: Cell::new(None),
@@ -148,8 +151,8 @@ pub(crate) trait ByteSource {
 
 /// Where the plaintext of a connection goes.
 pub(crate) trait ByteSink {
-    /// Sends, and gives the buffer back; `progressed` as in [`crate::io::WriteHalf::write_all`].
-    async fn send(&mut self, bytes: Vec<u8>, progressed: impl Fn()) -> (io::Result<()>, Vec<u8>);
+    /// Sends all of the buffer, which it may use meanwhile; `progressed` as in [`crate::io::WriteHalf::write_all`].
+    async fn send(&mut self, bytes: &mut Vec<u8>, progressed: impl Fn()) -> io::Result<()>;
 }
 
 impl ByteSource for Reader<'_> {
@@ -162,8 +165,8 @@ impl ByteSource for Reader<'_> {
 }
 
 impl ByteSink for Writer<'_> {
-    async fn send(&mut self, bytes: Vec<u8>, progressed: impl Fn()) -> (io::Result<()>, Vec<u8>) {
-        (Writer::send(self, &bytes, progressed).await, bytes)
+    async fn send(&mut self, bytes: &mut Vec<u8>, progressed: impl Fn()) -> io::Result<()> {
+        Writer::send(self, bytes, progressed).await
     }
 }
 
@@ -171,23 +174,40 @@ impl ByteSink for Writer<'_> {
 pub(crate) async fn receive(wire: &Wire, source: &mut impl ByteSource) -> ReadError {
     loop {
         poll_fn(|_| if wire.needs_input() { Poll::Ready(()) } else { Poll::Pending }).await;
-        match source.next(&wire.deadline).await {
+        wire.reading.set(true);
+        let next = source.next(&wire.deadline).await;
+        wire.reading.set(false);
+        match next {
             Ok(bytes) => wire.put_input(bytes),
             Err(error) => return error,
         }
     }
 }
 
+/// Ends a read of `received`, which is [`receive`], that may be in flight, so that another one can follow (see the rules in
+/// [`crate::io`]). What it has taken off the socket is thrown away.
+pub(super) async fn end_reading(wire: &Wire, mut received: Pin<&mut impl Future<Output = ReadError>>) {
+    poll_fn(|cx| {
+        if !wire.reading.get() || received.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Again if need be: when a read of the one kind is called off, one of the other may follow.
+        wire.deadline.call_off();
+        if wire.reading.get() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
 /// Sends what was written. A peer that takes nothing for `stall_millis` is given up. Ends when nothing more can be sent.
 pub(crate) async fn transmit(wire: &Wire, sink: &mut impl ByteSink, stall_millis: u64) -> io::Error {
     loop {
         poll_fn(|_| if wire.output.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }).await;
-        let output = mem::take(&mut *wire.output.borrow_mut());
+        let mut output = mem::take(&mut *wire.output.borrow_mut());
         wire.sending.set(true);
         wire.moved.set(true);
         let renew = || wire.deadline.set_write(stall_millis);
         renew();
-        let (sent, output) = sink.send(output, renew).await;
+        let sent = sink.send(&mut output, renew).await;
         wire.deadline.clear_write();
         wire.buffers.put(output);
         wire.sending.set(false);
@@ -240,10 +260,10 @@ const OUTPUT_MAX: usize = BULK / 2;
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{io::Write, net::TcpListener, pin::pin, task::Waker, time::Duration};
 
     use super::*;
-    use crate::io::Deadlines;
+    use crate::io::{Deadlines, DriverMode, Stream, run_on_this_thread, within};
 
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -311,5 +331,36 @@ mod tests {
         }
         wire.output.borrow_mut().clear();
         assert!(matches!(Pin::new(&mut socket).poll_write(&mut cx, b"more"), Poll::Ready(Ok(4))));
+    }
+
+    #[test]
+    fn what_follows_an_ended_read_is_not_lost() {
+        for mode in [DriverMode::Auto, DriverMode::Epoll] {
+            run_on_this_thread(mode, |_| read_after_a_read()).unwrap();
+        }
+    }
+
+    async fn read_after_a_read() {
+        let patience = Duration::from_secs(10);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = Stream::connect(listener.local_addr().unwrap(), patience).await.unwrap();
+        let mut theirs = listener.accept().unwrap().0;
+        let deadline = Rc::new(Rc::new(Deadlines::default()).register(ours.fd()));
+        let wire = Wire::new(FrameMeter::new(1024, 100, 0), deadline.clone(), Rc::default());
+        {
+            let mut received = pin!(async {
+                wire.reading.set(true);
+                let buffer = Vec::with_capacity(100);
+                let (result, _) = ours.read.read_briefly(buffer, usize::MAX, &deadline, u64::MAX).await;
+                wire.reading.set(false);
+                ReadError::Io(result.unwrap_err())
+            });
+            poll_fn(|cx| Poll::Ready(received.as_mut().poll(cx).is_pending())).await;
+            within(patience, end_reading(&wire, received.as_mut())).await.unwrap();
+            assert!(!wire.reading.get());
+        }
+        theirs.write_all(b"next").unwrap();
+        let (_, read) = within(patience, ours.read.read(Vec::with_capacity(100), usize::MAX)).await.unwrap();
+        assert_eq!(read, b"next");
     }
 }

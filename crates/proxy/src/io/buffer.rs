@@ -47,8 +47,9 @@ impl BufferPool {
     }
 }
 
-/// Buffers kept by one worker: 1 MiB of small ones and about 2 MiB of large ones.
-const SMALL_KEPT: usize = 128;
+/// Buffers kept by one worker: at most 4 MiB of small ones, of which each exchange that waits has one, and about 2 MiB of large
+/// ones.
+const SMALL_KEPT: usize = 512;
 const LARGE_KEPT: usize = 32;
 /// A buffer that had to grow beyond these goes back to the allocator.
 const SMALL_KEPT_MAX: usize = 2 * SMALL;

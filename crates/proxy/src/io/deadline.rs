@@ -152,6 +152,11 @@ impl Deadline {
         self.entry.canceller.borrow_mut().get_or_insert_default().handle()
     }
 
+    /// Calls the operation off now that [`Deadline::call_off_after`] was asked for.
+    pub(crate) fn call_off(&self) {
+        self.entry.call_off();
+    }
+
     pub(super) fn call_nothing_off(&self) {
         self.entry.call_off_at.set(NEVER);
     }

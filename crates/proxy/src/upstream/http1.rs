@@ -143,6 +143,10 @@ impl Receiving<'_> {
 
     /// What came behind the last head.
     pub(crate) fn into_rest(mut self) -> Vec<u8> {
+        if self.taken == self.buffer.len() {
+            // The buffer is not theirs to keep.
+            return Vec::new();
+        }
         let mut rest = mem::take(&mut self.buffer);
         rest.drain(..self.taken);
         rest

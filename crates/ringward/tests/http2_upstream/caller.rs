@@ -37,7 +37,7 @@ impl Answer {
 /// A client on a connection of its own.
 pub(super) enum Caller {
     Http1(Box<Connection>),
-    Http2(Streams),
+    Http2(Box<Streams>),
 }
 
 impl Caller {
@@ -45,7 +45,7 @@ impl Caller {
     pub(super) fn new(gateway: &Gateway, speaks: Speaks) -> Caller {
         match speaks {
             Speaks::Http1 => Caller::Http1(Box::new(gateway.connect())),
-            Speaks::Http2 => Caller::Http2(Streams::new(gateway, &[])),
+            Speaks::Http2 => Caller::Http2(Box::new(Streams::new(gateway, &[]))),
         }
     }
 

@@ -6,7 +6,7 @@ use ringward_testkit::{
 };
 
 use super::caller::{BOTH, Caller, Streams};
-use super::support::{Gateway, PlayedUpstream, deserted, on_both_drivers};
+use super::support::{Gateway, HOST, Host, PlayedUpstream, deserted, on_both_drivers};
 use super::{CANCEL, REFUSED_STREAM};
 
 on_both_drivers!(
@@ -158,6 +158,17 @@ fn what_was_not_processed_is_sent_again_once(driver: &str) {
             }
             first.wait_for_end();
         }
+        // A small body leaves with its head, and is gone as well.
+        let mut plain = gateway.connect();
+        let head = plain.head("POST", "/", &[("content-length", "5")]);
+        plain.send(&[&head[..], b"hello"].concat()).unwrap();
+        let mut upstream = PlayedHttp2::new(played.accept().stream, &[]);
+        refuse(&mut upstream, by_going_away);
+        assert_eq!(plain.response().unwrap().status, 502);
+        if !by_going_away {
+            upstream.send(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        }
+        upstream.wait_for_end();
         // Refused twice it is refused.
         let stream = clients.begin("GET", "/twice", &[], true);
         let mut upstreams = Vec::new();
@@ -269,6 +280,39 @@ fn a_request_that_takes_too_long_ends_alone_and_its_connection_has_to_prove_itse
     assert_eq!(received.iter().filter(|frame| frame.kind == kind::PING).count(), 1);
     let resets = received.iter().filter(|frame| frame.kind == kind::RST_STREAM);
     assert_eq!(resets.map(|frame| frame.code()).collect::<Vec<_>>(), [CANCEL; 2]);
+}
+
+/// What has waited for a place is decided about anew if the rules have changed meanwhile.
+#[test]
+fn nothing_is_sent_on_a_decision_that_has_become_old() {
+    let upstream = Http2Upstream::start();
+    let keys = "protocol = \"http2\"\nconnections_max = 1\nstreams_per_connection_max = 1\nconnect_timeout = \"20s\"";
+    let allows = |path: &str| {
+        format!(
+            "package ringward.authz\n\ndefault decision := false\n\ndecision if startswith(input.request.path, {path:?})\n"
+        )
+    };
+    let gateway = Gateway::builder()
+        .listener("http2 = true")
+        .policy("main", &allows("/"))
+        .section(&format!("[cluster.calls]\nendpoints = \"{}\"\n{keys}", upstream.address()))
+        .host(Host::new(&[HOST]).policy("main").route("path = \"/{rest...}\"", "cluster = \"calls\""))
+        .start();
+    let gate = Gate::new();
+    upstream.on("/slow", Http2Script::new().wait(&gate).respond(200, &[], "late"));
+    let mut clients = streams(&gateway);
+    let slow = clients.begin("GET", "/slow", &[], true);
+    gate.wait_for_arrivals(1, DEADLINE);
+    let waiting = clients.begin("GET", "/waiting", &[], true);
+    // A third is refused by what it asks for; so the second has been decided about before.
+    let third = clients.begin("CONNECT", "/", &[], true);
+    assert_ne!(clients.finish(third).status, 200);
+    gateway.pki.write("policies/main/policy.rego", allows("/other"));
+    gateway.wait_for_metric("ringward_reloads_finished_total", &[("outcome", "applied")], 1.0);
+    gate.open();
+    assert_eq!(clients.finish(slow).body, b"late");
+    assert_eq!(clients.finish(waiting).status, 403);
+    assert!(upstream.requests().iter().all(|request| request.target != "/waiting"));
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn an_upstream_that_vanishes_is_told_from_one_that_ends(driver: &str) {
     let until_end = [(":status", "200")];
     // What it sends, how it leaves, and why a POST ends: with 502, or once the head has been sent in a way that is plainly no
     // end.
-    let rows: [(&str, &[&[(&str, &str)]], &str, bool, &str); 8] = [
+    type Heads<'a> = &'a [&'a [(&'a str, &'a str)]];
+    let rows: [(&str, Heads<'_>, &str, bool, &str); 8] = [
         ("before the head", &[], "", false, "upstream_closed"),
         ("before the head, by reset", &[], "", true, "upstream_reset"),
         ("within the head", &[], "\0\0\x10\x01\x04", false, "upstream_closed"),

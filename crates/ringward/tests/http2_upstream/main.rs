@@ -8,6 +8,7 @@ mod broken;
 mod caller;
 mod connections;
 mod ends;
+mod nghttpd;
 mod pairs;
 
 use std::net::SocketAddr;

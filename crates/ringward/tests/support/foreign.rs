@@ -1,10 +1,11 @@
 //! Clients and servers that we did not write: whether they are installed, and what they need to reach a [`Gateway`].
 
 use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ringward_testkit::{DEADLINE, Process};
+use ringward_testkit::{DEADLINE, Leaf, Process, Signal};
 
 use super::{Builder, Gateway, HOST, Host};
 
@@ -29,12 +30,17 @@ impl Setting {
     /// With the hosts [`STRICT`] and [`OPTIONAL`], under a policy that lets the partner do everything, and the anonymous
     /// what is public.
     pub(crate) fn of(builder: Builder) -> Setting {
+        Setting::routed(builder, |host| host)
+    }
+
+    /// The same with these routes.
+    pub(crate) fn routed(builder: Builder, routes: impl Fn(Host) -> Host) -> Setting {
         let optional = Host::new(&[OPTIONAL]).client_auth("mode = \"optional\", trust = \"partners\"");
         let gateway = builder
             .policy("main", POLICY)
-            .limits("body_bytes_max = \"100MiB\"")
-            .host(Host::new(&[STRICT]).policy("main"))
-            .host(optional.policy("main"))
+            .limits("body_bytes_max = \"200MiB\"")
+            .host(routes(Host::new(&[STRICT]).policy("main")))
+            .host(routes(optional.policy("main")))
             .start();
         let ca = gateway.pki.write_authorities("client/ca.pem", &[&gateway.root]);
         let files = gateway.client_files("partner", &gateway.partner);
@@ -43,8 +49,33 @@ impl Setting {
 
     /// The port, the CA, the certificate and the key, as our scripts take them.
     pub(crate) fn arguments(&self) -> [PathBuf; 4] {
+        self.arguments_of(&self.cert, &self.key)
+    }
+
+    /// The same for another client.
+    pub(crate) fn arguments_of(&self, cert: &Path, key: &Path) -> [PathBuf; 4] {
         let port = self.gateway.edge.port().to_string();
-        [port.into(), self.ca.clone(), self.cert.clone(), self.key.clone()]
+        [port.into(), self.ca.clone(), cert.to_owned(), key.to_owned()]
+    }
+
+    /// Runs two clients that hold something open, revokes one of them, and demands that it is cut, and not the other. `cut` is
+    /// what the first says then.
+    #[track_caller]
+    pub(crate) fn expect_revocation_cuts(&self, client: impl Fn() -> Command, further: &[&str], cut: &str) {
+        let other = self.gateway.client_files("other", &self.gateway.root.issue(&Leaf::client("partner-a")));
+        let mut revoked = Process::start(client().args(self.arguments()).args(further));
+        let mut other =
+            Process::start(client().args(self.arguments_of(&other.chain, &other.key)).args(further));
+        for process in [&revoked, &other] {
+            process.wait_for_line(DEADLINE, |line| line == "open");
+        }
+        let certificate = self.cert.display().to_string();
+        self.gateway.ask(&["revoke", "--cert", &certificate, "--reason", "laptop lost"]);
+        assert!(revoked.wait(DEADLINE).success(), "{}", revoked.stderr());
+        assert_eq!(revoked.stdout(), format!("open\n{cut}\n"), "{}", revoked.stderr());
+        other.signal(Signal::TERM);
+        assert!(other.wait(DEADLINE).success(), "{}", other.stderr());
+        assert_eq!(other.stdout(), "open\nalive\n", "{}", other.stderr());
     }
 
     /// Runs a client that prints one word per step, and compares what the gateway has seen: one client without a certificate
@@ -87,6 +118,14 @@ pub(crate) fn node() -> Command {
 /// A script of ours.
 pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name)
+}
+
+/// Starts a server of ours, which prints its port first.
+#[track_caller]
+pub(crate) fn start_server(name: &str) -> (Process, SocketAddr) {
+    let server = Process::start(python().arg(script(name)));
+    let line = server.wait_for_line(DEADLINE, |line| line.parse::<u16>().is_ok());
+    (server, (Ipv4Addr::LOCALHOST, line.parse().expect("a port")).into())
 }
 
 /// Runs a program to its end: all that it wrote. What it wrote as errors comes last.

@@ -20,7 +20,7 @@ mod peer;
 mod trust;
 
 pub(crate) use builder::{Builder, Host};
-pub(crate) use foreign::{OPTIONAL, STRICT, Setting, node, program, python, said, script};
+pub(crate) use foreign::{OPTIONAL, STRICT, Setting, node, program, python, said, script, start_server};
 pub(crate) use peer::{
     PlayedConnection, PlayedUpstream, byte_by_byte, client_hello, congested, connect_tcp, deserted,
     read_until_closed,

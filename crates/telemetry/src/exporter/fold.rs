@@ -78,6 +78,7 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
         page.counter(&catalogue::RESPONSES_GENERATED, &[name, flag], responses);
     }
     page.counter(&catalogue::REQUESTS_MISDIRECTED, &[name], sum.cell(listener::MISDIRECTED));
+    page.counter(&catalogue::STREAMS_UNSERVED, &[name], sum.cell(listener::UNSERVED));
     page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
     page.counter(&catalogue::DOWNSTREAM_RECEIVED, &[name], sum.cell(listener::RECEIVED_BYTES));
     page.counter(&catalogue::DOWNSTREAM_SENT, &[name], sum.cell(listener::SENT_BYTES));

@@ -122,6 +122,7 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.tunnel_bytes(edge, 7, 11);
     shard.identity_headers_stripped(edge, 3);
     shard.request_misdirected(edge);
+    shard.streams_unserved(edge, 7);
     shard.response_generated(edge, "policy_denied");
     shard.request_finished(registry.route(edge, "orders"), 204, 1_000_000);
     shard.request_finished(registry.unmatched(edge), 404, 50_000);
@@ -283,6 +284,7 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_tunnel_sent_bytes_total{listener="edge"}"#, 11.0),
         (r#"ringward_identity_headers_stripped_total{listener="edge"}"#, 3.0),
         (r#"ringward_requests_misdirected_total{listener="edge"}"#, 1.0),
+        (r#"ringward_streams_unserved_total{listener="edge"}"#, 7.0),
         (r#"ringward_responses_generated_total{listener="edge",flag="policy_denied"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="orders",status_class="2xx"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="unmatched",status_class="4xx"}"#, 1.0),

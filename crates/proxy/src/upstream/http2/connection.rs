@@ -1,236 +1,34 @@
 //! One connection to an upstream, from its preface to its end, in a task of its own.
 
 use std::{
-    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    rc::{Rc, Weak},
-    task::{Context, Poll, Waker},
+    rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use h2::{
-    Ping, PingPong, Reason,
-    client::{Builder, Connection as Protocol, SendRequest},
+    Ping, PingPong,
+    client::{Builder, Connection as Protocol},
 };
-use ringward_http::{FrameMeter, HeadError};
+use ringward_http::FrameMeter;
 
 use super::{
     Terms,
-    pool::{Lease, Opening, SharedPool},
+    link::{Ended, HEAD_LIST_BYTES_MAX, Link},
+    plain::{Incoming, Outgoing},
+    pool::Opening,
 };
 use crate::{
     downstream::ReadError,
-    error::ProxyError,
-    h2::{ByteSink, ByteSource, Piece, Socket, Wire, receive, transmit},
-    io::{BULK, BufferPool, Deadline, LARGE, ReadHalf, Shut, Stream, WriteHalf, is_called_off},
+    h2::{Piece, Socket, Wire, receive, transmit},
+    io::{BULK, BufferPool, Deadline, ReadHalf, Shut, Stream, WriteHalf},
     upstream::millis,
     worker::Worker,
 };
-
-/// What a connection shares with its pool and its streams.
-pub(super) struct Link {
-    pub(super) addr: SocketAddr,
-    number: Cell<u64>,
-    /// `None` once no more requests are to be sent here.
-    sender: RefCell<Option<SendRequest<Piece>>>,
-    /// How many streams the upstream allows at once.
-    limit: Cell<usize>,
-    running: Cell<usize>,
-    /// It has carried a request.
-    used: Cell<bool>,
-    /// A request has timed out, and nothing has arrived since.
-    suspected: Cell<bool>,
-    idle_timeout: Cell<Duration>,
-    ended: RefCell<Option<Ended>>,
-    /// The connection's task.
-    waker: RefCell<Option<Waker>>,
-    pool: Weak<SharedPool>,
-    pub(super) wire: Rc<Wire>,
-}
-
-/// Why a connection has ended with streams on it.
-#[derive(Debug)]
-enum Ended {
-    /// The upstream closed.
-    Closed,
-    Io(io::ErrorKind),
-    /// It does not answer, or takes no bytes.
-    Silent,
-    /// The upstream said why.
-    GoAway(Reason),
-    /// The upstream broke the rules.
-    Broken(String),
-}
-
-impl Link {
-    fn new(
-        sender: SendRequest<Piece>,
-        addr: SocketAddr,
-        idle_timeout: Duration,
-        pool: Weak<SharedPool>,
-        wire: Rc<Wire>,
-    ) -> Link {
-        Link {
-            addr,
-            number: Cell::new(0),
-            sender: RefCell::new(Some(sender)),
-            limit: Cell::new(0),
-            running: Cell::new(0),
-            used: Cell::new(false),
-            suspected: Cell::new(false),
-            idle_timeout: Cell::new(idle_timeout),
-            ended: RefCell::default(),
-            waker: RefCell::default(),
-            pool,
-            wire,
-        }
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number.get()
-    }
-
-    pub(super) fn enter(&self, number: u64) {
-        self.number.set(number);
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        self.limit.get()
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.running.get() == 0
-    }
-
-    pub(super) fn has_room(&self, streams_max: usize) -> bool {
-        let has_place = !self.suspected.get() && self.running.get() < streams_max.min(self.limit.get());
-        // That the upstream has gone may not have been read yet. The look costs a system call, and only narrows the race.
-        has_place && !(self.is_idle() && self.wire.deadline.hung_up())
-    }
-
-    pub(super) fn lease(self: &Rc<Self>, idle_timeout: Duration) -> Lease {
-        self.idle_timeout.set(idle_timeout);
-        self.running.set(self.running.get() + 1);
-        Lease { link: self.clone(), reused: self.used.replace(true) }
-    }
-
-    pub(super) fn release(&self) {
-        self.running.set(self.running.get() - 1);
-        self.wire.meter.borrow_mut().served();
-        if self.sender.borrow().is_some()
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.call(1);
-        }
-        if self.is_idle() {
-            self.wake();
-        }
-    }
-
-    /// How many places the upstream allows at once has changed, or that it is there at all.
-    fn call(&self) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.call(self.limit.get().saturating_sub(self.running.get()));
-        }
-    }
-
-    /// For one request.
-    pub(super) fn sender(&self) -> Option<SendRequest<Piece>> {
-        self.sender.borrow().clone()
-    }
-
-    /// A request has timed out: whether the upstream is there at all is found out before another is sent here.
-    pub(super) fn suspect(&self) {
-        self.suspected.set(true);
-        self.wake();
-    }
-
-    /// No more requests are to be sent here.
-    pub(super) fn retire(&self) {
-        self.sender.take();
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// What an error of the crate means.
-    pub(super) fn failure(&self, error: h2::Error) -> ProxyError {
-        let reason = error.reason().unwrap_or(Reason::INTERNAL_ERROR);
-        if error.is_remote() {
-            // RFC 9113 §8.7: the upstream promises that it has done nothing about it.
-            return match error.is_go_away() || reason == Reason::REFUSED_STREAM {
-                true => ProxyError::UpstreamUnprocessed(reason),
-                false => ProxyError::UpstreamStreamReset(reason),
-            };
-        }
-        if error.is_library() {
-            return match error.is_reset() && reason == Reason::REFUSED_STREAM {
-                // What the crate says of a head that is larger than announced.
-                true => {
-                    ProxyError::UpstreamHead(HeadError::TooLarge { bytes_max: HEAD_LIST_BYTES_MAX }.into())
-                }
-                false => ProxyError::UpstreamProtocol(reason.to_string()),
-            };
-        }
-        match &*self.ended.borrow() {
-            Some(ended) => ended.error(),
-            None => ProxyError::UpstreamClosed,
-        }
-    }
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("addr", &self.addr)
-            .field("running", &self.running)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Ended {
-    /// For a stream that had no part in it.
-    fn error(&self) -> ProxyError {
-        match self {
-            Ended::Closed => ProxyError::UpstreamClosed,
-            Ended::Io(kind) => ProxyError::UpstreamReset((*kind).into()),
-            Ended::Silent => ProxyError::UpstreamReset(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it does not answer on this connection any more",
-            )),
-            Ended::GoAway(reason) => {
-                ProxyError::UpstreamReset(io::Error::other(format!("it ended the connection: {reason}")))
-            }
-            Ended::Broken(how) => ProxyError::UpstreamProtocol(how.clone()),
-        }
-    }
-
-    /// For a connection that has not come to be.
-    fn before_settings(&self) -> io::Error {
-        match self {
-            Ended::Io(kind) => (*kind).into(),
-            Ended::Silent => {
-                io::Error::new(io::ErrorKind::TimedOut, "it sends no settings of HTTP/2: does it speak that?")
-            }
-            Ended::Closed => io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it closed instead of speaking HTTP/2: is `protocol` right?",
-            ),
-            Ended::GoAway(reason) => io::Error::other(format!("it ended the connection at once: {reason}")),
-            Ended::Broken(how) => io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it does not speak HTTP/2 ({how}): is `protocol` right?"),
-            ),
-        }
-    }
-}
 
 /// Opens a connection and serves it to its end.
 pub(super) async fn run(opening: Opening, addr: SocketAddr, terms: Terms, worker: Rc<Worker>) {
@@ -267,8 +65,8 @@ fn builder(terms: &Terms) -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES.saturating_mul(streams).min(WINDOW_BYTES_MAX))
         .max_send_buffer_size(SEND_BYTES_MAX)
-        .max_concurrent_reset_streams(terms.streams_max)
-        .reset_stream_duration(RESET_REMEMBERED);
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .reset_stream_duration(RESET_REMEMBERED_FOR);
     builder
 }
 
@@ -280,7 +78,7 @@ async fn drive(
     buffers: &BufferPool,
 ) -> bool {
     let wire = &*link.wire;
-    let mut source = Incoming { half: read, buffers, is_busy: false };
+    let mut source = Incoming::new(read, buffers);
     let mut sink = Outgoing(write);
     let mut received = pin!(receive(wire, &mut source));
     let mut transmitted = pin!(transmit(wire, &mut sink, millis(STALL_MAX)));
@@ -362,12 +160,23 @@ impl Course {
         if let Some(opening) = self.opening.take() {
             opening.failed(&ended.before_settings());
         }
-        self.link.ended.borrow_mut().get_or_insert(ended);
+        {
+            // Behind the end of the input the protocol may have more to say about it.
+            let mut known = self.link.ended.borrow_mut();
+            if matches!(*known, None | Some(Ended::Closed)) {
+                *known = Some(ended);
+            }
+        }
+        self.leave();
+        self.protocol = None;
+    }
+
+    /// No more requests are to be sent here.
+    fn leave(&mut self) {
         self.link.sender.take();
         if let Some(pool) = self.link.pool.upgrade() {
             pool.remove(&self.link);
         }
-        self.protocol = None;
     }
 
     /// Nothing more can be read.
@@ -419,17 +228,9 @@ impl Course {
         let mut sender = self.link.sender.borrow_mut();
         let is_told =
             sender.as_mut().is_some_and(|sender| matches!(sender.poll_ready(cx), Poll::Ready(Err(_))));
+        drop(sender);
         if is_told {
-            *sender = None;
-            drop(sender);
             self.leave();
-        }
-    }
-
-    fn leave(&mut self) {
-        self.link.sender.take();
-        if let Some(pool) = self.link.pool.upgrade() {
-            pool.remove(&self.link);
         }
     }
 
@@ -528,39 +329,10 @@ impl Course {
     }
 }
 
-/// Reads without TLS.
-struct Incoming<'a> {
-    half: &'a mut ReadHalf,
-    buffers: &'a BufferPool,
-    /// The last read has filled its buffer.
-    is_busy: bool,
-}
-
-impl ByteSource for Incoming<'_> {
-    async fn next(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ReadError> {
-        let buffer = if self.is_busy { self.buffers.large() } else { self.buffers.small() };
-        let (result, buffer) = match self.half.read_briefly(buffer, usize::MAX, deadline, BUSY_MILLIS).await {
-            (Err(error), buffer) if is_called_off(&error) => {
-                self.buffers.put(buffer);
-                self.half.read(Vec::with_capacity(REST_BYTES), usize::MAX).await
-            }
-            read => read,
-        };
-        self.is_busy = buffer.len() == buffer.capacity() || buffer.len() > LARGE / 2;
-        match result {
-            Ok(0) => Err(ReadError::Closed),
-            Ok(_) => Ok(buffer),
-            Err(error) => Err(ReadError::Io(error)),
-        }
-    }
-}
-
-/// Writes without TLS.
-struct Outgoing<'a>(&'a mut WriteHalf);
-
-impl ByteSink for Outgoing<'_> {
-    async fn send(&mut self, bytes: Vec<u8>, progressed: impl Fn()) -> (io::Result<()>, Vec<u8>) {
-        self.0.write_all(bytes, progressed).await
+impl Drop for Course {
+    fn drop(&mut self) {
+        // Also when it has panicked: nobody may be sent to a connection that nobody drives.
+        self.end(Ended::Closed);
     }
 }
 
@@ -584,19 +356,14 @@ const STREAM_WINDOW_BYTES: u32 = 65_535;
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 /// What of a request waits in memory, per stream, for the connection to take it.
 const SEND_BYTES_MAX: usize = BULK;
-/// The largest head that any listener's limits could allow, by its announced size: an entry counts 32 bytes and what it has. What
-/// a listener allows is looked at afterwards.
-const HEAD_LIST_BYTES_MAX: usize = (1 << 20) + 32 * 1000;
 /// For so long frames are expected that the upstream sent before it knew that we had called a stream off.
-const RESET_REMEMBERED: Duration = Duration::from_secs(10);
+const RESET_REMEMBERED_FOR: Duration = Duration::from_secs(10);
+/// Of so many streams. Frames of others count as a fault of the upstream's.
+const RESETS_REMEMBERED: usize = 1024;
 /// An upstream that is silent for longer, with streams in work, is asked whether it is there. Servers of gRPC take more than a
 /// ping in five minutes for an attack.
 const SILENCE_MAX: Duration = Duration::from_secs(301);
 /// An upstream that takes no bytes at all for longer is gone.
 const STALL_MAX: Duration = Duration::from_secs(60);
-/// A shorter pause than this between two reads is none.
-const BUSY_MILLIS: u64 = 250;
-/// What a connection reads into that has come to rest.
-const REST_BYTES: usize = 2048;
 /// How long the goodbye may take.
 const CLOSE_MILLIS: u64 = 1000;

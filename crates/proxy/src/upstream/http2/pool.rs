@@ -12,10 +12,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{
-    Terms,
-    connection::{self, Link},
-};
+use super::{Terms, connection, link::Link};
 use crate::{
     io::{spawn, within},
     worker::{Contained, Worker},

@@ -18,12 +18,12 @@ use ringward_http::{
     write::{self, WriteError},
 };
 
-use super::{SharedPool, Terms, connection::Link, pool::Lease};
+use super::{SharedPool, Terms, link::Link, pool::Lease};
 use crate::{
     client_side::Sink,
     error::ProxyError,
     h2::{Named, Piece},
-    io::{Deadline, LARGE},
+    io::{BufferPool, Deadline, LARGE},
     relay::{Download, Plan},
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
     worker::Worker,
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     response: Cell<Option<ResponseFuture>>,
     /// A timer: the socket is everybody's.
     deadline: Deadline,
-    worker: Rc<Worker>,
+    buffers: Rc<BufferPool>,
     /// Last, so that the place is free when it is given back.
     lease: Lease,
 }
@@ -63,7 +63,7 @@ impl Stream {
             sending: None,
             response: Cell::new(None),
             deadline: worker.deadlines.timer(),
-            worker: worker.clone(),
+            buffers: worker.buffers.clone(),
             lease,
         })
     }
@@ -96,10 +96,10 @@ impl UpstreamSide for Stream {
     }
 
     fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
-        let Stream { request, trailers, sending, response, deadline, worker, lease } = self;
+        let Stream { request, trailers, sending, response, deadline, buffers, lease } = self;
         let (link, response) = (&*lease.link, &*response);
         let common = Common { plan, deadline, link };
-        let sending = Sending { common, request, trailers, sending, response, worker };
+        let sending = Sending { common, request, trailers, sending, response, buffers };
         (sending, Receiving { common, response, future: None, body: None, untouched: true }, deadline)
     }
 }
@@ -158,7 +158,7 @@ pub(crate) struct Sending<'a> {
     trailers: &'a mut Option<HeaderMap>,
     sending: &'a mut Option<SendStream<Piece>>,
     response: &'a Cell<Option<ResponseFuture>>,
-    worker: &'a Worker,
+    buffers: &'a Rc<BufferPool>,
 }
 
 impl Sending<'_> {
@@ -215,7 +215,7 @@ impl Sending<'_> {
         last: bool,
         progressed: impl Fn(),
     ) -> Result<(), ProxyError> {
-        let buffers = &self.worker.buffers;
+        let buffers = self.buffers;
         let trailers = if last { self.trailers.take() } else { None };
         let ends = last && trailers.is_none();
         if bytes.is_empty() && ends && self.request.is_some() {

@@ -1,7 +1,10 @@
 //! gRPC through the gateway: what clients are told, their deadlines, and routes by service and method.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod upstream;
 
 use ringward_testkit::{Gate, Http2, Pattern, Script, flags, kind};
 

@@ -1,0 +1,77 @@
+//! WebSockets that we did not write, on both sides: clients are Node's ws and Python's websockets, which is the server, too.
+
+mod support;
+
+use std::process::Command;
+
+use ringward_testkit::{DEADLINE, Process, eventually};
+
+use self::support::{Builder, Gateway, Setting, node, python, script, start_server};
+
+/// What each client says.
+const WORDS: &str =
+    "certificate this, echo-ok, fragments-ok, pong, 4001 enough of it, 4002, concurrent-ok, 403, refused";
+
+/// A gateway in front of a WebSocket server.
+fn setting(builder: Builder) -> (Setting, Process) {
+    let (server, address) = start_server("websocket_server.py");
+    let builder = builder.section(&format!("[cluster.websocket]\nendpoints = [\"{address}\"]"));
+    let lines = "cluster = \"websocket\"\nupgrade = [\"websocket\"]";
+    (Setting::routed(builder, |host| host.route("path = \"/ws/{rest...}\"", lines)), server)
+}
+
+#[track_caller]
+fn assert_served(client: &mut Command, further: &[&str], builder: Builder) {
+    let (setting, server) = setting(builder);
+    setting.expect_words(client.args(setting.arguments()).args(further), WORDS);
+    // Codes and reasons have reached the server as well.
+    for line in ["/ws/close 4001 enough of it", "/ws/echo 4002 had enough"] {
+        server.wait_for_line(DEADLINE, |seen| seen == line);
+    }
+    setting.gateway.wait_for_no_connections();
+}
+
+#[test]
+fn python_websockets_is_served() {
+    assert_served(python().arg(script("websocket.py")), &[], Gateway::builder());
+}
+
+#[test]
+fn node_ws_is_served() {
+    assert_served(node().arg(script("websocket.js")), &[], Gateway::builder());
+}
+
+#[test]
+fn node_ws_is_served_over_one_connection_of_http_2() {
+    assert_served(node().arg(script("websocket.js")), &["h2"], Gateway::builder().listener("http2 = true"));
+}
+
+#[test]
+fn where_http_2_is_offered_too_they_choose_what_they_can() {
+    assert_served(python().arg(script("websocket.py")), &[], Gateway::builder().listener("http2 = true"));
+}
+
+#[test]
+fn revocation_cuts_websockets_of_its_client_only() {
+    assert_cut(&[]);
+}
+
+#[test]
+fn revocation_cuts_websockets_over_http_2() {
+    assert_cut(&["h2"]);
+}
+
+#[track_caller]
+fn assert_cut(further: &[&str]) {
+    // The default of the grace is longer than a test waits.
+    let builder = Gateway::builder().stateful().server("trust_grace = \"500ms\"");
+    let (setting, server) = setting(builder.listener("http2 = true"));
+    let client = || {
+        let mut client = node();
+        client.arg(script("websocket_held.js"));
+        client
+    };
+    setting.expect_revocation_cuts(client, further, "cut 1006 1006");
+    let cut = || server.stdout().lines().filter(|line| line.trim_end() == "/ws/echo 1006").count();
+    eventually(DEADLINE, "the server learns of both ends", || cut() == 2);
+}
