@@ -131,11 +131,12 @@ impl FrameMeter {
         self.grant(Flood::Idle, 1);
     }
 
-    /// A DATA frame was sent, whose reception the client may confirm. `cut` if its window had no room for the rest: who gives
-    /// so little at a time pays for it.
+    /// Data was sent, whose reception the client may confirm, and measure with a ping. `cut` if its window had no room for the
+    /// rest: who gives so little at a time pays for it.
     pub fn sent_data(&mut self, bytes: usize, cut: bool) {
         if !cut || bytes >= WINDOW_LEAST {
             self.grant(Flood::WindowUpdates, WINDOW_UPDATES_PER_FRAME);
+            self.grant(Flood::Pings, 1 + (bytes / FRAME_BYTES) as u64);
         }
     }
 
@@ -206,7 +207,8 @@ fn skip(bytes: &mut &[u8], left: &mut usize) {
 /// - Resets: a page that is left while everything loads calls all of its requests off, twice the streams of the default; then
 ///   20 per second, and one for each request that was answered.
 /// - Settings: clients send one, some change their window once or twice.
-/// - Pings: gRPC measures with them while data moves, at most some ten per second.
+/// - Pings: gRPC measures with them while data moves. grpc-go does so all the time, with one for each round trip, so there is one
+///   for each frame of data; its servers forgive pings in the same way.
 /// - Window updates: two for each frame of data that they confirm is what libraries do; see [`WINDOW_UPDATES_PER_FRAME`].
 /// - Idle: Firefox opens with a handful of PRIORITY frames, old clients send one per request.
 /// - Empty data: a library that flushes without data does it now and then.
@@ -305,6 +307,12 @@ mod tests {
         for (bytes, cut, granted) in [(100, false, 4), (WINDOW_LEAST, true, 4), (WINDOW_LEAST - 1, true, 0)] {
             meter.sent_data(bytes, cut);
             assert_eq!(passed(&mut meter, &window_update, 0).0, granted, "{bytes} {cut}");
+        }
+        let ping = frame(PING, 0, 0);
+        assert_eq!(passed(&mut meter, &ping, 0).0, 100, "and no more than at the beginning");
+        for (bytes, cut, granted) in [(1, false, 1), (64 * 1024, false, 5), (1, true, 0)] {
+            meter.sent_data(bytes, cut);
+            assert_eq!(passed(&mut meter, &ping, 0).0, granted, "{bytes} {cut}");
         }
         let head = frame(HEADERS, 4, 0);
         assert_eq!(passed(&mut meter, &head, 0).0, 400);

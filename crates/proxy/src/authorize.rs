@@ -254,12 +254,15 @@ struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    fn value(&self, field: &Field<'a>) -> Cow<'a, str> {
-        match self.upgrade {
-            Some(protocol) if field.name.eq_ignore_ascii_case("upgrade") => protocol.into(),
-            // A policy cannot be asked about bytes that are no text; they show as U+FFFD.
-            _ => String::from_utf8_lossy(field.value),
+    /// What policies see of a field; `None` if they do not see it.
+    fn value(&self, field: &Field<'a>) -> Option<Cow<'a, str>> {
+        if field.name.eq_ignore_ascii_case("upgrade") {
+            // An `Upgrade` that is dropped (not nominated, repeated, not the route's) would have what a policy allows to
+            // tunnels allowed to ordinary requests.
+            return self.upgrade.map(Cow::Borrowed);
         }
+        // A policy cannot be asked about bytes that are no text; they show as U+FFFD.
+        Some(String::from_utf8_lossy(field.value))
     }
 }
 
@@ -267,10 +270,11 @@ impl HeaderSource for Headers<'_> {
     fn for_each(&self, each: &mut dyn FnMut(&str, &str)) {
         let name = &mut String::new();
         for field in self.head.fields() {
+            let Some(value) = self.value(&field) else { continue };
             name.clear();
             name.push_str(field.name);
             name.make_ascii_lowercase();
-            each(name, &self.value(&field));
+            each(name, &value);
         }
     }
 
@@ -279,9 +283,8 @@ impl HeaderSource for Headers<'_> {
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return;
         }
-        for field in self.head.fields().filter(|field| field.name.eq_ignore_ascii_case(name)) {
-            each(&self.value(&field));
-        }
+        let named = self.head.fields().filter(|field| field.name.eq_ignore_ascii_case(name));
+        named.filter_map(|field| self.value(&field)).for_each(|value| each(&value));
     }
 }
 

@@ -220,8 +220,10 @@ async fn serve(
         time.allow(target.route.request_timeout);
         time.apply(client.deadline()).map_err(refused)?;
         let caller = caller::identify(connection, target.route).map_err(refused)?;
-        let heard = caller::check_ocsp(connection, &view, target.route);
-        let heard = time.bound(&worker.deadlines, heard).await.and_then(|heard| heard).map_err(refused)?;
+        let heard = {
+            let heard = pin!(caller::check_ocsp(connection, &view, target.route));
+            time.bound(&worker.deadlines, heard).await.and_then(|heard| heard).map_err(refused)?
+        };
         if target.route.policy_body_max.is_some() {
             // Nothing is read of a body that is refused anyway.
             within_limit(head, target.route.body_bytes_max).map_err(refused)?;
@@ -234,9 +236,12 @@ async fn serve(
             continue;
         }
         let request = authorize::Request { head, body: body.as_ref().map(PolicyBody::view) };
-        let decided =
-            authorize::decide(&view, (connection, client), caller.as_deref(), request, &target, facts);
-        let decided = time.bound(&worker.deadlines, decided).await.and_then(|decided| decided);
+        let decided = {
+            let caller = caller.as_deref();
+            let decided =
+                pin!(authorize::decide(&view, (connection, client), caller, request, &target, facts));
+            time.bound(&worker.deadlines, decided).await.and_then(|decided| decided)
+        };
         if let Some(body) = body {
             body.release(&worker);
         }
@@ -267,13 +272,12 @@ async fn forward(
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Served>, Unserved> {
-    let Job { head, time, view, listener, target, caller, heard, room } = *job;
+    let Job { head, time, view, listener, target, caller, room, .. } = *job;
     let worker = connection.worker.clone();
-    let asked = Asked::of(head, target.route)
-        .map_err(|error| Unserved { error, request_unread: head.body() != BodyFraming::None })?;
     let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
+    let asked = Asked::of(head, target.route).map_err(refused)?;
     if asked.is_some() && cluster.is_http2() {
         // The configuration has no route like this.
         return Err(refused(ProxyError::UpgradeNotAllowed));
@@ -283,29 +287,24 @@ async fn forward(
     let mut fresh = false;
     loop {
         let started = Instant::now();
-        let connected = time.bound(&worker.deadlines, cluster.connect(&worker, fresh)).await;
-        let mut up = connected
-            .and_then(|connected| connected)
-            .map_err(|error| Unserved { error, request_unread: unread })?;
+        let kept = if fresh { None } else { cluster.kept() };
+        let mut up = match kept {
+            Some(up) => up,
+            None => {
+                // Boxed, so that the many that find one need not have room for it.
+                let mut connected = Box::pin(cluster.connect(&worker, fresh));
+                let connected = time.bound(&worker.deadlines, connected.as_mut()).await;
+                connected.and_then(|up| up).map_err(refused)?
+            }
+        };
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
         facts.upstream = Some(up.addr());
-        if !worker.is_current(view) {
-            cluster.keep(up);
-            return Ok(None);
-        }
-        // Time ends admissions without a new snapshot, and what a responder says may end or change without one. There were
-        // waits since both were looked at: for OCSP, for the body, for a policy's server, for the connection.
-        let stands = connection.standing.gate(view);
-        match stands.and_then(|_| caller::recheck_ocsp(connection, view, target.route, heard)) {
+        match still_stands(connection, job) {
             Ok(true) => {}
-            Ok(false) => {
+            stands => {
                 cluster.keep(up);
-                return Ok(None);
-            }
-            Err(error) => {
-                cluster.keep(up);
-                return Err(Unserved { error, request_unread: unread });
+                return stands.map(|_| None).map_err(refused);
             }
         }
         facts.attempts = facts.attempts.saturating_add(1);
@@ -313,7 +312,7 @@ async fn forward(
         worker.shard.upstream_request(cluster.id, reused);
 
         let is_grpc = progress.grpc.get().is_some();
-        let left = time.left().map_err(|error| Unserved { error, request_unread: unread })?;
+        let left = time.left().map_err(refused)?;
         let date = worker.clock.date();
         let mut edits = Edits::new(target.host, &connection.client, caller, facts.decision.as_deref(), &date);
         edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
@@ -360,16 +359,7 @@ async fn forward(
                 let Upstream::Http1(up) = up else { return Err(refused(ProxyError::UpgradeNotAllowed)) };
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
-            Err(Failure {
-                unanswered: true,
-                error: ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_),
-                ..
-            }) if reused && repeatable && !fresh => {
-                worker.shard.upstream_retry(cluster.id);
-                fresh = true;
-            }
-            // RFC 9113 §8.7: what was not processed may be sent again, whatever its method.
-            Err(Failure { unsent: true, error: ProxyError::UpstreamUnprocessed(_), .. }) if !fresh => {
+            Err(failure) if !fresh && may_be_sent_again(&failure, reused && repeatable) => {
                 worker.shard.upstream_retry(cluster.id);
                 fresh = true;
             }
@@ -380,6 +370,28 @@ async fn forward(
                 return Err(Unserved { error: failure.error, request_unread: failure.request_unread });
             }
         }
+    }
+}
+
+/// Whether what was decided holds now that the request can be sent. There were waits since: for OCSP, for the body, for a
+/// policy's server, for the connection.
+fn still_stands(connection: &Connection, job: &Job<'_>) -> Result<bool, ProxyError> {
+    if !connection.worker.is_current(job.view) {
+        return Ok(false);
+    }
+    // Time ends admissions without a new snapshot, and what a responder says may end or change without one.
+    connection.standing.gate(job.view)?;
+    caller::recheck_ocsp(connection, job.view, job.target.route, job.heard)
+}
+
+/// Whether a request that failed like this may be sent once more. `repeatable`: also one that may have arrived, on a kept
+/// connection.
+fn may_be_sent_again(failure: &Failure, repeatable: bool) -> bool {
+    match failure.error {
+        ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_) => failure.unanswered && repeatable,
+        // RFC 9113 §8.7: what was not processed may be sent again, whatever its method.
+        ProxyError::UpstreamUnprocessed(_) => failure.unsent,
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     task::Poll,
     time::{Duration, Instant},
@@ -74,10 +74,10 @@ impl TimeLimit {
     pub(crate) async fn bound<T>(
         &self,
         deadlines: &Rc<Deadlines>,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, ProxyError> {
         let Some(left) = self.left()? else { return Ok(work.await) };
-        let (mut work, mut timer) = (pin!(work), None);
+        let mut timer = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));

@@ -380,6 +380,21 @@ fn floods_end_the_connection() {
 }
 
 #[test]
+fn pings_that_measure_responses_are_no_flood() {
+    let gateway = builder().start();
+    gateway.upstream.on("/data", Script::new().respond(200, &[], "some"));
+    let mut http2 = connect(&gateway);
+    // More than are given at once and with time, one for each response, as clients of gRPC do.
+    for count in 0..400 {
+        let stream = 2 * count + 1;
+        http2.request(stream, "GET", "/data", &[], true).unwrap();
+        assert_eq!(http2.response(stream).1, b"some", "stream {stream}");
+        http2.send(kind::PING, 0, 0, &[0; 8]).unwrap();
+    }
+    gateway.assert_serves();
+}
+
+#[test]
 fn heads_without_end_end_the_connection() {
     let gateway = builder().start();
     let mut http2 = connect(&gateway);

@@ -337,7 +337,7 @@ fn silence_and_then_a_word_while_a_body_arrives() {
     assert_eq!(late.response().unwrap().status, 403);
     assert_eq!(gateway.reached(), ["/early"]);
     assert_eq!(gateway.wait_for_record("flag", "revocation_refused")["status"], 403);
-    assert_eq!(gateway.metric("ringward_ocsp_unchecked_requests_total", &[]), 2.0);
+    gateway.wait_for_metric("ringward_ocsp_unchecked_requests_total", &[], 2.0);
 }
 
 /// Where the whole host has responders asked, "revoked" ends connections that ask for nothing; that nothing is known of a

@@ -27,6 +27,7 @@ on_both_drivers!(
     a_silent_tunnel_ends,
     a_peer_that_takes_nothing_holds_little,
     withdrawn_trust_cuts_a_tunnel,
+    withdrawn_trust_cuts_a_tunnel_that_stands_still,
     the_drain_timeout_cuts_tunnels,
 );
 
@@ -69,8 +70,8 @@ fn bytes_pass_both_ways_and_are_recorded(driver: &str) {
     }
     gateway.wait_for_closed("tunnel", 1);
     assert_eq!(gateway.metric("ringward_tunnels_opened_total", &[]), 2.0);
-    assert_eq!(gateway.metric("ringward_tunnel_received_bytes_total", &[]), 46.0);
-    assert_eq!(gateway.metric("ringward_tunnel_sent_bytes_total", &[]), 54.0);
+    gateway.wait_for_metric("ringward_tunnel_received_bytes_total", &[], 46.0);
+    gateway.wait_for_metric("ringward_tunnel_sent_bytes_total", &[], 54.0);
     assert_eq!(gateway.lines("request").len(), 2, "one record each, and none of what was inside");
 }
 
@@ -318,6 +319,28 @@ fn withdrawn_trust_cuts_a_tunnel(driver: &str) {
         let enforced = gateway.metric("ringward_trust_enforcement_seconds_count", &[("how", "exchange")]);
         assert_eq!(enforced, 2.0);
     }
+}
+
+fn withdrawn_trust_cuts_a_tunnel_that_stands_still(driver: &str) {
+    let upstream = PlayedUpstream::start();
+    let builder = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver).stateful();
+    let gateway = builder.server("trust_grace = \"1s\"").start();
+    let victim = gateway.root.issue(&Leaf::client("victim"));
+    let files = gateway.client_files("victim", &victim);
+    let mut client = Peer::with(&gateway.client().identity(&victim), &gateway, Over::Http1);
+    let server = open(&mut client, &upstream);
+    // Until nobody takes more: what the gateway holds waits for the upstream, and nothing for the client.
+    let mut connection = client.into_connection();
+    connection.tcp().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut sent = 0;
+    while connection.send(&[b'x'; 64 << 10]).is_ok() {
+        sent += 64 << 10;
+        assert!(sent < 64 << 20, "somebody takes it all");
+    }
+    gateway.ask(&["revoke", "--cert", files.chain.to_str().unwrap(), "--reason", "lost"]);
+    gateway.wait_for_closed("trust_grace", 1);
+    assert_eq!(gateway.wait_for_record("flag", "trust_withdrawn")["tunnel"], "closed");
+    assert!(server.wait_closed().len() < sent, "what the gateway had not taken yet goes no further");
 }
 
 fn the_drain_timeout_cuts_tunnels(driver: &str) {
@@ -573,6 +596,9 @@ fn early_bytes_belong_to_whatever_the_answer_makes_of_them() {
                 head.starts_with("GET /early ") && head.contains("client-cert"),
                 "a request like any: {head}"
             );
+            // Unanswered, it would be sent again, and that connection taken for the next one here.
+            server.send("HTTP/1.1 204 No Content\r\n\r\n");
+            assert_eq!(client.response().unwrap().status, 204);
         }
     }
     // A client of HTTP/2 may send before it knows, as far as the window goes.
@@ -607,6 +633,16 @@ fn policies_decide_about_the_opening() {
         assert_eq!(client.refusal().0, 403, "{over:?}");
         client.get("/allowed");
         assert_eq!(client.refusal().0, 403, "{over:?}: without asking for a tunnel");
+        if over == Over::Http1 {
+            for fields in [
+                "upgrade: raw/1\r\n",
+                "connection: upgrade\r\nupgrade: raw/1\r\nupgrade: raw/1\r\n",
+                "connection: upgrade\r\nupgrade: raw/1, other\r\n",
+            ] {
+                client.ask_raw(&format!("GET /allowed HTTP/1.1\r\n{fields}"));
+                assert_eq!(client.refusal().0, 403, "it would go on as an ordinary request: {fields}");
+            }
+        }
         assert!(upstream.accept_waiting().is_none(), "nothing of it reaches the upstream");
         // Names of protocols have no case, and policies need not know that.
         client.ask("/allowed", "Raw/1", &[]);

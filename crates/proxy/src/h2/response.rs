@@ -234,11 +234,8 @@ impl Sink for ResponseSink<'_> {
         trailers: impl Iterator<Item = (&'t str, &'t [u8])>,
         _rechunk: bool,
     ) {
-        let mut named = Named::default();
-        let allowed = trailers.filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
-        allowed.for_each(|(name, value)| named.add(name.as_bytes(), value));
-        if !named.fields.is_empty() {
-            self.responder.borrow_mut().trailers = Some(named.fields);
+        if let Some(allowed) = Named::trailers(trailers) {
+            self.responder.borrow_mut().trailers = Some(allowed);
         }
     }
 
@@ -290,6 +287,14 @@ impl Named {
             _ => false,
         };
         self.is_incomplete |= !appended;
+    }
+
+    /// Those of `trailers` that may go on, if there are any.
+    pub(crate) fn trailers<'t>(trailers: impl Iterator<Item = (&'t str, &'t [u8])>) -> Option<HeaderMap> {
+        let mut named = Named::default();
+        let allowed = trailers.filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
+        allowed.for_each(|(name, value)| named.add(name.as_bytes(), value));
+        Some(named.fields).filter(|fields| !fields.is_empty())
     }
 }
 

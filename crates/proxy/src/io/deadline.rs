@@ -61,6 +61,7 @@ impl Deadlines {
             read_shut: Cell::new(false),
             serves: RefCell::new(None),
             abandoned: Cell::new(false),
+            cut: Cell::new(false),
             call_off_at: Cell::new(NEVER),
             canceller: RefCell::new(None),
         });
@@ -185,6 +186,20 @@ impl Deadline {
     /// Ends the wait now, as if its time had come, but without [`Deadline::fired`].
     pub(crate) fn cut(&self, how: Shut) {
         self.entry.shut(how, self.table.now());
+        if how == Shut::Both {
+            self.entry.cut.set(true);
+            self.entry.wake();
+        }
+    }
+
+    /// Ready once both directions were [`Deadline::cut`], for who may have no operation on the socket that would notice. For the
+    /// task of [`Deadline::poll_fired`] alone.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.entry.cut.get() {
+            return Poll::Ready(());
+        }
+        self.entry.wake_later(cx);
+        Poll::Pending
     }
 
     /// Whether nothing waits to be read, not even the end, at the price of a system call.
@@ -202,10 +217,7 @@ impl Deadline {
         if self.fired() || self.entry.abandoned.get() {
             return Poll::Ready(());
         }
-        let mut waiting = self.entry.waiting.borrow_mut();
-        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waiting = Some(cx.waker().clone());
-        }
+        self.entry.wake_later(cx);
         Poll::Pending
     }
 }
@@ -224,7 +236,7 @@ pub(crate) fn is_called_off(error: &std::io::Error) -> bool {
 struct Entry {
     /// The socket, if there is one that is not closed.
     fd: Cell<Option<RawFd>>,
-    /// Who waits in [`Deadline::poll_fired`].
+    /// Who waits in [`Deadline::poll_fired`] or [`Deadline::poll_cut`].
     waiting: RefCell<Option<Waker>>,
     at: Cell<u64>,
     how: Cell<Shut>,
@@ -237,6 +249,8 @@ struct Entry {
     serves: RefCell<Option<Rc<Entry>>>,
     /// The peer that it served has hung up.
     abandoned: Cell<bool>,
+    /// Both directions were cut.
+    cut: Cell<bool>,
     call_off_at: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
 }
@@ -247,6 +261,13 @@ impl Entry {
         self.fired.set(true);
         self.shut(how, now);
         self.wake();
+    }
+
+    fn wake_later(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waiting = Some(cx.waker().clone());
+        }
     }
 
     fn wake(&self) {

@@ -82,7 +82,8 @@ pub(crate) struct Failure {
     pub(crate) error: ProxyError,
     /// No byte of a response has arrived, and the request had no body: what a kept connection looks like that died unnoticed.
     pub(crate) unanswered: bool,
-    /// Nothing of the request's body was taken off the client, so that all of it could be sent elsewhere.
+    /// Nothing of the request's body was taken off the client, and nothing of a response has arrived, so that all of it could be
+    /// sent elsewhere.
     pub(crate) unsent: bool,
     /// The client may still be sending its body.
     pub(crate) request_unread: bool,
@@ -113,7 +114,7 @@ pub(crate) async fn exchange(
         without_body(plan, down, up, response, out).await.map_err(|(error, unanswered)| Failure {
             error,
             unanswered: unanswered && body == BodyFraming::None,
-            unsent: matches!(body, BodyFraming::None | BodyFraming::Length(0)),
+            unsent: unanswered && matches!(body, BodyFraming::None | BodyFraming::Length(0)),
             request_unread: false,
         })
     } else {

@@ -92,7 +92,8 @@ pub(crate) async fn run<C: ClientSide>(
 ) -> Result<(), ProxyError> {
     let Opened { mut up, early, limits } = opened;
     let buffers = &*worker.buffers;
-    client.deadline().clear();
+    let deadline = client.deadline().clone();
+    deadline.clear();
     // What bounded the answer does not bound what follows it.
     up.deadline.limit(None);
     let flow = Flow::new(worker, listener, limits, progress);
@@ -104,6 +105,11 @@ pub(crate) async fn run<C: ClientSide>(
     let mut download = pin!(pump(&mut from_upstream, &mut to_client, &flow, Direction::Down));
     let (mut uploading, mut downloading) = (true, true);
     poll_fn(|cx| {
+        // Asked first: what a client that is cut has sent goes no further. While the upstream takes nothing, there may be no
+        // operation on the client's socket that would notice.
+        if deadline.poll_cut(cx).is_ready() {
+            return Poll::Ready(Err(ProxyError::ClientGone));
+        }
         if uploading && let Poll::Ready(ended) = upload.as_mut().poll(cx) {
             uploading = false;
             flow.ended_half();

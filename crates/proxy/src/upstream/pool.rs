@@ -102,6 +102,17 @@ impl Cluster {
         }
     }
 
+    /// A kept connection to the next endpoint in turn: what most requests find, without a wait.
+    pub(crate) fn kept(&self) -> Option<Upstream> {
+        let Endpoint { rotation, pool, .. } = &self.endpoints[self.next.get()];
+        if self.terms.is_some() || !rotation.is_in() {
+            return None;
+        }
+        let connection = pool.take()?;
+        self.turn();
+        Some(Upstream::Http1(connection))
+    }
+
     /// A connection to the next endpoint in turn, or a place on one: a kept one if there is one, else a new one.
     ///
     /// `fresh` asks for a new one, if there may be one more.
@@ -129,7 +140,7 @@ impl Cluster {
                 }),
                 Some(terms) => {
                     let open = http2::Stream::open(&pool.shared, *addr, terms, worker, fresh);
-                    Box::pin(open).await.map(|stream| Upstream::Http2(Box::new(stream)))
+                    open.await.map(|stream| Upstream::Http2(Box::new(stream)))
                 }
             };
             match connected {

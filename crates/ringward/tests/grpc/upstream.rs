@@ -139,3 +139,35 @@ fn resets_of_the_service_have_the_status_that_they_mean() {
     http2.request(103, "POST", "/a.S/Fine", &[GRPC], true).unwrap();
     assert_eq!(end(&mut http2, 103).field(":status"), Some("200"));
 }
+
+/// What a call takes while nothing moves, on either side of it: run with `--ignored --nocapture`, and without other load.
+#[test]
+#[ignore = "holds a thousand calls"]
+fn memory_of_held_calls() {
+    const CONNECTIONS: usize = 10;
+    const CALLS: u32 = 100;
+    let upstream = Http2Upstream::start();
+    let gate = Gate::new();
+    let held = Http2Script::new().head(200, &[GRPC], false).data("hello", false).wait(&gate);
+    upstream.on("/a.S/Held", held.trailers(&[("grpc-status", "0")]));
+    let gateway = through(upstream.address(), "").start();
+    let mut clients: Vec<Http2> = (0..CONNECTIONS).map(|_| connect(&gateway)).collect();
+    let before = gateway.process.resident_bytes();
+    for client in &mut clients {
+        for call in 0..CALLS {
+            client.request(2 * call + 1, "POST", "/a.S/Held", &[GRPC, ("te", "trailers")], false).unwrap();
+            assert_eq!(client.wait_for(kind::DATA).payload, b"hello");
+        }
+    }
+    let calls = CONNECTIONS as u64 * u64::from(CALLS);
+    let each = gateway.process.resident_bytes().saturating_sub(before) / calls;
+    println!("{each} bytes for each of {calls} calls");
+    gate.open();
+    for client in &mut clients {
+        for _ in 0..CALLS {
+            // Heads have been passed over, trailers end their streams.
+            while client.wait_for(kind::HEADERS).flags & flags::END_STREAM == 0 {}
+        }
+    }
+    assert!(each < 32 << 10, "{each} bytes");
+}

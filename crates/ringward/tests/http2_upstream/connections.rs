@@ -2,7 +2,7 @@
 
 use ringward_testkit::{
     DEADLINE, Gate, Http2Script, Http2Upstream, Http2UpstreamOptions, Pattern, PlayedHttp2, Signal,
-    eventually, kind,
+    eventually, flags, kind,
 };
 
 use super::caller::{BOTH, Caller, Streams};
@@ -346,4 +346,63 @@ fn endpoints_are_tried_in_turn_and_gone_ones_are_drained() {
     gate.open();
     assert_eq!(clients.finish(slow).body, b"late");
     eventually(DEADLINE, "its connection ends", || upstream.connections_open() == 0);
+}
+
+/// Frames of streams that clients have called off are no fault of the upstream's, however many they are: others go on.
+#[test]
+fn streams_called_off_in_numbers_leave_the_others_alone() {
+    let played = PlayedUpstream::start();
+    let gateway = super::builder(played.address(), "").start();
+    let mut stays = streams(&gateway);
+    let staying = stays.begin("GET", "/stays", &[], true);
+    let mut upstream = PlayedHttp2::new(played.accept().stream, &[]);
+    let first = upstream.wait_for(kind::HEADERS).stream;
+    let mut gone = Vec::new();
+    for _ in 0..30 {
+        let mut leaving = streams(&gateway);
+        for _ in 0..80 {
+            let stream = leaving.begin("GET", "/", &[], true);
+            gone.push(upstream.wait_for(kind::HEADERS).stream);
+            leaving.http2.send(kind::RST_STREAM, 0, stream, &CANCEL.to_be_bytes()).unwrap();
+            upstream.wait_for(kind::RST_STREAM);
+        }
+    }
+    // They were on their way.
+    gone.into_iter().skip(1000).for_each(|stream| upstream.head(stream, &[(":status", "204")], true));
+    upstream.head(first, &[(":status", "200")], false);
+    upstream.send(kind::DATA, flags::END_STREAM, first, b"still here");
+    assert_eq!(stays.finish(staying).body, b"still here");
+}
+
+/// The window of a connection has room for as many streams as it was opened for.
+#[test]
+fn a_connection_takes_no_more_streams_than_it_was_opened_for() {
+    let upstream = Http2Upstream::start();
+    let cluster = |name: &str, streams: usize| {
+        let address = upstream.address();
+        format!(
+            "[cluster.{name}]\nendpoints = \"{address}\"\nprotocol = \"http2\"\nstreams_per_connection_max = {streams}\n"
+        )
+    };
+    let host = Host::new(&[HOST])
+        .policy("main")
+        .route("path = \"/few/{rest...}\"", "cluster = \"few\"")
+        .route("path = \"/many/{rest...}\"", "cluster = \"many\"");
+    let gateway = Gateway::builder()
+        .listener("http2 = true")
+        .policy("main", "package ringward.authz\n\ndecision := true\n")
+        .section(&cluster("few", 1))
+        .section(&cluster("many", 10))
+        .host(host)
+        .start();
+    let gate = Gate::new();
+    upstream.on("/many/slow", Http2Script::new().wait(&gate).respond(200, &[], "late"));
+    let mut clients = streams(&gateway);
+    let few = clients.begin("GET", "/few/", &[], true);
+    assert_eq!(clients.finish(few).status, 200);
+    let many = [(); 2].map(|()| clients.begin("GET", "/many/slow", &[], true));
+    gate.wait_for_arrivals(2, DEADLINE);
+    assert_eq!(upstream.connections_accepted(), 2);
+    gate.open();
+    many.into_iter().for_each(|stream| assert_eq!(clients.finish(stream).status, 200));
 }

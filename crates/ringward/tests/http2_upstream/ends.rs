@@ -6,9 +6,9 @@ use ringward_testkit::{
     DEADLINE, Gate, Http2Script, Http2Upstream, Pattern, PlayedHttp2, eventually, flags, kind,
 };
 
-use super::CANCEL;
 use super::caller::{BOTH, Caller, Speaks, Streams};
 use super::support::{Gateway, PlayedUpstream, on_both_drivers};
+use super::{CANCEL, REFUSED_STREAM};
 
 on_both_drivers!(
     a_client_that_vanishes_takes_its_stream_along_and_nothing_else,
@@ -193,6 +193,39 @@ fn a_stream_that_the_upstream_resets_ends_alone() {
             assert!(is_cut || served.status == 502, "{speaks:?} {served:?}");
             let record = gateway.wait_for_record("path", path);
             assert_eq!(record["flag"], "upstream_reset", "{record}");
+        }
+    }
+}
+
+/// An upstream may say that it has not processed what it has begun to answer. The client would get a second head.
+#[test]
+fn what_was_answered_in_part_is_not_sent_again() {
+    let played = PlayedUpstream::start();
+    let gateway = super::builder(played.address(), "connect_timeout = \"1s\"").start();
+    for speaks in BOTH {
+        for by_goaway in [false, true] {
+            let path = format!("/{speaks:?}/{by_goaway}");
+            let served = std::thread::scope(|scope| {
+                let served = scope.spawn(|| Caller::new(&gateway, speaks).get(&path));
+                let mut upstream = PlayedHttp2::new(played.accept().stream, &[]);
+                let stream = upstream.wait_for(kind::HEADERS).stream;
+                upstream.head(stream, &[(":status", "200"), ("content-length", "100")], false);
+                upstream.send(kind::DATA, 0, stream, b"begun");
+                // What has arrived is on its way to the client before the next frame arrives.
+                upstream.send(kind::PING, 0, 0, &[0; 8]);
+                while upstream.wait_for(kind::PING).flags & flags::ACK == 0 {}
+                if by_goaway {
+                    upstream.send(kind::GOAWAY, 0, 0, &[0; 8]);
+                } else {
+                    upstream.send(kind::RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes());
+                }
+                let served = served.join().unwrap();
+                let _ = upstream.stream().shutdown(Shutdown::Both);
+                served
+            });
+            assert!(served.reset.is_some() && !served.ended, "{speaks:?} {by_goaway} {served:?}");
+            let record = gateway.wait_for_record("path", path);
+            assert_eq!((&record["flag"], &record["attempts"]), (&"upstream_unprocessed".into(), &1.into()));
         }
     }
 }

@@ -66,6 +66,7 @@ fn builder(terms: &Terms) -> Builder {
         .initial_connection_window_size(STREAM_WINDOW_BYTES.saturating_mul(streams).min(WINDOW_BYTES_MAX))
         .max_send_buffer_size(SEND_BYTES_MAX)
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .max_local_error_reset_streams(Some(FAULTS_MAX))
         .reset_stream_duration(RESET_REMEMBERED_FOR);
     builder
 }
@@ -206,7 +207,8 @@ impl Course {
     fn poll_protocol(&mut self, cx: &mut Context<'_>) {
         let Some(protocol) = &mut self.protocol else { return };
         let polled = Pin::new(&mut **protocol).poll(cx);
-        let limit = protocol.max_concurrent_send_streams();
+        // The windows are for no more; a reload, or another cluster with this endpoint, may want more.
+        let limit = protocol.max_concurrent_send_streams().min(self.terms.streams_max);
         if self.link.limit.replace(limit) < limit && self.opening.is_none() {
             self.link.call();
         }
@@ -358,8 +360,12 @@ const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 const SEND_BYTES_MAX: usize = BULK;
 /// For so long frames are expected that the upstream sent before it knew that we had called a stream off.
 const RESET_REMEMBERED_FOR: Duration = Duration::from_secs(10);
-/// Of so many streams. Frames of others count as a fault of the upstream's.
-const RESETS_REMEMBERED: usize = 1024;
+/// Of so many streams. Frames of others count as faults of the upstream's, so these are more than clients call off in that time.
+/// If they do, it is some megabytes.
+const RESETS_REMEMBERED: usize = 16 * 1024;
+/// So many faults of the upstream's on single streams, in the whole life of a connection, end it. The crate's default is meant
+/// for the connection of one client; here it would be used up by some and end the streams of all.
+const FAULTS_MAX: usize = 16 * 1024;
 /// An upstream that is silent for longer, with streams in work, is asked whether it is there. Servers of gRPC take more than a
 /// ping in five minutes for an attack.
 const SILENCE_MAX: Duration = Duration::from_secs(301);

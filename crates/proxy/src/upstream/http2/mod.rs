@@ -2,8 +2,8 @@
 //!
 //! - `pool.rs` has the connections of one worker to one endpoint and gives each request a **lease**: a place on one of them. When
 //!   all are full another is opened, up to `connections_max`; beyond that requests wait, for as long as `connect_timeout`.
-//! - `connection.rs` is one connection, driven by a task of its own; `link.rs` is what of it others see, `plain.rs` its bytes. It counts as open once the upstream has sent its settings,
-//!   so that no request goes to somebody who does not speak HTTP/2.
+//! - `connection.rs` is one connection, driven by a task of its own; `link.rs` is what of it others see, `plain.rs` its bytes. It
+//!   counts as open once the upstream has sent its settings, so that no request goes to somebody who does not speak HTTP/2.
 //! - `stream.rs` is one request: an [`crate::upstream_side::UpstreamSide`] on a lease. Its deadline is a timer, since the socket
 //!   belongs to all: a request that times out, or whose client goes, is called off (CANCEL), and the connection lives on.
 //!
@@ -13,8 +13,8 @@
 //! is as large as those of all its streams together, so that clients that stand still never hold up others.
 //!
 //! **The end.** An upstream that says GOAWAY gets no more requests; what it has taken on ends as it wants. What it has not
-//! processed ([`crate::error::ProxyError::UpstreamUnprocessed`]) is sent again once, if nothing of its body is gone. A connection on
-//! which a request has timed out is asked whether it is there (PING), and gets nothing until it says so.
+//! processed ([`crate::error::ProxyError::UpstreamUnprocessed`]) is sent again once, if nothing of its body is gone and nothing of an
+//! answer has come. A connection on which a request has timed out is asked whether it is there (PING), and gets nothing until it says so.
 
 mod connection;
 mod link;

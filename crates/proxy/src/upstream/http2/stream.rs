@@ -254,11 +254,8 @@ impl RequestSink for Sending<'_> {
     }
 
     fn end<'t>(&mut self, _out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
-        let mut named = Named::default();
-        let allowed = trailers.filter(|(name, value)| write::is_trailer(name.as_bytes(), value));
-        allowed.for_each(|(name, value)| named.add(name.as_bytes(), value));
-        if !named.fields.is_empty() {
-            *self.trailers = Some(named.fields);
+        if let Some(allowed) = Named::trailers(trailers) {
+            *self.trailers = Some(allowed);
         }
     }
 
