@@ -103,6 +103,23 @@ impl PathPattern {
         }
         at.is_none().then_some(params)
     }
+
+    /// Whether there is a path that both templates take.
+    pub fn overlaps(&self, other: &PathPattern) -> bool {
+        let mut pairs = self.segments.iter().zip(&other.segments);
+        let by_rest = pairs.find_map(|pair| match pair {
+            (Segment::Rest(_), _) | (_, Segment::Rest(_)) => Some(true),
+            (Segment::Literal(one), Segment::Literal(another)) if one != another => Some(false),
+            // `{name}` takes no segment that is empty.
+            (Segment::Param(_), Segment::Literal(text)) | (Segment::Literal(text), Segment::Param(_))
+                if text.is_empty() =>
+            {
+                Some(false)
+            }
+            _ => None,
+        });
+        by_rest.unwrap_or(self.segments.len() == other.segments.len())
+    }
 }
 
 impl fmt::Display for PathPattern {
@@ -383,6 +400,29 @@ mod tests {
                 pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
             });
             assert_eq!(captures(template, path), expected, "{template} on {path}");
+        }
+    }
+
+    #[test]
+    fn templates_overlap_if_one_path_can_be_of_both() {
+        for (one, another, expected) in [
+            ("/", "/", true),
+            ("/", "/{rest...}", true),
+            ("/", "/{a}", false),
+            ("/orders", "/orders", true),
+            ("/orders", "/orders/", false),
+            ("/orders/{id}", "/orders/7", true),
+            ("/orders/{id}", "/orders/", false),
+            ("/orders/{id}", "/{a}/{b}", true),
+            ("/orders/{id}", "/items/{id}", false),
+            ("/orders/{id}/items", "/orders/{rest...}", true),
+            ("/orders", "/orders/{rest...}", false),
+            ("/orders/{rest...}", "/items/{rest...}", false),
+            ("/{a}/x/{rest...}", "/b/{c}/d", true),
+        ] {
+            let (one, another) = (PathPattern::parse(one).unwrap(), PathPattern::parse(another).unwrap());
+            assert_eq!(one.overlaps(&another), expected, "{one} and {another}");
+            assert_eq!(another.overlaps(&one), expected, "{another} and {one}");
         }
     }
 

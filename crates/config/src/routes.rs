@@ -155,6 +155,11 @@ impl<T> Routes<T> {
         }
     }
 
+    /// What was put into the table, in that order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entry| &entry.route)
+    }
+
     /// How many routes there are.
     pub fn len(&self) -> usize {
         self.entries.len()

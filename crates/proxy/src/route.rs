@@ -31,7 +31,7 @@ pub(crate) fn select<'v>(
     // The client was checked by the rules of the host that the ClientHello named. Another host's request may be answered on
     // this connection exactly if that host has the very same rules (RFC 9110 §7.4; CVE-2025-23048, CVE-2026-48491).
     let admitted_as = &listener.hosts[admitted_as];
-    if host.tls.client_auth().digest() != admitted_as.tls.client_auth().digest() {
+    if !admitted_as.vouches_for(host) {
         let admitted_as = admitted_as.name.clone();
         return Err(ProxyError::Misdirected { host: head.host().to_owned(), admitted_as });
     }

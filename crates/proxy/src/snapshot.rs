@@ -317,6 +317,13 @@ impl Listener {
     }
 }
 
+impl Host {
+    /// Whether a client that is admitted by the rules of this host may ask for `other`: only if it has the very same rules.
+    pub(crate) fn vouches_for(&self, other: &Host) -> bool {
+        self.tls.client_auth().digest() == other.tls.client_auth().digest()
+    }
+}
+
 struct Builder<'a> {
     config: &'a config::Config,
     materials: &'a Materials,

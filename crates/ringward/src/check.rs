@@ -19,7 +19,7 @@ use self::summary::Summary;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::load::{self, Loaded};
 use crate::publish;
-use crate::terminal::{complain, say};
+use crate::terminal::{complain, print_json, say};
 use crate::trust;
 
 /// What `--json` prints.
@@ -65,7 +65,11 @@ pub(crate) fn run(path: &Path, clients: &[PathBuf], json: bool) -> Result<(), Fa
     }
 }
 
-fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
+/// Loads a configuration with all that it names, as `run` would.
+///
+/// # Errors
+/// Everything that refuses it.
+pub(crate) fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
     let loaded = load::gather(path)?.build(None, &CrlFloors::new()).map_err(|refused| refused.problems)?;
     // The last step of `run`: the parts have to go together. The state directory is left alone: a process may have it.
     let registry = Registry::new(ClosedSets::default(), Limits::default());
@@ -73,10 +77,4 @@ fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
     let (_, state) = trust.current();
     let snapshot = publish::build(&loaded, &state, &trust, 1, &registry)?;
     Ok((loaded, snapshot))
-}
-
-fn print_json(outcome: &Outcome<'_>) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(outcome);
-    say(json.map_err(|error| Failure::Runtime(format!("the result cannot be written as JSON: {error}")))?);
-    Ok(())
 }

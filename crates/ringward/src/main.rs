@@ -17,6 +17,7 @@ mod load;
 mod logs;
 mod pki;
 mod policy_child;
+mod prove;
 mod publish;
 mod reload;
 mod server;
@@ -83,6 +84,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what a client has proved at the least when a route serves it, for every name that it can give in its handshake and
+    /// ask for.
+    ///
+    /// Fails if that is less than `require` of a host or route says (exit code 2), or if the configuration is refused. What policies
+    /// would say is not looked at.
+    Prove {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     Revoke(Box<commands::revoke::Revoke>),
     #[command(subcommand)]
     Trust(commands::trust::TrustCommand),
@@ -132,6 +146,7 @@ fn main() -> ExitCode {
         Command::Demo { once, port } => demo::run(once, port),
         Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
         Command::Check { config, clients, json } => check::run(&config, &clients, json),
+        Command::Prove { config, json } => prove::run(&config, json),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),
         Command::Keys(command) => commands::keys::run(&command),

@@ -6,6 +6,10 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use serde::Serialize;
+
+use crate::failure::Failure;
+
 /// Writes a line, or several, to standard output.
 pub(crate) fn say(text: impl Display) {
     let mut out = io::stdout().lock();
@@ -15,4 +19,14 @@ pub(crate) fn say(text: impl Display) {
 /// Writes a line, or several, to standard error.
 pub(crate) fn complain(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes a result as JSON to standard output.
+///
+/// # Errors
+/// If it cannot be written so.
+pub(crate) fn print_json(result: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(result);
+    say(json.map_err(|error| Failure::Runtime(format!("the result cannot be written as JSON: {error}")))?);
+    Ok(())
 }

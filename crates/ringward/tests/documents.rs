@@ -51,6 +51,12 @@ fn policy_engines() {
 }
 
 #[test]
+fn route_protection() {
+    let ran = Reader::new().read("deploy/route-protection.md");
+    assert!(count(&ran, "ringward prove") >= 2, "{ran:#?}");
+}
+
+#[test]
 fn resumption() {
     let ran = Reader::new().read("deploy/resumption.md");
     assert!(count(&ran, "ringward keys rotate") >= 2, "{ran:#?}");

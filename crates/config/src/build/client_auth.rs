@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::References;
 use super::context::{Context, object_ids};
 use crate::bounds;
-use crate::model::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode, Tenant, Trust};
+use crate::model::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode, Require, Tenant, Trust};
 use crate::raw::{self, Field};
 
 /// `client_auth` of a host as it is written; routes are needed to know what it comes to.
@@ -80,6 +80,38 @@ pub(super) fn of_route(
         return (mode, ocsp);
     }
     (mode, cx.value_or(&raw.ocsp, OcspMode::Off))
+}
+
+/// What a host or a route says that its clients must have proved, or what it inherits.
+pub(super) fn require(
+    cx: &mut Context<'_>,
+    field: &Field<Require>,
+    inherited: Option<Require>,
+) -> Option<Require> {
+    cx.given(field).map(|require| *require.get_ref()).or(inherited)
+}
+
+/// A route that serves clients who have proved less than `require` says.
+pub(super) fn check_required(
+    cx: &mut Context<'_>,
+    require: Option<Require>,
+    mode: ClientAuthMode,
+    own: &Field<ClientAuthMode>,
+    route: &Range<usize>,
+) {
+    let Some(Require::Mtls) = require else { return };
+    if mode == ClientAuthMode::Required {
+        return;
+    }
+    let words = mode.as_str();
+    let (at, whose) = match own.span() {
+        Some(own) => (own, "client_auth"),
+        None => (route.clone(), "client_auth of the host"),
+    };
+    let message = format!("{whose} is \"{words}\", but `require` says \"mtls\"");
+    cx.error(&at, message).help(
+        "write client_auth = \"required\" for the route, or move what anybody may ask for to a host without `require`",
+    );
 }
 
 /// What the handshake of the host asks for: it must not refuse a client that a route would serve.

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::{References, certificate, client_auth, route, section};
 use crate::bounds;
 use crate::host::HostPattern;
-use crate::model::{Cluster, Forward, ForwardMode, Host, HostPolicy, Tenant, Trust, XfccMode};
+use crate::model::{Cluster, Forward, ForwardMode, Host, HostPolicy, Require, Tenant, Trust, XfccMode};
 use crate::raw::{self, Field, OneOrMany};
 
 /// What hosts and routes of a listener refer to or inherit.
@@ -28,6 +28,7 @@ pub(super) struct Defaults<'d> {
 pub(super) struct Inherited<'d> {
     pub(super) policy: Option<&'d HostPolicy>,
     pub(super) client_auth: Option<&'d Declared<'d>>,
+    pub(super) require: Option<Require>,
     pub(super) defaults: &'d Defaults<'d>,
 }
 
@@ -55,7 +56,8 @@ pub(super) fn host(
     {
         cx.warning(&at, "a certificate of ours is served even after it has expired");
     }
-    let inherited = Inherited { policy: policy.as_ref(), client_auth: declared.as_ref(), defaults };
+    let require = client_auth::require(cx, &raw.require, None);
+    let inherited = Inherited { policy: policy.as_ref(), client_auth: declared.as_ref(), require, defaults };
     let routes = route::routes(cx, &raw.route, &inherited, references);
     let client_auth = declared.and_then(|declared| client_auth::of_host(cx, declared, &raw.route));
     // Of a host that is broken it is not known.

@@ -68,6 +68,10 @@ fn route(
     let (span, raw) = (raw.span(), raw.get_ref());
     let defaults = inherited.defaults;
     let (client_auth, ocsp) = client_auth::of_route(cx, raw, inherited.client_auth, defaults.trust);
+    let require = client_auth::require(cx, &raw.require, inherited.require);
+    if inherited.client_auth.is_some() {
+        client_auth::check_required(cx, require, client_auth, &raw.client_auth, &span);
+    }
     let cluster = cx
         .required("cluster", "cluster = \"NAME\"", &raw.cluster, &span)
         .and_then(|name| references.cluster.resolve(cx, name));
@@ -114,6 +118,7 @@ fn route(
             None => policy,
         },
         client_auth,
+        require,
         ocsp,
         labels,
         allow_encoded_slash,

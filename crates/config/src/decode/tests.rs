@@ -186,6 +186,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Balance>(),
         described::<raw::Protocol>(),
         described::<raw::ClientAuthMode>(),
+        described::<raw::Require>(),
         described::<raw::XfccMode>(),
         described::<raw::ForwardMode>(),
         described::<raw::SessionCache>(),

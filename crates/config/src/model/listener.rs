@@ -8,7 +8,7 @@ use super::{ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode,
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
 use crate::path::PathPattern;
-pub use crate::raw::{CipherSuite, ForwardMode, Group, Resumption, TlsVersion, XfccMode};
+pub use crate::raw::{CipherSuite, ForwardMode, Group, Require, Resumption, TlsVersion, XfccMode};
 use crate::routes::{Methods, Routes};
 
 /// Addresses that accept TLS connections, and the virtual hosts behind them.
@@ -250,6 +250,8 @@ pub struct Route {
     pub policy: HostPolicy,
     /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.
     pub client_auth: ClientAuthMode,
+    /// What its clients must have proved at least, by its own words or the host's; `client_auth` is not less.
+    pub require: Option<Require>,
     /// Whether OCSP responders are asked about its clients; off unless it identifies them.
     pub ocsp: OcspMode,
     /// Words for policies and logs.

@@ -23,6 +23,13 @@ pub struct Host {
     ///
     /// Required: to admit clients without certificate is a decision to be written down, as `{ mode = "off" }`.
     pub client_auth: Field<ClientAuth>,
+    /// What clients must have proved before any route of this host serves them. It changes nothing, and refuses a
+    /// configuration in which a route is served for less, whoever writes it later: `"mtls"`, a certificate that was
+    /// verified, so that every route has to have `client_auth` `"required"`. `ringward prove` shows for each route the
+    /// least that gets there.
+    ///
+    /// Default: none. Example: `require = "mtls"`.
+    pub require: Field<Require>,
     /// The policy that decides about every request of this host, or several of which every one has to allow it, unless a route
     /// names its own. They are asked in the order written, and the first that does not allow ends it: its answer is the
     /// client's, and later ones are not asked. What those that allow want changed in a request is done in the same order.
@@ -178,6 +185,23 @@ impl ClientAuthMode {
     /// Whether a client can be known by its certificate under it.
     pub fn identifies(self) -> bool {
         self >= Self::Optional
+    }
+}
+
+/// Values of `require` of a host and of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename = "require", rename_all = "snake_case")]
+pub enum Require {
+    /// A certificate that was verified.
+    Mtls,
+}
+
+impl Require {
+    /// The word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mtls => "mtls",
+        }
     }
 }
 

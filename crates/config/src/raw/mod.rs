@@ -29,7 +29,7 @@ use serde_spanned::Spanned;
 
 pub use self::health_check::HealthCheck;
 pub use self::host::{
-    Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Staple, XfccMode,
+    Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Require, Staple, XfccMode,
 };
 pub use self::listener::{CipherSuite, Group, Limits, Listener, Resumption, Tls, TlsVersion};
 pub use self::policy_server::PolicyServer;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use super::{ClientAuthMode, DurationText, Field, OcspMode, OneOrMany, SizeText};
+use super::{ClientAuthMode, DurationText, Field, OcspMode, OneOrMany, Require, SizeText};
 
 /// `[[listener.host.route]]`: where the requests of a path go.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,6 +35,10 @@ pub struct Route {
     ///
     /// Default: the host's. Example: `client_auth = "optional"`.
     pub client_auth: Field<ClientAuthMode>,
+    /// What clients must have proved before this route serves them, beside what the host's `require` says: `"mtls"`. See there.
+    ///
+    /// Default: the host's. Example: `require = "mtls"`.
+    pub require: Field<Require>,
     /// Whether OCSP responders are asked about the client, instead of the host's `ocsp`.
     ///
     /// Default: the host's, and `"off"` where no certificate identifies the client. Example: `ocsp = "hard_fail"`.

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::admin_socket::{Client, ClientError, Request};
 use crate::failure::Failure;
 use crate::load::files;
-use crate::terminal::say;
+use crate::terminal::{print_json, say};
 
 /// Which process is meant, and how it is to be shown.
 #[derive(Debug, Args)]
@@ -76,11 +76,9 @@ impl Process {
 /// If it cannot be written as JSON.
 pub(crate) fn show(result: &(impl Serialize + std::fmt::Display), json: bool) -> Result<(), Failure> {
     if json {
-        let text = serde_json::to_string_pretty(result);
-        say(text.map_err(|error| Failure::Runtime(format!("the result cannot be written as JSON: {error}")))?);
-    } else {
-        say(result.to_string().trim_end());
+        return print_json(result);
     }
+    say(result.to_string().trim_end());
     Ok(())
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Host {
     client_auth: String,
     policy: Option<String>,
     forward: String,
+    keys: String,
     routes: String,
 }
 
@@ -235,10 +236,14 @@ impl Builder {
     }
 
     /// Writes all files, and what `ringward check` says of them.
-    pub(crate) fn check(mut self) -> String {
+    pub(crate) fn check(self) -> String {
+        self.command("check", &[]).0
+    }
+
+    /// Writes all files, and what a command says of the configuration, and whether it succeeds.
+    pub(crate) fn command(mut self, command: &str, arguments: &[&str]) -> (String, bool) {
         let (config, _) = self.write();
-        let output = super::ringward().arg("check").arg("-c").arg(config).output().expect("it runs");
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        super::said_of(&config, command, arguments)
     }
 
     /// Writes all files: the configuration, and the certificates of the virtual hosts.
@@ -319,6 +324,7 @@ impl Host {
             client_auth: "mode = \"required\", trust = \"partners\"".to_owned(),
             policy: None,
             forward: String::new(),
+            keys: String::new(),
             routes: String::new(),
         }
     }
@@ -353,6 +359,13 @@ impl Host {
         self
     }
 
+    /// Adds a key.
+    pub(crate) fn key(mut self, line: &str) -> Self {
+        self.keys += line;
+        self.keys.push('\n');
+        self
+    }
+
     /// Adds a route to `echo` unless `lines` name another cluster. The first route replaces the one for everything.
     pub(crate) fn route(mut self, matching: &str, lines: &str) -> Self {
         let cluster = if lines.contains("cluster =") { "" } else { "cluster = \"echo\"\n" };
@@ -372,8 +385,8 @@ impl Host {
         let routes = if self.routes.is_empty() { everything } else { &self.routes };
         *text += &format!(
             "[[listener.host]]\nnames = {:?}\ncertificate = {certificate}\n\
-             client_auth = {{ {} }}\n{policy}\nforward = {{ {} }}\n\n{routes}\n",
-            self.names, self.client_auth, self.forward
+             client_auth = {{ {} }}\n{policy}\nforward = {{ {} }}\n{}\n{routes}\n",
+            self.names, self.client_auth, self.forward, self.keys
         );
     }
 }

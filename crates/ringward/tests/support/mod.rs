@@ -99,6 +99,11 @@ impl Gateway {
         Running { process, listeners, admin: admin.expect("an admin listener") }
     }
 
+    /// What a command says of its configuration, and whether it succeeds.
+    pub(crate) fn command(&self, command: &str, arguments: &[&str]) -> (String, bool) {
+        said_of(&self.config, command, arguments)
+    }
+
     /// Where this listener serves.
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {
         self.listeners.iter().find(|(own, _)| own == name).expect("a listener of this name").1
@@ -191,6 +196,14 @@ impl Gateway {
 }
 
 /// The program under test.
+/// What `ringward` says of a configuration, and whether it succeeds.
+fn said_of(config: &Path, command: &str, arguments: &[&str]) -> (String, bool) {
+    let output = ringward().arg(command).arg("-c").arg(config).args(arguments).output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+}
+
+/// The program.
 pub(crate) fn ringward() -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_remove("CREDENTIALS_DIRECTORY");
