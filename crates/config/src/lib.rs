@@ -28,6 +28,7 @@ pub mod model;
 mod path;
 pub mod raw;
 mod routes;
+mod schema;
 mod suggest;
 mod system_roots;
 mod units;
@@ -45,6 +46,7 @@ pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
 pub use self::model::*;
 pub use self::path::{Params, PathPattern, PathPatternError, Segment};
 pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, Routes};
+pub use self::schema::{Entry, json_schema, reference};
 pub use self::url::{HttpUrl, HttpUrlError};
 use crate::diagnostic::Source;
 

@@ -216,7 +216,7 @@ fn defaults() {
     assert_eq!(cluster.protocol, Protocol::Http1);
     assert_eq!((cluster.connections_max, cluster.streams_per_connection_max), (16, 100));
     let listener = &config.listeners[0];
-    assert_eq!((listener.backlog, listener.default_host, listener.http2), (4096, None, false));
+    assert_eq!((listener.backlog, listener.default_host, listener.http2), (4096, None, true));
     let limits = &listener.limits;
     assert_eq!((limits.connections_max, limits.head_bytes_max, limits.fields_max), (20_000, 32 << 10, 100));
     assert_eq!((limits.body_bytes_max, limits.streams_max), (Some(10 << 20), 100));

@@ -272,7 +272,7 @@ impl ChunkedDecoder {
             Ok(httparse::Status::Complete((len, parsed))) if len == section.len() => parsed,
             _ => return Err(ChunkError::BadTrailer),
         };
-        field::collect(section, parsed, &mut self.trailers);
+        field::collect(section, parsed, &mut self.trailers).map_err(|_| ChunkError::BadTrailer)?;
         let received = self.trailers.len();
         let drop_trailer = self.drop_trailer;
         self.trailers.retain(|field| !drop_trailer(field.name.of(section)));

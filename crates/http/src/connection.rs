@@ -113,7 +113,7 @@ mod tests {
         let mut headers = [httparse::EMPTY_HEADER; 8];
         let (_, parsed) = httparse::parse_headers(head.as_bytes(), &mut headers).unwrap().unwrap();
         let mut fields = Vec::new();
-        field::collect(head.as_bytes(), parsed, &mut fields);
+        field::collect(head.as_bytes(), parsed, &mut fields).unwrap();
         let options = process(head.as_bytes(), &mut fields);
         let ending = field::iterate(head.as_bytes(), &fields).filter(|field| field.hop_by_hop);
         (options, ending.map(|field| field.name.to_owned()).collect())

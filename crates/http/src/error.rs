@@ -103,8 +103,10 @@ pub enum HeadError {
     /// A field line starts with a blank: obsolete line folding (RFC 9112 §5.2) or a blank before the first field.
     #[error("a field line starts with a blank (obsolete line folding)")]
     LineFolding,
-    /// A field name is empty, not a token, or followed by a blank (RFC 9112 §5.1).
-    #[error("a field name is empty, holds a forbidden character, or is followed by a blank")]
+    /// A field name is empty, not a token, followed by a blank (RFC 9112 §5.1), or longer than 65535 bytes.
+    #[error(
+        "a field name is empty, holds a forbidden character, is followed by a blank, or has more than 65535 bytes"
+    )]
     FieldName,
     /// A field value holds a control character, such as NUL or a bare CR (RFC 9110 §5.5).
     #[error("a field value holds a control character")]

@@ -62,9 +62,20 @@ pub(crate) struct Survey {
 }
 
 /// Fills `fields` from what `httparse` found in `head`, and surveys them.
-pub(crate) fn collect(head: &[u8], parsed: &[httparse::Header<'_>], fields: &mut Vec<FieldSpan>) -> Survey {
+///
+/// # Errors
+/// If there is a name that could not go on by HTTP/2.
+pub(crate) fn collect(
+    head: &[u8],
+    parsed: &[httparse::Header<'_>],
+    fields: &mut Vec<FieldSpan>,
+) -> Result<Survey, HeadError> {
     let mut survey = Survey::default();
     fields.clear();
+    // Only an unusually large head can have one.
+    if head.len() > NAME_BYTES_MAX && parsed.iter().any(|header| header.name.len() > NAME_BYTES_MAX) {
+        return Err(HeadError::FieldName);
+    }
     for header in parsed {
         let known = Known::of(header.name.as_bytes());
         let field = FieldSpan {
@@ -83,7 +94,7 @@ pub(crate) fn collect(head: &[u8], parsed: &[httparse::Header<'_>], fields: &mut
         }
         fields.push(field);
     }
-    survey
+    Ok(survey)
 }
 
 /// The field errors of `httparse`; it reports those of the start line by other variants.
@@ -108,6 +119,9 @@ pub(crate) fn find<'a>(bytes: &'a [u8], fields: &[FieldSpan], name: &str) -> Opt
     let field = fields.iter().find(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))?;
     Some(field.value.of(bytes))
 }
+
+/// What implementations of HTTP/2 take for a name, ours among them.
+pub(crate) const NAME_BYTES_MAX: usize = (1 << 16) - 1;
 
 impl Known {
     pub(crate) fn of(name: &[u8]) -> Known {

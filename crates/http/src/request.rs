@@ -89,7 +89,7 @@ impl RequestHead {
             return Err(RequestError::BadRequestLine);
         };
         self.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-        let survey = field::collect(head, parsed.headers, &mut self.fields);
+        let survey = field::collect(head, parsed.headers, &mut self.fields)?;
 
         self.bytes.extend_from_slice(head);
         self.read_method(head, method)?;

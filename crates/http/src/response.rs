@@ -98,7 +98,7 @@ impl ResponseHead {
         // `httparse` gives a constant for a reason that is absent or holds bytes from 0x80 on.
         let reason = parsed.reason.filter(|reason| !reason.is_empty());
         self.reason = reason.map_or(Span::default(), |reason| Span::locate(head, reason.as_bytes()));
-        let survey = field::collect(head, parsed.headers, &mut self.fields);
+        let survey = field::collect(head, parsed.headers, &mut self.fields)?;
         let declared = framing::declared(head, &survey, self.version)?;
         let options = connection::process(head, &mut self.fields)?;
         if status == 101 {

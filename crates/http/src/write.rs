@@ -28,7 +28,8 @@ pub use upgrade::{is_protocol, upgrade};
 /// The interim response that asks for the body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why nothing was written. Each is a fault of configuration, policy or this program, never of a peer.
+/// Why nothing was written. Each but [`WriteError::BadTarget`] is a fault of configuration, policy or this program, never of a
+/// peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WriteError {
     /// A name to be set is not a token.
@@ -52,8 +53,8 @@ pub enum WriteError {
     /// A `Via` name, or a part of `Forwarded`, holds a character that may not stand there.
     #[error("the via name or a forwarded address holds a forbidden character")]
     BadProvenance,
-    /// The method, target or authority of a request cannot be said in HTTP/2.
-    #[error("the request's method, target or authority has a form that HTTP/2 does not have")]
+    /// The method, target or authority of a request cannot be said in HTTP/2, or its target can have no query and is to get one.
+    #[error("the request's method, target or authority has a form in which it cannot be sent on")]
     BadTarget,
     /// A protocol to be asked for is not `name` or `name/version`.
     #[error("a protocol to be asked for is not a name with or without a version")]

@@ -7,7 +7,9 @@ use std::{cell::RefCell, io, mem, rc::Rc};
 
 use ringward_tls::{ServerSession, SessionError};
 
-use crate::io::{BufferPool, Deadline, LARGE, ReadHalf, SMALL, Shut, Stream, WriteHalf, is_called_off};
+use crate::io::{
+    BUSY_MILLIS, BufferPool, Deadline, LARGE, ReadHalf, SMALL, Shut, Stream, WriteHalf, is_called_off,
+};
 
 /// A TLS connection to a client.
 pub(crate) struct Downstream {
@@ -354,6 +356,7 @@ impl Reader<'_> {
                 if self.input.raw.is_empty() { (step, BUSY_MILLIS) } else { (LARGE, UNBOUNDED_MILLIS) };
             let raw = self.with_room(capacity)?;
             let (result, raw) = self.half.read_briefly(raw, usize::MAX, deadline, millis).await;
+            // Not by [`ReadHalf::read_or_rest`], whose state every connection would have room for.
             let (result, raw) = match result {
                 Err(error) if is_called_off(&error) && millis == BUSY_MILLIS => {
                     self.buffers.put(raw);
@@ -499,8 +502,6 @@ const REST_BYTES: usize = 2048;
 const ROOM_MIN: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
-/// A shorter pause than this between two requests is none.
-const BUSY_MILLIS: u64 = 250;
 /// A wait that others bound.
 const UNBOUNDED_MILLIS: u64 = u64::MAX;
 /// How long the goodbye may take.

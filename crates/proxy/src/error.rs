@@ -85,7 +85,7 @@ pub(crate) enum ProxyError {
     #[error("the access record could not be queued, and audit is \"required\"")]
     AuditOverflow,
     #[error("the policy's answer cannot be carried out: {0}")]
-    Unwritable(#[from] WriteError),
+    Unwritable(WriteError),
     #[error("the request was not over within {0:?}, the route's `request_timeout`")]
     RequestTimeout(Duration),
     #[error("nothing moved in the tunnel for {0:?}")]
@@ -126,6 +126,16 @@ pub(crate) enum ProxyError {
     UpstreamUnprocessed(h2::Reason),
     #[error("the upstream broke the rules of HTTP/2: {0}")]
     UpstreamProtocol(String),
+}
+
+impl From<WriteError> for ProxyError {
+    fn from(error: WriteError) -> ProxyError {
+        match error {
+            // The client named it.
+            WriteError::BadTarget => ProxyError::Head(RequestError::BadTarget),
+            error => ProxyError::Unwritable(error),
+        }
+    }
 }
 
 impl ProxyError {

@@ -14,6 +14,9 @@ use crate::{
 
 /// The upstream's side of an exchange.
 pub(crate) trait UpstreamSide {
+    /// It can say that it has not processed a request. What leaves of it at once is held until that is out of the question.
+    const SAYS_UNPROCESSED: bool;
+
     /// Where the request goes.
     type Sink<'a>: RequestSink
     where

@@ -3,6 +3,7 @@
 //! Runs the loaders of `run`, so it finds what `run` would find, except for what other processes have taken (ports).
 
 mod admission;
+mod clusters;
 mod path;
 mod summary;
 

@@ -6,6 +6,7 @@
 mod admin;
 mod admin_socket;
 mod background;
+mod cause;
 mod check;
 mod commands;
 mod control;
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 
@@ -45,7 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// An mTLS reverse proxy: who is calling, by certificate, and does policy let them.
 #[derive(Debug, Parser)]
-#[command(name = "ringward", version = version_line(), propagate_version = true)]
+#[command(name = "ringward", version = version_line(), propagate_version = true, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -107,6 +108,7 @@ enum Command {
     /// Make certificates for development.
     #[command(subcommand)]
     Pki(Pki),
+    Help(commands::help::Help),
     /// Check a policy that is given on standard input, as a child process of `run`, `check` and `policy`.
     #[command(name = policy_child::SUBCOMMAND, hide = true)]
     PolicyCheckChild {
@@ -152,6 +154,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => commands::keys::run(&command),
         Command::Policy(command) => commands::policy::run(&command),
         Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
+        Command::Help(arguments) => commands::help::run(&arguments, Arguments::command()),
         Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
             return policy_child::run_child(cpu_seconds, memory_bytes);
         }

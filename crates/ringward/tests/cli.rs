@@ -63,6 +63,35 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
+fn the_summary_says_who_speaks_what() {
+    let world = World::new();
+    world.edit_config("id = \"all\"", "id = \"all\"\nupgrade = [\"websocket\"]");
+    world.edit_config(
+        "[[listener]]",
+        "[cluster.calls]\nendpoints = \"127.0.0.1:9\"\nprotocol = \"http2\"\n\
+         health_check = { grpc = \"a.B\", interval = \"2s\" }\n\n[[listener]]",
+    );
+    let Checked { stdout, stderr, .. } = check(&world, &[]);
+    for part in [
+        "listener edge on 127.0.0.1:0: HTTP/2 and HTTP/1.1",
+        "policy main, upgrade to websocket",
+        "cluster calls: http2 to 127.0.0.1:9; checked by gRPC health of a.B every 2s",
+        &format!("cluster echo: http1 to {}; not checked", world.upstream.address()),
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}{stderr}");
+    }
+    let json: Value = serde_json::from_str(&check(&world, &["--json"]).stdout).unwrap();
+    let listener = &json["summary"]["listeners"][0];
+    assert_eq!(listener["http2"], true);
+    assert_eq!(listener["hosts"][0]["routes"][0]["upgrade"][0], "websocket");
+    world.edit_config("name = \"edge\"", "name = \"edge\"\nhttp2 = false");
+    assert!(check(&world, &[]).stdout.contains("listener edge on 127.0.0.1:0: HTTP/1.1\n"));
+    let calls = &json["summary"]["clusters"][0];
+    assert_eq!((&calls["name"], &calls["protocol"]), (&"calls".into(), &"http2".into()));
+    assert_eq!(calls["health_check"]["probe"], "gRPC health of a.B");
+}
+
+#[test]
 fn json_has_problems_or_a_summary() {
     let world = World::new();
     let good = check(&world, &["--json"]);
@@ -299,4 +328,35 @@ fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
         .collect();
     assert_eq!(places, ["ringward.toml:12:7", "ringward.toml:26:25", "ringward.toml:26:42"]);
     assert!(stderr.contains("3 errors"), "{stderr}");
+}
+
+#[test]
+fn keys_of_the_configuration_are_explained() {
+    let help = |arguments: &[&str]| {
+        let mut process = Process::start(ringward().arg("help").args(arguments));
+        (process.wait(DEADLINE).code(), process.stdout(), process.stderr())
+    };
+    for (arguments, expected) in [
+        (&["config"][..], &["[cluster.NAME]\n", "[[listener.host]]\n", "[server]\n"][..]),
+        (
+            &["config", "cluster"],
+            &["[cluster.NAME]\n", "\nprotocol\n    What the endpoints speak", "\nhealth_check\n"],
+        ),
+        (&["config", "cluster.NAME.protocol"], &["Default `\"http1\"`"]),
+        (&["config", "[listener.tls]"], &["\nmin_version\n"]),
+        (&["trust", "status"], &["Usage: ringward trust status"]),
+        (&[], &["Usage: ringward <COMMAND>", "  check "]),
+    ] {
+        let (code, stdout, stderr) = help(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+        for part in expected {
+            assert!(stdout.contains(part), "{arguments:?} does not say {part:?} but\n{stdout}");
+        }
+    }
+    let schema: Value = serde_json::from_str(&help(&["config", "--json-schema"]).1).unwrap();
+    assert!(schema["properties"]["listener"].is_object(), "{schema}");
+    for unknown in [&["config", "cluster.protokol"][..], &["chekc"], &["check", "--json-schema"]] {
+        let (code, _, stderr) = help(unknown);
+        assert!(code == Some(2) && stderr.contains("ringward help"), "{unknown:?}: {stderr}");
+    }
 }

@@ -134,7 +134,8 @@ fn streams_do_not_wait_for_each_other(driver: &str) {
 
 #[test]
 fn only_who_asks_for_it_where_it_is_offered_speaks_http_2() {
-    let gateway = builder().start();
+    // By default.
+    let gateway = Gateway::start();
     for (offered, chosen) in [
         (&["h2", "http/1.1"][..], Some(&b"h2"[..])),
         (&["http/1.1", "h2"], Some(b"h2")),
@@ -147,7 +148,7 @@ fn only_who_asks_for_it_where_it_is_offered_speaks_http_2() {
     gateway.client().alpn(&["h3", "spdy/3"]).refusal(gateway.edge);
     gateway.wait_for_failed_handshakes("no_alpn", 1);
     gateway.assert_serves();
-    let gateway = Gateway::start();
+    let gateway = Gateway::builder().listener("http2 = false").start();
     let connection = gateway.client().alpn(&["h2", "http/1.1"]).connect(gateway.edge).unwrap();
     assert_eq!(connection.alpn(), Some(&b"http/1.1"[..]));
 }
@@ -604,4 +605,18 @@ fn clients_that_vanish_take_nothing_with_them() {
     gateway.wait_for_no_connections();
     assert_eq!(gateway.metric("ringward_worker_panics_total", &[]), 0.0);
     gateway.assert_serves();
+}
+
+/// HTTP/1.1 refuses it. Here it is gone before anybody could look at it; what counts is that all see the same.
+#[test]
+fn a_fragment_is_seen_by_nobody() {
+    let gateway = builder().start();
+    let mut http2 = connect(&gateway);
+    for (stream, path, seen) in [(1, "/a#/../b", "/a"), (3, "/c?d=e#f", "/c?d=e"), (5, "#/g", "/")] {
+        let (status, body, _) = get(&mut http2, stream, path);
+        assert_eq!((status, &*echo(&body).target), (200, seen), "{path}");
+        let record = gateway.wait_for_record("path", seen.split('?').next().unwrap());
+        assert_eq!(record["status"], 200, "{record}");
+    }
+    assert_eq!(gateway.connect().get("/a#b").unwrap().status, 400);
 }

@@ -326,7 +326,7 @@ fn the_table_says_what_gets_there_and_warns_of_a_way_around() {
     let cells: Vec<&str> = row.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect();
     assert_eq!(
         cells,
-        [HOST, "GET PUT", "/orders/{id}", "http/1.1", "mtls (partners)", "mtls", "-", HOST],
+        [HOST, "GET PUT", "/orders/{id}", "http/1.1 h2", "mtls (partners)", "mtls", "-", HOST],
         "{said}"
     );
     assert!(said.contains("none (off)"), "{said}");

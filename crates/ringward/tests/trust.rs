@@ -311,7 +311,7 @@ fn a_connection_goes_on_whose_whole_chain_leads_to_another_anchor() {
 
 #[test]
 fn tls_1_2_and_foreign_protocols_are_refused() {
-    let gateway = Gateway::start();
+    let gateway = Gateway::builder().listener("http2 = false").start();
     let refusal = gateway.client().tls12_only().refusal(gateway.edge);
     assert_eq!(refusal.alert(), Some(AlertDescription::ProtocolVersion), "{refusal}");
     gateway.wait_for_failed_handshakes("no_common_version", 1);

@@ -24,7 +24,7 @@ pub(super) fn matched(
     }
     if !http2 {
         cx.error(&text.span(), "the route can never be reached: the listener does not speak HTTP/2")
-            .help("add http2 = true to the [[listener]]: gRPC is HTTP/2");
+            .help("remove http2 = false from the [[listener]]: gRPC is HTTP/2");
     }
     let Some(pattern) = pattern(text.get_ref()) else {
         cx.error(&text.span(), format!("`grpc`: {:?} is not a service and a method of gRPC", text.get_ref()))

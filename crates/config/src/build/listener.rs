@@ -60,7 +60,7 @@ fn listener(
     let name = name.unwrap_or_else(|| format!("at line {}", cx.at(&span).line));
     let bind = binds(cx, raw, &span, &name, sockets);
     let limits = limits(cx, &raw.limits);
-    let http2 = cx.value_or(&raw.http2, false);
+    let http2 = cx.value_or(&raw.http2, true);
     let defaults = Defaults { body_bytes_max: limits.body_bytes_max, http2, ..*defaults };
     let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {

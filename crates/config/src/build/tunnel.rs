@@ -66,7 +66,7 @@ fn is_allowed(cx: &mut Context<'_>, item: &Spanned<&str>, methods: &Methods) -> 
     let is = |refused: &[&str]| refused.iter().any(|refused| protocol.eq_ignore_ascii_case(refused));
     if is(&["h2c", "h2", "h3", "http"]) {
         cx.error(&span, format!("`upgrade`: {name:?} would carry requests past every route and policy"))
-            .help("clients get HTTP/2 by ALPN: http2 = true on the listener");
+            .help("clients get HTTP/2 by ALPN, from listeners without http2 = false");
         return false;
     }
     if is(&["tls"]) {

@@ -1,5 +1,6 @@
 //! `health_check` of `[cluster.NAME]`, as it is written.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, DurationText, Field, OneOrMany};
@@ -12,7 +13,7 @@ use super::{Count, DurationText, Field, OneOrMany};
 /// check decides alone; after that it takes as many in a row as the thresholds say. An endpoint that a reload adds to a cluster
 /// with a healthy one gets requests only after it has passed its first check. What is known of an endpoint outlives reloads
 /// that keep `http`, `grpc`, `tcp`, `host` and `expect` as they are.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "cluster.health_check", default, deny_unknown_fields)]
 pub struct HealthCheck {
     /// Asks `GET` for this path, with its query if there is one, by the cluster's `protocol`. The status decides (`expect`); the

@@ -1,11 +1,12 @@
 //! `[[listener.host]]`: names, certificates, client authentication, what upstreams are told.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, DurationText, Field, OneOrMany, OneOrMore, Route};
 
 /// `[[listener.host]]`: a virtual host, chosen by the name that the client asks for in the TLS handshake.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[[listener.host]]", default, deny_unknown_fields)]
 pub struct Host {
     /// The names that clients ask for: host names, in which `*.` in front stands for exactly one label, or IP addresses.
@@ -59,7 +60,7 @@ pub struct Host {
 }
 
 /// `certificate = { ... }` of a host.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "certificate", default, deny_unknown_fields)]
 pub struct Certificate {
     /// The PEM file with the certificate, followed by its intermediates. Watched.
@@ -89,7 +90,7 @@ pub struct Certificate {
 }
 
 /// Values of `staple` in `certificate`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename = "certificate.staple", rename_all = "snake_case")]
 pub enum Staple {
     /// None.
@@ -102,7 +103,7 @@ pub enum Staple {
 
 /// `client_auth = { ... }` of a host. A request whose `Host` names another virtual host than the handshake did is
 /// answered with 421 unless both have equal client authentication.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "client_auth", default, deny_unknown_fields)]
 pub struct ClientAuth {
     /// What routes want of clients that say nothing themselves. `"required"` serves nobody without a valid certificate.
@@ -158,7 +159,7 @@ pub struct ClientAuth {
 }
 
 /// Values of `mode` in `client_auth` and of `client_auth` of a route, ordered from lax to strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "client_auth.mode", rename_all = "snake_case")]
 pub enum ClientAuthMode {
     /// No certificate is asked for.
@@ -189,7 +190,7 @@ impl ClientAuthMode {
 }
 
 /// Values of `require` of a host and of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "require", rename_all = "snake_case")]
 pub enum Require {
     /// A certificate that was verified.
@@ -206,7 +207,7 @@ impl Require {
 }
 
 /// Values of `ocsp` in `client_auth` and of a route, ordered from lax to strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "client_auth.ocsp", rename_all = "snake_case")]
 pub enum OcspMode {
     /// Nobody is asked.
@@ -229,7 +230,7 @@ impl OcspMode {
 }
 
 /// `forward = { ... }` of a host. Whatever a client sends under these names is removed first.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "forward", default, deny_unknown_fields)]
 pub struct Forward {
     /// Whether upstreams get the client's certificate as `Client-Cert` (RFC 9440).
@@ -261,7 +262,7 @@ pub struct Forward {
 }
 
 /// Values of `xfcc` in `forward`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "forward.xfcc", rename_all = "snake_case")]
 pub enum XfccMode {
     /// Not sent.
@@ -271,7 +272,7 @@ pub enum XfccMode {
 }
 
 /// Values of `x_forwarded` and `forwarded` in `forward`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "forward mode", rename_all = "snake_case")]
 pub enum ForwardMode {
     /// Not sent; the client's is removed.

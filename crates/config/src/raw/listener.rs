@@ -1,11 +1,12 @@
 //! `[[listener]]`, its limits and its TLS.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, CountOrWord, DurationText, Field, Host, OneOrMany, SizeText};
 
 /// `[[listener]]`: addresses that accept TLS connections, and the virtual hosts behind them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[[listener]]", default, deny_unknown_fields)]
 pub struct Listener {
     /// The listener's name in logs and metrics.
@@ -41,7 +42,7 @@ pub struct Listener {
     /// logged and counted by itself, like one of HTTP/1.1; requests for virtual hosts with other rules for clients than
     /// the handshake's get 421, and those for hosts with the same rules are served.
     ///
-    /// Default `false`. Example: `http2 = true`.
+    /// Default `true`. Example: `http2 = false`.
     pub http2: Field<bool>,
     /// `tls = { ... }`: versions, cipher suites and key exchange.
     ///
@@ -58,7 +59,7 @@ pub struct Listener {
 }
 
 /// `limits = { ... }` of a listener.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "limits", default, deny_unknown_fields)]
 pub struct Limits {
     /// How many connections may be open at the same time, over all workers. More are closed as soon as they are
@@ -113,7 +114,7 @@ pub struct Limits {
 }
 
 /// Values of `resumption` in `[[listener]]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "listener.resumption", rename_all = "snake_case")]
 pub enum Resumption {
     /// By tickets, sealed with keys that `[keys]` may share between nodes.
@@ -136,7 +137,7 @@ impl Resumption {
 }
 
 /// `tls = { ... }` of a listener.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "tls", default, deny_unknown_fields)]
 pub struct Tls {
     /// The oldest version of TLS: `"1.3"` or `"1.2"`. With `"1.2"` clients that offer TLS 1.3 still get it; the others
@@ -160,7 +161,7 @@ pub struct Tls {
 }
 
 /// Values of `min_version` in `tls`, the oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename = "tls.min_version")]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -172,7 +173,7 @@ pub enum TlsVersion {
 }
 
 /// Values of `cipher_suites` in `tls`: those with forward secrecy and authenticated encryption.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "tls.cipher_suites")]
 pub enum CipherSuite {
     /// TLS 1.3, AES-256.
@@ -243,7 +244,7 @@ impl CipherSuite {
 }
 
 /// Values of `groups` in `tls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "tls.groups")]
 pub enum Group {
     /// ML-KEM-768 and X25519 together.

@@ -24,6 +24,7 @@ mod trust;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
@@ -44,7 +45,7 @@ pub use self::trust::{
 pub use crate::decode::Field;
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "the file", default, deny_unknown_fields)]
 pub struct File {
     /// `[server]`: the process as a whole.
@@ -62,10 +63,12 @@ pub struct File {
     /// `[trust.NAME]`: named trust bundles, each a set of CAs that may sign client certificates.
     ///
     /// Default: none. Example: `[trust.partners]`.
+    #[schemars(with = "BTreeMap<String, Trust>")]
     pub trust: Field<BTreeMap<Spanned<String>, Field<Trust>>>,
     /// `[tenant.NAME]`: named owners of clients, and the rules by which certificates are theirs.
     ///
     /// Default: none, and certificates have no tenant; up to 4096, with 16384 conditions in all. Example: `[tenant.acme]`.
+    #[schemars(with = "BTreeMap<String, Tenant>")]
     pub tenant: Field<BTreeMap<Spanned<String>, Field<Tenant>>>,
     /// `[keys]`: the keys that seal session tickets.
     ///
@@ -74,10 +77,12 @@ pub struct File {
     /// `[policy.NAME]`: named policies, which decide about requests.
     ///
     /// Default: none. Example: `[policy.main]`.
+    #[schemars(with = "BTreeMap<String, Policy>")]
     pub policy: Field<BTreeMap<Spanned<String>, Field<Policy>>>,
     /// `[cluster.NAME]`: named groups of equal upstream endpoints.
     ///
     /// Default: none. Example: `[cluster.orders]`.
+    #[schemars(with = "BTreeMap<String, Cluster>")]
     pub cluster: Field<BTreeMap<Spanned<String>, Field<Cluster>>>,
     /// `[[listener]]`: sockets that accept TLS connections from downstream.
     ///
@@ -86,7 +91,7 @@ pub struct File {
 }
 
 /// `[server]`: the process as a whole.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[server]", default, deny_unknown_fields)]
 pub struct Server {
     /// How many worker threads carry traffic, each with sockets, connections and pools of its own: a number, or
@@ -147,7 +152,7 @@ pub struct Server {
 
 /// `session_cache = { ... }` of `[server]`: one cache, which all workers and listeners share. When it is full, new sessions
 /// replace others; a client whose session is gone has a full handshake.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "session_cache", default, deny_unknown_fields)]
 pub struct SessionCache {
     /// How many sessions it holds. Its table is made for as many when the process starts.
@@ -161,7 +166,7 @@ pub struct SessionCache {
 }
 
 /// Values of `io` in `[server]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "server.io", rename_all = "snake_case")]
 pub enum IoDriver {
     /// io_uring where the kernel allows it, epoll elsewhere.
@@ -173,7 +178,7 @@ pub enum IoDriver {
 }
 
 /// `[admin]`: what operators and monitoring reach.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[admin]", default, deny_unknown_fields)]
 pub struct Admin {
     /// The address of the plain HTTP listener with `/metrics`, `/healthz` and `/readyz`: an IP address and a port. It
@@ -189,7 +194,7 @@ pub struct Admin {
 }
 
 /// `[log]`: what is written about requests and about the process.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[log]", default, deny_unknown_fields)]
 pub struct Log {
     /// Where access records go, one JSON line per exchange: `"off"`, `"stdout"`, `"stderr"` or a file that is appended
@@ -214,7 +219,7 @@ pub struct Log {
 }
 
 /// Values of `access` in `[log]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename = "log.access", rename_all = "snake_case")]
 pub enum AccessLog {
     /// No access records.
@@ -228,7 +233,7 @@ pub enum AccessLog {
 }
 
 /// Values of `audit` in `[log]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "log.audit", rename_all = "snake_case")]
 pub enum Audit {
     /// A record that cannot be queued is lost and counted.
@@ -238,7 +243,7 @@ pub enum Audit {
 }
 
 /// Values of `level` in `[log]`, the most severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename = "log.level", rename_all = "snake_case")]
 pub enum Level {
     /// Someone must act.
@@ -267,7 +272,7 @@ impl Level {
 }
 
 /// `[policy.NAME]`: a policy, which decides whether a request is allowed.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[policy.NAME]", default, deny_unknown_fields)]
 pub struct Policy {
     /// What decides. `"rego"`: rules in the Rego language, which can do everything. `"matcher"`: a table in TOML of who may ask
@@ -316,7 +321,7 @@ pub struct Policy {
 /// `cache = { ... }` of `[policy.NAME]`: bounds of the decision cache that each worker has for the policy. A change of the
 /// policy or its data begins a new cache; until then decisions stay, unless the policy limits them with `cache_ttl`. Errors
 /// are never kept.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "cache", default, deny_unknown_fields)]
 pub struct PolicyCache {
     /// How many decisions each worker keeps. When there is no room, those that are not used are replaced.
@@ -345,7 +350,7 @@ pub struct PolicyCache {
 }
 
 /// Values of `engine` in `[policy.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "policy.engine", rename_all = "snake_case")]
 pub enum Engine {
     /// Rego.
@@ -377,7 +382,7 @@ impl fmt::Display for Engine {
 }
 
 /// Values of `input` in `[policy.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "policy.input", rename_all = "kebab-case")]
 pub enum InputShape {
     /// Ringward's own.
@@ -389,7 +394,7 @@ pub enum InputShape {
 }
 
 /// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to without TLS.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
     /// The addresses of the servers: IP address and port each. Names are refused, since nothing resolves them yet.
@@ -447,7 +452,7 @@ pub struct Cluster {
 }
 
 /// Values of `protocol` in `[cluster.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "cluster.protocol", rename_all = "snake_case")]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -457,7 +462,7 @@ pub enum Protocol {
 }
 
 /// Values of `balance` in `[cluster.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "cluster.balance", rename_all = "snake_case")]
 pub enum Balance {
     /// One after the other, per worker.

@@ -1,12 +1,13 @@
 //! `server` of `[policy.NAME]`, as it is written.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, DurationText, Field, SizeText};
 
 /// `server = { ... }` of `[policy.NAME]`: the OPA server that decides, and how it is asked. A request that it gives no decision
 /// about is answered with 500.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "policy.server", default, deny_unknown_fields)]
 pub struct PolicyServer {
     /// Where it listens: a loopback address with a port, or `unix:` with the path of a socket. It is spoken to in plain

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::{ClientAuthMode, DurationText, Field, OcspMode, OneOrMany, Require, SizeText};
 
 /// `[[listener.host.route]]`: where the requests of a path go.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[[listener.host.route]]", default, deny_unknown_fields)]
 pub struct Route {
     /// The route's name in logs, metrics and policies.
@@ -46,6 +47,7 @@ pub struct Route {
     /// Words for policies and logs: names of lower-case letters, digits and `_`, with text.
     ///
     /// Default: none; up to 32, values up to 256 characters. Example: `labels = { team = "billing" }`.
+    #[schemars(with = "BTreeMap<String, String>")]
     pub labels: Field<BTreeMap<Spanned<String>, Field<String>>>,
     /// Whether `%2F` may stand in the path. It is passed on as it is; many servers take it for a `/`, and thereby see
     /// another path than the policy did.
@@ -103,7 +105,7 @@ pub struct Route {
 }
 
 /// `match = { ... }` of a route.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "match", default, deny_unknown_fields)]
 pub struct Match {
     /// The template of the path. `{name}` stands for one whole segment that is not empty, `{name...}` in the last place for
@@ -118,8 +120,8 @@ pub struct Match {
     /// Default: all methods; up to 32. Example: `methods = ["GET", "HEAD"]`.
     pub methods: Field<OneOrMany>,
     /// Instead of path and methods, a method of a gRPC service, or `*` for all methods of one. It stands for POST of
-    /// `/package.Service/Method` with the content type of gRPC (`application/grpc`) over HTTP/2, so the listener needs
-    /// `http2 = true`. Anything else at that path gets 405 or 415 and no other route. Policies see the method of
+    /// `/package.Service/Method` with the content type of gRPC (`application/grpc`) over HTTP/2, so the listener has
+    /// to speak that (`http2`). Anything else at that path gets 405 or 415 and no other route. Policies see the method of
     /// `package.Service/*` as the path parameter `method`.
     ///
     /// Default: none. Example: `grpc = "orders.v1.Orders/Get"`, `grpc = "orders.v1.Orders/*"`.

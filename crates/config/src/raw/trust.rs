@@ -1,11 +1,12 @@
 //! `[trust.NAME]`, `[tenant.NAME]` and `[keys]`: who is believed, and whose they are.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, DateTime, DurationText, Field, OneOrMany, SizeText};
 
 /// `[trust.NAME]`: a trust bundle, the CAs that may sign the certificates of clients.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[trust.NAME]", default, deny_unknown_fields)]
 pub struct Trust {
     /// Files and directories with PEM certificates of the CAs; in a directory those named `*.pem`, `*.crt` or `*.cer`.
@@ -74,7 +75,7 @@ pub struct Trust {
 }
 
 /// `profile = { ... }` of a trust bundle: what the certificates of clients must be like. The CA itself is not judged.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "profile", default, deny_unknown_fields)]
 pub struct Profile {
     /// The kinds of public keys that leaf and intermediates may have: `"ecdsa-p256"`, `"ecdsa-p384"`, `"ecdsa-p521"`,
@@ -102,7 +103,7 @@ pub struct Profile {
 }
 
 /// Values of `keys` in `profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "profile.keys", rename_all = "kebab-case")]
 pub enum KeyKind {
     /// ECDSA on P-256.
@@ -134,7 +135,7 @@ impl KeyKind {
 }
 
 /// `revocation = { ... }` of a trust bundle.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "revocation", default, deny_unknown_fields)]
 pub struct Revocation {
     /// Whether certificates are looked up in revocation lists: `"required"` refuses those whose issuer has no list here,
@@ -164,7 +165,7 @@ pub struct Revocation {
 }
 
 /// Values of `crl` in `revocation`, ordered from lax to strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "revocation.crl", rename_all = "snake_case")]
 pub enum CrlMode {
     /// Nothing is looked up.
@@ -187,7 +188,7 @@ impl CrlMode {
 }
 
 /// Values of `depth` in `revocation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "revocation.depth", rename_all = "snake_case")]
 pub enum RevocationDepth {
     /// Leaf and intermediates.
@@ -199,7 +200,7 @@ pub enum RevocationDepth {
 /// `[tenant.NAME]`: a named owner of clients. Its rules turn a verified certificate into this tenant and an identity,
 /// which policies, logs and metrics see, and by which hosts can admit clients. No certificate may be two tenants':
 /// rules that overlap are refused.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[tenant.NAME]", default, deny_unknown_fields)]
 pub struct Tenant {
     /// The names of the trust bundles that sign for this tenant. Certificates of other bundles are never its own.
@@ -231,7 +232,7 @@ pub struct Tenant {
 
 /// One condition of `match` in `[tenant.NAME]`: exactly one of these keys. Values are compared exactly as the certificate
 /// has them, unless the key says otherwise.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "match of a tenant", default, deny_unknown_fields)]
 pub struct TenantMatch {
     /// The SPIFFE ID is of this trust domain.
@@ -271,7 +272,7 @@ pub struct TenantMatch {
 }
 
 /// `limits = { ... }` of a tenant.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "limits of a tenant", default, deny_unknown_fields)]
 pub struct TenantLimits {
     /// How many connections its clients may have open at the same time, over all workers and listeners.
@@ -281,7 +282,7 @@ pub struct TenantLimits {
 }
 
 /// Values of `identity` in `[tenant.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename = "tenant.identity", rename_all = "snake_case")]
 pub enum IdentitySource {
     /// The first of SPIFFE ID, URI, DNS name and subject.
@@ -315,7 +316,7 @@ impl From<IdentitySource> for ringward_identity::IdentitySource {
 }
 
 /// `[keys]`: the keys that seal session tickets.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[keys]", default, deny_unknown_fields)]
 pub struct Keys {
     /// The key ring, which several nodes may share so that a client can resume on any of them: a file that `ringward keys

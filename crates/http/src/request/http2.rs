@@ -249,6 +249,9 @@ mod tests {
             b"a",
             b"http://b.example/",
             b"?a",
+            b"/a#b",
+            b"/?a#b",
+            b"#b",
         ] {
             assert_eq!(path(bad), RequestError::BadTarget, "{bad:?}");
         }

@@ -188,6 +188,14 @@ fn fields_are_limited() {
 }
 
 #[test]
+fn names_of_fields_are_as_long_as_http_2_can_carry() {
+    let limits = HeadLimits { head_bytes_max: 1 << 20, fields_max: 9 };
+    let request = |length| format!("GET / HTTP/1.1\r\nHost: a\r\n{}: x\r\n\r\n", "n".repeat(length));
+    assert!(RequestHead::new().parse(request(65_535).as_bytes(), &limits).unwrap().is_some());
+    assert_eq!(refused(&request(65_536), &limits), HeadError::FieldName.into());
+}
+
+#[test]
 fn the_request_line_is_limited() {
     let head = |line_len: usize| {
         let path_len = line_len - "GET  HTTP/1.1".len();

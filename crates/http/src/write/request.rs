@@ -49,7 +49,12 @@ fn append(out: &mut Vec<u8>, head: &RequestHead, edits: &RequestEdits<'_>) -> Re
     out.extend_from_slice(head.method().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.path().as_bytes());
-    if !edits.query.is_empty() {
+    if head.path() == "*" {
+        // RFC 9112 §3.2.4: it has no query, and can be given none.
+        if !edits.query.set.is_empty() {
+            return Err(WriteError::BadTarget);
+        }
+    } else if !edits.query.is_empty() {
         edits.query.append(out, head.query());
     } else if let Some(query) = head.query() {
         out.push(b'?');

@@ -41,8 +41,10 @@
 //! up after `body_timeout`. A connection of `streams_max` = 100 holds some 16 MiB at most.
 //!
 //! What the crate refuses by itself has no record, since nobody knows what it would have said: malformed heads, those beyond
-//! the limits of heads or streams. A fragment in `:path` is cut off by the `http` crate before anybody sees it; so nobody
-//! decides, records or serves by it.
+//! the limits of heads or streams; they are counted (`ringward_streams_unserved_total`). A fragment in `:path`, which HTTP/1.1
+//! refuses, is cut off by the `http` crate when the `h2` crate makes a request of the head, and the text as it came is shown to
+//! nobody; so nobody decides, records or serves by it. Should it be shown one day, [`ringward_http::RequestHead::take_http2`]
+//! refuses it.
 //!
 //! Not here: CONNECT to an address that the client names, and server push, which no client wants any more.
 
@@ -50,6 +52,7 @@ mod body;
 mod course;
 mod piece;
 mod response;
+mod room;
 mod seat;
 mod stream;
 mod tunnel;
@@ -58,5 +61,6 @@ mod wire;
 pub(crate) use course::run;
 pub(crate) use piece::Piece;
 pub(crate) use response::Named;
+pub(crate) use room::poll_room;
 pub(crate) use seat::Seats;
 pub(crate) use wire::{ByteSink, ByteSource, Socket, Wire, receive, transmit};

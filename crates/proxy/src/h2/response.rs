@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use h2::{Reason, SendStream, server::SendResponse};
@@ -17,7 +17,7 @@ use ringward_http::{
 
 use ringward_telemetry::GrpcStatus;
 
-use super::{piece::Piece, wire::Wire};
+use super::{piece::Piece, room::poll_room, wire::Wire};
 use crate::{
     client_side::Sink,
     grpc,
@@ -133,19 +133,11 @@ impl Responder {
 
     /// How many bytes may be sent now.
     fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let closed = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        let Some(stream) = &mut self.stream else { return closed() };
-        loop {
-            match stream.capacity() {
-                0 => {}
-                n => return Poll::Ready(Ok(n)),
-            }
-            match stream.poll_capacity(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => return closed(),
-            }
-        }
+        let room = match &mut self.stream {
+            Some(stream) => ready!(poll_room(stream, cx)),
+            None => None,
+        };
+        Poll::Ready(room.and_then(Result::ok).ok_or_else(|| io::ErrorKind::BrokenPipe.into()))
     }
 }
 

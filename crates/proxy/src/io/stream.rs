@@ -15,7 +15,7 @@ use monoio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Deadline, sys, within};
+use super::{BufferPool, Deadline, is_called_off, sys, within};
 
 /// A connected TCP socket.
 #[derive(Debug)]
@@ -104,6 +104,24 @@ impl ReadHalf {
         deadline.call_nothing_off();
         (result, slice.into_inner())
     }
+
+    /// As [`ReadHalf::read`] into an empty buffer, from a peer that may have nothing to say for long: after a short while without a
+    /// byte `buffer` is given back, and the wait goes on with one of `rest_bytes`.
+    pub(crate) async fn read_or_rest(
+        &mut self,
+        (buffer, max): (Vec<u8>, usize),
+        rest_bytes: usize,
+        deadline: &Deadline,
+        buffers: &BufferPool,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        match self.read_briefly(buffer, max, deadline, BUSY_MILLIS).await {
+            (Err(error), buffer) if is_called_off(&error) => {
+                buffers.put(buffer);
+                self.read(Vec::with_capacity(rest_bytes), max).await
+            }
+            read => read,
+        }
+    }
 }
 
 /// The sending side. Dropping it ends the stream towards the peer.
@@ -171,3 +189,6 @@ impl Acceptor {
         sys::shutdown(self.0.as_raw_fd(), sys::Shut::Both);
     }
 }
+
+/// A shorter pause than this between two reads is none.
+pub(crate) const BUSY_MILLIS: u64 = 250;

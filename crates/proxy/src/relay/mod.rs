@@ -82,8 +82,8 @@ pub(crate) struct Failure {
     pub(crate) error: ProxyError,
     /// No byte of a response has arrived, and the request had no body: what a kept connection looks like that died unnoticed.
     pub(crate) unanswered: bool,
-    /// Nothing of the request's body was taken off the client, and nothing of a response has arrived, so that all of it could be
-    /// sent elsewhere.
+    /// All of the request's body is still where it arrived, and nothing of a response has, so that all of it could be sent
+    /// elsewhere.
     pub(crate) unsent: bool,
     /// The client may still be sending its body.
     pub(crate) request_unread: bool,
@@ -91,10 +91,10 @@ pub(crate) struct Failure {
 
 /// Runs the exchange. After a failure the upstream connection cannot be used again; whether the client can still be told is in
 /// [`Progress::status`].
-pub(crate) async fn exchange(
+pub(crate) async fn exchange<U: UpstreamSide>(
     plan: &Plan<'_>,
     down: &mut impl ClientSide,
-    up: &mut impl UpstreamSide,
+    up: &mut U,
     response: &mut ResponseHead,
 ) -> Result<Relayed, Failure> {
     up.deadline().limit_like(down.deadline());
@@ -106,16 +106,25 @@ pub(crate) async fn exchange(
     }
     let body = plan.head.body();
     let complete = match body {
-        BodyFraming::None => true,
-        BodyFraming::Length(length) => take_small_body(plan, down, &mut out, length),
-        _ => false,
+        BodyFraming::None => Some(0),
+        BodyFraming::Length(length) => copy_small_body(down, &mut out, length),
+        _ => None,
     };
-    let relayed = if complete {
-        without_body(plan, down, up, response, out).await.map_err(|(error, unanswered)| Failure {
+    let relayed = if let Some(mut held) = complete {
+        if !U::SAYS_UNPROCESSED {
+            take(plan, down, std::mem::take(&mut held));
+        }
+        let relayed = without_body(plan, down, up, response, out).await;
+        let is_whole = held > 0 || matches!(body, BodyFraming::None | BodyFraming::Length(0));
+        let unsent = is_whole && matches!(relayed, Err((_, true)));
+        if !unsent {
+            take(plan, down, held);
+        }
+        relayed.map_err(|(error, unanswered)| Failure {
             error,
             unanswered: unanswered && body == BodyFraming::None,
-            unsent: unanswered && matches!(body, BodyFraming::None | BodyFraming::Length(0)),
-            request_unread: false,
+            unsent,
+            request_unread: unsent && held > 0,
         })
     } else {
         // Boxed, so that the many connections that never carry such a request need not have room for it.
@@ -131,19 +140,23 @@ fn blame(error: ProxyError, up: &Deadline, client: &Deadline) -> ProxyError {
     if cut_off { ProxyError::ClientGone } else { error }
 }
 
-/// A small body that is there already leaves with the head.
-fn take_small_body(plan: &Plan<'_>, down: &mut impl ClientSide, out: &mut Vec<u8>, length: u64) -> bool {
-    let Some(body) = usize::try_from(length).ok().and_then(|length| down.arrived().get(..length)) else {
-        return false;
-    };
+/// A small body that is there already leaves with the head: its length, if there is one.
+fn copy_small_body(down: &impl ClientSide, out: &mut Vec<u8>, length: u64) -> Option<usize> {
+    let body = down.arrived().get(..usize::try_from(length).ok()?)?;
     if body.len() > WITH_HEAD_MAX {
-        return false;
+        return None;
     }
     out.extend_from_slice(body);
-    down.consume(usize::try_from(length).expect("the body is in memory"));
-    plan.progress.received.set(length);
-    plan.room.shrink(0);
-    true
+    Some(body.len())
+}
+
+/// Takes so many bytes of the body, which is all of it, off the client.
+fn take(plan: &Plan<'_>, down: &mut impl ClientSide, bytes: usize) {
+    if bytes > 0 {
+        down.consume(bytes);
+        plan.progress.received.set(bytes as u64);
+        plan.room.shrink(0);
+    }
 }
 
 /// The request is in `out`, complete. The error comes with whether nothing of a response has arrived.

@@ -21,7 +21,7 @@ use super::Progress;
 use crate::{
     client_side::ClientSide,
     error::ProxyError,
-    io::{BULK, BufferPool, Deadline, ReadHalf, SMALL, Shut, WriteHalf, is_called_off},
+    io::{BULK, BufferPool, Deadline, ReadHalf, SMALL, Shut, WriteHalf},
     upstream::{self, millis},
     worker::Worker,
 };
@@ -238,13 +238,8 @@ impl Inlet for UpstreamInlet<'_> {
             return Ok(Some(std::mem::take(&mut self.early)));
         }
         let buffer = if self.brisk { self.buffers.large() } else { self.buffers.small() };
-        let (mut read, mut buffer) =
-            self.half.read_briefly(buffer, BULK, self.deadline, REST_AFTER_MILLIS).await;
-        if read.as_ref().is_err_and(is_called_off) {
-            // It may be silent for long, and waits with little.
-            self.buffers.put(buffer);
-            (read, buffer) = self.half.read(Vec::with_capacity(REST_BYTES), BULK).await;
-        }
+        let (read, buffer) =
+            self.half.read_or_rest((buffer, BULK), REST_BYTES, self.deadline, self.buffers).await;
         self.brisk = buffer.len() >= SMALL;
         Ok((read? > 0).then_some(buffer))
     }
@@ -270,7 +265,5 @@ impl Outlet for UpstreamOutlet<'_> {
     }
 }
 
-/// A shorter silence is none.
-const REST_AFTER_MILLIS: u64 = 250;
 /// What a tunnel reads into that has come to rest: a small message.
 const REST_BYTES: usize = 1024;

@@ -17,6 +17,8 @@ use crate::{
 };
 
 impl UpstreamSide for Connection {
+    const SAYS_UNPROCESSED: bool = false;
+
     type Sink<'a> = Sending<'a>;
     type Source<'a> = Receiving<'a>;
 

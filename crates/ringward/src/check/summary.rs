@@ -7,6 +7,7 @@ use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::clusters::ClusterSummary;
 use crate::load::{Loaded, LoadedPolicy, Reason};
 use crate::table::moment;
 use crate::trust::keys;
@@ -17,6 +18,7 @@ use crate::trust::status::{CrlStatus, KeysStatus};
 pub(super) struct Summary {
     file: String,
     listeners: Vec<ListenerSummary>,
+    clusters: Vec<ClusterSummary>,
     trust: Vec<TrustSummary>,
     tenants: Vec<TenantSummary>,
     keys: KeysStatus,
@@ -29,6 +31,8 @@ pub(super) struct Summary {
 struct ListenerSummary {
     name: String,
     bind: Vec<String>,
+    /// Whether clients may speak HTTP/2, too.
+    http2: bool,
     default_host: Option<String>,
     hosts: Vec<HostSummary>,
 }
@@ -50,6 +54,10 @@ struct RouteSummary {
     path: String,
     /// Empty for all.
     methods: Vec<String>,
+    /// Whether it takes calls of gRPC alone.
+    grpc: bool,
+    /// The protocols to which it switches.
+    upgrade: Vec<String>,
     cluster: String,
     /// In the order in which they are asked; empty if nobody decides.
     policies: Vec<String>,
@@ -145,6 +153,7 @@ impl Summary {
         Summary {
             file: config.file().display().to_string(),
             listeners,
+            clusters: config.clusters.values().map(ClusterSummary::of).collect(),
             trust: trust.collect(),
             tenants: tenants.collect(),
             keys,
@@ -170,6 +179,7 @@ fn listener_summary(loaded: &Loaded, listener: &Listener) -> ListenerSummary {
     ListenerSummary {
         name: listener.name.clone(),
         bind: listener.bind.iter().map(|bind| bind.addr.to_string()).collect(),
+        http2: listener.http2,
         default_host: listener.default_host.map(|index| listener.hosts[index].names[0].to_string()),
         hosts: listener.hosts.iter().enumerate().filter_map(host).collect(),
     }
@@ -183,6 +193,8 @@ fn route_summary(route: &Route) -> RouteSummary {
             Methods::All => Vec::new(),
             Methods::Only(methods) => methods.iter().map(ToString::to_string).collect(),
         },
+        grpc: route.grpc,
+        upgrade: route.tunnel.as_ref().map_or_else(Vec::new, |tunnel| tunnel.protocols.clone()),
         cluster: route.cluster.clone(),
         policies: route.policy.names().to_vec(),
     }
@@ -192,7 +204,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: good", self.file)?;
         for listener in &self.listeners {
-            writeln!(f, "\nlistener {} on {}", listener.name, listener.bind.join(", "))?;
+            let speaks = if listener.http2 { "HTTP/2 and HTTP/1.1" } else { "HTTP/1.1" };
+            writeln!(f, "\nlistener {} on {}: {speaks}", listener.name, listener.bind.join(", "))?;
             let default = listener.default_host.as_deref().unwrap_or("nobody: such handshakes are refused");
             writeln!(f, "  unknown server names are answered by {default}")?;
             for host in &listener.hosts {
@@ -200,6 +213,9 @@ impl fmt::Display for Summary {
             }
         }
         writeln!(f)?;
+        for cluster in &self.clusters {
+            write!(f, "{cluster}")?;
+        }
         for TrustSummary { name, cas, not_after_unix, quarantined, crls } in &self.trust {
             let until = not_after_unix
                 .map_or_else(String::new, |seconds| format!(", the first until {}", date(seconds)));
@@ -263,14 +279,23 @@ impl fmt::Display for HostSummary {
         if self.routes.is_empty() {
             writeln!(f, "    no routes: every request is answered with 404")?;
         }
-        for RouteSummary { id, path, methods, cluster, policies } in &self.routes {
-            let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
+        for RouteSummary { id, path, methods, grpc, upgrade, cluster, policies } in &self.routes {
+            let methods = match methods.as_slice() {
+                _ if *grpc => "gRPC".to_owned(),
+                [] => "any method".to_owned(),
+                methods => methods.join(", "),
+            };
+            let upgrade = if upgrade.is_empty() {
+                String::new()
+            } else {
+                format!(", upgrade to {}", upgrade.join(" or "))
+            };
             let policies = match policies.as_slice() {
                 [] => "NO POLICY".to_owned(),
                 [name] => format!("policy {name}"),
                 names => format!("policies {}", names.join(" and ")),
             };
-            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policies}")?;
+            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policies}{upgrade}")?;
         }
         Ok(())
     }

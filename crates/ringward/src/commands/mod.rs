@@ -1,5 +1,6 @@
 //! The commands that ask a running process, or work on the files that it shares with others, or on policies.
 
+pub(crate) mod help;
 pub(crate) mod keys;
 pub(crate) mod policy;
 pub(crate) mod revoke;

@@ -34,6 +34,7 @@ use tokio_rustls::TlsConnector;
 use self::reach::{Reach, Refusal};
 use self::slots::Slots;
 use self::url::{Scheme, Url};
+use crate::cause::in_full;
 
 /// Fetches one kind of thing. Kinds do not wait for each other: a large CRL from a slow server holds up no OCSP answer.
 pub(crate) struct Fetcher {
@@ -260,7 +261,7 @@ impl Fetcher {
         let name = url.host().as_str().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|error| failed(error.to_string()))?;
         let session = self.not_idle("TLS handshake", tls.connect(name, stream)).await?;
-        self.send(session.map_err(|error| failed(error.to_string()))?, url, ask).await
+        self.send(session.map_err(|error| failed(in_full(&error)))?, url, ask).await
     }
 
     /// The addresses that may be connected to, at least one.
@@ -469,17 +470,6 @@ fn redirect(from: &Url, head: &hyper::http::response::Parts, ask: Ask<'_>) -> Re
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
-/// hyper keeps to itself in `Display` what went wrong.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 const REDIRECTIONS_MAX: usize = 2;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::grpc::{self, Serving};
+use crate::cause::in_full;
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
@@ -179,15 +180,8 @@ fn grpc_status(fields: &HeaderMap) -> Result<Option<GrpcStatus>, Failure> {
     Ok(Some(GrpcStatus::of(code)))
 }
 
-/// hyper and h2 keep some of what went wrong to the causes of their errors.
 fn protocol(error: impl std::error::Error) -> Failure {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Failure::Protocol(text)
+    Failure::Protocol(in_full(&error))
 }
 
 impl Failure {

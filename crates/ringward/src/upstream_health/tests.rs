@@ -160,6 +160,20 @@ async fn connections() {
     }
 }
 
+/// What a server says when it goes away may be as long as a frame, and is told to the log.
+#[tokio::test]
+async fn the_words_of_a_server_are_cut() {
+    let debug = [b"\r\n\x1b[31mgone ".as_slice(), &[b'x'; 15_000]].concat();
+    let length = (8 + debug.len() as u32).to_be_bytes();
+    let head: [&[u8]; 4] = [&[0, 0, 0, 4, 0, 0, 0, 0, 0], &length[1..], &[7, 0, 0, 0, 0, 0], &[0; 7]];
+    // SETTINGS, and GOAWAY with PROTOCOL_ERROR.
+    let addr = raw([&head.concat()[..], &[1], &debug].concat(), "").await;
+    let (outcome, text) = failure(&http(true, "/"), addr).await;
+    assert_eq!(outcome, CheckOutcome::Protocol);
+    assert!(text.contains("gone xxx") && text.len() < 256, "{}: {text}", text.len());
+    assert!(!text.chars().any(char::is_control), "{text}");
+}
+
 #[tokio::test]
 async fn services_of_grpc() {
     let addr = http2(health_service).await;

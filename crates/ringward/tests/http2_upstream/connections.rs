@@ -158,17 +158,29 @@ fn what_was_not_processed_is_sent_again_once(driver: &str) {
             }
             first.wait_for_end();
         }
-        // A small body leaves with its head, and is gone as well.
+        // A small body that leaves with its head is held for that long. What follows it is the next request.
         let mut plain = gateway.connect();
-        let head = plain.head("POST", "/", &[("content-length", "5")]);
-        plain.send(&[&head[..], b"hello"].concat()).unwrap();
-        let mut upstream = PlayedHttp2::new(played.accept().stream, &[]);
-        refuse(&mut upstream, by_going_away);
-        assert_eq!(plain.response().unwrap().status, 502);
-        if !by_going_away {
-            upstream.send(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        for status in [200, 502, 200] {
+            let head = plain.head("POST", "/", &[("content-length", "5")]);
+            plain.send(&[&head[..], b"hello"].concat()).unwrap();
+            let mut upstreams = Vec::new();
+            for is_refused in [true, status == 502] {
+                let mut upstream = PlayedHttp2::new(played.accept().stream, &[]);
+                if is_refused {
+                    refuse(&mut upstream, by_going_away);
+                } else {
+                    let again = upstream.wait_for(kind::HEADERS).stream;
+                    assert_eq!(upstream.wait_for(kind::DATA).payload, b"hello");
+                    upstream.head(again, &[(":status", "200")], true);
+                }
+                upstreams.push(upstream);
+            }
+            assert_eq!(plain.response().unwrap().status, status);
+            for mut upstream in upstreams {
+                upstream.send(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+                upstream.wait_for_end();
+            }
         }
-        upstream.wait_for_end();
         // Refused twice it is refused.
         let stream = clients.begin("GET", "/twice", &[], true);
         let mut upstreams = Vec::new();

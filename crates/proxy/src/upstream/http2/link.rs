@@ -111,7 +111,7 @@ impl Link {
         if self.sender.borrow().is_some()
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.call(1);
+            pool.call(1, self.number());
         }
         if self.is_idle() {
             self.wake();
@@ -121,7 +121,7 @@ impl Link {
     /// How many places the upstream allows at once has changed, or that it is there at all.
     pub(super) fn call(&self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.call(self.limit.get().saturating_sub(self.running.get()));
+            pool.call(self.limit.get().saturating_sub(self.running.get()), self.number());
         }
     }
 

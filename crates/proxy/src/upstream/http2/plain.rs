@@ -5,7 +5,7 @@ use std::{io, mem};
 use crate::{
     downstream::ReadError,
     h2::{ByteSink, ByteSource},
-    io::{BufferPool, Deadline, LARGE, ReadHalf, WriteHalf, is_called_off},
+    io::{BufferPool, Deadline, LARGE, ReadHalf, WriteHalf},
 };
 
 /// Reads without TLS.
@@ -25,13 +25,8 @@ impl<'a> Incoming<'a> {
 impl ByteSource for Incoming<'_> {
     async fn next(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ReadError> {
         let buffer = if self.is_busy { self.buffers.large() } else { self.buffers.small() };
-        let (result, buffer) = match self.half.read_briefly(buffer, usize::MAX, deadline, BUSY_MILLIS).await {
-            (Err(error), buffer) if is_called_off(&error) => {
-                self.buffers.put(buffer);
-                self.half.read(Vec::with_capacity(REST_BYTES), usize::MAX).await
-            }
-            read => read,
-        };
+        let into = (buffer, usize::MAX);
+        let (result, buffer) = self.half.read_or_rest(into, REST_BYTES, deadline, self.buffers).await;
         self.is_busy = buffer.len() == buffer.capacity() || buffer.len() > LARGE / 2;
         match result {
             Ok(0) => Err(ReadError::Closed),
@@ -52,7 +47,5 @@ impl ByteSink for Outgoing<'_> {
     }
 }
 
-/// A shorter pause than this between two reads is none.
-const BUSY_MILLIS: u64 = 250;
 /// What a connection reads into that has come to rest.
 const REST_BYTES: usize = 2048;

@@ -56,7 +56,7 @@ impl SharedPool {
         }
         let waiting = async {
             loop {
-                let waiting = Waiting::enter(self, since > 0);
+                let waiting = Waiting::enter(self, since);
                 self.open_more(addr, terms, worker);
                 waiting.called().await?;
                 if let Some(lease) = self.pick(terms, since) {
@@ -104,20 +104,24 @@ impl SharedPool {
         }
     }
 
-    /// Lets so many of those who wait look again.
-    pub(super) fn call(&self, places: usize) {
+    /// Lets so many of those who wait look again, because the connection of this number has places. Those who want a later one are
+    /// passed over: they would use up the call and wait on.
+    pub(super) fn call(&self, places: usize, number: u64) {
         for _ in 0..places {
+            let mut waiting = self.waiting.borrow_mut();
+            let next = waiting.iter().position(|waiter| waiter.since <= number);
             // A called one may find its place taken, and waits again.
-            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { return };
-            waiter.call(Ok(()));
+            let Some(waiter) = next.and_then(|next| waiting.remove(next)) else { return };
+            drop(waiting);
+            waiter.call(Ok(number));
         }
     }
 
     /// The connection takes no more requests.
     pub(super) fn remove(&self, link: &Rc<Link>) {
         self.links.borrow_mut().retain(|known| !Rc::ptr_eq(known, link));
-        // There may be another in its place.
-        self.call(1);
+        // There may be another in its place, which is later than all.
+        self.call(1, u64::MAX);
     }
 
     /// How many connections have nothing to do.
@@ -150,11 +154,12 @@ impl Opening {
     /// The connection can take requests.
     pub(super) fn opened(mut self, link: &Rc<Link>) {
         let Some(pool) = self.end() else { return link.retire() };
-        link.enter(pool.next.get());
-        pool.next.set(pool.next.get() + 1);
+        let number = pool.next.get();
+        link.enter(number);
+        pool.next.set(number + 1);
         pool.links.borrow_mut().push(link.clone());
         // All of them, because the upstream may allow fewer than there are, who have to see to another connection then.
-        pool.call(usize::MAX);
+        pool.call(usize::MAX, number);
     }
 
     /// It cannot.
@@ -170,10 +175,11 @@ impl Opening {
         } else {
             // The others may get a place on the connections that there are.
             waiting.retain(|waiter| {
-                if waiter.fresh {
+                let wants_new = waiter.since > 0;
+                if wants_new {
                     waiter.call(Err(again(error)));
                 }
-                !waiter.fresh
+                !wants_new
             });
         }
     }
@@ -202,14 +208,15 @@ fn again(error: &io::Error) -> io::Error {
 /// A request that waits for a place.
 #[derive(Debug)]
 struct Waiter {
-    /// On a new connection.
-    fresh: bool,
-    called: RefCell<Option<io::Result<()>>>,
+    /// On a connection of this number or a later one; 0 for any.
+    since: u64,
+    /// With the number of the connection that may have a place.
+    called: RefCell<Option<io::Result<u64>>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Waiter {
-    fn call(&self, outcome: io::Result<()>) {
+    fn call(&self, outcome: io::Result<u64>) {
         *self.called.borrow_mut() = Some(outcome);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -224,8 +231,8 @@ struct Waiting<'p> {
 }
 
 impl Waiting<'_> {
-    fn enter(pool: &SharedPool, fresh: bool) -> Waiting<'_> {
-        let waiter = Rc::new(Waiter { fresh, called: RefCell::default(), waker: RefCell::default() });
+    fn enter(pool: &SharedPool, since: u64) -> Waiting<'_> {
+        let waiter = Rc::new(Waiter { since, called: RefCell::default(), waker: RefCell::default() });
         pool.waiting.borrow_mut().push_back(waiter.clone());
         Waiting { pool, waiter }
     }
@@ -234,7 +241,7 @@ impl Waiting<'_> {
     async fn called(&self) -> io::Result<()> {
         poll_fn(|cx| {
             if let Some(outcome) = self.waiter.called.take() {
-                return Poll::Ready(outcome);
+                return Poll::Ready(outcome.map(drop));
             }
             self.waiter.waker.replace(Some(cx.waker().clone()));
             Poll::Pending
@@ -246,9 +253,39 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.pool.waiting.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
-        if let Some(Ok(())) = self.waiter.called.take() {
+        if let Some(Ok(number)) = self.waiter.called.take() {
             // Given up just when a place became free: it is the next one's turn.
-            self.pool.call(1);
+            self.pool.call(1, number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_called(waiting: &Waiting<'_>) -> bool {
+        waiting.waiter.called.borrow().is_some()
+    }
+
+    #[test]
+    fn a_place_is_offered_to_those_who_can_use_it() {
+        let pool = SharedPool::default();
+        let (new, any) = (Waiting::enter(&pool, 2), Waiting::enter(&pool, 0));
+        pool.call(1, 1);
+        assert!(!is_called(&new) && is_called(&any), "a place on an old connection is not for the first");
+        let other = Waiting::enter(&pool, 0);
+        pool.call(1, 2);
+        assert!(is_called(&new) && !is_called(&other), "on a new one it is, and in turn");
+    }
+
+    #[test]
+    fn who_gives_up_hands_the_place_on_to_one_who_can_use_it() {
+        let pool = SharedPool::default();
+        let first = Waiting::enter(&pool, 0);
+        let (new, any) = (Waiting::enter(&pool, 2), Waiting::enter(&pool, 0));
+        pool.call(1, 1);
+        drop(first);
+        assert!(!is_called(&new) && is_called(&any));
     }
 }

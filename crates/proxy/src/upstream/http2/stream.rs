@@ -22,7 +22,7 @@ use super::{SharedPool, Terms, link::Link, pool::Lease};
 use crate::{
     client_side::Sink,
     error::ProxyError,
-    h2::{Named, Piece},
+    h2::{Named, Piece, poll_room},
     io::{BufferPool, Deadline, LARGE},
     relay::{Download, Plan},
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
@@ -79,6 +79,7 @@ impl Stream {
 }
 
 impl UpstreamSide for Stream {
+    const SAYS_UNPROCESSED: bool = true;
     type Sink<'a> = Sending<'a>;
     type Source<'a> = Receiving<'a>;
 
@@ -180,20 +181,10 @@ impl Sending<'_> {
         let Sending { sending, common, .. } = self;
         let stream = sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
         stream.reserve_capacity(wanted);
-        poll_fn(|cx| {
-            loop {
-                match stream.capacity() {
-                    0 => {}
-                    n => return Poll::Ready(Ok(n)),
-                }
-                match stream.poll_capacity(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(common.link.failure(error))),
-                    Poll::Ready(None) => return Poll::Ready(Err(ProxyError::UpstreamClosed)),
-                }
-            }
-            common.poll_late(cx).map(Err)
+        poll_fn(|cx| match poll_room(stream, cx) {
+            Poll::Ready(Some(room)) => Poll::Ready(room.map_err(|error| common.link.failure(error))),
+            Poll::Ready(None) => Poll::Ready(Err(ProxyError::UpstreamClosed)),
+            Poll::Pending => common.poll_late(cx).map(Err),
         })
         .await
     }
@@ -467,3 +458,6 @@ fn truncated(error: ProxyError, left: Option<u64>) -> ProxyError {
         (error, _) => error,
     }
 }
+
+#[cfg(test)]
+mod tests;
