@@ -212,6 +212,8 @@ pub(crate) const SUSPENSION_MAX: Duration = secs(86_400);
 pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 /// Addresses of one listener.
 pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
+/// Addresses and networks of load balancers in front of one listener.
+pub(crate) const PROXY_PROTOCOL_SOURCES: RangeInclusive<usize> = 1..=256;
 /// Endpoints of one cluster.
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
 /// Statuses, or ranges of them, with which a check of an endpoint passes.

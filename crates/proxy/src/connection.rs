@@ -124,12 +124,12 @@ async fn open(
     worker: &Rc<Worker>,
     listener: &str,
     stream: Stream,
-    peer_addr: SocketAddr,
+    peer: SocketAddr,
 ) -> Result<(Downstream, Connection), CloseReason> {
     let id = worker.connection_id();
     let view = worker.view();
     let listener = view.snapshot.listener(listener).ok_or(CloseReason::Removed)?;
-    let established = handshake::establish(worker, &view, listener, stream, peer_addr, id).await;
+    let established = handshake::establish(worker, &view, listener, stream, peer, id).await;
     let mut established = established.ok_or(CloseReason::HandshakeFailed)?;
     let tenant = match tenant_place(worker, &view, &established.terms) {
         Ok(place) => place,
@@ -138,7 +138,8 @@ async fn open(
             return Err(reason);
         }
     };
-    let facts = record::connection(worker, listener, id, peer_addr, &established);
+    let facts = record::connection(worker, listener, id, &established);
+    let peer_addr = established.origin.client;
     let Established { downstream, host, terms, observed, settled, .. } = established;
     let client = Client::new(peer_addr);
     let admission = Admission::new(terms, &view, (listener.index, host), settled, id, worker.deadlines.now());

@@ -19,6 +19,7 @@ use crate::{
     admission::Terms,
     downstream::{Downstream, ReadError},
     io::{Deadline, SMALL, Shut, Stream},
+    proxied::{self, Origin, OriginError},
     record,
     snapshot::Listener,
     upstream::millis,
@@ -28,6 +29,7 @@ use crate::{
 /// A client that may send requests.
 pub(crate) struct Established {
     pub(crate) downstream: Downstream,
+    pub(crate) origin: Origin,
     /// Index of the virtual host that has let it in.
     pub(crate) host: usize,
     pub(crate) terms: Terms,
@@ -43,8 +45,8 @@ pub(crate) struct Established {
 }
 
 /// What is known of a handshake when it fails.
-#[derive(Default)]
 pub(crate) struct Attempt {
+    pub(crate) origin: Origin,
     pub(crate) server_name: Option<Box<str>>,
     /// Why a session that the client offered was not resumed.
     pub(crate) declined: Option<DeclineReason>,
@@ -60,7 +62,7 @@ pub(crate) async fn establish(
     connection_id: u64,
 ) -> Option<Established> {
     let started = Instant::now();
-    let mut attempt = Attempt::default();
+    let mut attempt = Attempt { origin: Origin::direct(peer), server_name: None, declined: None };
     // Boxed: its state is larger than what an idle connection should have to keep.
     let outcome = Box::pin(run(worker, view, listener, stream, &mut attempt)).await;
     let duration = started.elapsed();
@@ -79,7 +81,7 @@ pub(crate) async fn establish(
             if let Some(source) = record::revocation_source(failure.reason) {
                 worker.shard.revocation_refused(listener.id, source);
             }
-            record::handshake(worker, view, listener, peer, connection_id, &attempt, &failure, duration);
+            record::handshake(worker, view, listener, connection_id, &attempt, &failure, duration);
             None
         }
     }
@@ -126,7 +128,8 @@ async fn run(
         };
         (terms, session.resumed(), session.declined(), session.observed().cloned().map(Box::new))
     });
-    Ok(Established { downstream, host, terms, resumed, declined, observed, settled: false })
+    let origin = attempt.origin;
+    Ok(Established { downstream, origin, host, terms, resumed, declined, observed, settled: false })
 }
 
 fn count(worker: &Worker, listener: &Listener, established: &Established) {
@@ -141,7 +144,8 @@ fn count(worker: &Worker, listener: &Listener, established: &Established) {
     }
 }
 
-/// Reads the ClientHello; its bytes, what they say, and the index of the virtual host that it asks for.
+/// Reads what comes before the handshake and the ClientHello; its bytes, what they say, and the index of the virtual host that it
+/// asks for.
 async fn hello(
     worker: &Worker,
     listener: &Listener,
@@ -149,9 +153,21 @@ async fn hello(
     deadline: &Deadline,
     attempt: &mut Attempt,
 ) -> Result<(Vec<u8>, ClientHello, usize), Box<HandshakeFailure>> {
-    let mut reader = HelloReader::new();
     let mut raw = worker.buffers.small();
+    if let Some(rules) = &listener.proxy_protocol {
+        let origin = proxied::origin(rules, stream, attempt.origin.client, &mut raw).await;
+        attempt.origin = origin.map_err(|error| match error {
+            OriginError::Refused(failure) => failure,
+            OriginError::Ended => ended(deadline),
+        })?;
+    }
+    let mut reader = HelloReader::new();
+    // Behind what came before it there may be some of it.
+    let mut arrived = reader.feed(&raw)?;
     let hello = loop {
+        if let Some(hello) = arrived {
+            break hello;
+        }
         let seen = raw.len();
         if raw.capacity() - seen < SMALL / 4 {
             raw.reserve(SMALL);
@@ -161,9 +177,7 @@ async fn hello(
         if !matches!(read, Ok(1..)) {
             return Err(ended(deadline));
         }
-        if let Some(hello) = reader.feed(&raw[seen..])? {
-            break hello;
-        }
+        arrived = reader.feed(&raw[seen..])?;
     };
     let host = listener.host_index(hello.server_name.as_deref()).ok_or_else(|| {
         Box::new(match &hello.server_name {

@@ -27,6 +27,7 @@ mod listener;
 mod live;
 mod policy_body;
 mod policy_server;
+mod proxied;
 mod reach;
 mod record;
 mod relay;

@@ -2,10 +2,7 @@
 //!
 //! Runs on the worker, so it only fills compact records; texts are made by the log writer.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringward_http::RequestHead;
 use ringward_telemetry::{
@@ -21,6 +18,7 @@ use crate::{
     error::ProxyError,
     exchange::Facts,
     handshake::{Attempt, Established},
+    proxied::Origin,
     relay::Progress,
     request_id::RequestId,
     snapshot::Listener,
@@ -32,11 +30,12 @@ pub(crate) fn connection(
     worker: &Worker,
     listener: &Listener,
     id: u64,
-    peer_addr: SocketAddr,
     established: &Established,
 ) -> ConnectionFacts {
     let terms = &established.terms;
-    let mut facts = ConnectionFacts::new(id, worker.shard.worker(), listener.id, peer_addr);
+    let Origin { client, proxy } = established.origin;
+    let mut facts = ConnectionFacts::new(id, worker.shard.worker(), listener.id, client);
+    facts.proxy = proxy;
     facts.server_name = terms.server_name.as_deref().map(Excerpt::from);
     facts.resumed = established.resumed.map(resumed);
     facts.resumption_declined = established.declined.map(|reason| reason.as_str());
@@ -63,12 +62,10 @@ pub(crate) fn connection(
 }
 
 /// Records a failed handshake.
-#[expect(clippy::too_many_arguments, reason = "all of it is what a refused client is explained with")]
 pub(crate) fn handshake(
     worker: &Worker,
     view: &View,
     listener: &Listener,
-    peer: SocketAddr,
     connection_id: u64,
     attempt: &Attempt,
     failure: &HandshakeFailure,
@@ -80,7 +77,8 @@ pub(crate) fn handshake(
         connection_id,
         worker: worker.shard.worker(),
         listener: listener.id,
-        downstream: peer,
+        downstream: attempt.origin.client,
+        proxy: attempt.origin.proxy,
         server_name: attempt.server_name.as_deref().map(Excerpt::from),
         reason: failure.reason.as_str(),
         detail: Some(failure.message.as_str().into()),

@@ -125,6 +125,8 @@ pub(crate) struct Listener {
     pub(crate) hosts: Vec<Host>,
     names: HostTable<usize>,
     default_host: Option<usize>,
+    /// Who may say that a connection is another's.
+    pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
     /// Where requests are counted that match no route.
     pub(crate) unmatched: RouteId,
     /// Some route carries tunnels.
@@ -415,6 +417,7 @@ impl Builder<'_> {
             hosts,
             names: listener.host_table(),
             default_host: listener.default_host,
+            proxy_protocol: listener.proxy_protocol.clone(),
             unmatched: self.registry.unmatched(id),
             has_tunnels: listener
                 .hosts

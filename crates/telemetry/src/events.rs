@@ -59,6 +59,9 @@ impl EventRecord {
             ("connection.id", format!("{:016x}", facts.id).into()),
             ("downstream.addr", facts.downstream.to_string().into()),
         ];
+        if let Some(proxy) = facts.proxy {
+            fields.push(("proxy.addr", proxy.to_string().into()));
+        }
         if let Some(peer) = &facts.peer {
             fields.push(("peer.id", peer.name.clone()));
             fields.push(("peer.fingerprint", peer.fingerprint.clone()));

@@ -84,6 +84,7 @@ impl Formatter {
         line.number("worker", u64::from(record.worker));
         line.text("listener", names.listeners.name(record.listener.0));
         line.address("downstream.addr", record.downstream);
+        record.proxy.into_iter().for_each(|proxy| line.address("proxy.addr", proxy));
         line.excerpt("tls.server_name", record.server_name.as_ref());
         line.text("reason", record.reason);
         line.excerpt("detail", record.detail.as_ref());
@@ -138,6 +139,7 @@ fn connection_members(names: &Names, facts: &ConnectionFacts) -> Box<[u8]> {
     line.number("worker", u64::from(facts.worker));
     line.text("listener", names.listeners.name(facts.listener.0));
     line.address("downstream.addr", facts.downstream);
+    facts.proxy.into_iter().for_each(|proxy| line.address("proxy.addr", proxy));
     line.excerpt("tls.server_name", facts.server_name.as_ref());
     line.some("tls.resumed", facts.resumed.map(Resumed::as_str));
     line.some("tls.resumption_declined", facts.resumption_declined);

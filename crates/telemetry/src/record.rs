@@ -29,6 +29,8 @@ pub struct ConnectionFacts {
     pub listener: ListenerId,
     /// The client's address.
     pub downstream: SocketAddr,
+    /// The load balancer that has told the client's address.
+    pub proxy: Option<SocketAddr>,
     /// Server name of the ClientHello.
     pub server_name: Option<Excerpt>,
     /// Where the session was kept, if one was resumed.
@@ -53,6 +55,7 @@ impl ConnectionFacts {
             worker,
             listener,
             downstream,
+            proxy: None,
             server_name: None,
             resumed: None,
             resumption_declined: None,
@@ -272,6 +275,8 @@ pub struct HandshakeRecord {
     pub listener: ListenerId,
     /// The client's address.
     pub downstream: SocketAddr,
+    /// The load balancer that has told the client's address.
+    pub proxy: Option<SocketAddr>,
     /// Server name of the ClientHello.
     pub server_name: Option<Excerpt>,
     /// Why, from the closed set.

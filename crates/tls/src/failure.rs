@@ -100,6 +100,10 @@ closed_set! {
     Malformed = "malformed",
     /// Plain HTTP was spoken to the TLS port.
     PlainHttp = "plain_http",
+    /// A load balancer begins its connection without a header of the PROXY protocol, or with a bad one.
+    ProxyHeader = "proxy_header",
+    /// The connection comes from an address from which none is expected.
+    ProxySource = "proxy_source",
     /// The handshake did not finish in time.
     Timeout = "timeout",
     /// The client went away in the middle.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
+use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
@@ -11,8 +12,8 @@ use super::host::{self, Defaults};
 use super::{References, section, tls};
 use crate::bounds;
 use crate::host::{HostPattern, HostTable};
-use crate::model::{Bind, Limits, Listener, Resumption};
-use crate::raw::{self, Field};
+use crate::model::{Bind, Limits, Listener, ProxyProtocol, Resumption};
+use crate::raw::{self, Field, ProxyProtocolOthers};
 
 /// Builds all listeners.
 pub(super) fn listeners(
@@ -62,6 +63,7 @@ fn listener(
     let limits = limits(cx, &raw.limits);
     let http2 = cx.value_or(&raw.http2, true);
     let defaults = Defaults { body_bytes_max: limits.body_bytes_max, http2, ..*defaults };
+    let proxy_protocol = proxy_protocol(cx, &raw.proxy_protocol);
     let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {
         cx.error(&span, "the listener has no [[listener.host]]")
@@ -82,11 +84,41 @@ fn listener(
         backlog: u32::try_from(backlog).unwrap_or(u32::MAX),
         resumption: cx.value_or(&raw.resumption, Resumption::Tickets),
         http2,
+        proxy_protocol,
         tls,
         limits,
         hosts: hosts.into_iter().filter_map(|host| host.model).collect(),
         at: cx.at(&span),
     }
+}
+
+fn proxy_protocol(cx: &mut Context<'_>, field: &Field<raw::ProxyProtocol>) -> Option<ProxyProtocol> {
+    let given = cx.given(field)?;
+    let (span, raw) = (given.span(), given.get_ref());
+    let serves_others = cx.value_or(&raw.others, ProxyProtocolOthers::Refuse) == ProxyProtocolOthers::Direct;
+    let list =
+        cx.required("from", "from = \"10.0.0.0/24\", the load balancers' network", &raw.from, &span)?;
+    let mut from = Vec::new();
+    for item in cx.list("from", list, bounds::PROXY_PROTOCOL_SOURCES) {
+        let (text, span) = (item.get_ref(), item.span());
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) if network.prefix_len() == 0 => {
+                cx.error(&span, format!("`from`: {text:?} is every address, so anybody could be anybody"))
+                    .help("name the addresses or networks of the load balancers");
+            }
+            Some(network) if network.addr() != network.network() => {
+                cx.error(&span, format!("`from`: {text:?} has bits behind its prefix"))
+                    .help(format!("write {:?} for the network", network.trunc().to_string()));
+            }
+            Some(network) => from.push(network),
+            None => {
+                cx.error(&span, format!("`from`: {text:?} is neither an IP address nor a network"))
+                    .help("write an address such as \"10.0.0.7\", or a network such as \"10.0.0.0/24\"");
+            }
+        }
+    }
+    Some(ProxyProtocol { from, serves_others })
 }
 
 /// An address to be opened.

@@ -148,7 +148,6 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[cluster.NAME]", "h2c", Instead("write protocol = \"http2\"")),
     ("[cluster.NAME]", "http2", Instead("write protocol = \"http2\"")),
     ("[cluster.NAME]", "hash", Later("consistent hashing")),
-    ("[[listener]]", "proxy_protocol", Later("the PROXY protocol")),
     ("[[listener]]", "tickets", Instead("write resumption = \"tickets\", \"cache\" or \"off\"")),
     ("[[listener]]", "min_version", Instead("write tls = { min_version = \"1.3\" }")),
     ("[[listener]]", "early_data", EARLY_DATA),

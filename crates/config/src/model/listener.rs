@@ -1,8 +1,10 @@
 //! Listeners, virtual hosts and routes.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::{ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode, WatchedPath};
 use crate::diagnostic::Location;
@@ -27,6 +29,8 @@ pub struct Listener {
     pub resumption: Resumption,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
+    /// Who may say that a connection is another's.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Versions, cipher suites and key exchange.
     pub tls: TlsPolicy,
     /// What downstream connections may use.
@@ -48,6 +52,24 @@ impl Listener {
             }
         }
         table
+    }
+}
+
+/// Load balancers that speak the PROXY protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Where they are; at least one network.
+    pub from: Vec<IpNet>,
+    /// Whether connections from elsewhere are served.
+    pub serves_others: bool,
+}
+
+impl ProxyProtocol {
+    /// Whether connections from there have to begin with a header.
+    pub fn is_from(&self, address: IpAddr) -> bool {
+        // A socket for both families shows IPv4 addresses as if they were IPv6.
+        let address = address.to_canonical();
+        self.from.iter().any(|network| network.contains(&address))
     }
 }
 

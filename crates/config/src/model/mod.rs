@@ -23,7 +23,8 @@ pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, Ocsp
 pub use self::health_check::{HealthCheck, Probe};
 pub use self::listener::{
     Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
-    Passphrase, Require, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, Tunnel, XfccMode,
+    Passphrase, ProxyProtocol, Require, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, Tunnel,
+    XfccMode,
 };
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::trust::{

@@ -44,6 +44,12 @@ pub struct Listener {
     ///
     /// Default `true`. Example: `http2 = false`.
     pub http2: Field<bool>,
+    /// `proxy_protocol = { ... }`: load balancers in front of this listener that say by the PROXY protocol whose connections
+    /// they pass on.
+    ///
+    /// Default: none. A connection is then the one's at its other end, and one that begins with a header of the PROXY
+    /// protocol is refused. Example: `proxy_protocol = { from = "10.0.0.0/24" }`.
+    pub proxy_protocol: Field<ProxyProtocol>,
     /// `tls = { ... }`: versions, cipher suites and key exchange.
     ///
     /// Default: all its defaults.
@@ -56,6 +62,36 @@ pub struct Listener {
     ///
     /// Required; at least one.
     pub host: Field<Vec<Field<Host>>>,
+}
+
+/// `proxy_protocol = { ... }` of a listener: who may say that a connection is another's.
+///
+/// What is said is the client's address, for policies, logs, limits and upstreams (`X-Forwarded-For`), and nothing of who
+/// the client is: that is proved in the TLS handshake, which the load balancer passes on as it is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "proxy_protocol", default, deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// The addresses of the load balancers, or networks that nobody else is in. Each of their connections has to begin with
+    /// a header of the PROXY protocol, version 1 or 2, and is refused without. A header that names no client (`LOCAL`,
+    /// `UNKNOWN`: a check of the load balancer's own) leaves the connection the load balancer's.
+    ///
+    /// Required; 1 to 256. Example: `from = ["10.0.0.0/24", "2001:db8::7"]`.
+    pub from: Field<OneOrMany>,
+    /// What becomes of connections from elsewhere: `"refuse"` closes them, `"direct"` serves them as they are, without a
+    /// header.
+    ///
+    /// Default `"refuse"`. Example: `others = "direct"`.
+    pub others: Field<ProxyProtocolOthers>,
+}
+
+/// Values of `others` in `proxy_protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "proxy_protocol.others", rename_all = "snake_case")]
+pub enum ProxyProtocolOthers {
+    /// They are closed.
+    Refuse,
+    /// They are served.
+    Direct,
 }
 
 /// `limits = { ... }` of a listener.

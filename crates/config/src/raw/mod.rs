@@ -32,7 +32,9 @@ pub use self::health_check::HealthCheck;
 pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Require, Staple, XfccMode,
 };
-pub use self::listener::{CipherSuite, Group, Limits, Listener, Resumption, Tls, TlsVersion};
+pub use self::listener::{
+    CipherSuite, Group, Limits, Listener, ProxyProtocol, ProxyProtocolOthers, Resumption, Tls, TlsVersion,
+};
 pub use self::policy_server::PolicyServer;
 pub use self::route::{Match, Route};
 pub use self::scalar::{

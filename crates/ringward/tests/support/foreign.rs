@@ -94,9 +94,12 @@ impl Setting {
 #[track_caller]
 pub(crate) fn program(name: &str, package: &str) -> Command {
     let path = env::var_os("PATH").unwrap_or_default();
-    let is_installed = env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    assert!(is_installed, "{name} is not installed: run .ci/packages, or apt-get install {package}");
-    Command::new(name)
+    // Not everybody has the folder of servers among theirs.
+    let mut folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
+    Command::new(found.unwrap_or_else(|| {
+        panic!("{name} is not installed: run .ci/packages, or apt-get install {package}");
+    }))
 }
 
 /// Python with the packages of `.ci/requirements.txt`.

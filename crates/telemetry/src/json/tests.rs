@@ -130,6 +130,7 @@ fn handshake_line_golden() {
         worker: 0,
         listener: registry.listener("edge"),
         downstream: ([192, 0, 2, 1], 1).into(),
+        proxy: Some(([192, 0, 2, 2], 2).into()),
         server_name: Some("api.example.com".into()),
         reason: "expired",
         detail: Some("notAfter was 2026-01-01".into()),
@@ -144,7 +145,7 @@ fn handshake_line_golden() {
     };
     let golden = concat!(
         r#"{"time":"2026-09-21T14:13:20.123Z","level":"info","msg":"handshake failed","#,
-        r#""connection.id":"0000000000000002","worker":0,"listener":"edge","downstream.addr":"192.0.2.1:1","#,
+        r#""connection.id":"0000000000000002","worker":0,"listener":"edge","downstream.addr":"192.0.2.1:1","proxy.addr":"192.0.2.2:2","#,
         r#""tls.server_name":"api.example.com","reason":"expired","detail":"notAfter was 2026-01-01","#,
         r#""presented.subject":"CN=\u001b[2Jevil","peer.tenant":"acme","tls.resumption_declined":"revoked","#,
         r#""observed.verdict":"expired","duration_us":1,"generation":9}"#,

@@ -94,6 +94,7 @@ fn handshake() -> Box<HandshakeRecord> {
         worker: 0,
         listener: facts.listener,
         downstream: facts.downstream,
+        proxy: None,
         server_name: None,
         reason: "expired",
         detail: None,
