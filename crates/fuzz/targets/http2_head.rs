@@ -56,8 +56,52 @@ fuzz_target!(|input: &[u8]| {
     }
     let is_bodiless = matches!(head.body(), BodyFraming::None | BodyFraming::Length(0));
     assert!(!ends || is_bodiless, "a stream that has ended has no body: {:?}", head.body());
+    check_parsed(&request, &fields, &head);
     check_written(&head);
 });
+
+/// What was taken is what the parser of HTTP/1.1 reads of the same parts.
+fn check_parsed(request: &Http2Request<'_>, fields: &[(&[u8], &[u8])], head: &RequestHead) {
+    let image = image(request, fields);
+    let mut parsed = RequestHead::new();
+    let shown = String::from_utf8_lossy(&image);
+    assert_eq!(parsed.parse(&image, &LIMITS), Ok(Some(image.len())), "{shown}");
+    assert_eq!(parsed.method(), head.method(), "{shown}");
+    assert_eq!((parsed.raw_target(), parsed.path()), (head.raw_target(), head.path()), "{shown}");
+    assert_eq!((parsed.host(), parsed.authority()), (head.host(), head.authority()), "{shown}");
+    assert_eq!((parsed.query(), parsed.upgrade()), (head.query(), head.upgrade()), "{shown}");
+    assert_eq!(parsed.has_encoded_slash(), head.has_encoded_slash(), "{shown}");
+    assert!(parsed.fields().eq(head.fields()), "{shown}");
+    if let BodyFraming::Length(_) = head.body() {
+        assert_eq!(parsed.body(), head.body(), "{shown}");
+    }
+}
+
+/// The head that the request would have on HTTP/1.1, without any check of its parts.
+fn image(request: &Http2Request<'_>, fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let method = if request.protocol.is_some() { b"GET" } else { request.method };
+    let mut image = [method, b" ", request.path, b" HTTP/1.1\r\n"].concat();
+    let mut line = |name: &[u8], value: &[u8]| image.extend([name, b": ", value, b"\r\n"].concat());
+    let authority = request.authority.map(|authority| (&b"host"[..], authority));
+    let is_said = |name: &[u8]| {
+        name == b"cookie"
+            || name == b"host" && authority.is_some()
+            || name == b"sec-websocket-key" && request.protocol.is_some()
+    };
+    let others = fields.iter().filter(|(name, _)| !is_said(name));
+    authority.iter().chain(others).for_each(|(name, value)| line(name, value));
+    if let Some(protocol) = request.protocol {
+        line(b"connection", b"upgrade");
+        line(b"upgrade", protocol);
+    }
+    let crumbs: Vec<&[u8]> =
+        fields.iter().filter(|(name, _)| *name == b"cookie").map(|(_, value)| *value).collect();
+    if !crumbs.is_empty() {
+        line(b"cookie", &crumbs.join(&b"; "[..]));
+    }
+    image.extend(b"\r\n");
+    image
+}
 
 /// What goes upstream is read there as it was read here.
 fn check_written(head: &RequestHead) {

@@ -77,24 +77,32 @@ pub(crate) fn collect(
         return Err(HeadError::FieldName);
     }
     for header in parsed {
-        let known = Known::of(header.name.as_bytes());
-        let field = FieldSpan {
-            name: Span::locate(head, header.name.as_bytes()),
-            value: Span::locate(head, header.value),
-            known,
-            hop_by_hop: known.is_hop_by_hop(),
-        };
-        match known {
-            Known::ContentLength => survey.content_length.count(field.value),
-            Known::Expect => survey.expect.count(field.value),
-            Known::Host => survey.host.count(field.value),
-            Known::TransferEncoding => survey.transfer_encoding.count(field.value),
-            Known::Upgrade => survey.upgrade.count(field.value),
-            _ => {}
-        }
+        let (name, value) = (header.name.as_bytes(), header.value);
+        let field = FieldSpan::new(Known::of(name), Span::locate(head, name), Span::locate(head, value));
+        survey.count(&field);
         fields.push(field);
     }
     Ok(survey)
+}
+
+impl FieldSpan {
+    /// A field that no `Connection` line has nominated yet.
+    pub(crate) fn new(known: Known, name: Span, value: Span) -> FieldSpan {
+        FieldSpan { name, value, known, hop_by_hop: known.is_hop_by_hop() }
+    }
+}
+
+impl Survey {
+    pub(crate) fn count(&mut self, field: &FieldSpan) {
+        match field.known {
+            Known::ContentLength => self.content_length.count(field.value),
+            Known::Expect => self.expect.count(field.value),
+            Known::Host => self.host.count(field.value),
+            Known::TransferEncoding => self.transfer_encoding.count(field.value),
+            Known::Upgrade => self.upgrade.count(field.value),
+            _ => {}
+        }
+    }
 }
 
 /// The field errors of `httparse`; it reports those of the start line by other variants.

@@ -18,7 +18,7 @@ impl RequestHead {
     /// Whether this is a gRPC call: a POST of HTTP/2 whose content is `application/grpc`, alone or with a suffix (`+proto`) or
     /// parameters. gRPC-Web (`application/grpc-web`) is another protocol.
     pub fn is_grpc(&self) -> bool {
-        if self.version() != Version::Http2 || self.method() != "POST" {
+        if self.version() != Version::Http2 || self.method_bytes() != b"POST" {
             return false;
         }
         let mut types = self.fields().filter(|field| field.name.eq_ignore_ascii_case("content-type"));

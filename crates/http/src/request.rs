@@ -91,12 +91,24 @@ impl RequestHead {
         self.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
         let survey = field::collect(head, parsed.headers, &mut self.fields)?;
 
+        self.read_parts(head, method.as_bytes(), target.as_bytes(), &survey)?;
+        Ok(Some(end))
+    }
+
+    /// Settles what the parts of `head` say, once version and fields are known. All that HTTP/1.1 asks beyond the form of the
+    /// lines is asked here.
+    fn read_parts(
+        &mut self,
+        head: &[u8],
+        method: &[u8],
+        target: &[u8],
+        survey: &Survey,
+    ) -> Result<(), RequestError> {
         self.bytes.extend_from_slice(head);
         self.read_method(head, method)?;
-        self.read_fields(head, &survey)?;
+        self.read_fields(head, survey)?;
         let from_target = self.read_target(head, target)?;
-        self.read_host(head, &survey, from_target)?;
-        Ok(Some(end))
+        self.read_host(head, survey, from_target)
     }
 
     /// Forgets everything, a head that was begun but not completed included. Keeps the buffers.
@@ -112,17 +124,17 @@ impl RequestHead {
 
     /// HEAD, whose response has no body.
     pub fn is_head(&self) -> bool {
-        self.method() == "HEAD"
+        self.method_bytes() == b"HEAD"
     }
 
     /// RFC 9110 §9.2.1: essentially read-only.
     pub fn is_safe(&self) -> bool {
-        matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
+        matches!(self.method_bytes(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
     }
 
     /// RFC 9110 §9.2.2: may be sent again if it is not known whether it arrived.
     pub fn is_idempotent(&self) -> bool {
-        self.is_safe() || matches!(self.method(), "PUT" | "DELETE")
+        self.is_safe() || matches!(self.method_bytes(), b"PUT" | b"DELETE")
     }
 
     /// Path and query as received, in origin-form even if the target was absolute; or `*`.
@@ -193,6 +205,21 @@ impl RequestHead {
         self.upgrade.map(|value| value.text_of(&self.bytes))
     }
 
+    /// As [`RequestHead::method`], for who needs no text.
+    pub(crate) fn method_bytes(&self) -> &[u8] {
+        self.method.of(&self.bytes)
+    }
+
+    /// As [`RequestHead::path`], for who needs no text.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        self.target.path.of(&self.bytes)
+    }
+
+    /// As [`RequestHead::authority`], for who needs no text.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
+        self.authority.of(&self.bytes)
+    }
+
     pub(crate) fn raw(&self) -> (&[u8], &[FieldSpan]) {
         (&self.bytes, &self.fields)
     }
@@ -206,14 +233,14 @@ impl RequestHead {
             RequestHead { scanner: mem::take(&mut self.scanner), bytes, fields, ..RequestHead::default() };
     }
 
-    fn read_method(&mut self, head: &[u8], method: &str) -> Result<(), RequestError> {
+    fn read_method(&mut self, head: &[u8], method: &[u8]) -> Result<(), RequestError> {
         if method.len() > METHOD_BYTES_MAX {
             return Err(RequestError::MethodTooLong { bytes_max: METHOD_BYTES_MAX });
         }
-        if method == "CONNECT" {
+        if method == b"CONNECT" {
             return Err(RequestError::ConnectUnsupported);
         }
-        self.method = Span::locate(head, method.as_bytes());
+        self.method = Span::locate(head, method);
         Ok(())
     }
 
@@ -243,9 +270,8 @@ impl RequestHead {
     fn read_target<'a>(
         &mut self,
         head: &[u8],
-        target: &'a str,
+        target: &'a [u8],
     ) -> Result<Option<Authority<'a>>, RequestError> {
-        let target = target.as_bytes();
         // RFC 3986 §2: visible ASCII; no `#`, because a fragment is never sent. The path is checked further by `path`. A
         // query is passed on as it is, with the characters (`[`, `|`, ...) that browsers leave unescaped there.
         if target.iter().any(|byte| !matches!(byte, b'!'..=b'~') || matches!(byte, b'"' | b'#' | b'<' | b'>'))

@@ -106,7 +106,7 @@ impl HeadScanner {
 }
 
 /// No legitimate head comes near it; it keeps spans within 32 bits whatever the limits say.
-const HEAD_BYTES_CEILING: usize = 1 << 20;
+pub(crate) const HEAD_BYTES_CEILING: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,19 @@
 //! Request heads that arrived as HTTP/2 fields (RFC 9113 §8.3.1), held to the rules of HTTP/1.1.
 //!
-//! The parts are written down as an HTTP/1.1 head, after a check that each is one part and no more, and that head is
-//! parsed: whatever is refused on HTTP/1.1 is refused here, by the same code, and everything behind sees one kind of head.
+//! The parts are written down as an HTTP/1.1 head, after a check that each is one part and no more, and what they say is
+//! read by the code that reads it on HTTP/1.1, so that everything behind sees one kind of head. The form of the lines is
+//! not checked a second time: where each part lies is known from the writing. So the checks here have to refuse all that
+//! the first half of [`RequestHead::parse`] would; a test and a fuzz target hand such heads to it and compare.
 
 use smallvec::SmallVec;
 
-use super::RequestHead;
+use super::{REQUEST_LINE_BYTES_MAX, RequestHead};
 use crate::authority::Authority;
 use crate::error::{HeadError, HostError, RequestError};
-use crate::field::Known;
+use crate::field::{FieldSpan, Known, NAME_BYTES_MAX, Survey};
 use crate::framing::BodyFraming;
-use crate::token::{is_field_value, is_token};
+use crate::scan::HEAD_BYTES_CEILING;
+use crate::token::{Span, is_field_value, is_token, is_token_byte, trim_ows};
 use crate::write::is_protocol;
 use crate::{HeadLimits, Version};
 
@@ -51,16 +54,30 @@ impl RequestHead {
         limits: &HeadLimits,
     ) -> Result<(), RequestError> {
         self.clear();
-        write_image(request, fields, scratch)?;
-        match self.parse(scratch, limits) {
-            Ok(Some(length)) if length == scratch.len() => {}
-            // The image is one whole head by its making.
-            Ok(_) => return Err(HeadError::FieldName.into()),
-            Err(error) => {
-                self.forget();
-                return Err(error);
-            }
+        let taken = self.take_image(request, fields, scratch, limits);
+        if taken.is_err() {
+            self.forget();
         }
+        taken
+    }
+
+    fn take_image<'a>(
+        &mut self,
+        request: &Http2Request<'_>,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        scratch: &mut Vec<u8>,
+        limits: &HeadLimits,
+    ) -> Result<(), RequestError> {
+        scratch.clear();
+        let mut image = Image { bytes: scratch, fields: &mut self.fields, survey: Survey::default() };
+        let (method, target) = image.start_line(request)?;
+        let start_line_bytes = image.bytes.len() - CRLF.len();
+        image.field_lines(request, fields)?;
+        let survey = image.survey;
+        check_limits(scratch.len(), start_line_bytes, self.fields.len(), limits)?;
+        // Of the image, by whose rules it is read.
+        self.version = Version::Http11;
+        self.read_parts(scratch, method.of(scratch), target.of(scratch), &survey)?;
         self.version = Version::Http2;
         self.persists = true;
         self.body = match (self.body, request.ends) {
@@ -80,73 +97,145 @@ impl RequestHead {
     }
 }
 
-/// Writes the head that the request would have on HTTP/1.1.
-fn write_image<'a>(
-    request: &Http2Request<'_>,
-    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    image: &mut Vec<u8>,
-) -> Result<(), RequestError> {
-    image.clear();
-    if !is_token(request.method) {
-        return Err(RequestError::BadMethod);
-    }
-    let method = match (request.method, request.protocol) {
-        (b"CONNECT", Some(protocol)) if is_protocol(protocol) => b"GET",
-        // RFC 8441 §4: of a CONNECT only.
-        (_, Some(_)) => return Err(RequestError::BadMethod),
-        // It has no path, and is refused for what it is.
-        (b"CONNECT", None) => return Err(RequestError::ConnectUnsupported),
-        (method, None) => method,
-    };
-    let is_web = [&b"https"[..], b"http"].iter().any(|scheme| request.scheme.eq_ignore_ascii_case(scheme));
-    // RFC 9113 §8.3.1: a path, or `*`; never what HTTP/1.1 would take for the whole URI.
-    let is_origin = request.path.starts_with(b"/") || request.path == b"*";
-    if !is_web || !is_origin || request.path.iter().any(|byte| !matches!(byte, b'!'..=b'~')) {
-        return Err(RequestError::BadTarget);
-    }
-    image.extend_from_slice(method);
-    image.push(b' ');
-    image.extend_from_slice(request.path);
-    image.extend_from_slice(b" HTTP/1.1\r\n");
-    if let Some(authority) = request.authority {
-        if !is_field_value(authority) {
-            return Err(HostError::Syntax.into());
+/// The head that a request would have on HTTP/1.1, as it is written down.
+struct Image<'b> {
+    bytes: &'b mut Vec<u8>,
+    /// Where its fields lie.
+    fields: &'b mut Vec<FieldSpan>,
+    survey: Survey,
+}
+
+impl Image<'_> {
+    /// Writes the request line; where method and target lie in it.
+    fn start_line(&mut self, request: &Http2Request<'_>) -> Result<(Span, Span), RequestError> {
+        if !is_token(request.method) {
+            return Err(RequestError::BadMethod);
         }
-        line(image, b"host", authority);
-    }
-    let mut crumbs: SmallVec<[&[u8]; 4]> = SmallVec::new();
-    for (name, value) in fields {
-        check_field(name, value)?;
-        if is_of_connection(name, value) {
-            return Err(RequestError::ConnectionField);
+        let method = match (request.method, request.protocol) {
+            (b"CONNECT", Some(protocol)) if is_protocol(protocol) => b"GET",
+            // RFC 8441 §4: of a CONNECT only.
+            (_, Some(_)) => return Err(RequestError::BadMethod),
+            // It has no path, and is refused for what it is.
+            (b"CONNECT", None) => return Err(RequestError::ConnectUnsupported),
+            (method, None) => method,
+        };
+        let is_web =
+            [&b"https"[..], b"http"].iter().any(|scheme| request.scheme.eq_ignore_ascii_case(scheme));
+        // RFC 9113 §8.3.1: a path, or `*`; never what HTTP/1.1 would take for the whole URI.
+        let is_origin = request.path.starts_with(b"/") || request.path == b"*";
+        if !is_web || !is_origin || request.path.iter().any(|byte| !matches!(byte, b'!'..=b'~')) {
+            return Err(RequestError::BadTarget);
         }
-        match (Known::of(name), request.authority) {
-            (Known::Other, _) if request.protocol.is_some() && name == b"sec-websocket-key" => {}
-            (Known::Other, _) if name == b"cookie" => crumbs.push(value),
-            (Known::Host, Some(authority)) => agree(authority, value)?,
-            _ => line(image, name, value),
+        let method = self.append(method);
+        self.bytes.push(b' ');
+        let target = self.append(request.path);
+        self.bytes.extend_from_slice(b" HTTP/1.1\r\n");
+        Ok((method, target))
+    }
+
+    /// Writes the field lines, and the empty one that ends the head.
+    fn field_lines<'a>(
+        &mut self,
+        request: &Http2Request<'_>,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<(), RequestError> {
+        if let Some(authority) = request.authority {
+            if !is_field_value(authority) {
+                return Err(HostError::Syntax.into());
+            }
+            self.line(Known::Host, b"host", authority);
         }
+        let mut crumbs: SmallVec<[&[u8]; 4]> = SmallVec::new();
+        for (name, value) in fields {
+            check_field(name, value)?;
+            let known = Known::of(name);
+            if is_of_connection(known, name, value) {
+                return Err(RequestError::ConnectionField);
+            }
+            match (known, request.authority) {
+                (Known::Other, _) if request.protocol.is_some() && name == b"sec-websocket-key" => {}
+                (Known::Other, _) if name == b"cookie" => crumbs.push(value),
+                (Known::Host, Some(authority)) => agree(authority, value)?,
+                _ => self.line(known, name, value),
+            }
+        }
+        if let Some(protocol) = request.protocol {
+            self.line(Known::Connection, b"connection", b"upgrade");
+            self.line(Known::Upgrade, b"upgrade", protocol);
+        }
+        self.cookie(&crumbs);
+        self.bytes.extend_from_slice(CRLF);
+        Ok(())
     }
-    if let Some(protocol) = request.protocol {
-        line(image, b"connection", b"upgrade");
-        line(image, b"upgrade", protocol);
-    }
-    if let [first, others @ ..] = &*crumbs {
-        image.extend_from_slice(b"cookie: ");
-        image.extend_from_slice(first);
+
+    /// Writes `crumbs` as one field.
+    fn cookie(&mut self, crumbs: &[&[u8]]) {
+        let [first, others @ ..] = crumbs else { return };
+        let name = self.name(b"cookie");
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(first);
         for crumb in others {
-            image.extend_from_slice(b"; ");
-            image.extend_from_slice(crumb);
+            self.bytes.extend_from_slice(b"; ");
+            self.bytes.extend_from_slice(crumb);
         }
-        image.extend_from_slice(b"\r\n");
+        // A last crumb without bytes leaves a blank, which is no part of a value.
+        let length = trim_ows(&self.bytes[start..]).len();
+        self.bytes.truncate(start + length);
+        self.end_line(Known::Other, name, Span::new(start, start + length));
     }
-    image.extend_from_slice(b"\r\n");
+
+    /// Writes a field line. Neither end of `value` is blank.
+    fn line(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let name = self.name(name);
+        let value = self.append(value);
+        self.end_line(known, name, value);
+    }
+
+    fn name(&mut self, name: &[u8]) -> Span {
+        let name = self.append(name);
+        self.bytes.extend_from_slice(b": ");
+        name
+    }
+
+    fn end_line(&mut self, known: Known, name: Span, value: Span) {
+        self.bytes.extend_from_slice(CRLF);
+        let field = FieldSpan::new(known, name, value);
+        self.survey.count(&field);
+        self.fields.push(field);
+    }
+
+    fn append(&mut self, part: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        Span::new(start, self.bytes.len())
+    }
+}
+
+/// The limits of [`RequestHead::parse`], for a head of so many bytes and fields.
+fn check_limits(
+    head_bytes: usize,
+    start_line_bytes: usize,
+    fields: usize,
+    limits: &HeadLimits,
+) -> Result<(), RequestError> {
+    let bytes_max = limits.head_bytes_max.min(HEAD_BYTES_CEILING);
+    if start_line_bytes > REQUEST_LINE_BYTES_MAX || start_line_bytes + CRLF.len() > bytes_max {
+        let bytes_max = REQUEST_LINE_BYTES_MAX.min(limits.head_bytes_max);
+        return Err(RequestError::RequestLineTooLong { bytes_max });
+    }
+    if fields > limits.fields_max {
+        return Err(HeadError::TooManyFields { fields_max: limits.fields_max }.into());
+    }
+    if head_bytes > bytes_max {
+        return Err(HeadError::TooLarge { bytes_max }.into());
+    }
     Ok(())
 }
 
-/// RFC 9113 §8.2.1, as far as [`RequestHead::parse`] would not notice or would read it otherwise.
+/// RFC 9113 §8.2.1, and what HTTP/1.1 asks of a field's bytes.
 pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-    if !is_token(name) || name.iter().any(u8::is_ascii_uppercase) {
+    let is_lower_token_byte = |&byte: &u8| is_token_byte(byte) && !byte.is_ascii_uppercase();
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.iter().all(is_lower_token_byte) {
         return Err(HeadError::FieldName);
     }
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
@@ -156,9 +245,9 @@ pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// RFC 9113 §8.2.2: whether the field has no place in HTTP/2. `name` is in lower case.
-pub(crate) fn is_of_connection(name: &[u8], value: &[u8]) -> bool {
-    match Known::of(name) {
+/// RFC 9113 §8.2.2: whether the field, `name` being `known` and in lower case, has no place in HTTP/2.
+pub(crate) fn is_of_connection(known: Known, name: &[u8], value: &[u8]) -> bool {
+    match known {
         Known::Connection | Known::TransferEncoding | Known::Upgrade => true,
         Known::HopByHop if name == b"te" => !value.eq_ignore_ascii_case(b"trailers"),
         Known::HopByHop => matches!(name, b"keep-alive" | b"proxy-connection"),
@@ -177,194 +266,12 @@ fn agree(authority: &[u8], host: &[u8]) -> Result<(), RequestError> {
 
 /// Appends a field line.
 pub(crate) fn line(image: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
+    for part in [name, b": ", value, CRLF] {
         image.extend_from_slice(part);
     }
 }
 
+const CRLF: &[u8] = b"\r\n";
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Fields<'a> = &'a [(&'a str, &'a str)];
-
-    const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 4096, fields_max: 20 };
-
-    const GET: Http2Request<'static> = Http2Request {
-        method: b"GET",
-        scheme: b"https",
-        authority: Some(b"a.example"),
-        path: b"/",
-        protocol: None,
-        ends: true,
-    };
-
-    fn taken(request: &Http2Request<'_>, fields: Fields<'_>) -> Result<RequestHead, RequestError> {
-        let mut head = RequestHead::new();
-        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        head.take_http2(request, fields, &mut Vec::new(), &LIMITS)?;
-        Ok(head)
-    }
-
-    #[test]
-    fn a_request_is_what_it_would_be_on_http_1() {
-        let head =
-            taken(&Http2Request { path: b"/a/../b%7e?q=1", ..GET }, &[("x-a", "1"), ("x-a", "2")]).unwrap();
-        assert_eq!((head.method(), head.path(), head.query()), ("GET", "/b~", Some("q=1")));
-        assert_eq!((head.host(), head.authority()), ("a.example", "a.example"));
-        assert_eq!((head.version(), head.body()), (Version::Http2, BodyFraming::None));
-        assert!(head.keep_alive());
-        let fields: Vec<_> = head.fields().map(|field| (field.name, field.value)).collect();
-        assert_eq!(fields, [("host", &b"a.example"[..]), ("x-a", b"1"), ("x-a", b"2")]);
-    }
-
-    #[test]
-    fn bodies_are_framed_by_length_or_by_the_end_of_the_stream() {
-        let body = Http2Request { method: b"POST", ends: false, ..GET };
-        assert_eq!(taken(&body, &[]).unwrap().body(), BodyFraming::Chunked);
-        assert_eq!(taken(&body, &[("content-length", "5")]).unwrap().body(), BodyFraming::Length(5));
-        assert_eq!(taken(&GET, &[("content-length", "0")]).unwrap().body(), BodyFraming::Length(0));
-        for (fields, error) in [
-            (&[("content-length", "5")][..], HeadError::BadContentLength),
-            (&[("content-length", "5, 5")], HeadError::BadContentLength),
-            (&[("content-length", "5"), ("content-length", "5")], HeadError::RepeatedContentLength),
-        ] {
-            assert_eq!(taken(&GET, fields).unwrap_err(), error.into(), "{fields:?}");
-        }
-        assert!(taken(&body, &[("expect", "100-continue")]).unwrap().expects_continue());
-        assert!(!taken(&GET, &[("expect", "100-continue")]).unwrap().expects_continue());
-        assert_eq!(taken(&body, &[("expect", "more")]).unwrap_err(), RequestError::ExpectationFailed);
-    }
-
-    #[test]
-    fn no_part_becomes_two() {
-        let path = |path| taken(&Http2Request { path, ..GET }, &[]).unwrap_err();
-        for bad in [
-            &b"/ HTTP/1.1\r\nx: y"[..],
-            b"/a b",
-            b"/\r\n",
-            b"/\0",
-            b"/\xff",
-            b"",
-            b"a",
-            b"http://b.example/",
-            b"?a",
-            b"/a#b",
-            b"/?a#b",
-            b"#b",
-        ] {
-            assert_eq!(path(bad), RequestError::BadTarget, "{bad:?}");
-        }
-        for bad in [&b"GET /"[..], b"", b"G\r\nT", b"G\0"] {
-            assert_eq!(
-                taken(&Http2Request { method: bad, ..GET }, &[]).unwrap_err(),
-                RequestError::BadMethod
-            );
-        }
-        for (name, value, error) in [
-            ("x-a", "1\r\nx-b: 2", HeadError::FieldValue),
-            ("x-a", "1\n", HeadError::FieldValue),
-            ("x-a", "\0", HeadError::FieldValue),
-            ("x-a", " 1", HeadError::FieldValue),
-            ("x-a", "1\t", HeadError::FieldValue),
-            ("cookie", "a=b\r\nx: y", HeadError::FieldValue),
-            ("x-a: 1\r\nx-b", "2", HeadError::FieldName),
-            ("X-A", "1", HeadError::FieldName),
-            (":path", "/", HeadError::FieldName),
-            ("", "1", HeadError::FieldName),
-            ("x a", "1", HeadError::FieldName),
-        ] {
-            assert_eq!(taken(&GET, &[(name, value)]).unwrap_err(), error.into(), "{name:?}: {value:?}");
-        }
-    }
-
-    #[test]
-    fn fields_of_http_1_connections_are_refused() {
-        for (name, value) in [
-            ("connection", "close"),
-            ("connection", "x-a"),
-            ("proxy-connection", "keep-alive"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "websocket"),
-            ("te", "gzip"),
-            ("te", "trailers, deflate"),
-        ] {
-            assert_eq!(
-                taken(&GET, &[(name, value)]).unwrap_err(),
-                RequestError::ConnectionField,
-                "{name}: {value}"
-            );
-        }
-        assert!(taken(&GET, &[("te", "trailers")]).unwrap().fields().any(|field| field.hop_by_hop));
-    }
-
-    #[test]
-    fn an_extended_connect_is_what_asks_for_its_protocol_on_http_1() {
-        let connect = Http2Request { method: b"CONNECT", protocol: Some(b"websocket"), ends: false, ..GET };
-        let key = ("sec-websocket-key", "forged");
-        let head = taken(&connect, &[("sec-websocket-version", "13"), key]).unwrap();
-        assert_eq!(
-            (head.method(), head.upgrade(), head.body()),
-            ("GET", Some("websocket"), BodyFraming::None)
-        );
-        assert_eq!((head.field("sec-websocket-key"), head.version()), (None, Version::Http2));
-        assert!(head.fields().filter(|field| field.hop_by_hop).count() == 2, "what asks for it ends here");
-        for length in ["0", "5"] {
-            let refused = taken(&connect, &[("content-length", length)]).unwrap_err();
-            assert_eq!(refused, HeadError::BadContentLength.into());
-        }
-        for (method, protocol) in [
-            (&b"GET"[..], &b"websocket"[..]),
-            (b"CONNECT", b""),
-            (b"CONNECT", b"a, b"),
-            (b"CONNECT", b"a\r\nx: y"),
-        ] {
-            let request = Http2Request { method, protocol: Some(protocol), ..connect };
-            assert_eq!(taken(&request, &[]).unwrap_err(), RequestError::BadMethod, "{protocol:?}");
-        }
-    }
-
-    #[test]
-    fn authority_and_host_agree() {
-        let host = |authority, fields: Fields<'_>| taken(&Http2Request { authority, ..GET }, fields);
-        assert_eq!(host(None, &[("host", "B.example")]).unwrap().host(), "b.example");
-        assert_eq!(host(Some(b"A.example:8443"), &[]).unwrap().authority(), "a.example:8443");
-        assert_eq!(host(Some(b"a.example"), &[("host", "A.example.")]).unwrap().host(), "a.example");
-        for (authority, fields, error) in [
-            (None, &[][..], HostError::Missing),
-            (None, &[("host", "a"), ("host", "a")], HostError::Repeated),
-            (Some(&b"a.example"[..]), &[("host", "b.example")], HostError::Mismatch),
-            (Some(b"a.example"), &[("host", "a.example"), ("host", "b.example")], HostError::Mismatch),
-            (Some(b"a.example"), &[("host", "")], HostError::Syntax),
-            (Some(b"user@a.example"), &[], HostError::Syntax),
-            (Some(b"a\r\nx: y"), &[], HostError::Syntax),
-            (Some(b""), &[], HostError::Syntax),
-        ] {
-            assert_eq!(host(authority, fields).unwrap_err(), error.into(), "{authority:?} {fields:?}");
-        }
-    }
-
-    #[test]
-    fn crumbs_of_cookies_become_one_field() {
-        let head = taken(&GET, &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]).unwrap();
-        assert_eq!(head.field("cookie"), Some(&b"a=1; b=2"[..]));
-        assert_eq!(head.fields().filter(|field| field.name == "cookie").count(), 1);
-    }
-
-    #[test]
-    fn limits_and_methods_are_those_of_http_1() {
-        let long = "a".repeat(5000);
-        assert_eq!(taken(&GET, &[("x", &long)]).unwrap_err().status(), 431);
-        let many: Vec<_> = (0..21).map(|_| ("x", "y")).collect();
-        assert_eq!(taken(&GET, &many).unwrap_err().status(), 431);
-        let method = |method| taken(&Http2Request { method, ..GET }, &[]).unwrap_err();
-        assert_eq!(method(b"CONNECT"), RequestError::ConnectUnsupported);
-        assert_eq!(method(&[b'A'; 40]).status(), 501);
-        assert_eq!(taken(&Http2Request { path: b"*", ..GET }, &[]).unwrap_err(), RequestError::BadTarget);
-        let options = Http2Request { method: b"OPTIONS", path: b"*", ..GET };
-        assert_eq!(taken(&options, &[]).unwrap().path(), "*");
-        let scheme = Http2Request { scheme: b"ftp", ..GET };
-        assert_eq!(taken(&scheme, &[]).unwrap_err(), RequestError::BadTarget);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 use super::{RequestKind, ResponseHead};
 use crate::error::{HeadError, ResponseError};
+use crate::field::Known;
 use crate::framing::BodyFraming;
 use crate::request::http2::{check_field, is_of_connection, line};
 use crate::{HeadLimits, Version};
@@ -74,7 +75,7 @@ fn write_image<'a>(
     image.extend_from_slice(b" \r\n");
     for (name, value) in fields {
         check_field(name, value)?;
-        if is_of_connection(name, value) {
+        if is_of_connection(Known::of(name), name, value) {
             return Err(ResponseError::ConnectionField);
         }
         line(image, name, value);

@@ -46,10 +46,10 @@ fn append(out: &mut Vec<u8>, head: &RequestHead, edits: &RequestEdits<'_>) -> Re
         return Err(WriteError::UnframedRequest);
     }
     let (bytes, fields) = head.raw();
-    out.extend_from_slice(head.method().as_bytes());
+    out.extend_from_slice(head.method_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.path().as_bytes());
-    if head.path() == "*" {
+    out.extend_from_slice(head.path_bytes());
+    if head.path_bytes() == b"*" {
         // RFC 9112 §3.2.4: it has no query, and can be given none.
         if !edits.query.set.is_empty() {
             return Err(WriteError::BadTarget);
@@ -62,7 +62,7 @@ fn append(out: &mut Vec<u8>, head: &RequestHead, edits: &RequestEdits<'_>) -> Re
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     // RFC 9110 §7.2: first; RFC 9112 §3.2: present even if it is empty.
-    line(out, b"host", head.authority().as_bytes());
+    line(out, b"host", head.authority_bytes());
     let received = Received { bytes, fields, set: edits.set, drop_field: edits.drop_field };
     let is_ours = |known, name: &[u8]| match known {
         Known::Host | Known::ContentLength | Known::Expect => true,
