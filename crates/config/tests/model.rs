@@ -304,6 +304,8 @@ fn values_at_their_bounds() {
     ] {
         good(&with("cluster = \"c\"", &format!("cluster = \"c\"\nupgrade = \"SPDY/3.1\"\n{lines}")));
     }
+    let over_http2 = with("cluster = \"c\"", "cluster = \"c\"\nupgrade = \"websocket\"");
+    good(&over_http2.replace("[cluster.c]", "[cluster.c]\nprotocol = \"http2\""));
     for size in ["1B", "1MiB"] {
         good(&with("cluster = \"c\"", &format!("cluster = \"c\"\npolicy_body_max = \"{size}\"")));
     }

@@ -39,7 +39,7 @@ pub use frame_meter::{Flood, FrameMeter};
 pub use framing::BodyFraming;
 pub use path::PathError;
 pub use request::{Http2Request, METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
-pub use response::{Http2Response, RequestKind, ResponseHead};
+pub use response::{Http2Connect, Http2Response, RequestKind, ResponseHead};
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

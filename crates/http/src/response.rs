@@ -16,7 +16,7 @@ use crate::scan::{HeadScanner, Scan, ScanRules};
 use crate::token::Span;
 use crate::{HeadLimits, Version};
 
-pub use http2::Http2Response;
+pub use http2::{Http2Connect, Http2Response};
 
 /// What the framing of a response needs to know of its request (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,10 @@ impl ResponseHead {
         if status == 101 {
             self.read_upgrade(head, &survey, options, declared)?;
         }
+        if status == 426 {
+            // RFC 9110 §15.5.22.
+            self.upgrade = survey.upgrade.if_readable(head);
+        }
         self.read_framing(declared, request);
         if status == 101 {
             self.declared_length = None;
@@ -130,7 +134,8 @@ impl ResponseHead {
         self.status < 200 && self.status != 101
     }
 
-    /// The `Upgrade` field of a 101: the protocol that follows, if it is named once and nominated by `Connection`.
+    /// The `Upgrade` field of a 101: the protocol that follows, if it is named once and nominated by `Connection`. Of a 426, if
+    /// there is one line of it: the protocols that would be taken.
     pub fn upgrade(&self) -> Option<&str> {
         self.upgrade.map(|value| value.text_of(&self.bytes))
     }

@@ -45,6 +45,9 @@ pub(crate) trait ClientSide {
     /// Bounds the waits for this client.
     fn deadline(&self) -> &Rc<Deadline>;
 
+    /// The entry of the socket below, which others may share.
+    fn socket(&self) -> &Rc<Deadline>;
+
     /// How the body that is in [`ClientSide::arrived`] is delimited.
     fn framing(&self, head: &RequestHead) -> BodyFraming;
 

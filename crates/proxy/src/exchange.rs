@@ -278,10 +278,6 @@ async fn forward(
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
     let asked = Asked::of(head, target.route).map_err(refused)?;
-    if asked.is_some() && cluster.is_http2() {
-        // The configuration has no route like this.
-        return Err(refused(ProxyError::UpgradeNotAllowed));
-    }
     // RFC 9110 §9.2.2: only such a request may be sent twice.
     let repeatable = head.is_idempotent() && !unread;
     let mut fresh = false;
@@ -320,6 +316,7 @@ async fn forward(
         let plan = Plan {
             head,
             edits: &edits,
+            asked: asked.as_ref(),
             head_limits: &listener.limits.head,
             body_bytes_max: target.route.body_bytes_max,
             body_timeout: grpc::body_timeout(is_grpc, &listener.limits, target.route),
@@ -331,7 +328,7 @@ async fn forward(
         };
         let mut response = worker.heads.response();
         response.clear();
-        let answered = match (&mut up, &asked) {
+        let answered = match (&mut up, plan.asked) {
             (Upstream::Http1(connection), None) => {
                 relay::exchange(&plan, client, connection, &mut response).await.map(Answer::Relayed)
             }
@@ -340,9 +337,12 @@ async fn forward(
                 Box::pin(relay::ask(&plan, asked, client, connection, &mut response)).await
             }
             // Boxed, so that exchanges with upstreams of HTTP/1.1 need not have room for it.
-            (Upstream::Http2(stream), _) => {
+            (Upstream::Http2(stream), None) => {
                 let exchange = relay::exchange(&plan, client, &mut **stream, &mut response);
                 Box::pin(exchange).await.map(Answer::Relayed)
+            }
+            (Upstream::Http2(stream), Some(asked)) => {
+                Box::pin(relay::ask(&plan, asked, client, &mut **stream, &mut response)).await
             }
         };
         worker.heads.put_response(response);
@@ -355,8 +355,6 @@ async fn forward(
             }
             Ok(Answer::Switched(early)) => {
                 let limits = tunnel_limits(target.route, listener);
-                // Only there can be asked.
-                let Upstream::Http1(up) = up else { return Err(refused(ProxyError::UpgradeNotAllowed)) };
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
             Err(failure) if !fresh && may_be_sent_again(&failure, reused && repeatable) => {

@@ -32,6 +32,10 @@ impl ClientSide for Downstream {
         &self.deadline
     }
 
+    fn socket(&self) -> &Rc<Deadline> {
+        &self.deadline
+    }
+
     fn framing(&self, head: &RequestHead) -> BodyFraming {
         head.body()
     }

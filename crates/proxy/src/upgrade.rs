@@ -1,10 +1,10 @@
 //! Whether a request asks for another protocol (RFC 9110 §7.8, RFC 8441), and whether the upstream has agreed to it.
 //!
 //! A tunnel is opened only between two that both said so: the client names exactly one protocol, the route allows it, and the
-//! upstream answers 101 with the same one. All else stays HTTP. What a client offers and the route does not allow is dropped,
-//! as every hop-by-hop field is.
+//! upstream answers 101 with the same one, or 2xx to the extended CONNECT of it. All else stays HTTP. What a client offers and
+//! the route does not allow is dropped, as every hop-by-hop field is.
 
-use ringward_http::{BodyFraming, RequestHead, ResponseHead, Version, write};
+use ringward_http::{BodyFraming, Http2Connect, RequestHead, ResponseHead, Version, write};
 use ringward_tls::{websocket_accept, websocket_key};
 
 use crate::{error::ProxyError, snapshot::Route};
@@ -81,7 +81,16 @@ impl<'a> Asked<'a> {
         self.protocol
     }
 
-    /// Makes the head of the request that was just written to `out` ask for it.
+    /// As an upstream that speaks HTTP/2 is asked.
+    pub(crate) fn connect(&self) -> Http2Connect<'_> {
+        match &self.websocket {
+            // RFC 8441 §5 spells it like this. The proof is for the client, if that speaks HTTP/1.1.
+            Some(websocket) => Http2Connect { protocol: "websocket", accept: Some(&websocket.accept) },
+            None => Http2Connect { protocol: self.protocol, accept: None },
+        }
+    }
+
+    /// Makes the head of the request that was just written to `out`, for an upstream that speaks HTTP/1.1, ask for it.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), write::WriteError> {
         let own_key = self.websocket.as_ref().and_then(|websocket| websocket.own_key.as_ref());
         match own_key {

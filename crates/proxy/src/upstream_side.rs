@@ -3,13 +3,13 @@
 //! How a body is delimited on its way to the upstream is this side's business. Which side it is, is resolved when this is
 //! compiled.
 
-use ringward_http::{ResponseHead, write::WriteError};
+use ringward_http::ResponseHead;
 
 use crate::{
     client_side::Sink,
     error::ProxyError,
-    io::Deadline,
-    relay::{Download, Plan},
+    io::{BufferPool, Deadline},
+    relay::{Download, Inlet, Outlet, Plan},
 };
 
 /// The upstream's side of an exchange.
@@ -25,16 +25,34 @@ pub(crate) trait UpstreamSide {
     type Source<'a>: ResponseSource
     where
         Self: 'a;
+    /// Where the bytes of a tunnel come from.
+    type Inlet<'a>: Inlet
+    where
+        Self: 'a;
+    /// Where the bytes of a tunnel go.
+    type Outlet<'a>: Outlet
+    where
+        Self: 'a;
 
     /// Bounds the waits for this upstream.
     fn deadline(&self) -> &Deadline;
 
-    /// Takes the head of the request. What is written to `out` is given to [`RequestSink::send`] by the caller, with as much
-    /// of the body as there is.
-    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), WriteError>;
+    /// Takes the head of the request, which asks for what [`Plan::asked`] says. What is written to `out` is given to
+    /// [`RequestSink::send`] by the caller, with as much of the body as there is.
+    ///
+    /// # Errors
+    /// If it cannot be written, or not be asked for here.
+    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError>;
 
     /// Both directions, and what bounds the waits in them.
     fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Self::Sink<'a>, Self::Source<'a>, &'a Deadline);
+
+    /// Both directions of a tunnel that the upstream has agreed to. `early` is what [`ResponseSource::into_rest`] has given.
+    fn tunnel<'a>(
+        &'a mut self,
+        early: Vec<u8>,
+        buffers: &'a BufferPool,
+    ) -> (Self::Inlet<'a>, Self::Outlet<'a>);
 }
 
 /// The request on its way. What is written to `out` is given to [`RequestSink::send`] by the caller.
@@ -63,7 +81,7 @@ pub(crate) trait ResponseSource {
     /// Whether nothing of a response has arrived.
     fn is_untouched(&self) -> bool;
 
-    /// Waits for the next head, interim or final.
+    /// Waits for the next head, interim or final. What opens a tunnel is a 101.
     async fn head(&mut self, head: &mut ResponseHead) -> Result<(), ProxyError>;
 
     /// Streams the body that follows `head` to its end. In `out` is what has to leave before it. Whether the connection may be
@@ -74,4 +92,7 @@ pub(crate) trait ResponseSource {
         head: &ResponseHead,
         out: &mut Vec<u8>,
     ) -> Result<bool, ProxyError>;
+
+    /// What has been read behind the head that opens a tunnel.
+    fn into_rest(self) -> Vec<u8>;
 }

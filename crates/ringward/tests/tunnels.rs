@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringward_testkit::{Closing, Crl, DEADLINE, Leaf, Pattern, Signal, eventually, flags, kind, sha256_hex};
+use ringward_testkit::{
+    Closing, Connection, Crl, DEADLINE, Leaf, Pattern, Signal, eventually, flags, kind, sha256_hex,
+};
 use serde_json::Value;
 
 use self::support::{Gateway, HOST, Host, PlayedConnection, PlayedUpstream, on_both_drivers, publish};
@@ -28,6 +30,7 @@ on_both_drivers!(
     a_peer_that_takes_nothing_holds_little,
     withdrawn_trust_cuts_a_tunnel,
     withdrawn_trust_cuts_a_tunnel_that_stands_still,
+    a_client_that_resets_is_noticed_while_the_upstream_stands_still,
     the_drain_timeout_cuts_tunnels,
 );
 
@@ -329,7 +332,15 @@ fn withdrawn_trust_cuts_a_tunnel_that_stands_still(driver: &str) {
     let files = gateway.client_files("victim", &victim);
     let mut client = Peer::with(&gateway.client().identity(&victim), &gateway, Over::Http1);
     let server = open(&mut client, &upstream);
-    // Until nobody takes more: what the gateway holds waits for the upstream, and nothing for the client.
+    let (_connection, sent) = fill(client);
+    gateway.ask(&["revoke", "--cert", files.chain.to_str().unwrap(), "--reason", "lost"]);
+    gateway.wait_for_closed("trust_grace", 1);
+    assert_eq!(gateway.wait_for_record("flag", "trust_withdrawn")["tunnel"], "closed");
+    assert!(server.wait_closed().len() < sent, "what the gateway had not taken yet goes no further");
+}
+
+/// Sends until nobody takes more: what the gateway holds waits for the upstream, and nothing for the client.
+fn fill(client: Peer) -> (Connection, usize) {
     let mut connection = client.into_connection();
     connection.tcp().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut sent = 0;
@@ -337,10 +348,29 @@ fn withdrawn_trust_cuts_a_tunnel_that_stands_still(driver: &str) {
         sent += 64 << 10;
         assert!(sent < 64 << 20, "somebody takes it all");
     }
-    gateway.ask(&["revoke", "--cert", files.chain.to_str().unwrap(), "--reason", "lost"]);
-    gateway.wait_for_closed("trust_grace", 1);
-    assert_eq!(gateway.wait_for_record("flag", "trust_withdrawn")["tunnel"], "closed");
+    (connection, sent)
+}
+
+/// Nothing is read of the client then, and nothing written to it.
+fn a_client_that_resets_is_noticed_while_the_upstream_stands_still(driver: &str) {
+    let upstream = PlayedUpstream::start();
+    let gateway =
+        builder(&upstream, "upgrade = [\"raw/1\"]").io(driver).limits("body_timeout = \"10m\"").start();
+    let (client, server) = accept(&gateway, &upstream, Over::Http1);
+    let (connection, sent) = fill(client);
+    connection.reset();
+    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "client_gone")], 1.0);
     assert!(server.wait_closed().len() < sent, "what the gateway had not taken yet goes no further");
+
+    // Nor of one that has nothing more to say.
+    let (mut client, mut server) = accept(&gateway, &upstream, Over::Http1);
+    client.send(b"ask");
+    client.end();
+    assert_eq!(server.exactly(3), "ask");
+    assert_eq!(server.stream.read(&mut [0]).unwrap(), 0);
+    client.vanish();
+    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "client_gone")], 2.0);
+    assert!(server.wait_closed().is_empty());
 }
 
 fn the_drain_timeout_cuts_tunnels(driver: &str) {
@@ -435,8 +465,18 @@ fn only_a_101_with_that_protocol_opens_a_tunnel() {
         client.ask("/", "raw/1", &[]);
         let mut server = upstream.accept();
         server.head();
-        server.send("HTTP/1.1 426 Upgrade Required\r\ncontent-length: 2\r\n\r\nno");
-        assert_eq!(client.refusal(), (426, b"no".to_vec()), "{over:?}");
+        server.send(
+            "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade\r\nupgrade: raw/2\r\ncontent-length: 2\r\n\r\nno",
+        );
+        match &mut client {
+            // RFC 9110 §15.5.22.
+            Peer::Http1(connection) => {
+                let refused = connection.response().unwrap();
+                assert_eq!((refused.status, &*refused.body), (426, &b"no"[..]));
+                assert_eq!(refused.headers.get("upgrade"), Some("raw/2"));
+            }
+            Peer::Http2 { .. } => assert_eq!(client.refusal(), (426, b"no".to_vec())),
+        }
         client.get("/next");
         assert!(server.head().starts_with("GET /next "));
         server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");

@@ -9,7 +9,7 @@ use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
 use super::{References, client_auth, grpc, tunnel};
 use crate::bounds;
-use crate::model::{Protocol, Route};
+use crate::model::Route;
 use crate::path::{PathPattern, Segment};
 use crate::raw::{self, Field};
 use crate::routes::{Method, Methods, Routes};
@@ -92,9 +92,6 @@ fn route(
     };
     let tunnel = tunnel::tunnel(cx, raw, &methods);
     let cluster = cluster?;
-    if defaults.clusters.get(&cluster).is_some_and(|cluster| cluster.protocol == Protocol::Http2) {
-        tunnel::refuse_over_http2(cx, &raw.upgrade, &cluster);
-    }
     if let Some(text) = grpc {
         grpc::warn_over_http1(cx, text, &cluster, defaults.clusters);
     }

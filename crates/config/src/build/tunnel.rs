@@ -31,17 +31,6 @@ pub(super) fn tunnel(cx: &mut Context<'_>, raw: &raw::Route, methods: &Methods) 
     Some(Tunnel { protocols, idle_timeout, age_max })
 }
 
-/// Refuses tunnels to a cluster that speaks HTTP/2.
-pub(super) fn refuse_over_http2<T>(cx: &mut Context<'_>, field: &Field<T>, cluster: &str) {
-    if let Some(span) = field.span() {
-        cx.error(
-            &span,
-            format!("`upgrade` is not available yet for clusters that speak HTTP/2, as {cluster:?} does"),
-        )
-        .help("name a cluster with protocol = \"http1\", for which clients of HTTP/2 may ask as well");
-    }
-}
-
 fn report_useless<T>(cx: &mut Context<'_>, key: &str, field: &Field<T>) {
     if let Some(span) = field.span() {
         cx.error(&span, format!("`{key}` has no effect: the route has no `upgrade`"))

@@ -80,11 +80,11 @@ pub struct Route {
     /// Default `"unlimited"`; `"1ms"` to `"1d"`. Example: `request_timeout = "15s"`.
     pub request_timeout: Field<DurationText>,
     /// The protocols to which a client may switch its connection with `Upgrade`, or a stream of HTTP/2 with an extended
-    /// CONNECT. Once the decision has allowed the request and the upstream has agreed with 101, bytes pass both ways
-    /// unseen, for as long as the client is trusted: when its trust is withdrawn, the tunnel is cut within `trust_grace`. A
-    /// policy sees what is asked for as `input.request.headers.upgrade`, spelled as here and from HTTP/2 as well (with the
-    /// method `GET`), and decides about the opening alone. Without this, `Upgrade` is dropped and the request goes on as if it had
-    /// none, for policies too.
+    /// CONNECT. Once the decision has allowed the request and the upstream has agreed (with 101, or 2xx to an extended
+    /// CONNECT if its cluster speaks HTTP/2), bytes pass both ways unseen, for as long as the client is trusted: when its
+    /// trust is withdrawn, the tunnel is cut within `trust_grace`. A policy sees what is asked for as
+    /// `input.request.headers.upgrade`, spelled as here and from HTTP/2 as well (with the method `GET`), and decides about the
+    /// opening alone. Without this, `Upgrade` is dropped and the request goes on as if it had none, for policies too.
     ///
     /// A WebSocket handshake is checked on its way, its proof (`Sec-WebSocket-Accept`) too; a request with a body, and one that
     /// offers several protocols of which the route allows one, are refused with 400. CONNECT without a protocol is refused

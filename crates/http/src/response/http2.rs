@@ -8,15 +8,28 @@ use crate::error::{HeadError, ResponseError};
 use crate::field::Known;
 use crate::framing::BodyFraming;
 use crate::request::http2::{check_field, is_of_connection, line};
+use crate::token::is_field_value;
+use crate::write::is_protocol;
 use crate::{HeadLimits, Version};
 
 /// What of a response of HTTP/2 is no field.
 #[derive(Debug, Clone, Copy)]
-pub struct Http2Response {
+pub struct Http2Response<'a> {
     /// `:status`.
     pub status: u16,
     /// The stream ends with the head: there is no body.
     pub ends: bool,
+    /// The extended CONNECT that it answers, if its request was one.
+    pub connect: Option<Http2Connect<'a>>,
+}
+
+/// What an extended CONNECT has asked for (RFC 8441 §4).
+#[derive(Debug, Clone, Copy)]
+pub struct Http2Connect<'a> {
+    /// Its `:protocol`.
+    pub protocol: &'a str,
+    /// For a WebSocket, the `sec-websocket-accept` that HTTP/1.1 has and HTTP/2 has not (RFC 8441 §5).
+    pub accept: Option<&'a [u8]>,
 }
 
 impl ResponseHead {
@@ -26,20 +39,26 @@ impl ResponseHead {
     /// A body of unknown length counts as [`BodyFraming::Chunked`], which is what it has to be for a client that speaks
     /// HTTP/1.1; one that is not there has a length of 0.
     ///
+    /// A 2xx to an extended CONNECT becomes the 101 that says the same on HTTP/1.1, with the `sec-websocket-accept` of
+    /// [`Http2Connect`] in place of a received one. It has no body: what follows belongs to the tunnel.
+    ///
     /// # Errors
     /// As [`ResponseHead::parse`], and what RFC 9113 §8.2 calls malformed: fields of HTTP/1.1 connections, names in upper
-    /// case, values with blanks around them; and a length of a body that is not there (§8.1.1).
+    /// case, values with blanks around them; and a length of a body that is not there (§8.1.1), a tunnel's included (RFC 9110
+    /// §9.3.6).
     pub fn take_http2<'a>(
         &mut self,
-        response: Http2Response,
+        response: Http2Response<'_>,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         request: RequestKind,
         scratch: &mut Vec<u8>,
         limits: &HeadLimits,
     ) -> Result<(), ResponseError> {
         self.clear();
-        write_image(response.status, fields, scratch)?;
-        match self.parse(scratch, request, limits) {
+        let opens = response.connect.filter(|_| (200..300).contains(&response.status));
+        write_image(response.status, opens, fields, scratch)?;
+        let kind = if opens.is_some() { RequestKind::Upgrade } else { request };
+        match self.parse(scratch, kind, limits) {
             Ok(Some(length)) if length == scratch.len() => {}
             // The image is one whole head by its making.
             Ok(_) => return Err(HeadError::FieldName.into()),
@@ -60,9 +79,10 @@ impl ResponseHead {
     }
 }
 
-/// Writes the head that the response would have on HTTP/1.1.
+/// Writes the head that the response would have on HTTP/1.1; `opens` is what it opens a tunnel for.
 fn write_image<'a>(
     status: u16,
+    opens: Option<Http2Connect<'_>>,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     image: &mut Vec<u8>,
 ) -> Result<(), ResponseError> {
@@ -70,7 +90,12 @@ fn write_image<'a>(
     if !(100..=599).contains(&status) {
         return Err(ResponseError::BadStatus(status));
     }
+    if status == 101 {
+        // RFC 9113 §8.6: HTTP/2 has none.
+        return Err(ResponseError::UnexpectedUpgrade);
+    }
     image.extend_from_slice(b"HTTP/1.1 ");
+    let status = if opens.is_some() { 101 } else { status };
     image.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
     image.extend_from_slice(b" \r\n");
     for (name, value) in fields {
@@ -78,7 +103,21 @@ fn write_image<'a>(
         if is_of_connection(Known::of(name), name, value) {
             return Err(ResponseError::ConnectionField);
         }
-        line(image, name, value);
+        match Known::of(name) {
+            Known::ContentLength if opens.is_some() => return Err(HeadError::BadContentLength.into()),
+            Known::Other if opens.is_some() && name == b"sec-websocket-accept" => {}
+            _ => line(image, name, value),
+        }
+    }
+    if let Some(Http2Connect { protocol, accept }) = opens {
+        if !is_protocol(protocol.as_bytes()) || !accept.is_none_or(is_field_value) {
+            return Err(ResponseError::UnexpectedUpgrade);
+        }
+        line(image, b"connection", b"upgrade");
+        line(image, b"upgrade", protocol.as_bytes());
+        if let Some(accept) = accept {
+            line(image, b"sec-websocket-accept", accept);
+        }
     }
     image.extend_from_slice(b"\r\n");
     Ok(())
@@ -99,7 +138,8 @@ mod tests {
     ) -> Result<ResponseHead, ResponseError> {
         let mut head = ResponseHead::new();
         let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        head.take_http2(Http2Response { status, ends }, fields, kind, &mut Vec::new(), &LIMITS)?;
+        let response = Http2Response { status, ends, connect: None };
+        head.take_http2(response, fields, kind, &mut Vec::new(), &LIMITS)?;
         Ok(head)
     }
 
@@ -173,6 +213,43 @@ mod tests {
             assert_eq!(refused, ResponseError::ConnectionField, "{name}");
         }
         assert_eq!(taken(101, false, &[]).unwrap_err(), ResponseError::UnexpectedUpgrade);
+    }
+
+    #[test]
+    fn a_2xx_to_an_extended_connect_is_the_101_of_http_1() {
+        let connect = Some(Http2Connect { protocol: "websocket", accept: Some(b"ours") });
+        let taken = |status, connect, fields: Fields<'_>| {
+            let mut head = ResponseHead::new();
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            let response = Http2Response { status, ends: false, connect };
+            head.take_http2(response, fields, RequestKind::Other, &mut Vec::new(), &LIMITS)?;
+            Ok::<_, ResponseError>(head)
+        };
+        for status in [200, 204, 299] {
+            let fields = [("sec-websocket-accept", "theirs"), ("sec-websocket-protocol", "chat")];
+            let head = taken(status, connect, &fields).unwrap();
+            assert_eq!((head.status(), head.upgrade()), (101, Some("websocket")));
+            assert_eq!((head.body(), head.declared_length()), (BodyFraming::None, None));
+            let accepts = head.fields().filter(|field| field.name == "sec-websocket-accept");
+            assert_eq!(accepts.map(|field| field.value).collect::<Vec<_>>(), [b"ours"]);
+            assert_eq!(head.field("sec-websocket-protocol"), Some(&b"chat"[..]));
+        }
+        let generic = Some(Http2Connect { protocol: "raw/1", accept: None });
+        let head = taken(200, generic, &[("sec-websocket-accept", "theirs")]).unwrap();
+        assert_eq!((head.upgrade(), head.field("sec-websocket-accept")), (Some("raw/1"), None));
+        for status in [199, 300, 404] {
+            let head = taken(status, connect, &[("sec-websocket-accept", "theirs")]).unwrap();
+            assert_eq!((head.status(), head.upgrade()), (status, None));
+            assert_eq!(head.field("sec-websocket-accept"), Some(&b"theirs"[..]));
+        }
+        for length in ["0", "5"] {
+            let refused = taken(200, connect, &[("content-length", length)]).unwrap_err();
+            assert_eq!(refused, HeadError::BadContentLength.into());
+        }
+        assert_eq!(taken(101, connect, &[]).unwrap_err(), ResponseError::UnexpectedUpgrade);
+        let split = Some(Http2Connect { protocol: "a\r\nx: y", accept: None });
+        assert_eq!(taken(200, split, &[]).unwrap_err(), ResponseError::UnexpectedUpgrade);
+        assert_eq!(taken(200, connect, &[("upgrade", "x")]).unwrap_err(), ResponseError::ConnectionField);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The response head as it goes to the client: relayed from an upstream, or our own.
 
 use super::{
-    Received, WriteError, check_settable, framing_line, is_replaced, line, number_line, set_lines, via_line,
+    Received, WriteError, check_settable, framing_line, is_replaced, line, number_line, set_lines, upgrade,
+    via_line,
 };
 use crate::field::Known;
 use crate::framing::BodyFraming;
@@ -125,6 +126,12 @@ fn append(
             (false, _) => line(out, b"connection", b"close"),
             (true, Version::Http10) => line(out, b"connection", b"keep-alive"),
             (true, Version::Http11 | Version::Http2) => {}
+        }
+        if head.status() == 426
+            && edits.version == Version::Http11
+            && let Some(listed) = head.upgrade()
+        {
+            upgrade::required_lines(out, listed);
         }
         set_lines(out, edits.set)?;
         set_lines(out, edits.add)?;

@@ -335,6 +335,25 @@ fn responses_are_framed_for_the_client() {
     }
 }
 
+/// RFC 9110 §15.5.22. In all other responses it offers what nobody here would switch to.
+#[test]
+fn a_426_says_what_is_required() {
+    let written = |fields: &str, version| {
+        let input = format!("HTTP/1.1 426 Upgrade Required\r\n{fields}Content-Length: 0\r\n\r\n");
+        let edits = ResponseEdits { version, ..plain_response_edits() };
+        written_response(&input, RequestKind::Upgrade, &edits).unwrap().0
+    };
+    for listed in ["websocket", "websocket, SPDY/3.1"] {
+        let fields = format!("Connection: Upgrade\r\nUpgrade: {listed}\r\n");
+        let lines = format!("\r\nconnection: upgrade\r\nupgrade: {listed}\r\n");
+        assert!(written(&fields, Version::Http11).contains(&lines), "{listed}");
+        assert!(!written(&fields, Version::Http10).contains("pgrade:"), "it knows none");
+    }
+    for fields in ["", "Upgrade: a b\r\n", "Upgrade: a\r\nUpgrade: b\r\n", "Upgrade: a,\r\n"] {
+        assert!(!written(fields, Version::Http11).contains("pgrade:"), "{fields}");
+    }
+}
+
 #[test]
 fn interim_responses_carry_neither_framing_nor_our_fields() {
     let edits = ResponseEdits {

@@ -24,6 +24,14 @@ pub fn upgrade(out: &mut Vec<u8>, protocol: &str, set: &[(&str, &[u8])]) -> Resu
     Ok(())
 }
 
+/// Appends which protocols a 426 asks for, as it came; no lines if that is not a list of protocols. `listed` is what stands there.
+pub(super) fn required_lines(out: &mut Vec<u8>, listed: &str) {
+    if listed.split(',').all(|protocol| is_protocol(protocol.trim_matches([' ', '\t']).as_bytes())) {
+        line(out, b"connection", b"upgrade");
+        line(out, b"upgrade", listed.as_bytes());
+    }
+}
+
 /// RFC 9110 §7.8: `protocol`, a name with or without a version.
 pub fn is_protocol(text: &[u8]) -> bool {
     match text.iter().position(|byte| *byte == b'/') {

@@ -158,6 +158,10 @@ impl ClientSide for Stream {
         &self.deadline
     }
 
+    fn socket(&self) -> &Rc<Deadline> {
+        &self.shared.wire.deadline
+    }
+
     fn framing(&self, head: &RequestHead) -> BodyFraming {
         match head.body() {
             // For the upstream. What is here are the bytes alone.

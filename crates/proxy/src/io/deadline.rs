@@ -81,11 +81,11 @@ impl Deadlines {
         }
     }
 
-    /// Shuts down the sockets that serve a peer which has hung up ([`Deadline::serve`]). One system call for each that
+    /// Shuts down the sockets that serve a peer which has hung up ([`Deadline::serve`], [`Deadline::serve_until_broken`]). One system call for each that
     /// serves, so it runs less often than [`Deadlines::sweep`].
     pub(crate) fn sweep_abandoned(&self) {
         for (_, entry) in self.entries.borrow().iter() {
-            let abandoned = entry.serves.borrow().as_ref().is_some_and(|served| served.hung_up());
+            let abandoned = entry.serves.borrow().as_ref().is_some_and(Served::is_over);
             if abandoned {
                 entry.serves.take();
                 entry.abandoned.set(true);
@@ -165,7 +165,17 @@ impl Deadline {
     /// While `other` is set, this socket works for that one alone: when the peer of `other` hangs up, this one is shut down (and
     /// a timer ends its wait), so that nobody waits for an answer that nobody wants. `other` must not be dropped before the setting ends.
     pub(crate) fn serve(&self, other: Option<&Deadline>) {
-        *self.entry.serves.borrow_mut() = other.map(|deadline| deadline.entry.clone());
+        self.serve_until(other, Served::HungUp);
+    }
+
+    /// The same, but a peer of `other` that only sends no more is served to the end: this one is shut down when the connection
+    /// is reset, or was [`Deadline::cut`] in both directions.
+    pub(crate) fn serve_until_broken(&self, other: Option<&Deadline>) {
+        self.serve_until(other, Served::Broken);
+    }
+
+    fn serve_until(&self, other: Option<&Deadline>, served: impl FnOnce(Rc<Entry>) -> Served) {
+        *self.entry.serves.borrow_mut() = other.map(|deadline| served(deadline.entry.clone()));
     }
 
     /// Whether the peer has hung up, at the price of a system call.
@@ -246,13 +256,31 @@ struct Entry {
     limit: Cell<u64>,
     /// We have shut down the receiving side ourselves.
     read_shut: Cell<bool>,
-    serves: RefCell<Option<Rc<Entry>>>,
+    serves: RefCell<Option<Served>>,
     /// The peer that it served has hung up.
     abandoned: Cell<bool>,
     /// Both directions were cut.
     cut: Cell<bool>,
     call_off_at: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
+}
+
+/// For whom a socket works, and until when.
+enum Served {
+    /// Until its peer sends no more.
+    HungUp(Rc<Entry>),
+    /// Until its connection is broken.
+    Broken(Rc<Entry>),
+}
+
+impl Served {
+    /// At the price of a system call.
+    fn is_over(&self) -> bool {
+        match self {
+            Served::HungUp(entry) => entry.hung_up(),
+            Served::Broken(entry) => entry.cut.get() || entry.fd.get().is_some_and(sys::is_broken),
+        }
+    }
 }
 
 impl Entry {

@@ -59,6 +59,11 @@ pub(super) fn hung_up(fd: RawFd, read_shut: bool) -> bool {
     events(fd, wanted) & wanted != 0
 }
 
+/// Whether the connection was reset, or has failed otherwise; both directions may have ended in order meanwhile.
+pub(super) fn is_broken(fd: RawFd) -> bool {
+    events(fd, 0) & libc::POLLERR != 0
+}
+
 /// Which of the `wanted` conditions, or of those that are always told, hold now.
 fn events(fd: RawFd, wanted: i16) -> i16 {
     let mut poll = libc::pollfd { fd, events: wanted, revents: 0 };

@@ -23,11 +23,12 @@ use crate::{
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
     policy_body::Room,
+    upgrade::Asked,
     upstream::millis,
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
 
-pub(crate) use tunnel::{Inlet, Limits as TunnelLimits, Opened, Outlet, run as tunnel};
+pub(crate) use tunnel::{Inlet, Limits as TunnelLimits, Opened, Outlet, carry as tunnel};
 pub(crate) use upgrade::{Answer, ask};
 pub(crate) use {download::Download, upload::Upload};
 
@@ -35,6 +36,8 @@ pub(crate) use {download::Download, upload::Upload};
 pub(crate) struct Plan<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) edits: &'a Edits<'a>,
+    /// The protocol that the request asks for besides.
+    pub(crate) asked: Option<&'a Asked<'a>>,
     pub(crate) head_limits: &'a HeadLimits,
     pub(crate) body_bytes_max: u64,
     /// A client that makes no progress with a body for this long ends the exchange.
@@ -102,7 +105,7 @@ pub(crate) async fn exchange<U: UpstreamSide>(
     if let Err(error) = up.head(plan, &mut out) {
         plan.buffers.put(out);
         let request_unread = plan.head.body() != BodyFraming::None;
-        return Err(Failure { error: error.into(), unanswered: false, unsent: false, request_unread });
+        return Err(Failure { error, unanswered: false, unsent: false, request_unread });
     }
     let body = plan.head.body();
     let complete = match body {

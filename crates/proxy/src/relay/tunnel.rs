@@ -11,6 +11,7 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,8 +22,9 @@ use super::Progress;
 use crate::{
     client_side::ClientSide,
     error::ProxyError,
-    io::{BULK, BufferPool, Deadline, ReadHalf, SMALL, Shut, WriteHalf},
-    upstream::{self, millis},
+    io::{Deadline, Shut},
+    upstream::{Upstream, millis},
+    upstream_side::UpstreamSide,
     worker::Worker,
 };
 
@@ -49,8 +51,8 @@ pub(crate) trait Outlet {
 
 /// A tunnel that both sides have agreed on.
 pub(crate) struct Opened {
-    pub(crate) up: upstream::Connection,
-    /// What came behind the upstream's agreement.
+    pub(crate) up: Upstream,
+    /// What was read behind the upstream's agreement.
     pub(crate) early: Vec<u8>,
     pub(crate) limits: Limits,
 }
@@ -73,7 +75,7 @@ enum Failed {
     Outlet,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Up,
     Down,
@@ -83,26 +85,37 @@ enum Direction {
 ///
 /// # Errors
 /// Why it is, unless both sides have ended it in order.
-pub(crate) async fn run<C: ClientSide>(
+pub(crate) async fn carry<C: ClientSide>(
     worker: &Worker,
     listener: ListenerId,
     client: &mut C,
     opened: Opened,
     progress: &Progress,
 ) -> Result<(), ProxyError> {
-    let Opened { mut up, early, limits } = opened;
-    let buffers = &*worker.buffers;
+    let Opened { up, early, limits } = opened;
+    let flow = Flow::new(worker, listener, limits, progress, client.socket().clone());
+    match up {
+        Upstream::Http1(mut up) => run(client, &mut up, early, &flow).await,
+        // Boxed, so that tunnels to upstreams of HTTP/1.1 need not have room for it.
+        Upstream::Http2(mut up) => Box::pin(run(client, &mut *up, early, &flow)).await,
+    }
+}
+
+async fn run<C: ClientSide, U: UpstreamSide>(
+    client: &mut C,
+    up: &mut U,
+    early: Vec<u8>,
+    flow: &Flow<'_>,
+) -> Result<(), ProxyError> {
+    let buffers = &*flow.worker.buffers;
     let deadline = client.deadline().clone();
     deadline.clear();
     // What bounded the answer does not bound what follows it.
-    up.deadline.limit(None);
-    let flow = Flow::new(worker, listener, limits, progress);
+    up.deadline().limit(None);
     let (mut from_client, mut to_client) = client.tunnel(buffers);
-    let mut from_upstream =
-        UpstreamInlet { half: &mut up.stream.read, deadline: &up.deadline, buffers, early, brisk: false };
-    let mut to_upstream = UpstreamOutlet { half: &mut up.stream.write, buffers };
-    let mut upload = pin!(pump(&mut from_client, &mut to_upstream, &flow, Direction::Up));
-    let mut download = pin!(pump(&mut from_upstream, &mut to_client, &flow, Direction::Down));
+    let (mut from_upstream, mut to_upstream) = up.tunnel(early, buffers);
+    let mut upload = pin!(pump(&mut from_client, &mut to_upstream, flow, Direction::Up));
+    let mut download = pin!(pump(&mut from_upstream, &mut to_client, flow, Direction::Down));
     let (mut uploading, mut downloading) = (true, true);
     poll_fn(|cx| {
         // Asked first: what a client that is cut has sent goes no further. While the upstream takes nothing, there may be no
@@ -112,7 +125,7 @@ pub(crate) async fn run<C: ClientSide>(
         }
         if uploading && let Poll::Ready(ended) = upload.as_mut().poll(cx) {
             uploading = false;
-            flow.ended_half();
+            flow.ended_half(Direction::Up);
             // An upstream that takes nothing any more may have said something before. A client that has heard all and
             // goes without a word has ended.
             if matches!(ended, Err(Failed::Inlet(_))) && downloading {
@@ -121,7 +134,7 @@ pub(crate) async fn run<C: ClientSide>(
         }
         if downloading && let Poll::Ready(ended) = download.as_mut().poll(cx) {
             downloading = false;
-            flow.ended_half();
+            flow.ended_half(Direction::Down);
             match ended {
                 Ok(()) => {}
                 Err(Failed::Inlet(error)) => return Poll::Ready(Err(ProxyError::UpstreamReset(error))),
@@ -147,9 +160,9 @@ async fn pump(
 ) -> Result<(), Failed> {
     while let Some(piece) = from.piece().await.map_err(Failed::Inlet)? {
         let bytes = piece.len();
-        flow.moved(direction, bytes);
+        flow.arrived(direction, bytes);
         to.send(piece, || flow.renew()).await.map_err(|_| Failed::Outlet)?;
-        flow.renew();
+        flow.sent(direction);
         from.passed(bytes);
     }
     to.end().await.map_err(|_| Failed::Outlet)
@@ -164,10 +177,18 @@ struct Flow<'a> {
     idle: Cell<Duration>,
     ends_at: Option<u64>,
     timer: Deadline,
+    /// Of the client's connection.
+    client: Rc<Deadline>,
 }
 
 impl<'a> Flow<'a> {
-    fn new(worker: &'a Worker, listener: ListenerId, limits: Limits, progress: &'a Progress) -> Flow<'a> {
+    fn new(
+        worker: &'a Worker,
+        listener: ListenerId,
+        limits: Limits,
+        progress: &'a Progress,
+        client: Rc<Deadline>,
+    ) -> Flow<'a> {
         let now = worker.deadlines.now();
         let flow = Flow {
             worker,
@@ -177,13 +198,15 @@ impl<'a> Flow<'a> {
             idle: Cell::new(limits.idle),
             ends_at: limits.age_max.map(|age| now.saturating_add(millis(age))),
             timer: worker.deadlines.timer(),
+            client,
         };
         worker.shard.tunnel_opened(listener);
         flow.renew();
         flow
     }
 
-    fn moved(&self, direction: Direction, bytes: usize) {
+    /// So many bytes are to be sent, before any more are read.
+    fn arrived(&self, direction: Direction, bytes: usize) {
         let bytes = bytes as u64;
         let (counter, received, sent) = match direction {
             Direction::Up => (&self.progress.received, bytes, 0),
@@ -191,7 +214,23 @@ impl<'a> Flow<'a> {
         };
         counter.set(counter.get() + bytes);
         self.worker.shard.tunnel_bytes(self.listener, received, sent);
+        if direction == Direction::Up {
+            self.watch_client(true);
+        }
         self.renew();
+    }
+
+    /// What has arrived was sent.
+    fn sent(&self, direction: Direction) {
+        if direction == Direction::Up {
+            self.watch_client(false);
+        }
+        self.renew();
+    }
+
+    /// While nothing is read of a client, nobody but the sweep would notice that its connection breaks.
+    fn watch_client(&self, watch: bool) {
+        self.timer.serve_until_broken(watch.then_some(&*self.client));
     }
 
     /// Something has moved.
@@ -201,14 +240,18 @@ impl<'a> Flow<'a> {
     }
 
     /// One direction is over.
-    fn ended_half(&self) {
+    fn ended_half(&self, direction: Direction) {
+        if direction == Direction::Up {
+            self.watch_client(true);
+        }
         self.idle.set(self.limits.idle.min(self.limits.idle_half));
         self.renew();
     }
 
-    /// Ready with the reason when it has lasted too long.
+    /// Ready with the reason when it has lasted too long, or the client's connection is broken.
     fn poll_over(&self, cx: &Context<'_>) -> Poll<ProxyError> {
         self.timer.poll_fired(cx).map(|()| match self.limits.age_max {
+            _ if !self.timer.fired() => ProxyError::ClientGone,
             Some(age) if self.ends_at.is_some_and(|at| at <= self.worker.deadlines.now()) => {
                 ProxyError::TunnelAge(age)
             }
@@ -222,48 +265,3 @@ impl Drop for Flow<'_> {
         self.worker.shard.tunnel_closed(self.listener);
     }
 }
-
-struct UpstreamInlet<'a> {
-    half: &'a mut ReadHalf,
-    deadline: &'a Deadline,
-    buffers: &'a BufferPool,
-    early: Vec<u8>,
-    /// The last piece filled its buffer.
-    brisk: bool,
-}
-
-impl Inlet for UpstreamInlet<'_> {
-    async fn piece(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if !self.early.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.early)));
-        }
-        let buffer = if self.brisk { self.buffers.large() } else { self.buffers.small() };
-        let (read, buffer) =
-            self.half.read_or_rest((buffer, BULK), REST_BYTES, self.deadline, self.buffers).await;
-        self.brisk = buffer.len() >= SMALL;
-        Ok((read? > 0).then_some(buffer))
-    }
-
-    fn passed(&mut self, _bytes: usize) {}
-}
-
-struct UpstreamOutlet<'a> {
-    half: &'a mut WriteHalf,
-    buffers: &'a BufferPool,
-}
-
-impl Outlet for UpstreamOutlet<'_> {
-    async fn send(&mut self, piece: Vec<u8>, progressed: impl Fn()) -> io::Result<()> {
-        let (sent, piece) = self.half.write_all(piece, progressed).await;
-        self.buffers.put(piece);
-        sent
-    }
-
-    async fn end(&mut self) -> io::Result<()> {
-        self.half.shutdown().await;
-        Ok(())
-    }
-}
-
-/// What a tunnel reads into that has come to rest: a small message.
-const REST_BYTES: usize = 1024;

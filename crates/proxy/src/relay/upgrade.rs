@@ -8,7 +8,7 @@ use crate::{
     error::ProxyError,
     io::Shut,
     upgrade::Asked,
-    upstream::{self, millis},
+    upstream::millis,
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
 
@@ -26,14 +26,15 @@ pub(crate) async fn ask(
     plan: &Plan<'_>,
     asked: &Asked<'_>,
     down: &mut impl ClientSide,
-    up: &mut upstream::Connection,
+    up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
 ) -> Result<Answer, Failure> {
     let answer = run(plan, asked, down, up, response).await;
     answer.map_err(|(error, unanswered)| Failure {
-        error: blame(error, &up.deadline, down.deadline()),
+        error: blame(error, up.deadline(), down.deadline()),
         unanswered,
-        unsent: false,
+        // What the client has said for the tunnel is not looked at before there is one.
+        unsent: unanswered,
         request_unread: false,
     })
 }
@@ -43,15 +44,17 @@ async fn run(
     plan: &Plan<'_>,
     asked: &Asked<'_>,
     down: &mut impl ClientSide,
-    up: &mut upstream::Connection,
+    up: &mut impl UpstreamSide,
     response: &mut ResponseHead,
 ) -> Result<Answer, (ProxyError, bool)> {
+    up.deadline().limit_like(down.deadline());
     let mut out = plan.buffers.small();
-    let written = plan.edits.request_head(&mut out, plan.head).and_then(|()| asked.write(&mut out));
-    written.map_err(|error| (error.into(), false))?;
-    up.deadline.limit_like(down.deadline());
+    if let Err(error) = up.head(plan, &mut out) {
+        plan.buffers.put(out);
+        let unanswered = matches!(error, ProxyError::UpstreamUnprocessed(_));
+        return Err((error, unanswered));
+    }
     let (mut request, mut source, deadline) = up.split(plan);
-    source.expect_upgrade();
     deadline.set(millis(plan.response_timeout), Shut::Both);
     let (sent, out) = request.send(out, false, || {}).await;
     plan.buffers.put(out);

@@ -1,17 +1,18 @@
 //! HTTP/1.1 as the upstream's side of an exchange: a connection of its own, whose bytes are bodies in their framing.
 
+mod tunnel;
+
 use std::mem;
 
-use ringward_http::{
-    BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead,
-    write::{self, WriteError},
-};
+use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead, write};
+
+use self::tunnel::{StreamInlet, StreamOutlet};
 
 use super::{Connection, failure};
 use crate::{
     client_side::Sink,
     error::ProxyError,
-    io::{BULK, Deadline, LARGE, ReadHalf, SMALL, WriteHalf},
+    io::{BULK, BufferPool, Deadline, LARGE, ReadHalf, SMALL, WriteHalf},
     relay::{Download, Plan},
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
@@ -21,13 +22,19 @@ impl UpstreamSide for Connection {
 
     type Sink<'a> = Sending<'a>;
     type Source<'a> = Receiving<'a>;
+    type Inlet<'a> = StreamInlet<'a>;
+    type Outlet<'a> = StreamOutlet<'a>;
 
     fn deadline(&self) -> &Deadline {
         &self.deadline
     }
 
-    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        plan.edits.request_head(out, plan.head)
+    fn head(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>) -> Result<(), ProxyError> {
+        plan.edits.request_head(out, plan.head)?;
+        if let Some(asked) = plan.asked {
+            asked.write(out)?;
+        }
+        Ok(())
     }
 
     fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
@@ -40,9 +47,23 @@ impl UpstreamSide for Connection {
             buffer: Vec::new(),
             taken: 0,
             untouched: true,
-            kind: if plan.head.is_head() { RequestKind::Head } else { RequestKind::Other },
+            kind: match plan.asked {
+                Some(_) => RequestKind::Upgrade,
+                None if plan.head.is_head() => RequestKind::Head,
+                None => RequestKind::Other,
+            },
         };
         (sending, receiving, deadline)
+    }
+
+    fn tunnel<'a>(
+        &'a mut self,
+        early: Vec<u8>,
+        buffers: &'a BufferPool,
+    ) -> (StreamInlet<'a>, StreamOutlet<'a>) {
+        let Connection { stream, deadline, .. } = self;
+        let inlet = StreamInlet::new(&mut stream.read, deadline, buffers, early);
+        (inlet, StreamOutlet::new(&mut stream.write, buffers))
     }
 }
 
@@ -135,16 +156,8 @@ impl ResponseSource for Receiving<'_> {
         let surplus = self.taken < self.buffer.len();
         Ok(head.keep_alive() && !surplus)
     }
-}
 
-impl Receiving<'_> {
-    /// The request asks for another protocol, so the answer may be 101.
-    pub(crate) fn expect_upgrade(&mut self) {
-        self.kind = RequestKind::Upgrade;
-    }
-
-    /// What came behind the last head.
-    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+    fn into_rest(mut self) -> Vec<u8> {
         if self.taken == self.buffer.len() {
             // The buffer is not theirs to keep.
             return Vec::new();
@@ -153,7 +166,9 @@ impl Receiving<'_> {
         rest.drain(..self.taken);
         rest
     }
+}
 
+impl Receiving<'_> {
     async fn length<S: Sink>(
         &mut self,
         download: &mut Download<'_, S>,

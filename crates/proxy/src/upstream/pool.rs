@@ -159,11 +159,6 @@ impl Cluster {
         }))
     }
 
-    /// Its endpoints speak HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.terms.is_some()
-    }
-
     /// Keeps a connection for the next exchange with its endpoint.
     pub(crate) fn keep(&self, upstream: Upstream) {
         // A place on a connection becomes free by itself.

@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    /// Reads that the tunnel is open; the head that says so, as far as it can be read.
+    /// Reads that the tunnel is open; the head that says so.
     #[track_caller]
     pub(crate) fn is_open(&mut self) -> String {
         match self {
@@ -125,7 +125,7 @@ impl Peer {
                 let frame = http2.wait_for(kind::HEADERS);
                 assert_eq!((frame.stream, frame.status()), (*stream, 200));
                 assert_eq!(frame.flags & flags::END_STREAM, 0);
-                String::from_utf8_lossy(&frame.payload).into_owned()
+                frame.fields().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
             }
         }
     }

@@ -8,11 +8,11 @@ pub(super) fn read(mut block: &[u8]) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     while let Some(&first) = block.first() {
         match first {
-            // §6.1: a field of the static table, of which only statuses occur.
+            // §6.1: a field of the static table, of which only those of requests' and responses' first lines occur.
             0x80.. => {
                 let index = integer(&mut block, 7);
-                let status = index.checked_sub(8).and_then(|at| STATUSES.get(at)).expect("a status");
-                fields.push((":status".to_owned(), (*status).to_owned()));
+                let value = index.checked_sub(2).and_then(|at| VALUES.get(at)).expect("a value");
+                fields.push((NAMES[index - 1].to_owned(), (*value).to_owned()));
             }
             // §6.3: the size of the table.
             0x20..0x40 => assert_eq!(integer(&mut block, 5), 0, "there is no table"),
@@ -108,8 +108,9 @@ const CODES: &[(u32, &str)] = &[
     (15, "<`{"),
 ];
 
-/// Appendix A, from 8 on.
-const STATUSES: [&str; 7] = ["200", "204", "206", "304", "400", "404", "500"];
+/// Appendix A, from 2 on.
+const VALUES: [&str; 13] =
+    ["GET", "POST", "/", "/index.html", "http", "https", "200", "204", "206", "304", "400", "404", "500"];
 
 /// Appendix A.
 const NAMES: [&str; 61] = [

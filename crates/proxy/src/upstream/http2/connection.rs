@@ -65,6 +65,7 @@ fn builder(terms: &Terms) -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES.saturating_mul(streams).min(WINDOW_BYTES_MAX))
         .max_send_buffer_size(SEND_BYTES_MAX)
+        .data_frame_budget(MESSAGES_BUDGET * terms.streams_max.min(STALLED_MAX))
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .max_local_error_reset_streams(Some(FAULTS_MAX))
         .reset_stream_duration(RESET_REMEMBERED_FOR);
@@ -358,6 +359,11 @@ const STREAM_WINDOW_BYTES: u32 = 65_535;
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 /// What of a request waits in memory, per stream, for the connection to take it.
 const SEND_BYTES_MAX: usize = BULK;
+/// What frames below 256 bytes may lack to them, while they wait: messages of 10 bytes in a tunnel may fill a stream's window,
+/// which takes some 2 MiB.
+const MESSAGES_BUDGET: usize = 2 << 20;
+/// So many clients may stand still like that before it ends the connection of all.
+const STALLED_MAX: usize = 16;
 /// For so long frames are expected that the upstream sent before it knew that we had called a stream off.
 const RESET_REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// Of so many streams. Frames of others count as faults of the upstream's, so these are more than clients call off in that time.

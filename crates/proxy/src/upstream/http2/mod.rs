@@ -6,6 +6,7 @@
 //!   counts as open once the upstream has sent its settings, so that no request goes to somebody who does not speak HTTP/2.
 //! - `stream.rs` is one request: an [`crate::upstream_side::UpstreamSide`] on a lease. Its deadline is a timer, since the socket
 //!   belongs to all: a request that times out, or whose client goes, is called off (CANCEL), and the connection lives on.
+//! - `tunnel.rs` is a stream that carries another protocol (RFC 8441).
 //!
 //! Bytes pass through the same [`crate::h2::Wire`] as those of clients, with its meter.
 //!
@@ -21,6 +22,7 @@ mod link;
 mod plain;
 mod pool;
 mod stream;
+mod tunnel;
 
 use std::time::Duration;
 

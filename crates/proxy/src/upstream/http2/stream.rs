@@ -18,13 +18,19 @@ use ringward_http::{
     write::{self, WriteError},
 };
 
-use super::{SharedPool, Terms, link::Link, pool::Lease};
+use super::{
+    SharedPool, Terms,
+    link::Link,
+    pool::Lease,
+    tunnel::{self, StreamInlet, StreamOutlet},
+};
 use crate::{
     client_side::Sink,
     error::ProxyError,
     h2::{Named, Piece, poll_room},
     io::{BufferPool, Deadline, LARGE},
     relay::{Download, Plan},
+    upgrade::Asked,
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
     worker::Worker,
 };
@@ -37,6 +43,8 @@ pub(crate) struct Stream {
     /// Once the head was sent.
     sending: Option<SendStream<Piece>>,
     response: Cell<Option<ResponseFuture>>,
+    /// Once the final head has arrived.
+    body: Option<RecvStream>,
     /// A timer: the socket is everybody's.
     deadline: Deadline,
     buffers: Rc<BufferPool>,
@@ -62,6 +70,7 @@ impl Stream {
             trailers: None,
             sending: None,
             response: Cell::new(None),
+            body: None,
             deadline: worker.deadlines.timer(),
             buffers: worker.buffers.clone(),
             lease,
@@ -82,26 +91,42 @@ impl UpstreamSide for Stream {
     const SAYS_UNPROCESSED: bool = true;
     type Sink<'a> = Sending<'a>;
     type Source<'a> = Receiving<'a>;
+    type Inlet<'a> = StreamInlet<'a>;
+    type Outlet<'a> = StreamOutlet<'a>;
 
     fn deadline(&self) -> &Deadline {
         &self.deadline
     }
 
-    fn head(&mut self, plan: &Plan<'_>, _out: &mut Vec<u8>) -> Result<(), WriteError> {
+    fn head(&mut self, plan: &Plan<'_>, _out: &mut Vec<u8>) -> Result<(), ProxyError> {
         let mut image = plan.buffers.small();
         let request =
             plan.edits.request_fields(&mut image, plan.head).and_then(|fields| request(plan.head, fields));
         plan.buffers.put(image);
-        self.request = Some(request?);
+        let mut request = request?;
+        if let Some(asked) = plan.asked {
+            tunnel::ask(&self.lease.link, &mut request, asked)?;
+        }
+        self.request = Some(request);
         Ok(())
     }
 
     fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
-        let Stream { request, trailers, sending, response, deadline, buffers, lease } = self;
+        let Stream { request, trailers, sending, response, body, deadline, buffers, lease } = self;
         let (link, response) = (&*lease.link, &*response);
         let common = Common { plan, deadline, link };
         let sending = Sending { common, request, trailers, sending, response, buffers };
-        (sending, Receiving { common, response, future: None, body: None, untouched: true }, deadline)
+        (sending, Receiving { common, response, future: None, body, untouched: true }, deadline)
+    }
+
+    fn tunnel<'a>(
+        &'a mut self,
+        _early: Vec<u8>,
+        buffers: &'a BufferPool,
+    ) -> (StreamInlet<'a>, StreamOutlet<'a>) {
+        let link = &*self.lease.link;
+        let inlet = StreamInlet::new(&mut self.body, link, buffers);
+        (inlet, StreamOutlet::new(&mut self.sending, link, &self.buffers))
     }
 }
 
@@ -181,22 +206,19 @@ impl Sending<'_> {
         let Sending { sending, common, .. } = self;
         let stream = sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
         stream.reserve_capacity(wanted);
-        poll_fn(|cx| match poll_room(stream, cx) {
-            Poll::Ready(Some(room)) => Poll::Ready(room.map_err(|error| common.link.failure(error))),
-            Poll::Ready(None) => Poll::Ready(Err(ProxyError::UpstreamClosed)),
-            Poll::Pending => common.poll_late(cx).map(Err),
+        poll_fn(|cx| {
+            if let Poll::Ready(capacity) = poll_capacity(stream, common.link, cx) {
+                return Poll::Ready(capacity);
+            }
+            common.poll_late(cx).map(Err)
         })
         .await
     }
 
     /// `cut`: the window has no room for what follows.
     fn push(&mut self, piece: Piece, last: bool, cut: bool) -> Result<(), ProxyError> {
-        let link = self.common.link;
         let stream = self.sending.as_mut().ok_or(ProxyError::UpstreamClosed)?;
-        let bytes = piece.remaining();
-        stream.send_data(piece, last).map_err(|error| link.failure(error))?;
-        link.wire.meter.borrow_mut().sent_data(bytes, cut);
-        Ok(())
+        push(stream, self.common.link, piece, last, cut)
     }
 
     /// Sends everything of `bytes`, which are used up if they need not be copied.
@@ -239,6 +261,32 @@ impl Sending<'_> {
     }
 }
 
+/// How many bytes may be sent now, of those for which [`SendStream::reserve_capacity`] was called.
+pub(super) fn poll_capacity(
+    stream: &mut SendStream<Piece>,
+    link: &Link,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, ProxyError>> {
+    poll_room(stream, cx).map(|room| match room {
+        Some(room) => room.map_err(|error| link.failure(error)),
+        None => Err(ProxyError::UpstreamClosed),
+    })
+}
+
+/// Sends a piece for which there is capacity. `cut`: the window has no room for what follows.
+pub(super) fn push(
+    stream: &mut SendStream<Piece>,
+    link: &Link,
+    piece: Piece,
+    last: bool,
+    cut: bool,
+) -> Result<(), ProxyError> {
+    let bytes = piece.remaining();
+    stream.send_data(piece, last).map_err(|error| link.failure(error))?;
+    link.wire.meter.borrow_mut().sent_data(bytes, cut);
+    Ok(())
+}
+
 impl RequestSink for Sending<'_> {
     fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
         out.extend_from_slice(data);
@@ -270,8 +318,7 @@ pub(crate) struct Receiving<'a> {
     common: Common<'a>,
     response: &'a Cell<Option<ResponseFuture>>,
     future: Option<ResponseFuture>,
-    /// Once the final head has arrived.
-    body: Option<RecvStream>,
+    body: &'a mut Option<RecvStream>,
     untouched: bool,
 }
 
@@ -296,7 +343,7 @@ impl ResponseSource for Receiving<'_> {
             Arrived::Final(response) => {
                 let (parts, body) = response.into_parts();
                 let ends = body.is_end_stream();
-                self.body = Some(body);
+                *self.body = Some(body);
                 self.take_head(head, parts.status.as_u16(), &parts.headers, ends)
             }
         }
@@ -333,6 +380,11 @@ impl ResponseSource for Receiving<'_> {
             waits = true;
         }
     }
+
+    /// What follows is in the stream.
+    fn into_rest(self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 impl Receiving<'_> {
@@ -367,9 +419,9 @@ impl Receiving<'_> {
         let plan = self.common.plan;
         let kind = if plan.head.is_head() { RequestKind::Head } else { RequestKind::Other };
         let fields = fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let response = Http2Response { status, ends, connect: plan.asked.map(Asked::connect) };
         let mut scratch = plan.buffers.small();
-        let taken =
-            head.take_http2(Http2Response { status, ends }, fields, kind, &mut scratch, plan.head_limits);
+        let taken = head.take_http2(response, fields, kind, &mut scratch, plan.head_limits);
         plan.buffers.put(scratch);
         Ok(taken?)
     }
@@ -426,7 +478,7 @@ impl Receiving<'_> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ProxyError>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
+        let Some(body) = self.body else { return Poll::Ready(Ok(None)) };
         body.poll_data(cx).map(|next| next.transpose().map_err(|error| self.common.link.failure(error)))
     }
 
@@ -444,7 +496,7 @@ impl Receiving<'_> {
 
     /// Gives so many bytes of the window back.
     fn release(&mut self, bytes: usize) {
-        if let Some(body) = &mut self.body {
+        if let Some(body) = self.body {
             // Only a stream that is gone has no window.
             let _ = body.flow_control().release_capacity(bytes);
         }
