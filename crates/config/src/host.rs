@@ -143,6 +143,10 @@ impl<T> HostTable<T> {
     /// The value for a name as a peer sent it: any letter case, with or without trailing dot and port. What is not a
     /// host name matches nothing.
     pub fn lookup(&self, name: &str) -> Option<&T> {
+        // The names in the table are normal, so one that is there needs no more to be found; it is what most peers send.
+        if let Some(value) = self.exact.get(name) {
+            return Some(value);
+        }
         let mut buffer = [0; NAME_BYTES_MAX];
         let name = normalise(name, &mut buffer)?;
         if let Some(value) = self.exact.get(name) {

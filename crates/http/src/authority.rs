@@ -59,11 +59,16 @@ impl<'a> Authority<'a> {
 
 /// A DNS name or IPv4 address: labels of letters, digits, `-` and `_` (which internal names use), RFC 1123 §2.1 lengths.
 fn is_name(host: &[u8]) -> bool {
-    let is_label = |label: &[u8]| {
-        (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    host.len() <= NAME_BYTES_MAX && host.split(|&byte| byte == b'.').all(is_label)
+    let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let mut label_bytes = 0;
+    for &byte in host {
+        label_bytes = match byte {
+            b'.' if label_bytes > 0 => 0,
+            _ if is_label_byte(byte) && label_bytes < LABEL_BYTES_MAX => label_bytes + 1,
+            _ => return false,
+        };
+    }
+    label_bytes > 0 && host.len() <= NAME_BYTES_MAX
 }
 
 /// RFC 3986 §3.2.2: `[` IPv6address `]`, without zone and without IPvFuture.

@@ -7,7 +7,7 @@ pub(crate) mod http2;
 
 use std::{fmt, mem};
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::authority::Authority;
 use crate::connection;
@@ -77,7 +77,9 @@ impl RequestHead {
             Scan::Complete { start, end, fields } => (start, end, fields),
         };
         let head = &input[start..end];
-        let mut headers: SmallVec<[_; field::INLINE_MAX]> = smallvec![httparse::EMPTY_HEADER; field_count];
+        // Filled in place: `smallvec!` would fill another one, and then move all of its room.
+        let mut headers = SmallVec::<[_; field::INLINE_MAX]>::new();
+        headers.resize(field_count, httparse::EMPTY_HEADER);
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(len)) if len == head.len() => {}
@@ -176,6 +178,11 @@ impl RequestHead {
     /// All fields in order, framing and hop-by-hop fields included.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         field::iterate(&self.bytes, &self.fields)
+    }
+
+    /// The names of [`RequestHead::fields`].
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|field| field.name.of(&self.bytes))
     }
 
     /// The value of the first field of this name, in any case.

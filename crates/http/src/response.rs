@@ -6,7 +6,7 @@ mod http2;
 
 use std::{fmt, mem};
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::connection::{self, ConnectionOptions};
 use crate::error::{HeadError, ResponseError};
@@ -74,7 +74,9 @@ impl ResponseHead {
             Scan::Complete { end, fields, .. } => (end, fields),
         };
         let head = &input[..end];
-        let mut headers: SmallVec<[_; field::INLINE_MAX]> = smallvec![httparse::EMPTY_HEADER; field_count];
+        // Filled in place: `smallvec!` would fill another one, and then move all of its room.
+        let mut headers = SmallVec::<[_; field::INLINE_MAX]>::new();
+        headers.resize(field_count, httparse::EMPTY_HEADER);
         let mut parsed = httparse::Response::new(&mut headers);
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(len)) if len == head.len() => {}

@@ -225,7 +225,7 @@ impl<'a> Edits<'a> {
 
 /// Identity look-alikes that a request carries, for the metric.
 pub(crate) fn lookalikes(head: &RequestHead) -> u64 {
-    head.fields().filter(|field| headers::is_stripped_inbound(field.name.as_bytes())).count() as u64
+    head.names().filter(|name| headers::is_stripped_inbound(name)).count() as u64
 }
 
 /// Whether a name begins with `prefix`, read as CGI-like upstreams do: any case, `_` for `-`.

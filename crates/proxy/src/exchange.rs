@@ -111,7 +111,7 @@ pub(crate) async fn run<C: ClientSide>(
     let started = Instant::now();
     let number = connection.standing.count_request();
     let (mut facts, progress) = (Facts { number, ..Facts::default() }, Progress::default());
-    let worker = connection.worker.clone();
+    let worker = &connection.worker;
     let unread = head.body() != BodyFraming::None;
     let is_grpc = head.is_grpc();
     progress.grpc.set(is_grpc.then_some(GrpcStatus::None));
@@ -204,7 +204,7 @@ async fn serve(
 ) -> Result<Served, Unserved> {
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
-    let worker = connection.worker.clone();
+    let worker = &connection.worker;
     let room = Room::new(&worker.bodies);
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
@@ -243,7 +243,7 @@ async fn serve(
             time.bound(&worker.deadlines, decided).await.and_then(|decided| decided)
         };
         if let Some(body) = body {
-            body.release(&worker);
+            body.release(worker);
         }
         decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
@@ -273,8 +273,8 @@ async fn forward(
     progress: &Progress,
 ) -> Result<Option<Served>, Unserved> {
     let Job { head, time, view, listener, target, caller, room, .. } = *job;
-    let worker = connection.worker.clone();
-    let cluster: Rc<Cluster> = view.clusters[target.route.cluster].clone();
+    let worker = &connection.worker;
+    let cluster: &Cluster = &view.clusters[target.route.cluster];
     let unread = head.body() != BodyFraming::None;
     let refused = |error| Unserved { error, request_unread: unread };
     let asked = Asked::of(head, target.route).map_err(refused)?;
@@ -288,7 +288,7 @@ async fn forward(
             Some(up) => up,
             None => {
                 // Boxed, so that the many that find one need not have room for it.
-                let mut connected = Box::pin(cluster.connect(&worker, fresh));
+                let mut connected = Box::pin(cluster.connect(worker, fresh));
                 let connected = time.bound(&worker.deadlines, connected.as_mut()).await;
                 connected.and_then(|up| up).map_err(refused)?
             }

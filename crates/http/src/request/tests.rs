@@ -33,6 +33,7 @@ fn the_parts_of_a_request() {
     assert_eq!(head.field("x-one"), Some(&b"1"[..]));
     assert_eq!(head.field("x-three"), None);
     let fields: Vec<_> = head.fields().map(|field| (field.name, field.value, field.hop_by_hop)).collect();
+    assert!(head.names().eq(fields.iter().map(|(name, ..)| name.as_bytes())));
     assert_eq!(
         fields,
         [
