@@ -216,6 +216,15 @@ pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
 pub(crate) const PROXY_PROTOCOL_SOURCES: RangeInclusive<usize> = 1..=256;
 /// Endpoints of one cluster.
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
+/// An eighth of a percent of a cluster's requests can be told apart, and a round of 256 endpoints is still short enough to be
+/// written down (`ringward_proxy`, `upstream/shares.rs`).
+pub(crate) const ENDPOINT_WEIGHT: NumberBounds = numbers(1, 1..=256);
+/// Without a default: none. Caches are warm within the hour, or need something else.
+pub(crate) const SLOW_START: DurationBounds = durations(secs(30), secs(1)..=secs(3600));
+/// As many as operators tell apart; Envoy has 128.
+pub(crate) const ENDPOINT_PRIORITY: NumberBounds = numbers(0, 0..=15);
+/// Characters of the name of a header or cookie by which endpoints are chosen.
+pub(crate) const HASH_KEY_NAME_CHARS_MAX: usize = 128;
 /// Statuses, or ranges of them, with which a check of an endpoint passes.
 pub(crate) const HEALTH_CHECK_EXPECT: RangeInclusive<usize> = 1..=16;
 /// Characters of the path that a check asks for.

@@ -13,6 +13,7 @@ fn what_the_documents_show_is_good() {
     for (name, text, pieces) in [
         ("grpc.md", include_str!("../../../deploy/grpc.md"), 1),
         ("streaming.md", include_str!("../../../deploy/streaming.md"), 2),
+        ("balancing.md", include_str!("../../../deploy/balancing.md"), 2),
         ("health-checks.md", include_str!("../../../deploy/health-checks.md"), 1),
     ] {
         let shown: Vec<&str> = text.split("```toml\n").skip(1).map(until_fence).collect();
@@ -52,7 +53,7 @@ fn complete(piece: &str) -> String {
         }
     }
     let listener = if listener.is_empty() { LISTENER } else { &listener };
-    format!("{BEFORE}{clusters}{listener}{HOST}{routes}")
+    format!("{BEFORE}{}{clusters}{listener}{HOST}{routes}", those("[server]"))
 }
 
 /// The tables of a piece, each with its heading.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringward_config::{
-    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HealthCheck,
-    HostPolicy, IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer, PolicyServerAddress, Probe,
-    Protocol, RevocationPolicy, Severity, XfccMode, load, parse,
+    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HashKey,
+    HealthCheck, HostPolicy, IdentityKey, IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer,
+    PolicyServerAddress, Probe, Protocol, RevocationPolicy, Severity, XfccMode, load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -191,6 +191,42 @@ fn health_checks() {
 }
 
 #[test]
+fn endpoints_and_balance() {
+    let cluster = |keys: &str| good(&with("endpoints = \"127.0.0.1:80\"", keys)).clusters["c"].clone();
+    let given = cluster("endpoints = [\"10.0.0.1:80\", { address = \"[::1]:81\", weight = 256 }]");
+    let endpoints = given.endpoints.iter().map(|endpoint| (endpoint.addr.to_string(), endpoint.weight));
+    let expected = [("10.0.0.1:80".to_owned(), 1), ("[::1]:81".to_owned(), 256)];
+    assert_eq!(endpoints.collect::<Vec<_>>(), expected);
+    let full = "endpoints = { address = \"10.0.0.1:80\", zone = \"a\", priority = 15 }\nslow_start = \"1s\"\n\
+                health_check = { tcp = true }";
+    let full = cluster(full);
+    assert_eq!((full.endpoints[0].zone.as_deref(), full.endpoints[0].priority), (Some("a"), 15));
+    assert_eq!((full.slow_start, given.slow_start), (Some(seconds(1)), None));
+    assert_eq!((given.endpoints[0].zone.as_deref(), given.endpoints[0].priority), (None, 0));
+    assert_eq!(good(MINIMAL).server.zone, None);
+    let zoned = with("[trust.partners]", "[server]\nzone = \"a-1\"\n[trust.partners]");
+    assert_eq!(good(&zoned).server.zone.as_deref(), Some("a-1"));
+    assert_eq!(cluster("endpoints = { address = \"10.0.0.1:80\" }").endpoints.len(), 1);
+    assert_eq!(cluster("endpoints = \"10.0.0.1:80\"").balance, Balance::RoundRobin);
+    let table = [
+        ("\"round_robin\"", Balance::RoundRobin),
+        ("\"least_request\"", Balance::LeastRequest),
+        ("\"random\"", Balance::Random),
+        ("{ maglev = { header = \"X-User\" } }", Balance::Maglev(HashKey::Header("x-user".into()))),
+        ("{ maglev = { cookie = \"Session\" } }", Balance::Maglev(HashKey::Cookie("Session".into()))),
+        (
+            "{ maglev = { identity = \"spiffe_id\" } }",
+            Balance::Maglev(HashKey::Identity(IdentityKey::SpiffeId)),
+        ),
+        ("{ maglev = \"source_address\" }", Balance::Maglev(HashKey::SourceAddress)),
+    ];
+    for (text, balance) in table {
+        let keys = format!("endpoints = \"10.0.0.1:80\"\nbalance = {text}");
+        assert_eq!(cluster(&keys).balance, balance, "{text}");
+    }
+}
+
+#[test]
 fn defaults() {
     let config = good(MINIMAL);
     assert!(config.warnings.is_empty(), "{}", config.warnings);
@@ -210,7 +246,7 @@ fn defaults() {
     assert_eq!(cache.misses_per_second, None);
     assert!(cache.asked_at.is_none(), "nobody has asked for it");
     let cluster = &config.clusters["c"];
-    assert_eq!((cluster.balance, cluster.pool_idle_max), (Balance::RoundRobin, 256));
+    assert_eq!((&cluster.balance, cluster.pool_idle_max), (&Balance::RoundRobin, 256));
     assert_eq!((cluster.connect_timeout, cluster.response_timeout), (seconds(2), seconds(30)));
     assert_eq!(cluster.idle_timeout, seconds(60));
     assert_eq!(cluster.protocol, Protocol::Http1);

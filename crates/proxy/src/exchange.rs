@@ -280,15 +280,16 @@ async fn forward(
     let asked = Asked::of(head, target.route).map_err(refused)?;
     // RFC 9110 §9.2.2: only such a request may be sent twice.
     let repeatable = head.is_idempotent() && !unread;
+    let hash = cluster.hash(head, caller, connection.peer_addr.ip());
     let mut fresh = false;
     loop {
         let started = Instant::now();
-        let kept = if fresh { None } else { cluster.kept() };
+        let kept = if fresh { None } else { cluster.kept(hash) };
         let mut up = match kept {
             Some(up) => up,
             None => {
                 // Boxed, so that the many that find one need not have room for it.
-                let mut connected = Box::pin(cluster.connect(worker, fresh));
+                let mut connected = Box::pin(cluster.connect(worker, hash, fresh));
                 let connected = time.bound(&worker.deadlines, connected.as_mut()).await;
                 connected.and_then(|up| up).map_err(refused)?
             }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,7 +23,7 @@ use ringward_tls::{
 
 use crate::{
     policy_server::PolicyServer,
-    upstream::{Rotation, millis},
+    upstream::{Endpoints, millis},
 };
 
 /// What the control plane has loaded for a configuration.
@@ -46,9 +45,8 @@ pub struct Materials {
     pub key_ring: Option<Arc<KeyRing>>,
     /// The session cache, if a listener uses it.
     pub session_cache: Option<Arc<SessionCache>>,
-    /// Which endpoints take requests, by the names of the clusters whose endpoints are checked, and by address. Of the other
-    /// clusters all do.
-    pub rotation: HashMap<String, HashMap<SocketAddr, Arc<Rotation>>>,
+    /// The endpoints of clusters, by name. Of a cluster that is not here they are those that the configuration names.
+    pub endpoints: HashMap<String, Arc<Endpoints>>,
 }
 
 /// A snapshot that cannot be built.
@@ -187,10 +185,10 @@ pub(crate) struct Route {
     pub(crate) tunnel: Option<config::Tunnel>,
 }
 
-/// A group of equal endpoints.
+/// A group of endpoints that serve the same.
 pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
-    pub(crate) endpoints: Vec<(SocketAddr, Arc<Rotation>)>,
+    pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) protocol: config::Protocol,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -349,16 +347,10 @@ impl Builder<'_> {
     }
 
     fn cluster(&self, cluster: &config::Cluster) -> Cluster {
-        let config::Balance::RoundRobin = cluster.balance;
-        let checked = self.materials.rotation.get(&cluster.name);
-        let rotation = |addr| checked.and_then(|checked| checked.get(addr)).cloned().unwrap_or_default();
+        let endpoints = self.materials.endpoints.get(&cluster.name).cloned();
         Cluster {
             id: self.registry.cluster(&cluster.name),
-            endpoints: cluster
-                .endpoints
-                .iter()
-                .map(|endpoint| (endpoint.addr, rotation(&endpoint.addr)))
-                .collect(),
+            endpoints: endpoints.unwrap_or_else(|| Arc::new(Endpoints::of(cluster))),
             protocol: cluster.protocol,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,

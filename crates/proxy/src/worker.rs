@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::HashSet,
     num::NonZeroU32,
     ops::DerefMut,
     panic::AssertUnwindSafe,
@@ -226,10 +227,6 @@ impl Worker {
             &mut pools,
             &self.memo,
         ));
-        // Endpoints that are in no cluster any more: their idle connections are closed, those in use end with their exchange.
-        let endpoints = view.snapshot.clusters.iter().flat_map(|cluster| &cluster.endpoints);
-        let kept = |addr: &_| endpoints.clone().any(|(endpoint, _)| endpoint == addr);
-        pools.retain(|addr, _| kept(addr));
         // Those of policies that are gone have nothing any more.
         for policy in &previous.snapshot.policies {
             self.shard.policy_cache_state(policy.id, false, 0);
@@ -240,11 +237,25 @@ impl Worker {
             self.retired.take(evaluator.clone(), previous.snapshot.clone());
         }
         *self.view.borrow_mut() = view.clone();
+        drop(pools);
+        self.forget_pools();
         self.control.acknowledge(self.index, view.generation());
         // If no exchange has it, all of it is freed here, which counts.
         drop(previous);
         self.shard.snapshot_adopted(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
         view
+    }
+
+    /// Connections to endpoints of upstreams.
+    pub(crate) fn pools(&self) -> &RefCell<Pools> {
+        &self.pools
+    }
+
+    /// Forgets those to endpoints that are in no cluster any more: idle ones are closed, those in use end with their exchange.
+    pub(crate) fn forget_pools(&self) {
+        let view = self.view.borrow();
+        let known: HashSet<_> = view.clusters.iter().flat_map(|cluster| cluster.addrs()).collect();
+        self.pools.borrow_mut().retain(|addr, _| known.contains(addr));
     }
 
     /// A number for the next connection, unique in this process.
@@ -349,6 +360,8 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         if turn % ABANDONED_EVERY == 0 {
             worker.deadlines.sweep_abandoned();
             worker.pools.borrow().values().for_each(|pool| pool.prune());
+            // Of a cluster that nobody asks for, too, so that no connection to an endpoint that is gone stays open.
+            worker.view().clusters.iter().for_each(|cluster| cluster.refresh(worker));
             worker.view().askers.iter().flatten().for_each(|asker| asker.tend(&worker.shard));
         }
         let view = worker.view();

@@ -68,7 +68,7 @@ pub(crate) struct Loaded {
     pub(crate) fetch_tls: Option<Arc<ClientConfig>>,
     /// Staples of files, by SHA-256 of the certificate's DER.
     pub(crate) staples: HashMap<[u8; 32], Arc<Staple>>,
-    /// Which endpoints are checked, with what is known of them.
+    /// The endpoints of clusters, with what is known of those that are checked.
     pub(crate) upstreams: Arc<upstream_health::Plan>,
     /// What works, but deserves a look.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -218,7 +218,7 @@ impl Gathered {
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
         let upstreams = upstream_health::Plan::new(&config, previous.map(|previous| &*previous.upstreams));
-        materials.rotation = upstreams.rotation();
+        materials.endpoints = upstreams.published();
         let known = HashMap::new();
         let previous = previous.map_or(&known, |previous| &previous.policies);
         let policies = policies::load(&config, &files, previous, &mut report);

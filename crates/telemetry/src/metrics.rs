@@ -133,6 +133,8 @@ catalogue! {
         "Endpoints of the cluster by what their checks have found out; none where there are no checks.";
     UPSTREAM_ENDPOINT_HEALTHY = Kind::Gauge, "ringward_upstream_endpoint_healthy", ["cluster", "endpoint"],
         "1 if the endpoint is healthy or was not checked yet, else 0; of the first 2048 endpoints that are checked.";
+    UPSTREAM_ENDPOINT_SHARE = Kind::Gauge, "ringward_upstream_endpoint_share", ["cluster", "endpoint"],
+        "The part of the cluster's requests that is meant for the endpoint, from 0 to 1, by health, weight, zone, priority and slow start; of the same endpoints.";
     UPSTREAM_PANIC = Kind::Gauge, "ringward_upstream_panic", ["cluster"],
         "1 if so few endpoints of the cluster are healthy that all are used, else 0.";
     UPSTREAM_HEALTH_CHECKS = Kind::Counter, "ringward_upstream_health_checks_finished_total", ["cluster", "outcome"],

@@ -10,12 +10,23 @@ use crate::closed::{CheckOutcome, EndpointHealth};
 use crate::control::ControlMetrics;
 
 /// A cluster whose endpoints are checked, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpstreamFigures {
     /// What is known of each endpoint.
-    pub endpoints: Vec<(SocketAddr, EndpointHealth)>,
+    pub endpoints: Vec<EndpointFigures>,
     /// So few are healthy that all are used.
     pub panic: bool,
+}
+
+/// An endpoint, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EndpointFigures {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// What its checks have found out.
+    pub health: EndpointHealth,
+    /// Which part of the cluster's requests is meant for it, from 0 to 1.
+    pub share: f64,
 }
 
 /// One cluster.

@@ -6,6 +6,7 @@
 mod certificate;
 mod client_auth;
 mod context;
+mod endpoints;
 mod grpc;
 mod health_check;
 mod host;
@@ -21,7 +22,6 @@ mod tunnel;
 mod unused;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ use serde_spanned::Spanned;
 use self::context::{Context, ProcessKeys, UNLIMITED};
 use self::host::Defaults;
 use self::names::Names;
+use crate::bounds;
 use crate::diagnostic::{Diagnostics, Source};
-use crate::model::{Balance, Cluster, Config, Endpoint, Engine, InputShape, Policy, PolicyCache, Protocol};
+use crate::model::{Cluster, Config, Engine, InputShape, Policy, PolicyCache, Protocol};
 use crate::raw::{self, Field};
-use crate::{bounds, raw::OneOrMany};
 
 /// Judges a file. `found` are the problems that decoding has found already.
 ///
@@ -236,10 +236,14 @@ fn check_rule(cx: &mut Context<'_>, rule: &Spanned<String>) {
 fn cluster(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Cluster>) -> Option<Cluster> {
     let (raw, span) = (raw.get_ref(), raw.span());
     let protocol = cx.value_or(&raw.protocol, Protocol::Http1);
+    let balance = endpoints::balance(cx, &raw.balance);
+    // One that cannot be read was meant to be there.
+    let is_checked = !raw.health_check.is_absent();
     let cluster = Cluster {
         name,
         protocol,
-        balance: cx.value_or(&raw.balance, Balance::RoundRobin),
+        slow_start: endpoints::slow_start(cx, raw, &balance, is_checked),
+        balance,
         connect_timeout: cx.duration("connect_timeout", &raw.connect_timeout, &bounds::CONNECT_TIMEOUT),
         response_timeout: cx.duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT),
         idle_timeout: cx.duration("idle_timeout", &raw.idle_timeout, &bounds::POOL_IDLE_TIMEOUT),
@@ -263,7 +267,7 @@ fn cluster(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Cluster>) -> O
         refuse_shared(cx, "streams_per_connection_max", &raw.streams_per_connection_max);
     }
     let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
-    Some(Cluster { endpoints: endpoints(cx, list), ..cluster })
+    Some(Cluster { endpoints: endpoints::endpoints(cx, list, is_checked), ..cluster })
 }
 
 /// Refuses a key about connections that requests share.
@@ -271,29 +275,6 @@ fn refuse_shared(cx: &mut Context<'_>, key: &str, field: &Field<raw::Count>) {
     if let Some(span) = field.span() {
         cx.error(&span, format!("`{key}` has no meaning with HTTP/1.1"))
             .help("requests do not share a connection there: write protocol = \"http2\", or remove it");
-    }
-}
-
-fn endpoints(cx: &mut Context<'_>, list: &Spanned<OneOrMany>) -> Vec<Endpoint> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for item in cx.list("endpoints", list, bounds::ENDPOINTS) {
-        let Some(addr) = cx.socket_addr("endpoints", item.get_ref(), &item.span()) else { continue };
-        if endpoints.iter().any(|known| known.addr == addr) {
-            cx.error(&item.span(), format!("the endpoint {addr} appears twice"))
-                .help("leave one away: weighted balancing is not available yet");
-        }
-        check_connectable(cx, addr, &item.span());
-        endpoints.push(Endpoint { addr, at: cx.at(&item.span()) });
-    }
-    endpoints
-}
-
-fn check_connectable(cx: &mut Context<'_>, addr: SocketAddr, span: &Range<usize>) {
-    if addr.port() == 0 {
-        cx.error(span, format!("the endpoint {addr} has port 0, which nothing listens on"));
-    } else if addr.ip().is_unspecified() || addr.ip().is_multicast() {
-        cx.error(span, format!("the endpoint {addr} is not the address of a server"))
-            .help("for a server on this machine write 127.0.0.1 or [::1]");
     }
 }
 

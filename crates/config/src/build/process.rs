@@ -31,6 +31,7 @@ pub(super) fn server(cx: &mut Context<'_>, field: &Field<raw::Server>) -> Server
             &raw.policy_body_memory_max,
             &bounds::POLICY_BODY_MEMORY_MAX,
         ),
+        zone: cx.given(&raw.zone).and_then(|zone| cx.name("a zone", zone.get_ref(), &zone.span())),
     }
 }
 

@@ -62,6 +62,9 @@ impl Note {
 use Note::{Instead, Later, Never};
 
 const TIMEOUTS: &str = "write response_timeout for how long the upstream may be silent, request_timeout for how long all of it may take";
+const MAGLEV: &str =
+    "write balance = { maglev = { header = \"x-user\" } }, or by cookie, identity or source_address";
+const WEIGHTS: &str = "write a weight per endpoint: { address = \"10.0.0.11:8080\", weight = 3 }";
 const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never ignored";
 
 /// RFC 8446 §8 and appendix E.5.
@@ -140,14 +143,27 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("cluster.health_check", "panic_threshold", Instead("it belongs to the cluster, beside health_check")),
     ("[cluster.NAME]", "retry", Later("configurable retries")),
     ("[cluster.NAME]", "retries", Later("configurable retries")),
-    ("[cluster.NAME]", "weights", Later("weighted balancing")),
+    ("[cluster.NAME]", "weights", Instead(WEIGHTS)),
     ("[cluster.NAME]", "circuit_breaker", Later("circuit breakers")),
     ("[cluster.NAME]", "outlier_detection", Later("outlier detection")),
     ("[cluster.NAME]", "discovery", Later("discovery of endpoints by DNS")),
+    ("endpoint", "dns", Later("discovery of endpoints by DNS")),
+    ("endpoint", "file", Later("endpoints from files")),
+    ("endpoint", "addr", Instead("write address = \"10.0.0.11:8080\"")),
+    (
+        "[cluster.NAME]",
+        "zone",
+        Instead("write a zone per endpoint: { address = \"10.0.0.11:8080\", zone = \"a\" }"),
+    ),
+    (
+        "[cluster.NAME]",
+        "priority",
+        Instead("write a priority per endpoint: { address = \"10.0.0.11:8080\", priority = 1 }"),
+    ),
     ("[cluster.NAME]", "h2", Instead("write protocol = \"http2\"")),
     ("[cluster.NAME]", "h2c", Instead("write protocol = \"http2\"")),
     ("[cluster.NAME]", "http2", Instead("write protocol = \"http2\"")),
-    ("[cluster.NAME]", "hash", Later("consistent hashing")),
+    ("[cluster.NAME]", "hash", Instead(MAGLEV)),
     ("[[listener]]", "tickets", Instead("write resumption = \"tickets\", \"cache\" or \"off\"")),
     ("[[listener]]", "min_version", Instead("write tls = { min_version = \"1.3\" }")),
     ("[[listener]]", "early_data", EARLY_DATA),
@@ -298,11 +314,10 @@ const VALUE_NOTES: &[(&str, &str, Note)] = &[
     ("policy.engine", "static", Instead("write \"matcher\"")),
     ("policy.engine", "ext_authz", Later("external policy engines")),
     ("policy.engine", "wasm", Later("WebAssembly policies")),
-    ("cluster.balance", "least_request", Later("balancing by load")),
-    ("cluster.balance", "least-request", Later("balancing by load")),
-    ("cluster.balance", "random", Later("random balancing")),
-    ("cluster.balance", "hash", Later("consistent hashing")),
-    ("cluster.balance", "weighted", Later("weighted balancing")),
+    ("cluster.balance", "least-request", Instead("write \"least_request\"")),
+    ("cluster.balance", "hash", Instead(MAGLEV)),
+    ("cluster.balance", "ring_hash", Instead(MAGLEV)),
+    ("cluster.balance", "weighted", Instead(WEIGHTS)),
     ("cluster.balance", "peak_ewma", Later("balancing by load")),
     ("log.access", "syslog", Later("logging to syslog")),
     ("log.access", "journald", Instead("write \"stdout\": under systemd it ends in the journal")),

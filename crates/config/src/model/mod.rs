@@ -5,13 +5,13 @@
 //! a file or that can fail later keep their [`Location`], so that later errors can point at the line.
 
 mod client_auth;
+mod endpoints;
 mod health_check;
 mod listener;
 mod policy_server;
 mod trust;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use ringward_identity::TenantMap;
 
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
+pub use self::endpoints::{Balance, Endpoint, HashKey, IdentityKey};
 pub use self::health_check::{HealthCheck, Probe};
 pub use self::listener::{
     Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
@@ -33,7 +34,7 @@ pub use self::trust::{
 };
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-pub use crate::raw::{Audit, Balance, Engine, InputShape, IoDriver, Level, Protocol};
+pub use crate::raw::{Audit, Engine, InputShape, IoDriver, Level, Protocol};
 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
@@ -180,6 +181,8 @@ pub struct Server {
     pub trust_drain_rate: Option<NonZeroU32>,
     /// Bytes that bodies may take that are read ahead for policies, over all workers.
     pub policy_body_memory_max: usize,
+    /// The zone that this node is in.
+    pub zone: Option<String>,
 }
 
 /// The size of the session cache.
@@ -278,7 +281,7 @@ pub struct PolicyCache {
     pub asked_at: Option<Location>,
 }
 
-/// A group of equal upstream endpoints.
+/// A group of upstream endpoints that serve the same.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// Its name.
@@ -289,6 +292,8 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// How an endpoint is chosen.
     pub balance: Balance,
+    /// For how long an endpoint that comes back gets fewer requests; none for no time.
+    pub slow_start: Option<Duration>,
     /// How long a connection may take to be established.
     pub connect_timeout: Duration,
     /// How long an endpoint may take to answer. Routes hold the value that applies to them.
@@ -304,14 +309,5 @@ pub struct Cluster {
     /// How its endpoints are checked, if they are.
     pub health_check: Option<HealthCheck>,
     /// Where it is defined.
-    pub at: Location,
-}
-
-/// One server of a cluster.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Its address.
-    pub addr: SocketAddr,
-    /// Where it is named.
     pub at: Location,
 }

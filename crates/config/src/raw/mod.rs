@@ -13,6 +13,7 @@
 //! - a *URL* begins with `http://` or `https://`, names a host, and has neither user nor fragment;
 //! - a *path of a file* is absolute, or relative to the directory of the configuration file.
 
+mod endpoints;
 mod health_check;
 mod host;
 mod listener;
@@ -28,6 +29,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+pub use self::endpoints::{Balance, Endpoint, Endpoints, HashKey, IdentityKey};
 pub use self::health_check::HealthCheck;
 pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Require, Staple, XfccMode,
@@ -150,6 +152,10 @@ pub struct Server {
     ///
     /// Default `"64MiB"`; `"4MiB"` to `"64GiB"`. Example: `policy_body_memory_max = "256MiB"`.
     pub policy_body_memory_max: Field<SizeText>,
+    /// The zone that this node is in: a name, as endpoints have it (`zone` in `endpoints` of `[cluster.NAME]`), which come first then.
+    ///
+    /// Default: none, and zones of endpoints make no difference. Example: `zone = "a"`.
+    pub zone: Field<String>,
 }
 
 /// `session_cache = { ... }` of `[server]`: one cache, which all workers and listeners share. When it is full, new sessions
@@ -399,19 +405,29 @@ pub enum InputShape {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
-    /// The addresses of the servers: IP address and port each. Names are refused, since nothing resolves them yet.
+    /// The servers: IP address and port each, or a table that says more, such as `{ address = "10.0.0.11:8080", weight = 3 }`.
+    /// Names are refused, since nothing resolves them yet.
     ///
     /// Required; 1 to 1024. Example: `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
-    pub endpoints: Field<OneOrMany>,
+    pub endpoints: Field<Endpoints>,
     /// What the endpoints speak: `"http1"` is HTTP/1.1; `"http2"` is HTTP/2 from the first byte on (prior knowledge, also
     /// called h2c), which every endpoint has to speak then. Clients may speak either in both cases.
     ///
     /// Default `"http1"`. Example: `protocol = "http2"`.
     pub protocol: Field<Protocol>,
-    /// How an endpoint is chosen. `"round_robin"` is the only value yet.
+    /// How an endpoint is chosen, of those that take requests: `"round_robin"`, `"least_request"`, `"random"`, or by a property
+    /// of the request, so that requests which have it in common come to the same endpoint: `{ maglev = { header = "x-user" } }`,
+    /// `{ maglev = { cookie = "session" } }`, `{ maglev = { identity = "tenant" } }` (or `"fingerprint"`, `"spiffe_id"`),
+    /// `{ maglev = "source_address" }`. Where one cannot be connected to, the others are tried, each once.
     ///
-    /// Default `"round_robin"`. Example: `balance = "round_robin"`.
+    /// Default `"round_robin"`. Example: `balance = "least_request"`.
     pub balance: Field<Balance>,
+    /// For how long an endpoint that comes back gets fewer requests than its weight says: a tenth at first, and a tenth more with
+    /// each tenth of the time. It does so when it becomes healthy again, and when it has passed its first check after a reload
+    /// that added it; not when all are new. Needs a `health_check`; not with `maglev`.
+    ///
+    /// Default: none, and it gets its share at once; `"1s"` to `"1h"`. Example: `slow_start = "30s"`.
+    pub slow_start: Field<DurationText>,
     /// How long a connection to an endpoint may take to be established. With HTTP/2 that includes the endpoint's settings, and
     /// it is also how long a request waits when all connections are full.
     ///
@@ -461,12 +477,4 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-}
-
-/// Values of `balance` in `[cluster.NAME]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename = "cluster.balance", rename_all = "snake_case")]
-pub enum Balance {
-    /// One after the other, per worker.
-    RoundRobin,
 }

@@ -1,35 +1,94 @@
-//! Which endpoints of a cluster take requests: all, or those that whoever checks them leaves in.
+//! The endpoints of a cluster, as the control plane publishes them and as workers read them.
 //!
-//! Checks run on the control plane, once for all workers. What they find out is one word per endpoint, which outlives
-//! snapshots and is read once per choice; why an endpoint is out, and when too few are in for that to make sense, the workers
-//! do not know.
+//! Which endpoints there are, which of them take requests and how large the share of each is: that is decided on the control
+//! plane, once for all workers, and changes without a new snapshot. What is published is immutable, with all that makes a
+//! choice quick worked out. A worker compares one word per request to know whether what it has is current.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-/// Whether an endpoint takes requests. Shared between the control plane, which sets it, and the workers.
+use arc_swap::ArcSwap;
+use ringward_config::{Balance, Cluster};
+
+use super::shares::Shares;
+
+/// One server of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Its share, in proportion to those of others; 0 if it takes no requests. Requests that are under way go on.
+    pub weight: u32,
+}
+
+/// The endpoints of a cluster at one moment.
 #[derive(Debug)]
-pub struct Rotation(AtomicBool);
+pub struct EndpointSet {
+    endpoints: Box<[Endpoint]>,
+    pub(super) shares: Shares,
+}
 
-impl Rotation {
-    /// In, until something else is found out.
-    pub fn new() -> Rotation {
-        Rotation(AtomicBool::new(true))
+/// The endpoints of a cluster. Shared between the control plane, which publishes them, and the workers.
+#[derive(Debug)]
+pub struct Endpoints {
+    balance: Balance,
+    /// Counts what was published.
+    version: AtomicU64,
+    set: ArcSwap<EndpointSet>,
+}
+
+impl EndpointSet {
+    fn new(endpoints: Vec<Endpoint>, balance: &Balance) -> EndpointSet {
+        let shares = Shares::new(&endpoints, balance);
+        EndpointSet { endpoints: endpoints.into(), shares }
     }
 
-    /// Puts the endpoint in, or takes it out. Requests that are under way go on.
-    pub fn set(&self, is_in: bool) {
-        // Nothing else is published by it, and a request more or less at the moment of the change is no matter.
-        self.0.store(is_in, Ordering::Relaxed);
-    }
-
-    /// Whether it is in.
-    pub fn is_in(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// All of them, also those that take no requests.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 }
 
-impl Default for Rotation {
-    fn default() -> Rotation {
-        Rotation::new()
+impl Endpoints {
+    /// To be chosen from by `balance`.
+    pub fn new(endpoints: Vec<Endpoint>, balance: Balance) -> Endpoints {
+        let set = ArcSwap::from_pointee(EndpointSet::new(endpoints, &balance));
+        Endpoints { balance, version: AtomicU64::new(0), set }
+    }
+
+    /// Those that the configuration names, all of which take requests.
+    pub fn of(cluster: &Cluster) -> Endpoints {
+        let endpoints = cluster.endpoints.iter();
+        let endpoints = endpoints.map(|endpoint| Endpoint { addr: endpoint.addr, weight: endpoint.weight });
+        Endpoints::new(endpoints.collect(), cluster.balance.clone())
+    }
+
+    /// Replaces them, if there is any difference. Whoever calls it is the only one.
+    pub fn publish(&self, endpoints: Vec<Endpoint>) {
+        if *self.set.load().endpoints != *endpoints {
+            self.set.store(Arc::new(EndpointSet::new(endpoints, &self.balance)));
+            // Afterwards, so that whoever sees the new number finds the new endpoints.
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How one is chosen.
+    pub fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    /// Those that were published last.
+    pub fn current(&self) -> Arc<EndpointSet> {
+        self.set.load_full()
+    }
+
+    /// Another one once they were replaced.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 }

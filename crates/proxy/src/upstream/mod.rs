@@ -1,15 +1,24 @@
 //! The upstream's side: which endpoint, and a connection to it.
+//!
+//! - `endpoints.rs` has the endpoints that a cluster has at the moment, as the control plane publishes them; `shares.rs` how
+//!   requests are dealt out among them; `choice.rs` one worker's choice, with `hash_key.rs` for the property of a request that
+//!   may decide.
+//! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share.
 
+mod choice;
 mod endpoints;
+mod hash_key;
 mod http1;
 pub(crate) mod http2;
 mod pool;
+mod shares;
 
 use std::{io, time::Duration};
 
 use crate::{error::ProxyError, io::Deadline};
 
-pub use endpoints::Rotation;
+pub use endpoints::{Endpoint, EndpointSet, Endpoints};
+use pool::Pool;
 pub(crate) use pool::{Cluster, Connection, Pools, Upstream};
 
 /// Why reading from or writing to an upstream failed (`None`: it closed), seen with the deadline in mind.

@@ -7,21 +7,26 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
-use ringward_config::Protocol;
+use ringward_config::{Balance, HashKey, Protocol};
+use ringward_http::RequestHead;
+use ringward_identity::PeerIdentity;
 use ringward_telemetry::ClusterId;
 
-use super::http2::{self, SharedPool, Terms};
+use super::{
+    choice::Choice,
+    hash_key,
+    http2::{self, SharedPool, Terms},
+};
 use crate::{
     error::ProxyError,
     io::{Deadline, Deadlines, Shut, Stream},
     snapshot,
-    upstream::{Rotation, millis},
+    upstream::millis,
     worker::Worker,
 };
 
@@ -32,6 +37,8 @@ pub(crate) type Pools = HashMap<SocketAddr, Rc<Pool>>;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Connection>>,
+    /// How many connections there are, in use, idle or about to be opened.
+    open: Rc<Cell<usize>>,
     /// Those that speak HTTP/2.
     shared: Rc<SharedPool>,
 }
@@ -40,8 +47,9 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
-    endpoints: Vec<Endpoint>,
-    next: Cell<usize>,
+    choice: Choice,
+    /// The property of a request that decides, if one does.
+    hash_key: Option<HashKey>,
     connect_timeout: Duration,
     idle_timeout: Duration,
     pool_idle_max: usize,
@@ -73,28 +81,17 @@ impl Upstream {
     }
 }
 
-/// One server of a cluster, with its connections.
-#[derive(Debug)]
-struct Endpoint {
-    addr: SocketAddr,
-    rotation: Arc<Rotation>,
-    pool: Rc<Pool>,
-}
-
 impl Cluster {
     /// The view of `cluster`, with the pools that `pools` has for its endpoints, or new ones.
-    ///
-    /// `worker` makes each worker begin at another endpoint, so that few requests spread as well.
     pub(crate) fn new(cluster: &snapshot::Cluster, worker: usize, pools: &mut Pools) -> Cluster {
-        let endpoint = |(addr, rotation): &(SocketAddr, Arc<Rotation>)| Endpoint {
-            addr: *addr,
-            rotation: rotation.clone(),
-            pool: pools.entry(*addr).or_default().clone(),
+        let hash_key = match cluster.endpoints.balance() {
+            Balance::Maglev(key) => Some(key.clone()),
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => None,
         };
         Cluster {
             id: cluster.id,
-            endpoints: cluster.endpoints.iter().map(endpoint).collect(),
-            next: Cell::new(worker % cluster.endpoints.len()),
+            choice: Choice::new(cluster.endpoints.clone(), worker, pools),
+            hash_key,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             pool_idle_max: cluster.pool_idle_max,
@@ -102,31 +99,41 @@ impl Cluster {
         }
     }
 
-    /// A kept connection to the next endpoint in turn: what most requests find, without a wait.
-    pub(crate) fn kept(&self) -> Option<Upstream> {
-        let Endpoint { rotation, pool, .. } = &self.endpoints[self.next.get()];
-        if self.terms.is_some() || !rotation.is_in() {
-            return None;
-        }
-        let connection = pool.take()?;
-        self.turn();
-        Some(Upstream::Http1(connection))
+    /// The property of a request by which its endpoint is chosen, if that is so.
+    pub(crate) fn hash(
+        &self,
+        head: &RequestHead,
+        client: Option<&PeerIdentity>,
+        source: IpAddr,
+    ) -> Option<u64> {
+        hash_key::hash(self.hash_key.as_ref()?, head, client, source)
     }
 
-    /// A connection to the next endpoint in turn, or a place on one: a kept one if there is one, else a new one.
+    /// A kept connection to the endpoint whose turn it is: what most requests find, without a wait. `hash` is from [`Self::hash`].
+    pub(crate) fn kept(&self, hash: Option<u64>) -> Option<Upstream> {
+        if self.terms.is_some() {
+            return None;
+        }
+        self.choice.try_next(hash, Pool::take).map(Upstream::Http1)
+    }
+
+    /// A connection to the endpoint whose turn it is, or a place on one: a kept one if there is one, else a new one.
     ///
     /// `fresh` asks for a new one, if there may be one more.
     ///
     /// # Errors
-    /// [`ProxyError::Connect`] when no endpoint takes the connection; each that is in rotation is tried once.
-    /// [`ProxyError::NoHealthyUpstream`] when none is.
-    pub(crate) async fn connect(&self, worker: &Rc<Worker>, fresh: bool) -> Result<Upstream, ProxyError> {
+    /// [`ProxyError::Connect`] when no endpoint takes the connection; each that takes requests is tried once.
+    /// [`ProxyError::NoHealthyUpstream`] when none does.
+    pub(crate) async fn connect(
+        &self,
+        worker: &Rc<Worker>,
+        hash: Option<u64>,
+        fresh: bool,
+    ) -> Result<Upstream, ProxyError> {
+        self.refresh(worker);
+        let members = self.choice.known();
         let mut last = None;
-        for _ in 0..self.endpoints.len() {
-            let Endpoint { addr, rotation, pool } = self.turn();
-            if !rotation.is_in() {
-                continue;
-            }
+        for (addr, pool) in self.choice.order(&members, hash) {
             if self.terms.is_none()
                 && !fresh
                 && let Some(connection) = pool.take()
@@ -134,19 +141,22 @@ impl Cluster {
                 return Ok(Upstream::Http1(connection));
             }
             let connected = match &self.terms {
-                None => Stream::connect(*addr, self.connect_timeout).await.map(|stream| {
-                    worker.shard.upstream_connection_opened(self.id);
-                    Upstream::Http1(Connection::new(stream, *addr, &worker.deadlines))
-                }),
+                None => {
+                    let open = pool.hold();
+                    Stream::connect(addr, self.connect_timeout).await.map(|stream| {
+                        worker.shard.upstream_connection_opened(self.id);
+                        Upstream::Http1(Connection::new(stream, addr, open, &worker.deadlines))
+                    })
+                }
                 Some(terms) => {
-                    let open = http2::Stream::open(&pool.shared, *addr, terms, worker, fresh);
+                    let open = http2::Stream::open(&pool.shared, addr, terms, worker, fresh);
                     open.await.map(|stream| Upstream::Http2(Box::new(stream)))
                 }
             };
             match connected {
                 Ok(upstream) => return Ok(upstream),
                 Err(source) => {
-                    let error = ProxyError::Connect { addr: *addr, source };
+                    let error = ProxyError::Connect { addr, source };
                     worker.shard.upstream_error(self.id, error.flag());
                     last = Some(error);
                 }
@@ -163,10 +173,9 @@ impl Cluster {
     pub(crate) fn keep(&self, upstream: Upstream) {
         // A place on a connection becomes free by itself.
         let Upstream::Http1(mut connection) = upstream else { return };
-        let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.addr == connection.addr) else {
-            return;
-        };
-        let mut idle = endpoint.pool.idle.borrow_mut();
+        let members = self.choice.known();
+        let Some(pool) = members.pool(connection.addr) else { return };
+        let mut idle = pool.idle.borrow_mut();
         if idle.len() < self.pool_idle_max {
             connection.reused = true;
             connection.deadline.serve(None);
@@ -176,14 +185,32 @@ impl Cluster {
         }
     }
 
-    fn turn(&self) -> &Endpoint {
-        let turn = self.next.get();
-        self.next.set(if turn + 1 < self.endpoints.len() { turn + 1 } else { 0 });
-        &self.endpoints[turn]
+    /// Learns of the endpoints in force. Those that are in no cluster any more lose their pools: their idle connections are
+    /// closed, those in use end with their exchange.
+    pub(crate) fn refresh(&self, worker: &Worker) {
+        if self.choice.refresh(worker.pools()) {
+            worker.forget_pools();
+        }
+    }
+
+    /// The addresses of its endpoints, as far as this worker knows.
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
+        self.choice.known().addrs().collect()
     }
 }
 
 impl Pool {
+    /// How many requests have a connection of this worker to the endpoint, or wait for one.
+    pub(super) fn load(&self) -> usize {
+        self.open.get() - self.idle.borrow().len() + self.shared.load()
+    }
+
+    /// Counts a connection of its own for each request.
+    pub(super) fn hold(&self) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(self.open.clone())
+    }
+
     /// A kept connection that is alive, as far as can be seen, and on which nothing waits: bytes that nobody asked for would be
     /// taken for the answer to the next request, which may be another client's. The look costs a system call, and only narrows
     /// the race with an upstream that closes the connection.
@@ -216,10 +243,21 @@ pub(crate) struct Connection {
     pub(crate) addr: SocketAddr,
     /// It has carried an exchange before.
     pub(crate) reused: bool,
+    _open: Open,
 }
 
 impl Connection {
-    fn new(stream: Stream, addr: SocketAddr, deadlines: &Rc<Deadlines>) -> Connection {
-        Connection { deadline: deadlines.register(stream.fd()), stream, addr, reused: false }
+    fn new(stream: Stream, addr: SocketAddr, open: Open, deadlines: &Rc<Deadlines>) -> Connection {
+        Connection { deadline: deadlines.register(stream.fd()), stream, addr, reused: false, _open: open }
+    }
+}
+
+/// A connection in the count of its pool.
+#[derive(Debug)]
+pub(super) struct Open(Rc<Cell<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

@@ -1,12 +1,14 @@
 //! Active health checks: which endpoints of upstreams take requests.
 //!
 //! Checks run once per node, here, and not once per worker: each endpoint has a task that asks it again and again
-//! ([`probe`]). What the results mean is decided in one place ([`standing`]), and reaches the workers as one word per endpoint
-//! ([`ringward_proxy::Rotation`]), without a new snapshot. What a reload keeps is decided in [`plan`].
+//! ([`probe`]). What the results mean is decided in one place ([`standing`]), what follows for the
+//! endpoints in another ([`failover`]), and reaches the workers as the endpoints of a
+//! cluster with their weights ([`ringward_proxy::Endpoints`]), without a new snapshot. What a reload keeps is decided in [`plan`].
 //!
 //! It never removes an endpoint for what happens to requests, never opens a connection that carries any, and knows of no
 //! address that the configuration does not name.
 
+mod failover;
 mod grpc;
 mod plan;
 mod probe;
@@ -23,11 +25,13 @@ use ringward_config::HealthCheck;
 use ringward_telemetry::{CheckOutcome, ControlMetrics};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 
+use self::failover::Choice;
 pub(crate) use self::plan::Plan;
 use self::plan::{CheckedCluster, CheckedEndpoint};
 use self::probe::Failure;
-use self::standing::{Choice, Health};
+use self::standing::Health;
 use crate::trust::schedule::roll;
 
 /// Checks the endpoints of the plan in force.
@@ -38,6 +42,8 @@ pub(crate) struct HealthChecker {
     tasks: Vec<Task>,
     /// What was last chosen for each cluster, so that each change is logged once.
     choices: HashMap<String, Choice>,
+    /// When an endpoint that is starting gets more requests.
+    step: Option<Instant>,
     results: mpsc::Sender<Finished>,
     finished: mpsc::Receiver<Finished>,
 }
@@ -62,7 +68,7 @@ impl HealthChecker {
         // Whoever finds it full waits, and checks less often.
         let (results, finished) = mpsc::channel(RESULTS_MAX);
         let (plan, tasks, choices) = Default::default();
-        HealthChecker { plans, plan, metrics, tasks, choices, results, finished }
+        HealthChecker { plans, plan, metrics, tasks, choices, step: None, results, finished }
     }
 
     /// Checks for as long as the process lives.
@@ -76,6 +82,7 @@ impl HealthChecker {
                     Err(_) => return pending().await,
                 },
                 Some(finished) = self.finished.recv() => self.judge(finished),
+                () = step(self.step) => self.advance(),
             }
         }
     }
@@ -96,11 +103,12 @@ impl HealthChecker {
             }
         }
         self.choices.retain(|name, _| plan.clusters.contains_key(name));
-        let figures = plan.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.figures()));
+        let figures =
+            plan.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.figures(Instant::now())));
         self.metrics.upstreams_changed(figures);
         self.plan = plan.clone();
         for (name, cluster) in &plan.clusters {
-            self.rotate(name, cluster);
+            self.publish(name, cluster);
         }
     }
 
@@ -126,13 +134,27 @@ impl HealthChecker {
         };
         tell(&name, endpoint.addr, before, changed, &result);
         if changed {
-            self.rotate(&name, cluster);
+            if endpoint.standing().health == Health::Healthy && before != Health::Assumed {
+                endpoint.begin(Instant::now());
+            }
+            self.publish(&name, cluster);
+        }
+    }
+
+    /// Gives endpoints that are starting more requests.
+    fn advance(&mut self) {
+        let plan = self.plan.clone();
+        self.step = None;
+        for (name, cluster) in plan.clusters.iter().filter(|(_, cluster)| cluster.starts_slowly()) {
+            self.publish(name, cluster);
         }
     }
 
     /// Lets workers use the endpoints that they should, and says so if that is something special.
-    fn rotate(&mut self, name: &str, cluster: &CheckedCluster) {
-        let choice = cluster.rotate();
+    fn publish(&mut self, name: &str, cluster: &CheckedCluster) {
+        let now = Instant::now();
+        let choice = cluster.publish(now);
+        self.step = [self.step, cluster.next_step(now)].into_iter().flatten().min();
         let before = self.choices.insert(name.to_owned(), choice).unwrap_or(Choice::Fit);
         if choice != before {
             match choice {
@@ -150,13 +172,20 @@ impl HealthChecker {
                 }
             }
         }
-        self.metrics.upstream_changed(name, cluster.figures());
+        self.metrics.upstream_changed(name, cluster.figures(now));
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
         self.handle.abort();
+    }
+}
+
+async fn step(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is known of an endpoint, and which endpoints take requests because of it.
+//! What is known of an endpoint.
 //!
 //! Pure: results come in, verdicts go out.
 
@@ -24,17 +24,6 @@ pub(crate) struct Standing {
     pub(crate) health: Health,
     /// Results in a row that contradict `health`.
     contradictions: u32,
-}
-
-/// Which endpoints of a cluster take requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// Those that are fit.
-    Fit,
-    /// All, since too few are fit.
-    All,
-    /// None: none is fit, and that is to be borne.
-    None,
 }
 
 impl Health {
@@ -77,23 +66,6 @@ impl Standing {
         }
         *self = Standing::new(if passed { Health::Healthy } else { Health::Unhealthy });
         true
-    }
-}
-
-impl Choice {
-    /// Of a cluster with endpoints of this health. One that is awaited says nothing about the others, so that adding many
-    /// endpoints to a few makes no panic.
-    pub(crate) fn of(endpoints: impl Iterator<Item = Health>, panic_threshold: u32) -> Choice {
-        let (mut known, mut fit) = (0_u64, 0_u64);
-        for health in endpoints.filter(|health| *health != Health::Awaited) {
-            known += 1;
-            fit += u64::from(health.is_fit());
-        }
-        match fit {
-            _ if known == 0 || fit * 100 < u64::from(panic_threshold) * known => Choice::All,
-            0 => Choice::None,
-            _ => Choice::Fit,
-        }
     }
 }
 
@@ -158,29 +130,5 @@ mod tests {
     #[test]
     fn a_threshold_of_one_decides_at_once() {
         assert_eq!(course(Healthy, "-+-", &check(1, 1)), [Unhealthy, Healthy, Unhealthy]);
-    }
-
-    #[test]
-    fn too_few_fit_endpoints_are_a_panic() {
-        let table: [(&[Health], u32, Choice); 14] = [
-            (&[Healthy, Healthy], 50, Choice::Fit),
-            (&[Healthy, Unhealthy], 50, Choice::Fit),
-            (&[Healthy, Unhealthy], 51, Choice::All),
-            (&[Healthy, Unhealthy, Unhealthy], 50, Choice::All),
-            (&[Unhealthy], 1, Choice::All),
-            (&[Unhealthy, Unhealthy], 0, Choice::None),
-            (&[Healthy, Unhealthy, Unhealthy, Unhealthy], 0, Choice::Fit),
-            (&[Assumed, Unhealthy], 50, Choice::Fit),
-            (&[Assumed, Unhealthy, Unhealthy], 50, Choice::All),
-            (&[Healthy, Awaited, Awaited, Awaited], 50, Choice::Fit),
-            (&[Unhealthy, Awaited], 0, Choice::None),
-            (&[Unhealthy, Awaited], 50, Choice::All),
-            // Those that it was to wait for are gone.
-            (&[Awaited], 0, Choice::All),
-            (&[Healthy, Unhealthy], 100, Choice::All),
-        ];
-        for (endpoints, threshold, choice) in table {
-            assert_eq!(Choice::of(endpoints.iter().copied(), threshold), choice, "{endpoints:?} {threshold}");
-        }
     }
 }

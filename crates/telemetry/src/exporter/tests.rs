@@ -11,7 +11,7 @@ use crate::closed::{
 use crate::registry::Limits;
 use crate::shard::Shard;
 use crate::trust::{CrlFigures, SessionCacheFigures};
-use crate::upstreams::UpstreamFigures;
+use crate::upstreams::{EndpointFigures, UpstreamFigures};
 
 const SETS: ClosedSets = ClosedSets {
     handshake_reasons: &["expired", "unknown_issuer"],
@@ -153,7 +153,11 @@ fn exercise(registry: &Registry, shard: &Shard) {
 fn upstream() -> UpstreamFigures {
     use EndpointHealth::{Healthy, Unchecked, Unhealthy};
     let endpoints = [Healthy, Unhealthy, Unchecked, Unhealthy].into_iter().zip(1..);
-    let endpoints = endpoints.map(|(health, last)| (SocketAddr::from(([10, 0, 0, last], 80)), health));
+    let endpoints = endpoints.map(|(health, last)| EndpointFigures {
+        addr: SocketAddr::from(([10, 0, 0, last], 80)),
+        health,
+        share: 0.25,
+    });
     UpstreamFigures { endpoints: endpoints.collect(), panic: true }
 }
 
@@ -220,6 +224,7 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.1:80"}"#, 1.0),
         (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.2:80"}"#, 0.0),
         (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.3:80"}"#, 1.0),
+        (r#"ringward_upstream_endpoint_share{cluster="orders",endpoint="10.0.0.2:80"}"#, 0.25),
         (r#"ringward_upstream_panic{cluster="orders"}"#, 1.0),
         (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="passed"}"#, 1.0),
         (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="timeout"}"#, 1.0),
@@ -465,7 +470,11 @@ fn trust_that_is_gone_or_not_known_leaves_the_report() {
 #[test]
 fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
     let fixture = Fixture::new(Limits::default());
-    let endpoint = |number: u16| (SocketAddr::from(([10, 0, 0, 1], number)), EndpointHealth::Unhealthy);
+    let endpoint = |number: u16| EndpointFigures {
+        addr: SocketAddr::from(([10, 0, 0, 1], number)),
+        health: EndpointHealth::Unhealthy,
+        share: 0.0,
+    };
     let many = UpstreamFigures { endpoints: (0..1500).map(endpoint).collect(), panic: false };
     fixture.control.upstreams_changed(["a", "b"].map(|name| (name.to_owned(), many.clone())));
     fixture.control.upstream_checked("a", CheckOutcome::Passed);
@@ -474,7 +483,7 @@ fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
     let count =
         |page: &ParsedPage, part: &str| page.samples.keys().filter(|series| series.contains(part)).count();
     let page = fixture.page();
-    assert_eq!((count(&page, "endpoint="), count(&page, "gone")), (2048, 0));
+    assert_eq!((count(&page, "endpoint="), count(&page, "gone")), (2 * 2048, 0));
     let all = r#"ringward_upstream_endpoints{cluster="b",health="unhealthy"}"#;
     assert_eq!(page.value(all), 1500.0);
     // A reload keeps counts.

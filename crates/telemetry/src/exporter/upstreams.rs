@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::Page;
 use crate::closed::{CheckOutcome, EndpointHealth};
 use crate::metrics as catalogue;
-use crate::upstreams::UpstreamState;
+use crate::upstreams::{EndpointFigures, UpstreamState};
 
 /// Adds them to the page.
 pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>) {
     let mut room = ENDPOINT_SERIES_MAX;
     for (cluster, UpstreamState { figures, checks }) in clusters {
         for health in EndpointHealth::ALL {
-            let count = figures.endpoints.iter().filter(|(_, known)| known == health).count();
+            let count = figures.endpoints.iter().filter(|known| known.health == *health).count();
             page.gauge(&catalogue::UPSTREAM_ENDPOINTS, &[cluster, health.as_str()], count as f64);
         }
         page.gauge(&catalogue::UPSTREAM_PANIC, &[cluster], f64::from(u8::from(figures.panic)));
@@ -20,9 +20,11 @@ pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>
             let labels = [cluster, outcome.as_str()];
             page.counter(&catalogue::UPSTREAM_HEALTH_CHECKS, &labels, checks[*outcome as usize]);
         }
-        for (endpoint, health) in figures.endpoints.iter().take(room) {
+        for EndpointFigures { addr, health, share } in figures.endpoints.iter().take(room) {
+            let labels = [cluster, &*addr.to_string()];
             let value = f64::from(u8::from(*health != EndpointHealth::Unhealthy));
-            page.gauge(&catalogue::UPSTREAM_ENDPOINT_HEALTHY, &[cluster, &endpoint.to_string()], value);
+            page.gauge(&catalogue::UPSTREAM_ENDPOINT_HEALTHY, &labels, value);
+            page.gauge(&catalogue::UPSTREAM_ENDPOINT_SHARE, &labels, *share);
         }
         room = room.saturating_sub(figures.endpoints.len());
     }

@@ -124,6 +124,12 @@ impl SharedPool {
         self.call(1, u64::MAX);
     }
 
+    /// How many requests have a place, or wait for one.
+    pub(crate) fn load(&self) -> usize {
+        let running = self.links.borrow().iter().map(|link| link.running.get()).sum::<usize>();
+        running + self.waiting.borrow().len()
+    }
+
     /// How many connections have nothing to do.
     pub(super) fn idle(&self) -> usize {
         self.links.borrow().iter().filter(|link| link.is_idle()).count()

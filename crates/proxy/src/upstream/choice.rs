@@ -1,0 +1,183 @@
+//! One worker's choice of an endpoint.
+//!
+//! What is dealt out to whom was worked out when the endpoints were published ([`super::shares`]); here is only what a worker
+//! does for each request: whose turn it is, a draw, or a look into a table.
+
+use std::{
+    cell::{Cell, RefCell},
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::{
+    Pool, Pools,
+    endpoints::{Endpoint, EndpointSet, Endpoints},
+    shares::{self, Line, Shares},
+};
+
+/// The endpoints of a cluster as one worker sees them.
+#[derive(Debug)]
+pub(super) struct Choice {
+    endpoints: Arc<Endpoints>,
+    members: RefCell<Rc<Members>>,
+    /// Whose turn it is in the round.
+    turn: Cell<usize>,
+    dice: Dice,
+}
+
+/// The endpoints that were published last, as far as this worker knows, with its pools of connections.
+#[derive(Debug)]
+pub(super) struct Members {
+    version: u64,
+    set: Arc<EndpointSet>,
+    pools: Vec<Rc<Pool>>,
+}
+
+impl Choice {
+    /// Each worker begins at another endpoint, so that few requests spread as well.
+    pub(super) fn new(endpoints: Arc<Endpoints>, worker: usize, pools: &mut Pools) -> Choice {
+        let members = Members::new(&endpoints, pools);
+        let turn = match &members.set.shares {
+            Shares::Round(round) => worker % round.len().max(1),
+            _ => 0,
+        };
+        let members = RefCell::new(Rc::new(members));
+        Choice { endpoints, members, turn: Cell::new(turn), dice: Dice::new() }
+    }
+
+    /// The endpoints as this worker knows them.
+    pub(super) fn known(&self) -> Rc<Members> {
+        self.members.borrow().clone()
+    }
+
+    /// Learns of the endpoints in force: whether there is any difference.
+    pub(super) fn refresh(&self, pools: &RefCell<Pools>) -> bool {
+        let is_stale = self.members.borrow().version != self.endpoints.version();
+        if is_stale {
+            let members = Members::new(&self.endpoints, &mut pools.borrow_mut());
+            self.members.replace(Rc::new(members));
+        }
+        is_stale
+    }
+    /// A pool of the endpoint whose turn it is, if it is known and has what `take` wants of it. Otherwise it stays its turn.
+    pub(super) fn try_next<T>(&self, key: Option<u64>, take: impl FnOnce(&Pool) -> Option<T>) -> Option<T> {
+        let members = self.members.borrow();
+        if members.version != self.endpoints.version() {
+            return None;
+        }
+        let taken = take(&members.pools[self.pick(&members, key)?])?;
+        self.pass_on(&members);
+        Some(taken)
+    }
+
+    /// The endpoints in the order in which one request tries them, each that takes requests once.
+    pub(super) fn order<'m>(
+        &self,
+        members: &'m Members,
+        key: Option<u64>,
+    ) -> impl Iterator<Item = (SocketAddr, &'m Rc<Pool>)> + use<'m> {
+        let first = self.pick(members, key);
+        self.pass_on(members);
+        let count = members.pools.len();
+        // From one that is drawn anew, so that not all the requests of one that is gone go to its neighbour. By the property if
+        // there is one, for those requests belong together then, too.
+        let others = count.saturating_sub(1).max(1);
+        let start =
+            key.map_or_else(|| self.dice.below(others as u64), |key| shares::mix(key) % others as u64);
+        let from =
+            move |first: usize| (0..count - 1).map(move |step| first + 1 + (start as usize + step) % others);
+        let rest = first.into_iter().flat_map(from).map(move |index| index % count);
+        let takes_requests = |index: &usize| members.set.endpoints()[*index].weight > 0;
+        let order = first.into_iter().chain(rest).filter(takes_requests);
+        order.map(|index| (members.set.endpoints()[index].addr, &members.pools[index]))
+    }
+
+    /// The endpoint of the next request; `None` if none takes any.
+    fn pick(&self, members: &Members, key: Option<u64>) -> Option<usize> {
+        match &members.set.shares {
+            Shares::Round(round) => {
+                // The round may be a shorter one by now.
+                round.get(self.turn.get()).or(round.first()).copied().map(usize::from)
+            }
+            Shares::Draws(line) => self.draw(line),
+            Shares::LeastOfTwo(line) => {
+                let first = self.draw(line)?;
+                let others = line.length() - line.width(first);
+                if others == 0 {
+                    return Some(first);
+                }
+                let second = line.at_without(first, self.dice.below(others));
+                Some(members.less_loaded(line, first, second))
+            }
+            Shares::Maglev(table) => {
+                let slots = table.len() as u64;
+                if slots == 0 {
+                    return None;
+                }
+                let slot = key.map_or_else(|| self.dice.below(slots), |key| key % slots);
+                Some(usize::from(table[slot as usize]))
+            }
+        }
+    }
+
+    fn draw(&self, line: &Line) -> Option<usize> {
+        (line.length() > 0).then(|| line.at(self.dice.below(line.length())))
+    }
+
+    /// It is the next one's turn.
+    fn pass_on(&self, members: &Members) {
+        if let Shares::Round(round) = &members.set.shares {
+            let turn = self.turn.get() + 1;
+            self.turn.set(if turn < round.len() { turn } else { 0 });
+        }
+    }
+}
+
+impl Members {
+    fn new(endpoints: &Endpoints, pools: &mut Pools) -> Members {
+        // Asked first: a change in between is seen with the next request.
+        let version = endpoints.version();
+        let set = endpoints.current();
+        let pool = |endpoint: &Endpoint| pools.entry(endpoint.addr).or_default().clone();
+        let pools = set.endpoints().iter().map(pool).collect();
+        Members { version, set, pools }
+    }
+
+    /// The pool of an endpoint that is a member still.
+    pub(super) fn pool(&self, addr: SocketAddr) -> Option<&Pool> {
+        let index = self.set.endpoints().iter().position(|endpoint| endpoint.addr == addr)?;
+        Some(&self.pools[index])
+    }
+
+    /// Their addresses.
+    pub(super) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.set.endpoints().iter().map(|endpoint| endpoint.addr)
+    }
+
+    /// Whoever has less to do for its weight; the first one in a tie, which keeps to the weights while there is little to do.
+    fn less_loaded(&self, line: &Line, first: usize, second: usize) -> usize {
+        let load = |endpoint: usize| self.pools[endpoint].load() as u64;
+        if load(second) * line.width(first) < load(first) * line.width(second) { second } else { first }
+    }
+}
+
+/// Random numbers that nobody's safety depends on: SplitMix64.
+#[derive(Debug)]
+struct Dice(Cell<u64>);
+
+impl Dice {
+    fn new() -> Dice {
+        Dice(Cell::new(RandomState::new().hash_one(0)))
+    }
+
+    /// From 0 to `end`, without it; `end` has at most 32 bits.
+    fn below(&self, end: u64) -> u64 {
+        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        ((shares::mix(self.0.get()) >> 32) * end) >> 32
+    }
+}
+
+#[cfg(test)]
+mod tests;
