@@ -263,6 +263,16 @@ pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub(crate) const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 /// Methods of one route.
 pub(crate) const METHODS: RangeInclusive<usize> = 1..=32;
+/// Header fields, or parameters, that one route asks for; each costs a look at every field of a request.
+pub(crate) const CONDITIONS: RangeInclusive<usize> = 1..=16;
+/// Bytes of a text that a route asks for.
+pub(crate) const CONDITION_BYTES_MAX: usize = 1024;
+/// Regular expressions for paths of one host: a request that none takes is held against all of them.
+pub(crate) const REGEXES_MAX: usize = 64;
+/// Bytes of a redirect's template; clients take URLs of 8 KiB, and the places grow.
+pub(crate) const REDIRECT_BYTES_MAX: usize = 2048;
+/// Bytes of a body that stands in the configuration. Each answer copies it.
+pub(crate) const RESPONSE_BODY_BYTES_MAX: usize = 64 << 10;
 /// Certificate extensions that policies see; each is kept per connection.
 pub(crate) const EXTENSIONS: RangeInclusive<usize> = 0..=16;
 /// Characters of an object identifier; the longest in use have about 60.

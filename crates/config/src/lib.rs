@@ -27,10 +27,12 @@ mod host;
 pub mod model;
 mod path;
 pub mod raw;
+mod regex;
 mod routes;
 mod schema;
 mod suggest;
 mod system_roots;
+mod template;
 mod units;
 mod url;
 
@@ -45,8 +47,11 @@ pub use self::document::Document;
 pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
 pub use self::model::*;
 pub use self::path::{Params, PathPattern, PathPatternError, Segment};
-pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, Routes};
+pub use self::regex::{BoundedRegex, RegexError};
+pub use self::routes::condition::{Conditions, RequestFacts, TextCondition};
+pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, RouteMatch, Routes};
 pub use self::schema::{Entry, json_schema, reference};
+pub use self::template::{Template, TemplateValues};
 pub use self::url::{HttpUrl, HttpUrlError};
 use crate::diagnostic::Source;
 

@@ -1,4 +1,4 @@
-//! Templates of request paths: `/orders/{id}`, `/files/{rest...}`.
+//! Templates of request paths: `/orders/{id}`, `/files/{rest...}`; or regular expressions, for what no template can say.
 //!
 //! Hides the grammar of templates and how a path is taken apart. A template is written in the same normal form that
 //! request paths are brought into before they are matched, so one that no path could ever equal is refused. Never
@@ -11,11 +11,15 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A template of request paths.
+use crate::regex::{BoundedRegex, RegexError};
+
+/// A template of request paths, or a regular expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     text: Box<str>,
+    /// None of a regular expression.
     segments: Vec<Segment>,
+    regex: Option<BoundedRegex>,
     encoded_slash: bool,
 }
 
@@ -60,10 +64,24 @@ impl PathPattern {
         }
         let literal_with =
             |wanted| segments.iter().any(|s| matches!(s, Segment::Literal(text) if text.contains(wanted)));
-        Ok(Self { encoded_slash: literal_with("%2F"), text: text.into(), segments })
+        Ok(Self { encoded_slash: literal_with("%2F"), text: text.into(), segments, regex: None })
     }
 
-    /// The template as written.
+    /// Reads a regular expression, which has to match whole paths and has no parameters.
+    ///
+    /// # Errors
+    /// [`RegexError`] if it is none, or too large.
+    pub fn parse_regex(text: &str) -> Result<Self, RegexError> {
+        let regex = BoundedRegex::new(text)?;
+        Ok(Self { text: text.into(), segments: Vec::new(), regex: Some(regex), encoded_slash: false })
+    }
+
+    /// The regular expression, if it is one.
+    pub fn regex(&self) -> Option<&BoundedRegex> {
+        self.regex.as_ref()
+    }
+
+    /// The template or regular expression as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -83,9 +101,26 @@ impl PathPattern {
         self.encoded_slash
     }
 
+    /// Whether this template takes every path that begins with `prefix`: it ends with `{rest...}`, and what stands before that is
+    /// in the prefix.
+    pub(crate) fn takes_all_with(&self, prefix: &str) -> bool {
+        let Some((Segment::Rest(_), before)) = self.segments.split_last() else { return false };
+        // What stands behind the last `/` may go on.
+        let Some((whole, _)) = prefix.rsplit_once('/') else { return false };
+        let mut given = whole.split('/').skip(1);
+        before.iter().all(|segment| match (segment, given.next()) {
+            (Segment::Literal(text), Some(given)) => **text == *given,
+            (Segment::Param(_), Some(given)) => !given.is_empty(),
+            _ => false,
+        })
+    }
+
     /// The parameters of a normalised path, if this template takes it. Allocates nothing.
     pub fn matches(&self, path: &str) -> Option<Params> {
         let mut params = Params::default();
+        if let Some(regex) = &self.regex {
+            return regex.is_match(path.bytes()).then_some(params);
+        }
         let mut at = path.starts_with('/').then_some(1);
         for segment in &self.segments {
             let start = at?;
@@ -104,8 +139,11 @@ impl PathPattern {
         at.is_none().then_some(params)
     }
 
-    /// Whether there is a path that both templates take.
+    /// Whether there is a path that both templates take. Of a regular expression it is not found out: it may be.
     pub fn overlaps(&self, other: &PathPattern) -> bool {
+        if self.regex.is_some() || other.regex.is_some() {
+            return true;
+        }
         let mut pairs = self.segments.iter().zip(&other.segments);
         let by_rest = pairs.find_map(|pair| match pair {
             (Segment::Rest(_), _) | (_, Segment::Rest(_)) => Some(true),

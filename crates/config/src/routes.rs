@@ -1,17 +1,26 @@
-//! Which route a request takes: a table of path templates and methods, searched by method and normalised path.
+//! Which route a request takes: a table of paths, methods and conditions, searched by normalised path, method, and what the
+//! request is otherwise.
 //!
-//! Hides a tree of segments (`tree`) and the order of the search. The search follows one total order of specificity: segment by segment from the left, a
-//! literal comes before `{name}`, and `{name}` before `{rest...}`. The first template in this order that takes the
-//! whole path decides; only then the method is looked at, a route that names it before a route for all methods.
-//! The search never falls back to a less specific template because of the method: otherwise an unexpected method on a
-//! protected path would reach the catch-all route, and its laxer policy.
+//! Hides a tree of segments (`tree`) and the order of the search, which is total:
+//! 1. The path. Segment by segment from the left, a literal comes before `{name}`, and `{name}` before `{rest...}`. The first
+//!    template in this order that takes the whole path decides; where none does, the first regular expression of the file.
+//! 2. The method: of the routes of this template, one that names it comes before one for all methods.
+//! 3. The conditions (`condition`): a route with more of them comes before one with fewer, and of two with as many the one that
+//!    stands first in the file. The first whose conditions are met is it.
+//!
+//! The search never goes on to a less specific template because of the method or a condition: otherwise an unexpected method, or a
+//! header field left away, would lead from a protected path to the catch-all route and its laxer policy.
 //!
 //! A search allocates nothing, and visits no node of the tree twice, whatever the path is.
 
+pub(crate) mod condition;
+mod leaf;
 mod tree;
 
 use std::fmt;
 
+use self::condition::Conditions;
+use self::leaf::{GrowingLeaf, Leaf};
 use self::tree::{Tree, TreeBuilder};
 use crate::path::{Params, PathPattern};
 
@@ -74,8 +83,10 @@ pub enum Methods {
 pub struct Routes<T> {
     entries: Vec<Entry<T>>,
     tree: Tree,
-    /// By number of the template.
+    /// By number of the template; those of regular expressions follow.
     leaves: Vec<Leaf>,
+    /// Regular expressions in the order of the file, each as an entry that has it, with its leaf.
+    regexes: Vec<(usize, usize)>,
     /// Every method that a route names, once.
     methods: Vec<Method>,
 }
@@ -97,6 +108,8 @@ pub enum Lookup<'t, T> {
         /// The methods that are, as the `Allow` field needs them (RFC 9110 §10.2.1).
         allow: &'t str,
     },
+    /// The path and the method are known, but no route's conditions are met: 404.
+    Unmet,
     /// No template takes the path: 404.
     NotFound,
 }
@@ -112,47 +125,123 @@ pub struct RouteConflict {
     pub method: Option<Method>,
 }
 
+/// What a route takes.
+#[derive(Clone, Debug)]
+pub struct RouteMatch {
+    /// The paths.
+    pub path: PathPattern,
+    /// The methods.
+    pub methods: Methods,
+    /// What else a request has to be.
+    pub conditions: Conditions,
+}
+
+impl RouteMatch {
+    /// Every request of these methods for these paths.
+    pub fn new(path: PathPattern, methods: Methods) -> Self {
+        Self { path, methods, conditions: Conditions::default() }
+    }
+}
+
 impl<T> Routes<T> {
     /// Builds a table.
     ///
     /// # Errors
-    /// All routes that could never be reached, since an earlier one takes the same method and an equal template. Templates
-    /// are equal if they differ in nothing but the names of parameters.
-    pub fn build(
-        routes: impl IntoIterator<Item = (PathPattern, Methods, T)>,
-    ) -> Result<Self, Vec<RouteConflict>> {
+    /// All routes that could never be reached, since an earlier one takes the same method and an equal template and asks nothing
+    /// that the later one does not. Templates are equal if they differ in nothing but the names of parameters.
+    pub fn build(routes: impl IntoIterator<Item = (RouteMatch, T)>) -> Result<Self, Vec<RouteConflict>> {
         let mut tree = TreeBuilder::new();
-        let mut entries = Vec::new();
+        let mut entries: Vec<Entry<T>> = Vec::new();
         let mut leaves: Vec<GrowingLeaf> = Vec::new();
+        let mut regexes: Vec<(usize, GrowingLeaf)> = Vec::new();
         let mut conflicts = Vec::new();
-        for (pattern, methods, route) in routes {
-            let template = tree.add(&pattern);
-            if template == leaves.len() {
-                leaves.push(GrowingLeaf::default());
-            }
-            leaves[template].add(entries.len(), &methods, &mut conflicts);
-            entries.push(Entry { pattern, route });
+        for (RouteMatch { path, methods, conditions }, route) in routes {
+            let leaf = if path.regex().is_some() {
+                let known = regexes.iter().position(|(first, _)| entries[*first].pattern == path);
+                let place = known.unwrap_or_else(|| {
+                    regexes.push((entries.len(), GrowingLeaf::default()));
+                    regexes.len() - 1
+                });
+                &mut regexes[place].1
+            } else {
+                let template = tree.add(&path);
+                if template == leaves.len() {
+                    leaves.push(GrowingLeaf::default());
+                }
+                &mut leaves[template]
+            };
+            leaf.add(entries.len(), &methods, &conditions, &mut conflicts);
+            entries.push(Entry { pattern: path, conditions, route });
         }
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
         let mut methods = Vec::new();
-        let leaves = leaves.into_iter().map(|leaf| leaf.finish(&mut methods)).collect();
-        Ok(Self { entries, tree: tree.finish(), leaves, methods })
+        let mut leaves: Vec<Leaf> = leaves.into_iter().map(|leaf| leaf.finish(&mut methods)).collect();
+        let mut placed = Vec::with_capacity(regexes.len());
+        for (first, leaf) in regexes {
+            placed.push((first, leaves.len()));
+            leaves.push(leaf.finish(&mut methods));
+        }
+        Ok(Self { entries, tree: tree.finish(), leaves, regexes: placed, methods })
     }
 
-    /// The route of a request. `path` is the normalised path; `method` is compared as it is.
-    pub fn find(&self, method: &str, path: &str) -> Lookup<'_, T> {
-        let Some((template, params)) = self.tree.find(path) else { return Lookup::NotFound };
-        let leaf = &self.leaves[template];
-        let named = leaf.named.iter().find(|(known, _)| self.methods[*known].as_str() == method);
-        match named.map(|(_, entry)| *entry).or(leaf.all) {
+    /// The route of a request. `path` is the normalised path; `method` is compared as it is; `meets` says whether the request meets
+    /// conditions, and is asked only about those of routes that take its path and method.
+    pub fn find(&self, method: &str, path: &str, meets: impl Fn(&Conditions) -> bool) -> Lookup<'_, T> {
+        let Some((leaf, params)) = self.tree.find(path).or_else(|| self.by_regex(path)) else {
+            return Lookup::NotFound;
+        };
+        let leaf = &self.leaves[leaf];
+        let found = if leaf.ordered.is_empty() {
+            let named = leaf.named.iter().find(|(known, _)| self.methods[*known].as_str() == method);
+            named.map(|(_, entry)| *entry).or(leaf.all)
+        } else {
+            let takes =
+                |known: Option<usize>| known.is_none_or(|known| self.methods[known].as_str() == method);
+            let mut taking = leaf.ordered.iter().filter(|(known, _)| takes(*known)).peekable();
+            let is_known = taking.peek().is_some();
+            let found = taking.find(|(_, entry)| {
+                let conditions = &self.entries[*entry].conditions;
+                conditions.is_empty() || meets(conditions)
+            });
+            if is_known && found.is_none() {
+                return Lookup::Unmet;
+            }
+            found.map(|(_, entry)| *entry)
+        };
+        match found {
             Some(entry) => {
-                let Entry { pattern, route } = &self.entries[entry];
+                let Entry { pattern, route, .. } = &self.entries[entry];
                 Lookup::Found { route, pattern, params }
             }
             None => Lookup::MethodNotAllowed { allow: &leaf.allow },
         }
+    }
+
+    fn by_regex(&self, path: &str) -> Option<(usize, Params)> {
+        let matches = |(entry, _): &&(usize, usize)| self.entries[*entry].pattern.matches(path).is_some();
+        self.regexes.iter().find(matches).map(|(_, leaf)| (*leaf, Params::default()))
+    }
+
+    /// Pairs of routes of one template that take the same method, the first of which has conditions: who does not meet them may
+    /// come to the second. In the order of the search.
+    pub(crate) fn alternatives(&self) -> Vec<(&T, &T)> {
+        let mut pairs = Vec::new();
+        for leaf in &self.leaves {
+            for (index, (method, first)) in leaf.ordered.iter().enumerate() {
+                if self.entries[*first].conditions.is_empty() {
+                    continue;
+                }
+                let later = leaf.ordered[index + 1..].iter();
+                let takes_it = |(other, second): &&(Option<usize>, usize)| {
+                    first != second && (other.is_none() || other == method)
+                };
+                let pair = |second: usize| (&self.entries[*first].route, &self.entries[second].route);
+                pairs.extend(later.filter(takes_it).map(|(_, second)| pair(*second)));
+            }
+        }
+        pairs
     }
 
     /// What was put into the table, in that order.
@@ -174,62 +263,8 @@ impl<T> Routes<T> {
 #[derive(Debug)]
 struct Entry<T> {
     pattern: PathPattern,
+    conditions: Conditions,
     route: T,
-}
-
-/// The routes of one template. Numbers are indices of entries.
-#[derive(Debug)]
-struct Leaf {
-    /// By index in [`Routes::methods`]: comparing with those few, which are at hand, beats following a pointer.
-    named: Box<[(usize, usize)]>,
-    all: Option<usize>,
-    /// The methods, joined for the `Allow` field.
-    allow: Box<str>,
-}
-
-#[derive(Debug, Default)]
-struct GrowingLeaf {
-    by_method: Vec<(Method, usize)>,
-    all: Option<usize>,
-}
-
-impl GrowingLeaf {
-    fn add(&mut self, entry: usize, methods: &Methods, conflicts: &mut Vec<RouteConflict>) {
-        match methods {
-            Methods::All => match self.all {
-                Some(first) => conflicts.push(RouteConflict { first, second: entry, method: None }),
-                None => self.all = Some(entry),
-            },
-            Methods::Only(methods) => {
-                for method in methods {
-                    match self.by_method.iter().find(|(known, _)| known == method) {
-                        // The same method twice in one route's list is the list's problem.
-                        Some((_, first)) if *first == entry => {}
-                        Some((_, first)) => conflicts.push(RouteConflict {
-                            first: *first,
-                            second: entry,
-                            method: Some(method.clone()),
-                        }),
-                        None => self.by_method.push((method.clone(), entry)),
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(mut self, methods: &mut Vec<Method>) -> Leaf {
-        self.by_method.sort();
-        let allow = self.by_method.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
-        let mut named = Vec::with_capacity(self.by_method.len());
-        for (method, entry) in self.by_method {
-            let known = methods.iter().position(|known| *known == method).unwrap_or_else(|| {
-                methods.push(method);
-                methods.len() - 1
-            });
-            named.push((known, entry));
-        }
-        Leaf { named: named.into(), all: self.all, allow: allow.into() }
-    }
 }
 
 /// The longest registered method has 17 bytes (`UPDATEREDIRECTREF`).

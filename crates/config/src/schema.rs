@@ -173,7 +173,15 @@ mod tests {
     }
 
     /// In these a key is a name.
-    const NAMED: [&str; 5] = ["trust", "tenant", "policy", "cluster", "listener.host.route.labels"];
+    const NAMED: [&str; 7] = [
+        "trust",
+        "tenant",
+        "policy",
+        "cluster",
+        "listener.host.route.labels",
+        "listener.host.route.match.headers",
+        "listener.host.route.match.query",
+    ];
 
     #[test]
     fn every_key_of_the_sample_is_in_the_reference_with_its_doc() {

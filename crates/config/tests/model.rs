@@ -66,7 +66,26 @@ fn the_sample_is_good_and_complete() {
         (&["partners".to_owned()][..], 2)
     );
     let ids: Vec<_> = host.routes.iter().map(|route| route.id.as_str()).collect();
-    assert_eq!(ids, ["orders", "orders-id-files-rest", "get-head-reports-rest", "get-events"]);
+    let expected = [
+        "orders",
+        "orders-id-files-rest",
+        "get-head-reports-rest",
+        "get-events",
+        "events-canary",
+        "versions",
+        "old-id-rest",
+        "get-version",
+    ];
+    assert_eq!(ids, expected);
+    assert_eq!(
+        host.routes[4].conditions.to_string(),
+        "header x-build begins with \"1.\" and header x-canary is there and header x-tier is \"gold\" \
+         and query version matches \"[0-9]{1,3}\" and tenant = \"acme\" and ou = \"Acme\""
+    );
+    assert!(host.routes[5].path.regex().is_some());
+    let actions: Vec<String> = host.routes[5..].iter().map(|route| route.action.to_string()).collect();
+    let redirect = "redirect 308 https://{host}/orders/{id}/{rest}{query}";
+    assert_eq!(actions, ["cluster orders", redirect, "respond 200"]);
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
     assert_eq!(host.routes[1].policy_body_max, Some(64 << 10));
@@ -87,7 +106,7 @@ fn the_sample_is_good_and_complete() {
     let table = edge.host_table();
     assert_eq!(table.lookup("V1.api.example.com."), Some(&0));
     assert_eq!(table.lookup("staff.example.com"), None);
-    match host.route_table().find("GET", "/reports/2026/q1") {
+    match host.route_table().find("GET", "/reports/2026/q1", |_| true) {
         Lookup::Found { route, pattern, params } => {
             let params: Vec<_> = params.iter(pattern, "/reports/2026/q1").collect();
             assert_eq!((*route, params), (2, vec![("rest", "2026/q1")]));
@@ -271,7 +290,7 @@ fn defaults() {
     assert_eq!(forward.via.as_deref(), Some("ringward"));
     let route = &host.routes[0];
     assert_eq!((route.id.as_str(), &route.methods), ("orders-id", &Methods::All));
-    assert_eq!((route.cluster.as_str(), &route.policy), ("c", &HostPolicy::Named(vec!["main".into()])));
+    assert_eq!((route.action.cluster(), &route.policy), (Some("c"), &HostPolicy::Named(vec!["main".into()])));
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
     assert_eq!((route.request_timeout, route.grpc, &route.tunnel), (None, false, &None));
@@ -699,4 +718,17 @@ fn a_server_decides_for_a_policy() {
     ] {
         assert_eq!(asking(&format!("\"{written}\"")).server.unwrap().address.to_string(), address);
     }
+}
+
+#[test]
+fn regular_expressions_of_a_host_are_as_many_as_a_request_can_be_held_against() {
+    let routes = |count: usize| -> String {
+        let route = |index| {
+            format!("[[listener.host.route]]\nmatch = {{ regex = \"/v{index}[a-z]+\" }}\ncluster = \"c\"\n")
+        };
+        (0..count).map(route).collect()
+    };
+    good(&format!("{MINIMAL}{}", routes(64)));
+    let refused = parse(&format!("{MINIMAL}{}", routes(65)), Path::new("ringward.toml")).unwrap_err();
+    assert!(refused.to_string().contains("more than 64 regular expressions"), "{refused}");
 }

@@ -30,6 +30,6 @@ pub use oid::{ObjectId, ObjectIdError};
 pub use peer::{IdentityOptions, PeerIdentity};
 pub use spiffe::{SpiffeError, SpiffeId};
 pub use tenant::{
-    Assignment, IdentitySource, TENANT_ERRORS_MAX, TenantDefinition, TenantError, TenantMap, TenantMatch,
-    TenantRule,
+    Assignment, IdentityCondition, IdentitySource, TENANT_ERRORS_MAX, TenantDefinition, TenantError,
+    TenantMap, TenantMatch, TenantRule,
 };

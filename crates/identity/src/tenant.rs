@@ -5,6 +5,7 @@
 //! [`TenantMap::build`] refuses them, and a certificate that still matches two (by two values of one kind) belongs
 //! to neither. Nothing here depends on the order of tenants, rules or names.
 
+mod condition;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+pub use self::condition::IdentityCondition;
 use crate::name::NameParts;
 use crate::peer::PeerIdentity;
 use rule::Rule;

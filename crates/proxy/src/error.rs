@@ -8,7 +8,7 @@ use std::{io, rc::Rc, time::Duration};
 use ringward_http::{ChunkError, RequestError, ResponseError, grpc::BadTimeout, write::WriteError};
 use ringward_policy::DecisionError;
 
-use crate::admission::Withdrawal;
+use crate::{admission::Withdrawal, route_answer::Answered};
 
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) enum ProxyError {
     UnknownHost(String),
     #[error("no route matches")]
     NoRoute,
+    #[error("routes take this path and method, but the request does not meet the conditions of any")]
+    ConditionsUnmet,
     #[error("the route does not take this method")]
     MethodNotAllowed { allow: String },
     #[error("the route takes gRPC calls alone: content-type application/grpc, over HTTP/2")]
@@ -96,6 +98,14 @@ pub(crate) enum ProxyError {
     Stopped,
     #[error("the configuration changed {0} times while the request waited")]
     Unsettled(u32),
+
+    // The route's own answer.
+    #[error("the route redirects")]
+    Redirected(Box<Answered>),
+    #[error("the route responds by itself")]
+    Responded(Box<Answered>),
+    #[error("what the route redirects to is no URL with what the request says in it")]
+    BadRedirect,
 
     // Upstream.
     #[error(
@@ -152,6 +162,7 @@ impl ProxyError {
             | RevocationRefused(_)
             | UnknownHost(_)
             | NoRoute
+            | ConditionsUnmet
             | MethodNotAllowed { .. }
             | NotGrpc
             | BadGrpcTimeout(_)
@@ -167,9 +178,12 @@ impl ProxyError {
             | ClientGone
             | ClientStalled(_)
             | Denied(_)
-            | PolicyBudget => Side::Downstream,
+            | PolicyBudget
+            | BadRedirect => Side::Downstream,
             // Whoever it was that took the time.
             RequestTimeout(_)
+            | Redirected(_)
+            | Responded(_)
             | Policy(_)
             | Unwritable(_)
             | PolicyBodyMemory { .. }
@@ -207,6 +221,7 @@ impl ProxyError {
             RevocationRefused(_) => "revocation_refused",
             UnknownHost(_) => "unknown_host",
             NoRoute => "no_route",
+            ConditionsUnmet => "conditions_unmet",
             MethodNotAllowed { .. } => "method_not_allowed",
             NotGrpc => "not_grpc",
             BadGrpcTimeout(_) => "bad_grpc_timeout",
@@ -229,6 +244,9 @@ impl ProxyError {
             Policy(_) | Unwritable(_) => "policy_error",
             PolicyBodyMemory { .. } => "policy_body_memory",
             AuditOverflow => "audit_overflow",
+            Redirected(_) => "redirected",
+            Responded(_) => "responded",
+            BadRedirect => "bad_redirect",
             Stopped => "stopped",
             Unsettled(_) => "unsettled",
             NoHealthyUpstream => "no_healthy_upstream",
@@ -291,11 +309,13 @@ pub const FLAGS: &[&str] = &[
     // All others.
     "audit_overflow",
     "bad_grpc_timeout",
+    "bad_redirect",
     "bad_upgrade",
     "certificate_refused",
     "certificate_required",
     "client_gone",
     "client_stalled",
+    "conditions_unmet",
     "encoded_slash",
     "grpc_timeout",
     "method_not_allowed",
@@ -308,12 +328,14 @@ pub const FLAGS: &[&str] = &[
     "policy_denied",
     "policy_error",
     "policy_undefined",
+    "redirected",
     "request_body_malformed",
     "request_body_timeout",
     "request_body_too_large",
     "request_body_unreadable",
     "request_head_timeout",
     "request_timeout",
+    "responded",
     "revocation_refused",
     "stopped",
     "trust_withdrawn",

@@ -214,7 +214,8 @@ async fn serve(
             return Err(refused(ProxyError::AuditOverflow));
         }
         let (listener, admitted_as) = connection.standing.gate(&view).map_err(refused)?;
-        let target = route::select(listener, admitted_as, head).map_err(refused)?;
+        let peer = connection.standing.admission().terms.peer.as_deref();
+        let target = route::select(listener, admitted_as, head, peer).map_err(refused)?;
         facts.route = Some(target.route.id);
         route::check_protocol(target.route, progress.grpc.get().is_some()).map_err(refused)?;
         time.allow(target.route.request_timeout);
@@ -247,6 +248,12 @@ async fn serve(
         }
         decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
+        if let Some(answer) = &target.route.answer {
+            if !worker.is_current(&view) {
+                continue;
+            }
+            return Err(refused(answer.to(head, &target, facts.decision.clone())));
+        }
         facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
         let caller = caller.as_deref();
         let job = Job { head, time, view: &view, listener, target: &target, caller, heard, room: &room };

@@ -34,8 +34,10 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         _ if answer.status == 0 => return None,
         Denied(_) => of_denial(answer.status),
         CertificateRequired | CertificateRefused(_) | RevocationRefused(_) => GrpcStatus::Unauthenticated,
-        NoRoute | MethodNotAllowed { .. } | UpgradeNotAllowed => GrpcStatus::Unimplemented,
-        Head(_) | NotGrpc | BadGrpcTimeout(_) | EncodedSlash | BadUpgrade(_) | Chunk(_)
+        NoRoute | ConditionsUnmet | MethodNotAllowed { .. } | UpgradeNotAllowed => GrpcStatus::Unimplemented,
+        // The configuration has none of these where calls are expected.
+        Redirected(_) | Responded(_) => GrpcStatus::Unimplemented,
+        Head(_) | BadRedirect | NotGrpc | BadGrpcTimeout(_) | EncodedSlash | BadUpgrade(_) | Chunk(_)
         | UnreadableBody(_) => GrpcStatus::InvalidArgument,
         BodyTooLarge { .. } | PolicyBudget => GrpcStatus::ResourceExhausted,
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,

@@ -28,7 +28,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         Head(e) => (e.status(), true),
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => (408, true),
         Misdirected { .. } | UnknownHost(_) => (421, false),
-        NoRoute => (404, false),
+        NoRoute | ConditionsUnmet => (404, false),
         MethodNotAllowed { .. } => (405, false),
         NotGrpc => (415, false),
         EncodedSlash | BadGrpcTimeout(_) => (400, false),
@@ -37,6 +37,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
         UnreadableBody(_) => (400, false),
+        Redirected(answered) | Responded(answered) => (answered.status, false),
+        BadRedirect => (400, false),
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
         Policy(_) | Unwritable(_) => (500, false),
@@ -125,6 +127,16 @@ pub(crate) fn content<'a>(error: &'a ProxyError, answer: Answer, date: &'a [u8])
         ProxyError::Denied(decision) => {
             fields.extend(decision.headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
             body = decision.body.as_deref().unwrap_or(body);
+        }
+        ProxyError::Redirected(answered) | ProxyError::Responded(answered) => {
+            let own = [
+                ("location", answered.location.as_deref()),
+                ("content-type", answered.content_type.as_deref()),
+            ];
+            fields.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?.as_bytes()))));
+            let added = answered.decision.iter().flat_map(|decision| &decision.response_headers_to_add);
+            fields.extend(added.map(|(name, value)| (&**name, value.as_bytes())));
+            body = &answered.body;
         }
         // A second refills what the client may spend, and other bodies are decided about by then.
         ProxyError::PolicyBudget | ProxyError::PolicyBodyMemory { .. } => fields.push(("retry-after", b"1")),

@@ -1,7 +1,8 @@
 //! Which virtual host and route a request is for, and whether its connection may ask for them.
 
-use ringward_config::{Lookup, Params, PathPattern};
-use ringward_http::RequestHead;
+use ringward_config::{Lookup, Params, PathPattern, RequestFacts};
+use ringward_http::{Field, RequestHead};
+use ringward_identity::PeerIdentity;
 
 use crate::{
     error::ProxyError,
@@ -16,7 +17,30 @@ pub(crate) struct Target<'v> {
     pub(crate) params: Params,
 }
 
-/// Finds the target of a request on a connection whose client is admitted by the rules of host `admitted_as`.
+/// What conditions of routes look at: the head without what is for this connection alone, and the client as the handshake has verified it. That a route
+/// with a condition on the client also wants to know it, the configuration sees to.
+struct Facts<'r> {
+    head: &'r RequestHead,
+    peer: Option<&'r PeerIdentity>,
+}
+
+impl RequestFacts for Facts<'_> {
+    fn header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        let named = |field: &Field<'_>| !field.hop_by_hop && field.name.eq_ignore_ascii_case(name);
+        self.head.fields().filter(named).for_each(|field| each(field.value));
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    fn identity(&self) -> Option<&PeerIdentity> {
+        self.peer
+    }
+}
+
+/// Finds the target of a request on a connection whose client, `peer` if it is verified, is admitted by the rules of host
+/// `admitted_as`.
 ///
 /// # Errors
 /// 421 for a host that this connection may not ask for, 404, 405, and 400 for a path that only another route would take.
@@ -24,6 +48,7 @@ pub(crate) fn select<'v>(
     listener: &'v Listener,
     admitted_as: usize,
     head: &RequestHead,
+    peer: Option<&PeerIdentity>,
 ) -> Result<Target<'v>, ProxyError> {
     let Some(host) = listener.host_for_request(head.host()) else {
         return Err(ProxyError::UnknownHost(head.host().to_owned()));
@@ -35,12 +60,14 @@ pub(crate) fn select<'v>(
         let admitted_as = admitted_as.name.clone();
         return Err(ProxyError::Misdirected { host: head.host().to_owned(), admitted_as });
     }
-    match host.routes.find(head.method(), head.path()) {
+    let facts = Facts { head, peer };
+    match host.routes.find(head.method(), head.path(), |conditions| conditions.are_met_by(&facts)) {
         Lookup::Found { route, .. } if head.has_encoded_slash() && !route.allow_encoded_slash => {
             Err(ProxyError::EncodedSlash)
         }
         Lookup::Found { route, pattern, params } => Ok(Target { host, route, pattern, params }),
         Lookup::MethodNotAllowed { allow } => Err(ProxyError::MethodNotAllowed { allow: allow.to_owned() }),
+        Lookup::Unmet => Err(ProxyError::ConditionsUnmet),
         Lookup::NotFound => Err(ProxyError::NoRoute),
     }
 }

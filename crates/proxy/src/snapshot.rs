@@ -23,6 +23,7 @@ use ringward_tls::{
 
 use crate::{
     policy_server::PolicyServer,
+    route_answer::RouteAnswer,
     upstream::{Endpoints, millis},
 };
 
@@ -162,9 +163,12 @@ pub(crate) struct Route {
     pub(crate) labels: Vec<(String, String)>,
     /// It takes calls of gRPC alone.
     pub(crate) grpc: bool,
-    /// Index of the cluster in [`Snapshot::clusters`].
+    /// Index of the cluster in [`Snapshot::clusters`], unless there is `answer`.
     pub(crate) cluster: usize,
+    /// Nothing if there is `answer`.
     pub(crate) cluster_name: Box<str>,
+    /// What requests are answered with instead of being sent upstream.
+    pub(crate) answer: Option<RouteAnswer>,
     /// Indices in [`Snapshot::policies`] of those that all have to allow a request, in the order in which they are asked;
     /// none if the configuration says `danger_no_policy`.
     pub(crate) policies: Box<[usize]>,
@@ -443,10 +447,7 @@ impl Builder<'_> {
             tls: tls_policy(&listener.tls, listener.http2),
         })
         .map_err(refused)?;
-        let routes = host
-            .routes
-            .iter()
-            .map(|route| (route.path.clone(), route.methods.clone(), self.route(listener_id, host, route)));
+        let routes = host.routes.iter().map(|route| (route.matched(), self.route(listener_id, host, route)));
         let routes = Routes::build(routes).expect("no route is unreachable in a checked configuration");
         Ok(Host { name, tls, forward: host.forward.clone(), routes })
     }
@@ -495,8 +496,12 @@ impl Builder<'_> {
             template: route.path.as_str().into(),
             labels: route.labels.clone().into_iter().collect(),
             grpc: route.grpc,
-            cluster: position(self.config.clusters.keys().position(|name| *name == route.cluster)),
-            cluster_name: route.cluster.as_str().into(),
+            cluster: route
+                .action
+                .cluster()
+                .map_or(0, |cluster| position(self.config.clusters.keys().position(|name| name == cluster))),
+            cluster_name: route.action.cluster().unwrap_or_default().into(),
+            answer: RouteAnswer::of(&route.action),
             policies: route
                 .policy
                 .names()

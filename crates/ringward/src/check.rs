@@ -16,6 +16,7 @@ use ringward_tls::CrlFloors;
 use serde::Serialize;
 
 use self::admission::Admission;
+pub(crate) use self::admission::{Verdict, sample_connection, verdict, verify};
 use self::summary::Summary;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::load::{self, Loaded};

@@ -98,6 +98,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Route(Box<commands::route::RouteQuestion>),
     Revoke(Box<commands::revoke::Revoke>),
     #[command(subcommand)]
     Trust(commands::trust::TrustCommand),
@@ -149,6 +150,7 @@ fn main() -> ExitCode {
         Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
         Command::Check { config, clients, json } => check::run(&config, &clients, json),
         Command::Prove { config, json } => prove::run(&config, json),
+        Command::Route(question) => commands::route::run(&question),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),
         Command::Keys(command) => commands::keys::run(&command),

@@ -57,6 +57,12 @@ fn route_protection() {
 }
 
 #[test]
+fn routing() {
+    let ran = Reader::new().read("deploy/routing.md");
+    assert!(count(&ran, "ringward route") >= 2, "{ran:#?}");
+}
+
+#[test]
 fn resumption() {
     let ran = Reader::new().read("deploy/resumption.md");
     assert!(count(&ran, "ringward keys rotate") >= 2, "{ran:#?}");

@@ -17,7 +17,9 @@ pub(super) fn matched(
     text: &Spanned<String>,
     http2: bool,
 ) -> Option<(PathPattern, Methods)> {
-    for (key, span) in [("path", matched.path.span()), ("methods", matched.methods.span())] {
+    let beside =
+        [("path", matched.path.span()), ("regex", matched.regex.span()), ("methods", matched.methods.span())];
+    for (key, span) in beside {
         if let Some(span) = span {
             cx.error(&span, format!("`{key}` beside `grpc`, which says it already")).help("leave it away");
         }

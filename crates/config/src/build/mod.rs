@@ -3,8 +3,10 @@
 //! Every rule that spans keys is here or in the modules below: references exist, names are unique, a host has a policy, a
 //! default host is not laxer than the others. All problems are collected; the model comes out only if there is no error.
 
+mod action;
 mod certificate;
 mod client_auth;
+mod conditions;
 mod context;
 mod endpoints;
 mod grpc;
@@ -13,6 +15,7 @@ mod host;
 mod listener;
 mod names;
 mod policy_server;
+mod precedence;
 mod process;
 mod route;
 mod tenant;

@@ -1,18 +1,17 @@
 //! Routes: what they match, where they go, what they are called.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
-use super::{References, client_auth, grpc, tunnel};
+use super::{References, action, client_auth, conditions, grpc, precedence, tunnel};
 use crate::bounds;
 use crate::model::Route;
 use crate::path::{PathPattern, Segment};
 use crate::raw::{self, Field};
-use crate::routes::{Method, Methods, Routes};
+use crate::routes::{Method, Methods};
 
 /// Builds the routes of a host.
 pub(super) fn routes(
@@ -40,23 +39,8 @@ pub(super) fn routes(
         spans.push(raw.get_ref().r#match.span().unwrap_or(raw.span()));
         routes.push(route);
     }
-    report_conflicts(cx, &routes, &spans);
+    precedence::report(cx, &routes, &spans);
     routes
-}
-
-/// Routes that could never be reached.
-fn report_conflicts(cx: &mut Context<'_>, routes: &[Route], spans: &[Range<usize>]) {
-    let entries = routes.iter().map(|route| (route.path.clone(), route.methods.clone(), ()));
-    let conflicts = Routes::build(entries).err().unwrap_or_default();
-    for conflict in conflicts {
-        let first = &routes[conflict.first];
-        let methods = conflict.method.map_or_else(|| "every method".to_owned(), |method| method.to_string());
-        let message = format!(
-            "the route can never be reached: the route {:?} at line {} takes {methods} of \"{}\" already",
-            first.id, first.at.line, first.path
-        );
-        cx.error(&spans[conflict.second], message);
-    }
 }
 
 fn route(
@@ -72,9 +56,6 @@ fn route(
     if inherited.client_auth.is_some() {
         client_auth::check_required(cx, require, client_auth, &raw.client_auth, &span);
     }
-    let cluster = cx
-        .required("cluster", "cluster = \"NAME\"", &raw.cluster, &span)
-        .and_then(|name| references.cluster.resolve(cx, name));
     let own_policy = policies(cx, &raw.policy, references);
     let allow_encoded_slash = cx.value_or(&raw.allow_encoded_slash, false);
     let labels = labels(cx, &raw.labels);
@@ -84,32 +65,36 @@ fn route(
     let request_timeout =
         cx.duration_or_word("request_timeout", &raw.request_timeout, UNLIMITED, &bounds::REQUEST_TIMEOUT);
     let given_id = cx.given(&raw.id).and_then(|id| cx.name("a route", id.get_ref(), &id.span()));
-    let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span)?;
-    let grpc = cx.given(&matched.get_ref().grpc);
-    let (path, methods) = match grpc {
-        Some(text) => grpc::matched(cx, matched.get_ref(), text, defaults.http2)?,
-        None => by_path(cx, matched, allow_encoded_slash)?,
-    };
+    let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span);
+    let grpc = matched.and_then(|matched| cx.given(&matched.get_ref().grpc));
+    let taken = matched.and_then(|matched| match grpc {
+        Some(text) => grpc::matched(cx, matched.get_ref(), text, defaults.http2),
+        None => by_path(cx, matched, allow_encoded_slash),
+    });
+    let action = action::action(cx, raw, &span, taken.as_ref().map(|(path, _)| path), references);
+    let (matched, (path, methods)) = matched.zip(taken)?;
+    let conditions = conditions::conditions(cx, matched.get_ref(), client_auth, references);
     let tunnel = tunnel::tunnel(cx, raw, &methods);
-    let cluster = cluster?;
-    if let Some(text) = grpc {
-        grpc::warn_over_http1(cx, text, &cluster, defaults.clusters);
+    let action = action?;
+    let cluster = action.cluster();
+    let of_cluster = cluster.and_then(|name| defaults.clusters.get(name));
+    if let (Some(name), Some(text)) = (cluster, grpc) {
+        grpc::warn_over_http1(cx, text, name, defaults.clusters);
     }
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
-    let response_timeout = match (timeout, defaults.clusters.get(&cluster)) {
-        (Some(timeout), _) => timeout,
-        (None, Some(cluster)) => cluster.response_timeout,
-        // The cluster exists but is broken, which was reported.
-        (None, None) => bounds::RESPONSE_TIMEOUT.default,
-    };
+    // Of a cluster that is broken, which was reported, nothing is known.
+    let response_timeout = timeout
+        .or(of_cluster.map(|cluster| cluster.response_timeout))
+        .unwrap_or(bounds::RESPONSE_TIMEOUT.default);
     Some(Route {
         // That a call is a POST distinguishes nothing.
         id: given_id
             .unwrap_or_else(|| derived_id(&path, if grpc.is_some() { &Methods::All } else { &methods })),
         path,
         methods,
+        conditions,
         grpc: grpc.is_some(),
-        cluster,
+        action,
         policy: match defaults.global_policy {
             Some(global) => policy.behind(global),
             None => policy,
@@ -135,8 +120,25 @@ fn by_path(
     allow_encoded_slash: bool,
 ) -> Option<(PathPattern, Methods)> {
     let methods = methods(cx, &matched.get_ref().methods);
+    if let Some(text) = cx.given(&matched.get_ref().regex) {
+        if let Some(span) = matched.get_ref().path.span() {
+            cx.error(&span, "`path` beside `regex`: a route has one of them").help("leave one of them away");
+        }
+        return Some((regex(cx, text)?, methods));
+    }
     let path = cx.required("path", "path = \"/orders/{id}\"", &matched.get_ref().path, &matched.span())?;
     Some((template(cx, path, allow_encoded_slash)?, methods))
+}
+
+fn regex(cx: &mut Context<'_>, text: &Spanned<String>) -> Option<PathPattern> {
+    if !text.get_ref().starts_with('/') {
+        cx.error(&text.span(), "`regex` does not begin with '/', as every path does")
+            .help("write it for whole paths, without ^ and $: \"/v[0-9]+/reports/[^/]+\"");
+        return None;
+    }
+    PathPattern::parse_regex(text.get_ref())
+        .map_err(|error| cx.error(&text.span(), format!("`regex`: {error}")).help(REGEX_HELP))
+        .ok()
 }
 
 fn template(cx: &mut Context<'_>, text: &Spanned<String>, allow_encoded_slash: bool) -> Option<PathPattern> {
@@ -236,6 +238,9 @@ fn derived_id(path: &PathPattern, methods: &Methods) -> String {
         Segment::Literal(text) | Segment::Param(text) | Segment::Rest(text) => Some(text.to_string()),
     });
     let mut words: Vec<String> = segments.collect();
+    if path.regex().is_some() {
+        words.extend(path.as_str().split('/').filter(|word| !word.is_empty()).map(str::to_owned));
+    }
     if words.is_empty() {
         words.push("root".to_owned());
     }
@@ -248,3 +253,6 @@ fn derived_id(path: &PathPattern, methods: &Methods) -> String {
         .collect();
     if id.is_empty() { "root".to_owned() } else { id }
 }
+
+const REGEX_HELP: &str =
+    "the syntax is that of the regex crate, without Unicode classes, look-around and back-references";

@@ -71,6 +71,11 @@ const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never 
 const EARLY_DATA: Note =
     Never("early data (0-RTT) can be replayed, and comes before the client has proved who it is");
 
+/// What translates has to read every body by a schema that must agree with the upstream's.
+const GRPC_JSON: Note = Never(
+    "gRPC-JSON translation would send upstream another message than the one that policies saw; let the service offer JSON itself",
+);
+
 /// OpenSSL's names of TLS 1.2 suites in those of the registry.
 const ECDSA_AES256: &str = "write \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"";
 const ECDSA_AES128: &str = "write \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"";
@@ -252,8 +257,18 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
     ("[[listener.host.route]]", "retry", Later("configurable retries")),
     ("[[listener.host.route]]", "rewrite", Later("rewriting of paths")),
-    ("[[listener.host.route]]", "redirect", Later("redirects")),
+    (
+        "[[listener.host.route]]",
+        "direct_response",
+        Instead("write respond = { status = 200, body = \"...\" }"),
+    ),
+    ("redirect", "location", Instead("write to = \"https://{host}/new/{id}\"")),
+    ("redirect", "code", Instead("write status = 308")),
+    ("respond", "code", Instead("write status = 200")),
     ("[[listener.host.route]]", "headers", Later("setting of headers")),
+    ("[[listener.host.route]]", "grpc_json", GRPC_JSON),
+    ("[[listener.host.route]]", "transcode", GRPC_JSON),
+    ("match", "grpc_json", GRPC_JSON),
     ("[[listener.host.route]]", "mirror", Later("mirrored requests")),
     ("[[listener.host.route]]", "websocket", Instead("write upgrade = [\"websocket\"]")),
     (
@@ -283,8 +298,22 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("match", "prefix", Instead("write path = \"/prefix/{rest...}\"")),
     ("match", "method", Instead("write methods = [\"GET\"]")),
     ("match", "service", Instead("write grpc = \"package.Service/*\"")),
-    ("match", "headers", Later("routing by header")),
-    ("match", "query", Later("routing by query")),
+    ("match", "header", Instead("write headers = { \"x-name\" = \"VALUE\" }")),
+    ("match", "host", Instead("write a [[listener.host]] with that name")),
+    ("match", "tenant", Instead("write identity = { tenant = \"NAME\" }")),
+    ("a condition of match", "exact", Instead("write the text alone: \"x-name\" = \"TEXT\"")),
+    ("identity of match", "organizational_unit", Instead("write ou = \"NAME\"")),
+    (
+        "identity of match",
+        "spiffe",
+        Instead("write san_uri = \"spiffe://DOMAIN/PATH/*\", or spiffe_trust_domain"),
+    ),
+    ("identity of match", "spiffe_id", Instead("write san_uri = \"spiffe://DOMAIN/PATH\"")),
+    (
+        "identity of match",
+        "common_name",
+        Instead("common names are not unique across issuers: write another condition"),
+    ),
     ("limits", "rate", Later("rate limits")),
     ("forward", "client_cert_header", Later("other header names than those of RFC 9440")),
 ];

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode, WatchedPath};
+use super::{Action, ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode, WatchedPath};
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
 use crate::path::PathPattern;
 pub use crate::raw::{CipherSuite, ForwardMode, Group, Require, Resumption, TlsVersion, XfccMode};
-use crate::routes::{Methods, Routes};
+use crate::routes::condition::Conditions;
+use crate::routes::{Method, Methods, RouteMatch, Routes};
 
 /// Addresses that accept TLS connections, and the virtual hosts behind them.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl Host {
     /// Which route a request takes, by index in `routes`.
     pub fn route_table(&self) -> Routes<usize> {
         let entries = self.routes.iter().enumerate();
-        Routes::build(entries.map(|(index, route)| (route.path.clone(), route.methods.clone(), index)))
+        Routes::build(entries.map(|(index, route)| (route.matched(), index)))
             .expect("no route is unreachable in a checked configuration")
     }
 }
@@ -264,10 +265,12 @@ pub struct Route {
     pub path: PathPattern,
     /// The methods that it takes.
     pub methods: Methods,
+    /// What else a request has to be.
+    pub conditions: Conditions,
     /// Whether it takes calls of gRPC alone.
     pub grpc: bool,
-    /// The name of the cluster, which exists.
-    pub cluster: String,
+    /// What becomes of its requests.
+    pub action: Action,
     /// What decides about its requests: the global policy, then its own policies or the host's.
     pub policy: HostPolicy,
     /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.
@@ -292,6 +295,35 @@ pub struct Route {
     pub tunnel: Option<Tunnel>,
     /// Where it is defined.
     pub at: Location,
+}
+
+impl Route {
+    /// What it takes.
+    pub fn matched(&self) -> RouteMatch {
+        let Self { path, methods, conditions, .. } = self;
+        RouteMatch { path: path.clone(), methods: methods.clone(), conditions: conditions.clone() }
+    }
+
+    /// What it takes, in words: `GET, PUT /orders/{id} if header x-tier is "gold"`.
+    pub fn takes(&self) -> String {
+        let methods = match &self.methods {
+            _ if self.grpc => "gRPC".to_owned(),
+            Methods::All => "any method".to_owned(),
+            Methods::Only(methods) => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "),
+        };
+        let kind = if self.path.regex().is_some() { "regex " } else { "" };
+        let mut text = format!("{methods} {kind}{}", self.path);
+        if !self.conditions.is_empty() {
+            text += &format!(" if {}", self.conditions);
+        }
+        text
+    }
+
+    /// Whether it lets in clients that `other` would not: it asks less of their certificates, or no policy where the other asks one.
+    pub(crate) fn is_laxer_than(&self, other: &Self) -> bool {
+        self.client_auth < other.client_auth
+            || self.policy.names().is_empty() && !other.policy.names().is_empty()
+    }
 }
 
 /// What a route says about upgraded connections.

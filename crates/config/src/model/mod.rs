@@ -4,6 +4,7 @@
 //! refer to something do refer to it. A value of these types exists only if the whole file had no error. Items that name
 //! a file or that can fail later keep their [`Location`], so that later errors can point at the line.
 
+mod action;
 mod client_auth;
 mod endpoints;
 mod health_check;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use ringward_identity::TenantMap;
 
+pub use self::action::Action;
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
 pub use self::endpoints::{Balance, Endpoint, HashKey, IdentityKey};
 pub use self::health_check::{HealthCheck, Probe};

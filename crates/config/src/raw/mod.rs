@@ -38,7 +38,7 @@ pub use self::listener::{
     CipherSuite, Group, Limits, Listener, ProxyProtocol, ProxyProtocolOthers, Resumption, Tls, TlsVersion,
 };
 pub use self::policy_server::PolicyServer;
-pub use self::route::{Match, Route};
+pub use self::route::{IdentityMatch, Match, Redirect, Respond, Route, TextCondition};
 pub use self::scalar::{
     Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable, strings,
 };

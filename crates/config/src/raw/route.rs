@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use super::{ClientAuthMode, DurationText, Field, OcspMode, OneOrMany, Require, SizeText};
+use super::{
+    ClientAuthMode, Count, DurationText, Field, OcspMode, OneOrMany, Require, SizeText, WordOrTable,
+};
 
 /// `[[listener.host.route]]`: where the requests of a path go.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -23,8 +25,16 @@ pub struct Route {
     pub r#match: Field<Match>,
     /// The name of the cluster that they go to.
     ///
-    /// Required. Example: `cluster = "orders"`.
+    /// Required, unless there is `redirect` or `respond`. Example: `cluster = "orders"`.
     pub cluster: Field<String>,
+    /// `redirect = { ... }`: instead of `cluster`, clients are sent elsewhere. Authentication and policies come first, as everywhere.
+    ///
+    /// Default: none. Example: `redirect = { to = "https://{host}/new/{id}{query}" }`.
+    pub redirect: Field<Redirect>,
+    /// `respond = { ... }`: instead of `cluster`, they get a response that stands here. Authentication and policies come first.
+    ///
+    /// Default: none. Example: `respond = { status = 410, body = "gone\n" }`.
+    pub respond: Field<Respond>,
     /// The policy that decides about them, or several of which every one has to allow, instead of the host's: a list adds nothing
     /// to the host's, so what is to be asked here as well has to be named here as well.
     ///
@@ -104,7 +114,48 @@ pub struct Route {
     pub tunnel_age_max: Field<DurationText>,
 }
 
+/// `redirect = { ... }` of a route.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "redirect", default, deny_unknown_fields)]
+pub struct Redirect {
+    /// Where to, as `Location` has it: a text in which `{host}` stands for the host that was asked for (without a port), `{path}` for
+    /// the normalised path, `{query}` for the query with its `?`, if there is one, and a name for that parameter of the route's path.
+    /// It begins with `/`, or with a host that is written out or is `{host}`.
+    ///
+    /// Required; up to 2048 bytes. Example: `to = "https://new.example.com/{rest}{query}"`.
+    pub to: Field<String>,
+    /// The status: 301 and 308 are kept by clients, 302, 303 and 307 are not; after 301, 302 and 303 they may ask with GET.
+    ///
+    /// Default 308; 301, 302, 303, 307 or 308. Example: `status = 307`.
+    pub status: Field<Count>,
+}
+
+/// `respond = { ... }` of a route.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "respond", default, deny_unknown_fields)]
+pub struct Respond {
+    /// The status.
+    ///
+    /// Required; 200 to 599. Example: `status = 200`.
+    pub status: Field<Count>,
+    /// The body.
+    ///
+    /// Default: none; up to 65536 bytes, and none for 204, 205 and 304. Example: `body = "{}"`.
+    pub body: Field<String>,
+    /// What the body is.
+    ///
+    /// Default `"text/plain; charset=utf-8"`. Example: `content_type = "application/json"`.
+    pub content_type: Field<String>,
+}
+
 /// `match = { ... }` of a route.
+///
+/// Of the routes of a host that could take a request, the path decides first: segment by segment from the left, literals come
+/// before `{name}`, and that before `{name...}`; expressions come last, in the order of the file. Of routes with this very path one
+/// that names the method comes before one for all. Of those, the one with more conditions (`headers`, `query`, `identity`: each entry
+/// is one) comes before one with fewer, and of two with as many the one that stands first in the file. If none of them is met, the answer
+/// is 404: no route with another path takes the request. Where a route that is laxer would take it, or one that is stricter is
+/// got around by a header, `ringward check` warns.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "match", default, deny_unknown_fields)]
 pub struct Match {
@@ -112,7 +163,7 @@ pub struct Match {
     /// everything that follows, also nothing. Matched against the normalised path, with case; a path with and
     /// one without a trailing `/` are two.
     ///
-    /// Required, unless there is `grpc`; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`,
+    /// Required, unless there is `grpc` or `regex`; up to 2048 bytes, 64 segments, 8 names. Example: `path = "/orders/{id}"`,
     /// `path = "/files/{rest...}"`.
     pub path: Field<String>,
     /// The methods, in capitals. `GET` does not include `HEAD`.
@@ -126,4 +177,82 @@ pub struct Match {
     ///
     /// Default: none. Example: `grpc = "orders.v1.Orders/Get"`, `grpc = "orders.v1.Orders/*"`.
     pub grpc: Field<String>,
+    /// Instead of `path`, a regular expression for the whole normalised path, in the syntax of the regex crate without Unicode
+    /// classes, look-around and back-references. It has no parameters, and is asked only where no template takes the path.
+    ///
+    /// Default: none; begins with `/`, up to 1024 bytes and 256 KiB of states, 64 in a host. Example: `regex = "/v[0-9]+/reports/[a-z-]+"`.
+    pub regex: Field<String>,
+    /// Header fields that a request must have, by name: a text that the value is, or `{ prefix = "..." }`, `{ regex = "..." }` or
+    /// `{ present = true }`. A field that stands several times must meet it each time. Fields that would say who the client is, and
+    /// those of the connection, are refused.
+    ///
+    /// Default: none; 1 to 16. Example: `headers = { "x-tier" = "gold", "x-canary" = { present = true } }`.
+    #[schemars(with = "BTreeMap<String, WordOrTable<TextCondition>>")]
+    pub headers: Field<BTreeMap<Spanned<String>, Field<WordOrTable<TextCondition>>>>,
+    /// The same for parameters of the query, names and values percent-decoded and with `+` for a blank.
+    ///
+    /// Default: none; 1 to 16. Example: `query = { version = { regex = "[0-9]{1,3}" } }`.
+    #[schemars(with = "BTreeMap<String, WordOrTable<TextCondition>>")]
+    pub query: Field<BTreeMap<Spanned<String>, Field<WordOrTable<TextCondition>>>>,
+    /// What the certificate of the client must say, all of it. Only in routes whose `client_auth` is `"required"` or `"optional"`,
+    /// their own or their host's.
+    ///
+    /// Default: none. Example: `identity = { tenant = "acme" }`, `identity = { san_uri = "spiffe://acme.example/ns/prod/*" }`.
+    pub identity: Field<IdentityMatch>,
+}
+
+/// What a text has to be, in `headers` and `query` of `match`: one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "a condition of match", default, deny_unknown_fields)]
+pub struct TextCondition {
+    /// What it begins with.
+    ///
+    /// Default: none; up to 1024 bytes. Example: `{ prefix = "v1." }`.
+    pub prefix: Field<String>,
+    /// A regular expression for the whole of it.
+    ///
+    /// Default: none; as `regex` of `match`. Example: `{ regex = "[0-9]+" }`.
+    pub regex: Field<String>,
+    /// `true`: it is there, whatever it is. `false`: it is not there.
+    ///
+    /// Default: none. Example: `{ present = true }`.
+    pub present: Field<bool>,
+}
+
+/// `identity = { ... }` of `match`. Names are read as `match` of `[tenant.NAME]` reads them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "identity of match", default, deny_unknown_fields)]
+pub struct IdentityMatch {
+    /// The tenant that it belongs to.
+    ///
+    /// Default: any or none. Example: `{ tenant = "acme" }`.
+    pub tenant: Field<String>,
+    /// The trust domain of its SPIFFE ID.
+    ///
+    /// Default: no such condition. Example: `{ spiffe_trust_domain = "acme.example" }`.
+    pub spiffe_trust_domain: Field<String>,
+    /// A URI among the alternative names, such as its SPIFFE ID: this one, or with `/*` at the end every one below it.
+    ///
+    /// Default: no such condition. Example: `{ san_uri = "spiffe://acme.example/ns/prod/*" }`.
+    pub san_uri: Field<String>,
+    /// A DNS name among the alternative names: this one, or with `*.` in front exactly one label before it.
+    ///
+    /// Default: no such condition. Example: `{ san_dns = "*.acme.example" }`.
+    pub san_dns: Field<String>,
+    /// A mail address among the alternative names: this one, or with `@` in front every one of that domain.
+    ///
+    /// Default: no such condition. Example: `{ san_email = "@acme.example" }`.
+    pub san_email: Field<String>,
+    /// An organizational unit of the subject.
+    ///
+    /// Default: no such condition. Example: `{ ou = "payments" }`.
+    pub ou: Field<String>,
+    /// An organization of the subject.
+    ///
+    /// Default: no such condition. Example: `{ organization = "Acme Ltd" }`.
+    pub organization: Field<String>,
+    /// An organization identifier of the subject (ETSI EN 319 412-1).
+    ///
+    /// Default: no such condition. Example: `{ organization_identifier = "PSDGB-FCA-123456" }`.
+    pub organization_identifier: Field<String>,
 }

@@ -9,20 +9,21 @@ fn build(routes: &[&'static str]) -> Result<Routes<&'static str>, Vec<RouteConfl
             "*" => Methods::All,
             list => Methods::Only(list.split(',').map(|method| Method::parse(method).unwrap()).collect()),
         };
-        (PathPattern::parse(template).unwrap(), methods, *text)
+        (RouteMatch::new(PathPattern::parse(template).unwrap(), methods), *text)
     }))
 }
 
 /// The route and its parameters, `405 ALLOW` or `404`, as text.
 fn find(routes: &Routes<&'static str>, request: &str) -> String {
     let (method, path) = request.split_once(' ').unwrap();
-    match routes.find(method, path) {
+    match routes.find(method, path, |_| true) {
         Lookup::Found { route, pattern, params } => {
             let params: String =
                 params.iter(pattern, path).map(|(name, value)| format!(" {name}={value}")).collect();
             format!("{route}{params}")
         }
         Lookup::MethodNotAllowed { allow } => format!("405 {allow}"),
+        Lookup::Unmet => "unmet".into(),
         Lookup::NotFound => "404".into(),
     }
 }
@@ -187,7 +188,9 @@ fn the_tree_agrees_with_a_linear_search() {
             .filter(|(index, _)| pick(*index))
             .map(|(_, template)| PathPattern::parse(template).unwrap())
             .collect();
-        let routes = Routes::build(chosen.iter().map(|p| (p.clone(), Methods::All, p.as_str().to_owned())));
+        let routes = Routes::build(
+            chosen.iter().map(|p| (RouteMatch::new(p.clone(), Methods::All), p.as_str().to_owned())),
+        );
         let Ok(routes) = routes else { continue };
         let rank = |pattern: &PathPattern| -> Vec<u8> {
             let kind = |segment: &Segment| match segment {
@@ -200,7 +203,7 @@ fn the_tree_agrees_with_a_linear_search() {
         for path in ["/", "/a", "/c", "/a/", "/a/b", "/a/c", "/c/b", "/a/b/b", "/c/b/c", "/a/a/a/a", "/b//b"]
         {
             let best = chosen.iter().filter(|p| p.matches(path).is_some()).min_by_key(|p| rank(p));
-            match routes.find("GET", path) {
+            match routes.find("GET", path, |_| true) {
                 Lookup::Found { route, pattern, params } => {
                     assert_eq!(Some(route.as_str()), best.map(PathPattern::as_str), "{path}");
                     assert_eq!(Some(params), pattern.matches(path), "{path}");
@@ -208,5 +211,148 @@ fn the_tree_agrees_with_a_linear_search() {
                 _ => assert_eq!(best, None, "{path}"),
             }
         }
+    }
+}
+
+/// A condition on a header of this name.
+fn asking(name: &str) -> Conditions {
+    let present = condition::TextCondition::Present(true);
+    Conditions { headers: [(name.into(), present)].into(), ..Conditions::default() }
+}
+
+fn asking_both(first: &str, second: &str) -> Conditions {
+    let Conditions { mut headers, .. } = asking(first);
+    headers.append(&mut asking(second).headers);
+    Conditions { headers, ..Conditions::default() }
+}
+
+/// Routes as `(methods and path, conditions, name)`.
+fn conditional(
+    routes: &[(&str, Conditions, &'static str)],
+) -> Result<Routes<&'static str>, Vec<RouteConflict>> {
+    Routes::build(routes.iter().map(|(text, conditions, name)| {
+        let (method, path) = text.split_once(' ').unwrap();
+        let methods =
+            if method == "*" { Methods::All } else { Methods::Only(vec![Method::parse(method).unwrap()]) };
+        let path = match path.strip_prefix('~') {
+            Some(regex) => PathPattern::parse_regex(regex).unwrap(),
+            None => PathPattern::parse(path).unwrap(),
+        };
+        (RouteMatch { path, methods, conditions: conditions.clone() }, *name)
+    }))
+}
+
+/// What a request with these headers gets.
+fn found(routes: &Routes<&'static str>, request: &str, headers: &[&str]) -> &'static str {
+    let (method, path) = request.split_once(' ').unwrap();
+    let met = |conditions: &Conditions| conditions.headers.keys().all(|name| headers.contains(&&**name));
+    match routes.find(method, path, met) {
+        Lookup::Found { route, .. } => route,
+        Lookup::MethodNotAllowed { .. } => "405",
+        Lookup::Unmet => "unmet",
+        Lookup::NotFound => "404",
+    }
+}
+
+#[test]
+fn of_one_path_and_method_more_conditions_come_first() {
+    let routes = conditional(&[
+        ("* /a/{id}", Conditions::default(), "any"),
+        ("* /a/{id}", asking("x"), "x"),
+        ("* /a/{id}", asking("y"), "y"),
+        ("* /a/{id}", asking_both("x", "y"), "both"),
+        ("PUT /a/{name}", asking("x"), "put"),
+    ])
+    .unwrap();
+    for (request, headers, expected) in [
+        ("GET /a/1", &[][..], "any"),
+        ("GET /a/1", &["x"], "x"),
+        ("GET /a/1", &["y"], "y"),
+        ("GET /a/1", &["x", "y"], "both"),
+        // The method counts before the conditions.
+        ("PUT /a/1", &["x", "y"], "put"),
+        ("PUT /a/1", &["y"], "y"),
+    ] {
+        assert_eq!(found(&routes, request, headers), expected, "{request} {headers:?}");
+    }
+}
+
+/// Otherwise a header left away would lead from a protected path to the catch-all route with its laxer policy.
+#[test]
+fn a_condition_that_is_not_met_never_leads_to_another_path() {
+    let routes = conditional(&[
+        ("GET /admin/users", asking("x"), "admin"),
+        ("* ~/v[0-9]/.*", asking("x"), "regex"),
+        ("* ~/v1/.*", Conditions::default(), "later regex"),
+        ("* /admin/{rest...}", Conditions::default(), "rest"),
+    ])
+    .unwrap();
+    for (request, headers, expected) in [
+        ("GET /admin/users", &["x"][..], "admin"),
+        ("GET /admin/users", &[], "unmet"),
+        ("PUT /admin/users", &["x"], "405"),
+        ("GET /admin/other", &[], "rest"),
+        ("GET /v1/a", &["x"], "regex"),
+        ("GET /v1/a", &[], "unmet"),
+        ("GET /v/a", &["x"], "404"),
+    ] {
+        assert_eq!(found(&routes, request, headers), expected, "{request} {headers:?}");
+    }
+}
+
+#[test]
+fn templates_come_before_expressions_and_these_in_the_order_of_the_file() {
+    let routes = conditional(&[
+        ("GET ~/v[0-9]+/x", Conditions::default(), "first"),
+        ("* ~/v1/.*", Conditions::default(), "second"),
+        ("* ~/v[0-9]+/x", Conditions::default(), "first, other methods"),
+        ("* /v2/{what}", Conditions::default(), "template"),
+    ])
+    .unwrap();
+    for (request, expected) in [
+        ("GET /v1/x", "first"),
+        ("PUT /v1/x", "first, other methods"),
+        ("GET /v1/y", "second"),
+        ("GET /v2/x", "template"),
+        ("GET /v3/x/", "404"),
+    ] {
+        assert_eq!(found(&routes, request, &[]), expected, "{request}");
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_more_is_never_reached() {
+    let conflicts = conditional(&[
+        ("* /a", asking("x"), "0"),
+        ("* /a", asking("y"), "1"),
+        ("* /a", asking("x"), "2"),
+        ("* /a", asking_both("x", "y"), "3"),
+        ("* ~/b+", Conditions::default(), "4"),
+        ("* ~/b+", Conditions::default(), "5"),
+    ]);
+    assert_eq!(
+        conflicts.unwrap_err(),
+        [
+            RouteConflict { first: 0, second: 2, method: None },
+            RouteConflict { first: 4, second: 5, method: None }
+        ]
+    );
+}
+
+#[test]
+fn templates_that_take_all_below() {
+    for (template, prefix, expected) in [
+        ("/{rest...}", "/", true),
+        ("/{rest...}", "/v", true),
+        ("/api/{rest...}", "/api/v", true),
+        ("/api/{rest...}", "/api/", true),
+        ("/api/{rest...}", "/api", false),
+        ("/api/{rest...}", "/apix/y", false),
+        ("/{a}/{rest...}", "/api/v", true),
+        ("/{a}/{rest...}", "/ap", false),
+        ("/api/x", "/api/", false),
+    ] {
+        let pattern = PathPattern::parse(template).unwrap();
+        assert_eq!(pattern.takes_all_with(prefix), expected, "{template} {prefix}");
     }
 }

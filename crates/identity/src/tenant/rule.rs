@@ -70,9 +70,9 @@ impl Rule {
         let value = written.value();
         match value {
             "" => {
-                return Err("is empty and would match anything or nothing; write what the tenant alone has");
+                return Err("is empty and would match anything or nothing; write what alone is meant");
             }
-            "*" => return Err("would match every certificate; write what the tenant alone has"),
+            "*" => return Err("would match every certificate; write what alone is meant"),
             _ => {}
         }
         match written {
@@ -279,9 +279,11 @@ fn is_below(uri: &str, prefix: &str) -> bool {
 fn has_dot_segments(uri: &str) -> bool {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     path.split('/').any(|segment| {
-        let bytes = segment.len();
-        (1..=6).contains(&bytes)
-            && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+        let (mut rest, mut dots) = (segment.as_bytes(), 0);
+        while let [b'.', after @ ..] | [b'%', b'2', b'e' | b'E', after @ ..] = rest {
+            (rest, dots) = (after, dots + 1);
+        }
+        rest.is_empty() && matches!(dots, 1 | 2)
     })
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringward_config::{Host, Listener, Methods, PathPattern, Route, Segment};
@@ -16,7 +17,7 @@ use ringward_policy::{
     combine,
 };
 use ringward_proxy::Snapshot;
-use ringward_tls::{PathMemo, PeerPath, Sightings};
+use ringward_tls::{HostTls, PathMemo, PeerPath, Sightings};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
@@ -117,28 +118,42 @@ fn admission(
         requests: Vec::new(),
     };
     let Some(tls) = snapshot.host_tls(&listener.name, index) else { return result };
-    // Verified paths are reported to those who fetch, and here to us.
-    let sightings = Sightings::new();
-    let verdict = match tls.worker_view(&PathMemo::new(1).reporting_to(sightings.clone())) {
-        Ok(view) => view.admit(chain).map_err(|failure| failure.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let path = sightings.pop();
+    let Verified { client, path } = verify(tls, chain);
     result.path = path.as_deref().map(|path| VerifiedPath::of(path, loaded));
-    match verdict {
+    match client {
         Err(refusal) => result.refusal = Some(refusal),
-        Ok(admitted) => {
-            let identity = admitted.map(|admitted| admitted.identity);
+        Ok(identity) => {
             result.admitted = true;
             result.requests = host
                 .routes
                 .iter()
+                .filter(|route| route.conditions.are_met_by_client(identity.as_deref()))
                 .map(|route| sample(listener, host, route, identity.as_deref(), loaded))
                 .collect();
             result.identity = identity.as_deref().map(|peer| Claims::of(peer, path.as_deref(), loaded));
         }
     }
     result
+}
+
+/// What the handshake of a host makes of a chain.
+pub(crate) struct Verified {
+    /// The client, nobody if the host asks for no certificate, or why it is refused.
+    pub(crate) client: Result<Option<Arc<PeerIdentity>>, String>,
+    /// The path by which it was verified, also if it is refused for something else.
+    path: Option<Arc<PeerPath>>,
+}
+
+/// Has a host judge a chain.
+pub(crate) fn verify(tls: &HostTls, chain: &[CertificateDer<'static>]) -> Verified {
+    // Verified paths are reported to those who fetch, and here to us.
+    let sightings = Sightings::new();
+    let verdict = match tls.worker_view(&PathMemo::new(1).reporting_to(sightings.clone())) {
+        Ok(view) => view.admit(chain).map_err(|failure| failure.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let client = verdict.map(|admitted| admitted.map(|admitted| admitted.identity));
+    Verified { client, path: sightings.pop() }
 }
 
 impl Claims {
@@ -190,16 +205,8 @@ fn sample(
         detail: None,
     };
     let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let connection = ConnectionView {
-        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        local_port: listener.bind[0].addr.port(),
-        sni: &host.names[0].to_string(),
-        alpn: "http/1.1",
-        tls_version: "TLSv1.3",
-        cipher: "TLS13_AES_128_GCM_SHA256",
-        resumed: false,
-        auth_time_unix: now_unix,
-    };
+    let name = host.names[0].to_string();
+    let connection = sample_connection(listener, &name, now_unix);
     let subject = Subject::new(peer, &connection);
     let params = route.path.matches(&sample.path).unwrap_or_default();
     let params: Vec<(&str, &str)> = params.iter(&route.path, &sample.path).collect();
@@ -219,29 +226,94 @@ fn sample(
             id: &route.id,
             template: route.path.as_str(),
             params: &params,
-            upstream: &route.cluster,
+            upstream: route.action.cluster().unwrap_or_default(),
             labels: &labels,
         },
         now_unix,
     };
-    let Some((policy, decision)) = decide(route.policy.names(), &subject, &request, loaded) else {
-        return sample;
-    };
-    sample.policy = Some(policy.to_owned());
-    match decision {
-        Ok(Asked::Server) => sample.decision = "asks_server",
-        Ok(Asked::Decided(decision)) => {
-            sample.decision = match (decision.allowed, decision.undefined) {
-                (true, _) => "allowed",
-                (false, true) => "undefined",
-                (false, false) => "denied",
-            };
-            sample.rule = decision.rule.as_ref().map(ToString::to_string);
-            sample.detail = decision.reason.as_ref().map(ToString::to_string);
-        }
-        Err(error) => (sample.decision, sample.detail) = ("error", Some(error.to_string())),
+    if let Some(verdict) = verdict(route.policy.names(), &subject, &request, loaded) {
+        let Verdict { decision, policy, rule, detail, .. } = verdict;
+        sample = Sample { decision, policy: Some(policy), rule, detail, ..sample };
     }
     sample
+}
+
+/// A connection that was made up.
+pub(crate) fn sample_connection<'n>(listener: &Listener, name: &'n str, now_unix: i64) -> ConnectionView<'n> {
+    ConnectionView {
+        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        local_port: listener.bind[0].addr.port(),
+        sni: name,
+        alpn: "http/1.1",
+        tls_version: "TLSv1.3",
+        cipher: "TLS13_AES_128_GCM_SHA256",
+        resumed: false,
+        auth_time_unix: now_unix,
+    }
+}
+
+/// What policies say to a request that was made up.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verdict {
+    /// As in [`Sample`].
+    pub(crate) decision: &'static str,
+    /// The policy that decided: of several the first that does not allow, or else the last.
+    pub(crate) policy: String,
+    pub(crate) rule: Option<String>,
+    pub(crate) detail: Option<String>,
+    /// What the client gets if the request is refused.
+    #[serde(skip)]
+    pub(crate) refusal: Option<(u16, &'static str)>,
+    /// What is changed in heads if it is not.
+    #[serde(skip)]
+    pub(crate) edits: Vec<String>,
+}
+
+/// Asks policies as the proxy does; `None` without any.
+pub(crate) fn verdict(
+    names: &[String],
+    subject: &Subject,
+    request: &RequestView<'_>,
+    loaded: &Loaded,
+) -> Option<Verdict> {
+    let (policy, decision) = decide(names, subject, request, loaded)?;
+    let mut verdict = Verdict {
+        decision: "asks_server",
+        policy: policy.to_owned(),
+        rule: None,
+        detail: None,
+        refusal: None,
+        edits: Vec::new(),
+    };
+    match decision {
+        Ok(Asked::Server) => {}
+        Ok(Asked::Decided(decision)) => {
+            let status = decision.status.unwrap_or(403);
+            (verdict.decision, verdict.refusal) = match (decision.allowed, decision.undefined) {
+                (true, _) => ("allowed", None),
+                (false, true) => ("undefined", Some((status, "policy_undefined"))),
+                (false, false) => ("denied", Some((status, "policy_denied"))),
+            };
+            verdict.rule = decision.rule.as_ref().map(ToString::to_string);
+            verdict.detail = decision.reason.as_ref().map(ToString::to_string);
+            verdict.edits = edits(&decision);
+        }
+        Err(error) => {
+            (verdict.decision, verdict.detail) = ("error", Some(error.to_string()));
+            verdict.refusal = Some((500, "policy_error"));
+        }
+    }
+    Some(verdict)
+}
+
+/// What a decision changes, one line each.
+fn edits(decision: &Decision) -> Vec<String> {
+    let set = decision.request_headers_to_set.iter();
+    let set = set.map(|(name, value)| format!("request header {name}: {value}"));
+    let removed = decision.request_headers_to_remove.iter().map(|name| format!("no request header {name}"));
+    let added = decision.response_headers_to_add.iter();
+    let added = added.map(|(name, value)| format!("response header {name}: {value}"));
+    set.chain(removed).chain(added).collect()
 }
 
 /// What asking policies comes to.
@@ -280,6 +352,9 @@ fn decide<'n>(
 
 /// A path that the template matches: its parameters stand for themselves.
 fn path_for(pattern: &PathPattern) -> String {
+    if let Some(regex) = pattern.regex() {
+        return regex.example().unwrap_or_default();
+    }
     let text = |segment: &Segment| match segment {
         Segment::Literal(text) => text.to_string(),
         Segment::Param(name) | Segment::Rest(name) => name.to_string(),
@@ -293,6 +368,19 @@ struct NoHeaders;
 
 impl HeaderSource for NoHeaders {
     fn for_each(&self, _: &mut dyn FnMut(&str, &str)) {}
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decision = if self.decision == "asks_server" { "asks a server" } else { self.decision };
+        write!(f, "{}: {decision}", self.policy)?;
+        for (what, text) in [("rule", &self.rule), ("reason", &self.detail)] {
+            if let Some(text) = text {
+                write!(f, ", {what} {text}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Claims {

@@ -52,13 +52,22 @@ struct HostSummary {
 struct RouteSummary {
     id: String,
     path: String,
+    /// Whether that is a regular expression.
+    regex: bool,
     /// Empty for all.
     methods: Vec<String>,
+    /// What else a request has to be; empty if it is nothing.
+    conditions: String,
+    /// All of that in words.
+    takes: String,
     /// Whether it takes calls of gRPC alone.
     grpc: bool,
     /// The protocols to which it switches.
     upgrade: Vec<String>,
-    cluster: String,
+    /// Absent if Ringward answers itself.
+    cluster: Option<String>,
+    /// Where requests go, or what they are answered with.
+    action: String,
     /// In the order in which they are asked; empty if nobody decides.
     policies: Vec<String>,
 }
@@ -189,13 +198,17 @@ fn route_summary(route: &Route) -> RouteSummary {
     RouteSummary {
         id: route.id.clone(),
         path: route.path.as_str().to_owned(),
+        regex: route.path.regex().is_some(),
+        conditions: route.conditions.to_string(),
+        takes: route.takes(),
         methods: match &route.methods {
             Methods::All => Vec::new(),
             Methods::Only(methods) => methods.iter().map(ToString::to_string).collect(),
         },
         grpc: route.grpc,
         upgrade: route.tunnel.as_ref().map_or_else(Vec::new, |tunnel| tunnel.protocols.clone()),
-        cluster: route.cluster.clone(),
+        cluster: route.action.cluster().map(str::to_owned),
+        action: route.action.to_string(),
         policies: route.policy.names().to_vec(),
     }
 }
@@ -279,12 +292,7 @@ impl fmt::Display for HostSummary {
         if self.routes.is_empty() {
             writeln!(f, "    no routes: every request is answered with 404")?;
         }
-        for RouteSummary { id, path, methods, grpc, upgrade, cluster, policies } in &self.routes {
-            let methods = match methods.as_slice() {
-                _ if *grpc => "gRPC".to_owned(),
-                [] => "any method".to_owned(),
-                methods => methods.join(", "),
-            };
+        for RouteSummary { id, takes, upgrade, action, policies, .. } in &self.routes {
             let upgrade = if upgrade.is_empty() {
                 String::new()
             } else {
@@ -295,7 +303,7 @@ impl fmt::Display for HostSummary {
                 [name] => format!("policy {name}"),
                 names => format!("policies {}", names.join(" and ")),
             };
-            writeln!(f, "    route {id}: {methods} {path} → cluster {cluster}, {policies}{upgrade}")?;
+            writeln!(f, "    route {id}: {takes} → {action}, {policies}{upgrade}")?;
         }
         Ok(())
     }

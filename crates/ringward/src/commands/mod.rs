@@ -4,6 +4,7 @@ pub(crate) mod help;
 pub(crate) mod keys;
 pub(crate) mod policy;
 pub(crate) mod revoke;
+pub(crate) mod route;
 pub(crate) mod trust;
 
 use std::fs;

@@ -29,16 +29,19 @@ pub(super) fn of(config: &Config, reach: &[ListenerReach]) -> Diagnostics {
     }
     let mut weak: HashMap<&str, Vec<&Place<'_>>> = HashMap::new();
     for place in places.iter().filter(|place| place.proof == Proof::None) {
-        weak.entry(&place.route.cluster).or_default().push(place);
+        if let Some(cluster) = place.route.action.cluster() {
+            weak.entry(cluster).or_default().push(place);
+        }
     }
     for place in places.iter().filter(|place| place.route.require.is_some()) {
-        let others = weak.get(&*place.route.cluster).into_iter().flatten();
+        let Some(cluster) = place.route.action.cluster() else { continue };
+        let others = weak.get(cluster).into_iter().flatten();
         for other in others.filter(|other| !other.is(place) && other.route.path.overlaps(&place.route.path)) {
             let message = format!(
                 "{} declares `require`, but clients that have proved nothing reach \"{}\" of cluster {} by {} at line {}",
                 place.words(),
                 other.route.path,
-                place.route.cluster,
+                cluster,
                 other.words(),
                 other.route.at.line
             );

@@ -60,7 +60,8 @@ struct RouteWays {
     require: Option<&'static str>,
     /// In the order in which they are asked; empty if nobody decides.
     policies: Vec<String>,
-    cluster: String,
+    /// Absent if Ringward answers itself.
+    cluster: Option<String>,
 }
 
 impl Listeners {
@@ -146,7 +147,7 @@ fn routes(listener: &Listener, host: &Host, proofs: &[Proof]) -> Vec<RouteWays> 
         },
         require: route.require.map(|require| require.as_str()),
         policies: route.policy.names().to_vec(),
-        cluster: route.cluster.clone(),
+        cluster: route.action.cluster().map(str::to_owned),
     };
     host.routes.iter().zip(proofs).map(ways).collect()
 }

@@ -366,9 +366,10 @@ impl Host {
         self
     }
 
-    /// Adds a route to `echo` unless `lines` name another cluster. The first route replaces the one for everything.
+    /// Adds a route to `echo` unless `lines` name another cluster or an answer. The first route replaces the one for everything.
     pub(crate) fn route(mut self, matching: &str, lines: &str) -> Self {
-        let cluster = if lines.contains("cluster =") { "" } else { "cluster = \"echo\"\n" };
+        let has_own = ["cluster =", "redirect =", "respond ="].iter().any(|key| lines.contains(key));
+        let cluster = if has_own { "" } else { "cluster = \"echo\"\n" };
         self.routes += &format!("[[listener.host.route]]\nmatch = {{ {matching} }}\n{cluster}{lines}\n");
         self
     }

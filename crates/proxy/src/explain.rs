@@ -1,0 +1,79 @@
+//! Which route a request would take that is described and not sent, for `ringward route`: the functions of the data path are
+//! asked, on a head that is parsed as if it had arrived.
+
+use std::ptr;
+
+use ringward_http::{RequestHead, grpc};
+use ringward_identity::PeerIdentity;
+
+use crate::{error::ProxyError, respond, route, snapshot::Snapshot};
+
+/// The route of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The index of the virtual host in its listener.
+    pub host: usize,
+    /// The index of the route in its host.
+    pub route: usize,
+    /// The normalised path.
+    pub path: String,
+    /// The query as received.
+    pub query: Option<String>,
+    /// The parameters of the template.
+    pub params: Vec<(String, String)>,
+}
+
+/// A request that no route takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The status that the client gets.
+    pub status: u16,
+    /// The flag of its access record.
+    pub flag: &'static str,
+    /// Why.
+    pub why: String,
+}
+
+impl Snapshot {
+    /// The virtual host that answers for a name, by the name of its listener: its index there.
+    pub fn host_named(&self, listener: &str, name: &str) -> Option<usize> {
+        self.listener(listener)?.host_index(Some(name))
+    }
+
+    /// The route that a request takes whose client was admitted by the rules of the host that it asks for. `head` is the whole head
+    /// as HTTP/1.1 has it; `peer` the client, if it is verified.
+    ///
+    /// # Errors
+    /// What the client gets instead, also if the head is none.
+    pub fn route_of(
+        &self,
+        listener: &str,
+        head: &[u8],
+        peer: Option<&PeerIdentity>,
+    ) -> Result<Chosen, Unanswered> {
+        let refused = |error: ProxyError| Unanswered {
+            status: respond::answer(&error).status,
+            flag: error.flag(),
+            why: error.to_string(),
+        };
+        let unknown = |name: &str| refused(ProxyError::UnknownHost(name.to_owned()));
+        let listener = self.listener(listener).ok_or_else(|| unknown(listener))?;
+        let mut parsed = RequestHead::new();
+        parsed.parse(head, &listener.limits.head).map_err(|error| refused(error.into()))?;
+        let host = listener.host_for_request(parsed.host()).ok_or_else(|| unknown(parsed.host()))?;
+        let index = listener.hosts.iter().position(|other| ptr::eq(host, other)).unwrap_or_default();
+        let target = route::select(listener, index, &parsed, peer).map_err(refused)?;
+        // Over HTTP/2, as calls of gRPC are.
+        let is_grpc = parsed.field("content-type").is_some_and(grpc::is_content_type);
+        route::check_protocol(target.route, is_grpc).map_err(refused)?;
+        let route = host.routes.values().position(|other| ptr::eq(target.route, other)).unwrap_or_default();
+        let params = target.params.iter(target.pattern, parsed.path());
+        Ok(Chosen {
+            host: index,
+            route,
+            params: params.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            path: parsed.path().to_owned(),
+            query: parsed.query().map(str::to_owned),
+        })
+    }
+}
