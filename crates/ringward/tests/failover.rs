@@ -34,10 +34,10 @@ fn the_next_priority_stands_in_and_steps_back(driver: &str) {
     for upstream in &upstreams {
         answer(upstream, 200);
     }
-    wait_for_shares(&gateway, &upstreams, [0.5, 0.5, 0.0]);
     eventually(DEADLINE, "there is no panic", || {
         gateway.metric("ringward_upstream_panic", &[("cluster", "others")]) == 0.0
     });
+    wait_for_shares(&gateway, &upstreams, [0.5, 0.5, 0.0]);
     assert_eq!(spread(&mut connection, &upstreams, 10), [5, 5, 0]);
 }
 

@@ -61,6 +61,7 @@ impl Choice {
         }
         is_stale
     }
+
     /// A pool of the endpoint whose turn it is, if it is known and has what `take` wants of it. Otherwise it stays its turn.
     pub(super) fn try_next<T>(&self, key: Option<u64>, take: impl FnOnce(&Pool) -> Option<T>) -> Option<T> {
         let members = self.members.borrow();

@@ -86,7 +86,7 @@ fn groups(candidates: &[Candidate]) -> Vec<Group> {
 impl Group {
     /// Which part of all requests it can take.
     fn capacity(&self) -> u64 {
-        if self.known == 0 { 0 } else { FULL.min(self.fit * OVERPROVISIONING / self.known) }
+        (self.fit * OVERPROVISIONING).checked_div(self.known).map_or(0, |capacity| capacity.min(FULL))
     }
 }
 
@@ -195,15 +195,20 @@ mod tests {
         }
     }
 
+    /// Priorities and healths, the threshold, percents and what is chosen.
+    type Row<'a> = (&'a [(u8, Health)], u32, &'a [u32], Choice);
+
     #[test]
     fn another_priority_stands_in_for_what_is_missing() {
         let (up, down) = (Healthy, Unhealthy);
-        let table: [(&[(u8, Health)], u32, &[u32], Choice); 9] = [
+        let table: [Row<'_>; 10] = [
             (&[(0, up), (0, up), (1, up), (1, up)], 50, &[50, 50, 0, 0], Choice::Fit),
             // Three of four are more than enough.
             (&[(0, up), (0, up), (0, up), (0, down), (1, up)], 50, &[33, 33, 33, 0, 0], Choice::Fit),
             // Half of them take 70 %.
             (&[(0, up), (0, down), (1, up)], 50, &[70, 0, 30], Choice::Fit),
+            // A quarter is too few for a panic threshold, but another stands in.
+            (&[(0, up), (0, down), (0, down), (0, down), (1, up)], 50, &[35, 0, 0, 0, 65], Choice::Fit),
             (&[(0, down), (0, down), (1, up), (1, up)], 50, &[0, 0, 50, 50], Choice::Fit),
             (&[(3, down), (7, down), (9, up)], 50, &[0, 0, 100], Choice::Fit),
             // A quarter takes 35 %, and so does the other: half each, and both are too few.

@@ -1,9 +1,9 @@
 //! Active health checks: which endpoints of upstreams take requests.
 //!
 //! Checks run once per node, here, and not once per worker: each endpoint has a task that asks it again and again
-//! ([`probe`]). What the results mean is decided in one place ([`standing`]), what follows for the
-//! endpoints in another ([`failover`]), and reaches the workers as the endpoints of a
-//! cluster with their weights ([`ringward_proxy::Endpoints`]), without a new snapshot. What a reload keeps is decided in [`plan`].
+//! ([`probe`]). What the results mean is decided in one place ([`standing`]), and what follows for the endpoints in another
+//! ([`failover`]). It reaches the workers as endpoints with weights ([`ringward_proxy::Endpoints`]), without a new snapshot. What a
+//! reload keeps is decided in [`plan`].
 //!
 //! It never removes an endpoint for what happens to requests, never opens a connection that carries any, and knows of no
 //! address that the configuration does not name.
@@ -182,6 +182,7 @@ impl Drop for Task {
     }
 }
 
+/// Waits for the moment, or for ever if there is none.
 async fn step(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
