@@ -20,7 +20,7 @@ pub enum Flood {
     Idle,
     /// DATA without data (CVE-2019-9518).
     EmptyData,
-    /// HEADERS that come to no answer: refused, malformed, too large, called off.
+    /// HEADERS that come to no answer: refused, malformed, too large, called off; and DATA that only ends a stream.
     Heads,
     /// CONTINUATION without end (CVE-2024-27316 and others).
     Continuations,
@@ -148,6 +148,8 @@ impl FrameMeter {
         let spent = match kind {
             // Padding is payload: what is only padding counts as data, which flow control bounds.
             DATA if self.payload_left == 0 && !ends_stream => Flood::EmptyData,
+            // In the place of trailers: once per request.
+            DATA if self.payload_left == 0 => Flood::Heads,
             DATA => return Ok(()),
             HEADERS => {
                 (self.head_open, self.continuations) = (!ends_head, 0);
@@ -284,10 +286,11 @@ mod tests {
             (0xfa, 0, 0, 200, Flood::Idle),
             (DATA, 0, 0, 100, Flood::EmptyData),
             (HEADERS, 4, 10, 400, Flood::Heads),
+            (DATA, 1, 0, 400, Flood::Heads),
         ] {
             assert_eq!(passed(&mut begun(), &frame(kind, flags, payload), 0), (most, Some(flood)), "{kind}");
         }
-        for (kind, flags, payload) in [(DATA, 0, 1), (DATA, 1, 0)] {
+        for (kind, flags, payload) in [(DATA, 0, 1), (DATA, 1, 1)] {
             assert_eq!(passed(&mut begun(), &frame(kind, flags, payload), 0), (10_000, None), "{kind}");
         }
     }

@@ -51,6 +51,36 @@ pub struct HeadLimits {
     pub fields_max: usize,
 }
 
+impl HeadLimits {
+    /// What SETTINGS_MAX_HEADER_LIST_SIZE has to be so that nothing within the limits is refused: RFC 9113 §6.5.2 counts 32 bytes for
+    /// each field besides what it has.
+    pub fn list_bytes_max(&self) -> usize {
+        self.head_bytes_max + 32 * self.fields_max
+    }
+
+    /// Whether a trailer section of HTTP/2 is no larger than a head may be. Over HTTP/1.1, [`ChunkedDecoder`] sees to that.
+    ///
+    /// # Errors
+    /// [`ChunkError::TrailersTooLong`] and [`ChunkError::TooManyTrailers`].
+    pub fn check_trailers<'t>(
+        &self,
+        trailers: impl Iterator<Item = (&'t str, &'t [u8])>,
+    ) -> Result<(), ChunkError> {
+        let (mut bytes, mut fields) = (0, 0);
+        for (name, value) in trailers {
+            bytes += name.len() + value.len() + b": \r\n".len();
+            fields += 1;
+        }
+        if bytes > self.head_bytes_max {
+            return Err(ChunkError::TrailersTooLong { bytes_max: self.head_bytes_max });
+        }
+        if fields > self.fields_max {
+            return Err(ChunkError::TooManyTrailers { fields_max: self.fields_max });
+        }
+        Ok(())
+    }
+}
+
 /// The versions of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Version {
@@ -71,5 +101,23 @@ impl Version {
             Version::Http11 => "1.1",
             Version::Http2 => "2.0",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_are_no_larger_than_a_head() {
+        let limits = HeadLimits { head_bytes_max: 20, fields_max: 2 };
+        let check = |trailers: &[(&str, &[u8])]| limits.check_trailers(trailers.iter().copied());
+        assert_eq!(check(&[]), Ok(()));
+        // Two names, two values, and four bytes for each line.
+        assert_eq!(check(&[("x-a", b"123"), ("x-b", b"123")]), Ok(()));
+        let too_long = Err(ChunkError::TrailersTooLong { bytes_max: 20 });
+        assert_eq!(check(&[("x-a", b"123"), ("x-b", b"1234")]), too_long);
+        let too_many = Err(ChunkError::TooManyTrailers { fields_max: 2 });
+        assert_eq!(check(&[("a", b""), ("b", b""), ("c", b"")]), too_many);
     }
 }

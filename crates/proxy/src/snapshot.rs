@@ -200,6 +200,8 @@ pub(crate) struct Cluster {
     /// With HTTP/2: per worker and endpoint.
     pub(crate) connections_max: usize,
     pub(crate) streams_per_connection_max: usize,
+    /// The largest head that any listener lets through, as RFC 9113 §6.5.2 counts: with HTTP/2, nothing larger is taken in.
+    pub(crate) head_list_bytes_max: usize,
 }
 
 /// A compiled policy.
@@ -361,7 +363,13 @@ impl Builder<'_> {
             pool_idle_max: cluster.pool_idle_max,
             connections_max: cluster.connections_max,
             streams_per_connection_max: cluster.streams_per_connection_max,
+            head_list_bytes_max: self.head_list_bytes_max(),
         }
+    }
+
+    fn head_list_bytes_max(&self) -> usize {
+        let limits = self.config.listeners.iter().map(|listener| &listener.limits);
+        limits.map(|limits| head_limits(limits).list_bytes_max()).max().unwrap_or_default()
     }
 
     fn tenant(&self, tenant: &config::Tenant) -> Tenant {
@@ -401,7 +409,7 @@ impl Builder<'_> {
             name: listener.name.as_str().into(),
             limits: Limits {
                 connections_max: limits.connections_max,
-                head: HeadLimits { head_bytes_max: limits.head_bytes_max, fields_max: limits.fields_max },
+                head: head_limits(limits),
                 streams_max: limits.streams_max,
                 handshake_timeout: limits.handshake_timeout,
                 header_timeout: limits.header_timeout,
@@ -524,6 +532,10 @@ impl Builder<'_> {
             tunnel: route.tunnel.clone(),
         }
     }
+}
+
+fn head_limits(limits: &config::Limits) -> HeadLimits {
+    HeadLimits { head_bytes_max: limits.head_bytes_max, fields_max: limits.fields_max }
 }
 
 /// How the handshake asks: as the configuration says, except that bad certificates pass it where one route only observes while

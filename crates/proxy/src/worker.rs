@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     control::{Control, Phase},
     h2::Seats,
-    io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError},
+    io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError, Turnstile},
     listener,
     live::Live,
     policy_body::HeldBodies,
@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     pub(crate) heads: Heads,
     /// Tasks for streams of HTTP/2.
     pub(crate) seats: Seats,
+    /// For tasks that have much to do at once.
+    pub(crate) turnstile: Turnstile,
     pub(crate) clock: Clock,
     /// What policies look at of the bodies of requests.
     pub(crate) bodies: HeldBodies,
@@ -337,6 +339,7 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
         live: Live::default(),
         heads: Heads::default(),
         seats: Seats::default(),
+        turnstile: Turnstile::new(),
         clock: Clock::new(),
         bodies: HeldBodies::default(),
         view: RefCell::new(Rc::new(view)),

@@ -1,15 +1,11 @@
 //! Clients that make the gateway work or hold memory at no cost of their own: each way has a bound, and reaching it ends the
-//! connection. `crates/proxy/src/h2/mod.rs` lists ways and bounds.
+//! connection. `crates/proxy/src/h2/mod.rs` lists ways and bounds; what others notice meanwhile, `loadtest/attack` measures.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
-
 use ringward_testkit::{
-    Client, ClientError, Connection, DEADLINE, Echo, Gate, Http2, Script, eventually, fields_block, flags,
+    ClientError, Connection, DEADLINE, Echo, Gate, Http2, Script, Signal, eventually, fields_block, flags,
     frame, kind,
 };
 
@@ -355,6 +351,22 @@ fn trailers_beyond_the_limit_are_left_out() {
     assert_eq!((status, echo.trailers.get("x-t")), (200, None));
 }
 
+/// Those that the crate lets through are held to the limits of heads, as over HTTP/1.1.
+#[test]
+fn trailers_that_are_larger_than_a_head_may_be() {
+    let gateway = builder().limits("head_bytes_max = \"4KiB\", fields_max = 20").start();
+    let mut http2 = connect(&gateway, &[]);
+    let long = vec![("x-t".to_owned(), "y".repeat(4096))];
+    let many = (0..21).map(|index| (format!("x-{index}"), String::new())).collect();
+    for (stream, trailers) in [(1, long), (3, many)] {
+        http2.request(stream, "POST", "/a", &[], false).unwrap();
+        let trailers: Vec<_> =
+            trailers.iter().map(|(name, value): &(String, String)| (&name[..], &value[..])).collect();
+        http2.send(kind::HEADERS, END, stream, &fields_block(&trailers)).unwrap();
+        assert_eq!(http2.response(stream).0, 400);
+    }
+}
+
 /// What an upstream says before it answers is bounded, too: it would wait in memory for the client.
 #[test]
 fn interim_responses_without_end() {
@@ -405,6 +417,47 @@ fn heads_after_the_end_was_announced() {
     gate.open();
 }
 
+/// The same with data, which the crate overlooks then: that of streams that it does not know.
+#[test]
+fn data_after_the_end_was_announced() {
+    let gateway = builder().limits("requests_per_connection_max = 2").start();
+    let gate = Gate::new();
+    gateway.upstream.on("/stuck", Script::new().wait(&gate).respond(200, &[], "late"));
+    for (count, flags) in [0, flags::END_STREAM].into_iter().enumerate() {
+        let mut http2 = connect(&gateway, &[]);
+        http2.request(1, "GET", "/stuck", &[], true).unwrap();
+        http2.request(3, "GET", "/a", &[], true).unwrap();
+        for _ in 0..2 {
+            http2.wait_for(kind::GOAWAY);
+        }
+        let _ = http2.send_many(2000, &frame(kind::DATA, flags, 5, b""));
+        assert_flood(&gateway, &mut http2, count + 1);
+    }
+    gate.open();
+}
+
+/// Who asks for much at once is served in turns: others do not wait until all of it is done.
+#[test]
+fn many_requests_at_once_let_others_go_first() {
+    let host = Host::new(&[HOST]).route("path = \"/none\"", "id = \"none\"");
+    let gateway = builder().workers(1).host(host).start();
+    let [mut first, mut greedy, mut last] = [(); 3].map(|()| connect(&gateway, &[]));
+    // All of it has arrived when the worker goes on, in whichever order it looks at it.
+    gateway.process.signal(Signal::STOP);
+    eventually(DEADLINE, "all threads stop", || gateway.process.is_stopped());
+    first.request(1, "GET", "/modest", &[], true).unwrap();
+    // No more than one read takes.
+    let heads = (0..40).map(|index| frame(kind::HEADERS, END, 2 * index + 1, &request("/greedy")));
+    greedy.send_raw(&heads.collect::<Vec<_>>().concat()).unwrap();
+    last.request(1, "GET", "/modest", &[], true).unwrap();
+    gateway.process.signal(Signal::CONT);
+    // Without a route, the order is that of the worker, and not of an upstream.
+    eventually(DEADLINE, "a record of each request", || gateway.lines("request").len() == 42);
+    let records = gateway.lines("request");
+    let served = records.iter().rposition(|record| record["path"] == "/modest").unwrap();
+    assert!(served < 20, "{served} requests were served before");
+}
+
 /// A connection that has not even begun to speak is idle.
 #[test]
 fn prefaces_that_do_not_come() {
@@ -438,91 +491,3 @@ fn fragments_are_cut_for_everybody() {
 
 /// What one stream of a client that wants the worst may cost us (`crates/proxy/src/h2/mod.rs` says of what).
 const STREAM_BYTES_MAX: u64 = 256 * 1024;
-
-/// One step of an attack, the nth on its connection. An error ends the connection, and the next one is made.
-type Attack = fn(&mut Http2, u32) -> Result<(), ClientError>;
-
-/// The first two are none: what others notice of them is what attacks are measured by.
-const ATTACKS: [(&str, Attack); 8] = [
-    ("nothing", |_, _| {
-        thread::sleep(Duration::from_millis(50));
-        Err(ClientError::Timeout)
-    }),
-    ("honest requests, one after the other", |http2, nth| {
-        http2.request(2 * nth + 1, "GET", "/a", &[], true)?;
-        while http2.frame()?.kind != kind::DATA {}
-        Ok(())
-    }),
-    ("rapid resets", |http2, nth| {
-        let stream = 2 * nth + 1;
-        let reset = frame(kind::RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
-        http2.send_raw(&[frame(kind::HEADERS, END, stream, &request("/a")), reset].concat())
-    }),
-    ("provoked resets", |http2, nth| {
-        let stream = 2 * nth + 1;
-        let window = frame(kind::WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());
-        http2.send_raw(&[frame(kind::HEADERS, END, stream, &request("/a")), window].concat())
-    }),
-    ("pings", |http2, _| http2.send_many(100, &frame(kind::PING, 0, 0, &[0; 8]))),
-    ("heads without end", |http2, nth| {
-        let kind = if nth == 0 { kind::HEADERS } else { kind::CONTINUATION };
-        http2.send(kind, 0, 1, b"\x00\x01x\x01y")
-    }),
-    ("large responses that nobody reads", |http2, nth| {
-        if nth == 100 {
-            thread::sleep(Duration::from_millis(200));
-            return Err(ClientError::Timeout);
-        }
-        http2.request(2 * nth + 1, "GET", "/big/10000000", &[], true)
-    }),
-    ("blocks that blow up", |http2, nth| {
-        let entry = [b"\x40\x01x\x7f\xbd\x1d".as_slice(), &[b'v'; 3900]].concat();
-        let more = if nth == 0 { entry } else { vec![0xbe; 16_000] };
-        http2.send(kind::HEADERS, END, 2 * nth + 1, &[request("/a"), more].concat())
-    }),
-];
-
-/// How long the requests of another client took while an attack went on, the quickest first. They have no route, so that
-/// what an upstream notices of the attack is not seen.
-fn others_meanwhile(gateway: &Gateway, attack: Attack) -> Vec<Duration> {
-    let done = AtomicBool::new(false);
-    let client: Client = gateway.client().alpn(&["h2"]);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                let Ok(connection) = client.connect(gateway.edge) else { continue };
-                let mut http2 = Http2::new(connection, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
-                for nth in 0.. {
-                    if done.load(Ordering::Relaxed) || attack(&mut http2, nth).is_err() {
-                        break;
-                    }
-                }
-            }
-        });
-        let mut other = gateway.connect();
-        let (began, mut took) = (Instant::now(), Vec::new());
-        while began.elapsed() < Duration::from_secs(6) {
-            let started = Instant::now();
-            assert_eq!(other.get("/other").unwrap().status, 404);
-            took.push(started.elapsed());
-            thread::sleep(Duration::from_millis(1));
-        }
-        done.store(true, Ordering::Relaxed);
-        took.sort_unstable();
-        took
-    })
-}
-
-#[test]
-#[ignore = "takes a minute and prints what others notice of each attack; to be run on a quiet machine"]
-fn what_other_clients_notice() {
-    let host = Host::new(&[HOST])
-        .route("path = \"/a\"", "id = \"a\"")
-        .route("path = \"/big/{bytes}\"", "id = \"big\"");
-    let gateway = builder().workers(1).log("access = \"off\"").host(host).start();
-    for (what, attack) in ATTACKS {
-        let took = others_meanwhile(&gateway, attack);
-        let at = |percent: usize| took[took.len() * percent / 100].as_micros();
-        println!("{what}: {} requests of others, p50 {} us, p99 {} us", took.len(), at(50), at(99));
-    }
-}

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
-use ringward_testkit::{DEADLINE, Echo, Process, eventually, free_port};
+use ringward_testkit::{DEADLINE, Echo, Process, eventually, eventually_some, free_port};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -67,6 +68,12 @@ fn from_the_load_balancer(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
     read_until_closed(&mut stream)
 }
 
+/// The record of a handshake that was refused for this reason.
+fn refused(gateway: &Gateway, reason: &str) -> Value {
+    let find = || gateway.lines("handshake failed").into_iter().find(|record| record["reason"] == reason);
+    eventually_some(DEADLINE, reason, find)
+}
+
 /// Rule: the address of a listed load balancer's header is the client's, for upstreams, policies and logs.
 fn the_client_is_who_the_load_balancer_says(driver: &str) {
     let policy = "package ringward.authz\nimport rego.v1\n\
@@ -91,7 +98,13 @@ fn the_client_is_who_the_load_balancer_says(driver: &str) {
         assert!(handshake.is_err(), "{send}: a certificate is required");
     }
     gateway.wait_for_failed_handshakes("no_certificate", 3);
-    for record in gateway.lines("handshake failed") {
+    // They are written a moment after they are counted. The load balancer was also asked whether it is there.
+    let refused = || {
+        let records = gateway.lines("handshake failed").into_iter();
+        records.filter(|record| record["reason"] == "no_certificate").collect::<Vec<Value>>()
+    };
+    eventually(DEADLINE, "all are recorded", || refused().len() == 3);
+    for record in refused() {
         assert!(record["downstream.addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
         assert!(record["proxy.addr"].as_str().unwrap().starts_with("127.0.0.2:"), "{record}");
     }
@@ -113,10 +126,9 @@ fn nobody_else_is_believed() {
         let _ = stream.write_all(forged).and_then(|()| stream.write_all(&hello));
         read_until_closed(&mut stream);
         gateway.wait_for_failed_handshakes(reason, 1);
-        for record in gateway.lines("handshake failed") {
-            assert!(record["downstream.addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
-            assert_eq!(record.get("proxy.addr"), None, "{record}");
-        }
+        let record = refused(&gateway, reason);
+        assert!(record["downstream.addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
+        assert_eq!(record.get("proxy.addr"), None, "{record}");
     }
     // Without the key nobody is.
     let gateway = Gateway::start();
@@ -150,8 +162,7 @@ fn a_load_balancer_without_a_header_is_refused() {
         [b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00".to_vec(), b"nonsense that is no TLS".to_vec()].concat();
     assert_eq!(from_the_load_balancer(&gateway, &local).first(), Some(&21), "an alert");
     gateway.wait_for_failed_handshakes("malformed", 1);
-    let records = gateway.lines("handshake failed");
-    let record = records.iter().find(|record| record["reason"] == "malformed").unwrap();
+    let record = refused(&gateway, "malformed");
     assert!(record["downstream.addr"].as_str().unwrap().starts_with("127.0.0.2:"), "{record}");
 }
 

@@ -102,6 +102,17 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("send a signal to a child");
     }
 
+    /// Whether all its threads stand still, after [`Signal::STOP`].
+    #[track_caller]
+    pub fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("the program runs");
+        threads.flatten().all(|thread| {
+            // A thread that has ended meanwhile stands still, too.
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        })
+    }
+
     /// Waits until the program has ended and all its output is here.
     ///
     /// # Panics

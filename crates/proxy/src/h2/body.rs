@@ -168,6 +168,8 @@ impl<'a> BodySource<'a> {
         let trailers =
             self.body.trailers(self.deadline).await.map_err(|error| upload.read_failure(&error))?;
         let trailers = trailers.unwrap_or_default();
+        let fields = trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        upload.plan.head_limits.check_trailers(fields)?;
         let is_stripped = |name: &str| is_stripped_inbound(name.as_bytes());
         let stripped = trailers.keys().filter(|name| is_stripped(name.as_str())).count();
         upload.plan.progress.stripped_trailers.set(stripped as u64);

@@ -64,26 +64,32 @@ pub(crate) async fn run(connection: &Rc<Connection>, downstream: &mut Downstream
     let mut received = pin!(wire::receive(&wire, &mut reader));
     let mut transmitted = pin!(wire::transmit(&wire, &mut writer, millis(shared.limits.body_timeout)));
     let mut may_receive = true;
-    let cut = poll_fn(|cx| {
-        shared.waker.replace(Some(cx.waker().clone()));
-        loop {
-            if may_receive && let Poll::Ready(error) = received.as_mut().poll(cx) {
-                may_receive = false;
-                course.input_ended(&error);
+    let cut = loop {
+        let turn = poll_fn(|cx| {
+            shared.waker.replace(Some(cx.waker().clone()));
+            course.begin_turn();
+            loop {
+                if may_receive && let Poll::Ready(error) = received.as_mut().poll(cx) {
+                    may_receive = false;
+                    course.input_ended(&error);
+                }
+                course.poll(cx);
+                if transmitted.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Turn::Last { cut: true });
+                }
+                if course.is_over() && wire.is_sent() {
+                    return Poll::Ready(Turn::Last { cut: false });
+                }
+                if !wire.has_moved() {
+                    return if course.is_turn_over() { Poll::Ready(Turn::Over) } else { Poll::Pending };
+                }
             }
-            course.poll(cx);
-            if transmitted.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            if course.is_over() && wire.is_sent() {
-                return Poll::Ready(false);
-            }
-            if !wire.has_moved() {
-                return Poll::Pending;
-            }
+        });
+        match turn.await {
+            Turn::Over => worker.turnstile.pass().await,
+            Turn::Last { cut } => break cut,
         }
-    })
-    .await;
+    };
     let reason = course.reason(cut);
     let unserved = wire.meter.borrow().opened().saturating_sub(course.taken);
     worker.shard.streams_unserved(connection.facts.listener, unserved);
@@ -107,6 +113,14 @@ pub(crate) async fn run(connection: &Rc<Connection>, downstream: &mut Downstream
     }
 }
 
+/// How a turn of a connection has ended.
+enum Turn {
+    /// There may be more to do at once.
+    Over,
+    /// The connection is at its end; `cut` if not all could be sent.
+    Last { cut: bool },
+}
+
 /// The protocol's side of the connection.
 struct Course {
     state: State,
@@ -117,6 +131,8 @@ struct Course {
     ping: Option<PingPong>,
     /// How many streams were taken on.
     taken: u64,
+    /// How many more are, before others have their turn.
+    turn: usize,
     /// The client was asked whether it is there.
     asked: bool,
     /// The client was told that there will be an end.
@@ -149,8 +165,8 @@ enum Waits {
 impl Course {
     fn new(shared: Rc<Shared>, has_tunnels: bool) -> Course {
         let limits = &shared.limits;
-        // What is larger than this is larger than our limit, too, which has the say: an entry counts 32 bytes and what it has.
-        let head_list = limits.head.head_bytes_max + 32 * limits.head.fields_max;
+        // What is larger than this is larger than our limit, too, which has the say.
+        let head_list = limits.head.list_bytes_max();
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(u32::try_from(limits.streams_max).unwrap_or(u32::MAX))
@@ -172,6 +188,7 @@ impl Course {
             silence,
             ping: None,
             taken: 0,
+            turn: 0,
             asked: false,
             told: false,
             reason: None,
@@ -227,6 +244,17 @@ impl Course {
         }
     }
 
+    /// A client that sends much at once does not keep the worker from the others: it has one turn after the other.
+    fn begin_turn(&mut self) {
+        self.turn = TURN_STREAMS;
+        self.shared.wire.begin_turn();
+    }
+
+    /// Whether there may be more to do at once, for which it is not this connection's turn.
+    fn is_turn_over(&self) -> bool {
+        self.turn == 0 || self.shared.wire.is_turn_over()
+    }
+
     /// Goes on as far as it can.
     fn poll(&mut self, cx: &mut Context<'_>) {
         if self.shared.wire.flood().is_some() && self.reason != Some(CloseReason::FrameFlood) {
@@ -253,7 +281,8 @@ impl Course {
     fn poll_streams(&mut self, cx: &mut Context<'_>) {
         while let State::Open(protocol) = &mut self.state {
             // Streams that were reset do not count for the protocol, but for us, until their exchange has ended.
-            let polled = if self.shared.running.get() < self.shared.limits.streams_max {
+            let may_take = self.turn > 0 && self.shared.running.get() < self.shared.limits.streams_max;
+            let polled = if may_take {
                 protocol.poll_accept(cx)
             } else {
                 protocol.poll_closed(cx).map(|closed| closed.err().map(Err))
@@ -264,6 +293,7 @@ impl Course {
                 Poll::Ready(Some(Err(error))) => self.failed(&error),
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.taken += 1;
+                    self.turn -= 1;
                     self.shared.changed.set(true);
                     seat::serve(Job { running: Running::new(&self.shared), request, respond });
                 }
@@ -409,6 +439,8 @@ const SEND_BYTES_MAX: usize = BULK;
 /// What frames below 256 bytes may lack to them, while they wait, where there are tunnels: messages of 10 bytes may fill a
 /// stream's window, which takes some 2 MiB. Elsewhere the crate's bound does, half of the connection's window.
 const MESSAGES_BUDGET: usize = 2 << 20;
+/// Streams that are taken on at a time: each may begin with a connection to an upstream.
+const TURN_STREAMS: usize = 8;
 /// Resets that the client makes us send before the connection ends: by breaking rules (CVE-2025-8671), of which an honest
 /// client needs none, and by more streams than it may have, which one that does not know our limit yet takes for 100 (RFC 9113
 /// §6.5.2).

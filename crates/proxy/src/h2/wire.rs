@@ -36,6 +36,8 @@ pub(crate) struct Wire {
     moved: Cell<bool>,
     /// Something has arrived.
     heard: Cell<bool>,
+    /// How many bytes may still be handed over before others have their turn.
+    turn: Cell<usize>,
     flood: Cell<Option<Flood>>,
     pub(crate) meter: RefCell<FrameMeter>,
     pub(crate) deadline: Rc<Deadline>,
@@ -58,6 +60,7 @@ impl Wire {
             reading: Cell::new(false),
             moved: Cell::new(false),
             heard: Cell::new(false),
+            turn: Cell::new(usize::MAX),
             flood: Cell::new(None),
             meter: RefCell::new(meter),
             deadline,
@@ -73,6 +76,16 @@ impl Wire {
     /// Whether anything has arrived since this was last asked.
     pub(crate) fn has_heard(&self) -> bool {
         self.heard.take()
+    }
+
+    /// Lets only so much be handed over from now on as costs little time, whatever it is.
+    pub(crate) fn begin_turn(&self) {
+        self.turn.set(TURN_BYTES);
+    }
+
+    /// Whether what has arrived waits for the next turn.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.turn.get() == 0
     }
 
     /// What the peer has sent too much of, if it has. Nothing is read of it any more.
@@ -109,7 +122,11 @@ impl Wire {
             return if input.ended && self.flood.get().is_none() { Poll::Ready(()) } else { Poll::Pending };
         }
         let arrived = &input.bytes[input.taken..];
-        let arrived = &arrived[..arrived.len().min(buf.remaining())];
+        let arrived = &arrived[..arrived.len().min(buf.remaining()).min(self.turn.get())];
+        if arrived.is_empty() {
+            return Poll::Pending;
+        }
+        self.turn.set(self.turn.get() - arrived.len());
         if let Err(flood) = self.meter.borrow_mut().feed(arrived, self.deadline.now()) {
             self.flood.set(Some(flood));
             self.moved.set(true);
@@ -255,6 +272,8 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// So much at a time, of frames that cost the most, keeps a worker busy for a tenth of a millisecond: heads of thousands of fields.
+const TURN_BYTES: usize = 8 * 1024;
 /// Above this the protocol waits: besides it, as much may be in flight. One write adds at most a frame.
 const OUTPUT_MAX: usize = BULK / 2;
 
@@ -298,6 +317,22 @@ mod tests {
         wire.end_input();
         assert!(!wire.needs_input());
         assert_eq!(read(&wire, 10).unwrap(), b"", "the end");
+    }
+
+    #[test]
+    fn a_turn_has_so_many_bytes() {
+        let wire = wire();
+        wire.put_input([PREFACE, &[0; 9], &[b'x'; 2 * TURN_BYTES]].concat());
+        for _ in 0..2 {
+            wire.begin_turn();
+            assert!(!wire.is_turn_over());
+            assert_eq!(read(&wire, TURN_BYTES - 1).unwrap().len(), TURN_BYTES - 1);
+            assert_eq!(read(&wire, TURN_BYTES).unwrap().len(), 1);
+            assert!(wire.is_turn_over() && read(&wire, 10).is_none() && !wire.needs_input());
+        }
+        wire.begin_turn();
+        assert_eq!(read(&wire, TURN_BYTES).unwrap().len(), PREFACE.len() + 9);
+        assert!(!wire.is_turn_over() && wire.needs_input());
     }
 
     #[test]

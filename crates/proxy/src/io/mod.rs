@@ -9,7 +9,7 @@
 //!   wait is bounded by shutting the *socket* down, or by calling the operation off ([`Deadline`]); either completes the
 //!   operation in flight, which is awaited as usual.
 //! - A runtime is built on the thread that runs it (`IORING_SETUP_SINGLE_ISSUER`).
-//! - No task wakes itself without a completion in between: monoio 0.2.4 runs such a task before it looks at the ring again.
+//! - No task wakes itself: monoio 0.2.4 runs such a task before all others. One that has more to do passes the [`Turnstile`].
 
 mod buffer;
 mod deadline;
@@ -17,6 +17,7 @@ mod runtime;
 mod server_stream;
 mod stream;
 mod sys;
+mod turnstile;
 
 pub(crate) use buffer::{BULK, BufferPool, LARGE, SMALL};
 pub(crate) use deadline::{Deadline, Deadlines, SWEEP_MILLIS, is_called_off};
@@ -25,3 +26,4 @@ pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};
 pub(crate) use server_stream::ServerStream;
 pub(crate) use stream::{Acceptor, BUSY_MILLIS, ReadHalf, Stream, WriteHalf};
 pub(crate) use sys::Shut;
+pub(crate) use turnstile::Turnstile;

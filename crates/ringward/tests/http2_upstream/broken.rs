@@ -36,8 +36,9 @@ fn broken_responses_are_refused_and_told_apart(driver: &str) {
     };
     const OK: (&str, &str) = (":status", "200");
     let large: &'static str = "v".repeat(5000).leak();
+    let larger: &'static str = "v".repeat(8000).leak();
     let huge: Box<Answer> = Box::new(|upstream, stream| {
-        // Beyond what was announced: a field of a megabyte and more, in frames of 16 KiB.
+        // A field of a megabyte and more, in frames of 16 KiB.
         let block = [&[0x88, 0, 1, b'x', 0x7f, 0x81, 0xff, 0x7f][..], &vec![b'v'; 2_100_000]].concat();
         let mut pieces = block.chunks(16_384).peekable();
         upstream.send(kind::HEADERS, 0, stream, pieces.next().unwrap());
@@ -81,7 +82,28 @@ fn broken_responses_are_refused_and_told_apart(driver: &str) {
             head(Box::leak(Box::new([OK, ("x", large)])), true),
             malformed,
         ),
-        ("a head that is larger than announced", huge, ""),
+        (
+            "a head that is larger than announced",
+            head(Box::leak(Box::new([OK, ("x", larger)])), true),
+            protocol,
+        ),
+        ("a head without end", huge, ""),
+        (
+            "trailers that are larger than a head may be",
+            Box::new(|upstream, stream| {
+                upstream.head(stream, &[OK], false);
+                upstream.head(stream, &[("x", large)], true);
+            }),
+            "upstream_body_malformed",
+        ),
+        (
+            "trailers of more fields than a head may have",
+            Box::new(|upstream, stream| {
+                upstream.head(stream, &[OK], false);
+                upstream.head(stream, &[("x", "y"); 101], true);
+            }),
+            "upstream_body_malformed",
+        ),
         (
             "a body that is too short",
             Box::new(|upstream, stream| {

@@ -386,6 +386,41 @@ fn streams_called_off_in_numbers_leave_the_others_alone() {
     assert_eq!(stays.finish(staying).body, b"still here");
 }
 
+/// Upstreams are told how large a head may be; when that grows, connections that were told less take no more requests.
+#[test]
+fn heads_may_be_as_large_as_the_largest_listener_allows() {
+    const MAX_HEADER_LIST_SIZE: u16 = 6;
+    let played = PlayedUpstream::start();
+    let gateway = super::builder(played.address(), "connections_max = 1")
+        .limits("head_bytes_max = \"4KiB\", fields_max = 100")
+        .start();
+    let mut clients = streams(&gateway);
+    let mut upstream = None;
+    for (change, announced) in [
+        (None, Some(4096 + 3200)),
+        (Some(("4KiB", "8KiB")), Some(8192 + 3200)),
+        // What was told more stays.
+        (Some(("8KiB", "2KiB")), None),
+    ] {
+        if let Some((from, to)) = change {
+            let key = |size| format!("head_bytes_max = \"{size}\"");
+            gateway.reconfigure(&key(from), &key(to));
+        }
+        let stream = clients.begin("GET", "/a", &[], true);
+        if let Some(announced) = announced {
+            let mut opened = PlayedHttp2::new(played.accept().stream, &[]);
+            let settings = opened.wait_for(kind::SETTINGS).payload;
+            let of_heads = [&MAX_HEADER_LIST_SIZE.to_be_bytes()[..], &u32::to_be_bytes(announced)].concat();
+            assert!(settings.chunks(6).any(|setting| setting == of_heads), "{settings:?}");
+            upstream = Some(opened);
+        }
+        let upstream = upstream.as_mut().unwrap();
+        let asked = upstream.wait_for(kind::HEADERS).stream;
+        upstream.head(asked, &[(":status", "200")], true);
+        assert_eq!(clients.finish(stream).status, 200);
+    }
+}
+
 /// The window of a connection has room for as many streams as it was opened for.
 #[test]
 fn a_connection_takes_no_more_streams_than_it_was_opened_for() {

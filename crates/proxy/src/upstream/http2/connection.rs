@@ -18,7 +18,7 @@ use ringward_http::FrameMeter;
 
 use super::{
     Terms,
-    link::{Ended, HEAD_LIST_BYTES_MAX, Link},
+    link::{Ended, Link},
     plain::{Incoming, Outgoing},
     pool::Opening,
 };
@@ -38,13 +38,13 @@ pub(super) async fn run(opening: Opening, addr: SocketAddr, terms: Terms, worker
     };
     worker.shard.upstream_connection_opened(terms.cluster);
     let mut socket = OwnSocket { deadline: Rc::new(worker.deadlines.register(stream.fd())), stream };
-    let meter = FrameMeter::of_server(HEAD_LIST_BYTES_MAX, terms.streams_max, worker.deadlines.now());
+    let meter = FrameMeter::of_server(terms.head_list_bytes_max, terms.streams_max, worker.deadlines.now());
     let wire = Rc::new(Wire::new(meter, socket.deadline.clone(), worker.buffers.clone()));
     let (sender, protocol) = match builder(&terms).handshake(Socket(wire.clone())).await {
         Ok(handed) => handed,
         Err(error) => return opening.failed(&io::Error::other(error)),
     };
-    let link = Rc::new(Link::new(sender, addr, terms.idle_timeout, opening.pool(), wire.clone()));
+    let link = Rc::new(Link::new(sender, addr, &terms, opening.pool(), wire.clone()));
     let course = Course::new(link.clone(), opening, Box::new(protocol), terms, worker.deadlines.timer());
     let halves = (&mut socket.stream.read, &mut socket.stream.write);
     let is_whole = drive(course, &link, halves, &worker.buffers).await;
@@ -61,7 +61,7 @@ fn builder(terms: &Terms) -> Builder {
         .enable_push(false)
         // No request before the upstream's settings: until then it allows none.
         .initial_max_send_streams(0)
-        .max_header_list_size(u32::try_from(HEAD_LIST_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(terms.head_list_bytes_max).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES.saturating_mul(streams).min(WINDOW_BYTES_MAX))
         .max_send_buffer_size(SEND_BYTES_MAX)

@@ -10,9 +10,11 @@ use std::{
 };
 
 use h2::{Reason, client::SendRequest};
-use ringward_http::HeadError;
 
-use super::pool::{Lease, SharedPool};
+use super::{
+    Terms,
+    pool::{Lease, SharedPool},
+};
 use crate::{
     error::ProxyError,
     h2::{Piece, Wire},
@@ -32,6 +34,8 @@ pub(super) struct Link {
     /// A request has timed out, and nothing has arrived since.
     pub(super) suspected: Cell<bool>,
     pub(super) idle_timeout: Cell<Duration>,
+    /// What the upstream was told that a head may be.
+    head_list_bytes_max: usize,
     pub(super) ended: RefCell<Option<Ended>>,
     /// The connection's task.
     pub(super) waker: RefCell<Option<Waker>>,
@@ -57,7 +61,7 @@ impl Link {
     pub(super) fn new(
         sender: SendRequest<Piece>,
         addr: SocketAddr,
-        idle_timeout: Duration,
+        terms: &Terms,
         pool: Weak<SharedPool>,
         wire: Rc<Wire>,
     ) -> Link {
@@ -69,7 +73,8 @@ impl Link {
             running: Cell::new(0),
             used: Cell::new(false),
             suspected: Cell::new(false),
-            idle_timeout: Cell::new(idle_timeout),
+            idle_timeout: Cell::new(terms.idle_timeout),
+            head_list_bytes_max: terms.head_list_bytes_max,
             ended: RefCell::default(),
             waker: RefCell::default(),
             pool,
@@ -91,6 +96,11 @@ impl Link {
 
     pub(super) fn is_idle(&self) -> bool {
         self.running.get() == 0
+    }
+
+    /// Whether heads may be as large here as they may be now: a reload changes that, and a connection keeps what it began with.
+    pub(super) fn suits(&self, terms: &Terms) -> bool {
+        self.head_list_bytes_max >= terms.head_list_bytes_max
     }
 
     pub(super) fn has_room(&self, streams_max: usize) -> bool {
@@ -159,13 +169,13 @@ impl Link {
             };
         }
         if error.is_library() {
-            return match error.is_reset() && reason == Reason::REFUSED_STREAM {
-                // What the crate says of a head that is larger than announced.
-                true => {
-                    ProxyError::UpstreamHead(HeadError::TooLarge { bytes_max: HEAD_LIST_BYTES_MAX }.into())
-                }
-                false => ProxyError::UpstreamProtocol(reason.to_string()),
-            };
+            // The crate does not tell a head that is larger than announced from one that is malformed.
+            return ProxyError::UpstreamProtocol(
+                match error.is_reset() && reason == Reason::PROTOCOL_ERROR {
+                    true => format!("{reason}, or a head of more than {} bytes", self.head_list_bytes_max),
+                    false => reason.to_string(),
+                },
+            );
         }
         match &*self.ended.borrow() {
             Some(ended) => ended.error(),
@@ -219,7 +229,3 @@ impl Ended {
         }
     }
 }
-
-/// The largest head that any listener's limits could allow, by its announced size: an entry counts 32 bytes and what it has. What
-/// a listener allows is looked at afterwards.
-pub(super) const HEAD_LIST_BYTES_MAX: usize = (1 << 20) + 32 * 1000;

@@ -42,6 +42,7 @@ pub(crate) struct Terms {
     idle_max: usize,
     connections_max: usize,
     streams_max: usize,
+    head_list_bytes_max: usize,
 }
 
 impl Terms {
@@ -53,6 +54,7 @@ impl Terms {
             idle_max: cluster.pool_idle_max,
             connections_max: cluster.connections_max,
             streams_max: cluster.streams_per_connection_max,
+            head_list_bytes_max: cluster.head_list_bytes_max,
         }
     }
 }

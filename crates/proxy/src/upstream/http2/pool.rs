@@ -77,7 +77,8 @@ impl SharedPool {
     /// A place that is free, on a connection of this number or a later one.
     fn pick(&self, terms: &Terms, since: u64) -> Option<Lease> {
         let links = self.links.borrow();
-        let link = links.iter().find(|link| link.number() >= since && link.has_room(terms.streams_max))?;
+        let suits = |link: &&Rc<Link>| link.number() >= since && link.suits(terms);
+        let link = links.iter().filter(suits).find(|link| link.has_room(terms.streams_max))?;
         Some(link.lease(terms.idle_timeout))
     }
 
@@ -87,6 +88,13 @@ impl SharedPool {
 
     /// Opens as many connections as those who wait will fill.
     fn open_more(self: &Rc<Self>, addr: SocketAddr, terms: &Terms, worker: &Rc<Worker>) {
+        self.links.borrow_mut().retain(|link| {
+            let suits = link.suits(terms);
+            if !suits {
+                link.retire();
+            }
+            suits
+        });
         let wanted = self.waiting.borrow().len();
         // What the upstream allows is known once it has allowed it.
         let allowed = self.links.borrow().last().map_or(usize::MAX, |link| link.limit());

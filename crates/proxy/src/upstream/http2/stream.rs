@@ -369,7 +369,10 @@ impl ResponseSource for Receiving<'_> {
             let (taken, ended) = self.gather(download, out, waits, &mut left).await?;
             if ended {
                 let trailers = self.trailers().await?.unwrap_or_default();
-                download.end(out, trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+                let fields = || trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+                let limits = self.common.plan.head_limits;
+                limits.check_trailers(fields()).map_err(ProxyError::UpstreamChunk)?;
+                download.end(out, fields());
             }
             download.finish(out, ended).await?;
             if ended {
