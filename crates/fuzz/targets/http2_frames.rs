@@ -14,10 +14,10 @@ fuzz_target!(|input: &[u8]| {
 /// The verdict on bytes that arrive in pieces of this size, many times over so that budgets come to their end.
 fn fed(bytes: &[u8], step: usize) -> (Option<Flood>, bool) {
     let mut meter = FrameMeter::new(8 * 1024, 100, 0);
-    meter.feed(&[0; 24], 0).expect("the preface is not looked at");
+    meter.feed(&[0; 24], usize::MAX, 0).expect("the preface is not looked at");
     for _ in 0..REPEATS {
         for piece in bytes.chunks(step) {
-            if let Err(flood) = meter.feed(piece, 0) {
+            if let Err(flood) = meter.feed(piece, usize::MAX, 0) {
                 return (Some(flood), meter.is_head_open());
             }
         }

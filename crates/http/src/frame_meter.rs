@@ -92,14 +92,19 @@ impl FrameMeter {
         }
     }
 
-    /// Looks at bytes that have arrived.
+    /// Looks at bytes that have arrived, up to the end of so many frames; how many bytes that are, and how many frames have begun
+    /// in them.
     ///
     /// # Errors
     /// What there is too much of. The bytes must not go on then.
-    pub fn feed(&mut self, mut bytes: &[u8], now: u64) -> Result<(), Flood> {
+    pub fn feed(&mut self, arrived: &[u8], frames_max: usize, now: u64) -> Result<(usize, usize), Flood> {
+        let (mut bytes, mut frames) = (arrived, 0);
         skip(&mut bytes, &mut self.preface_left);
         while !bytes.is_empty() {
             skip(&mut bytes, &mut self.payload_left);
+            if frames == frames_max {
+                break;
+            }
             let wanted = HEADER_BYTES - self.header_filled;
             let Some((part, rest)) = bytes.split_at_checked(wanted.min(bytes.len())) else { break };
             self.header[self.header_filled..self.header_filled + part.len()].copy_from_slice(part);
@@ -107,10 +112,11 @@ impl FrameMeter {
             bytes = rest;
             if self.header_filled == HEADER_BYTES {
                 self.header_filled = 0;
+                frames += 1;
                 self.frame(now)?;
             }
         }
-        Ok(())
+        Ok((arrived.len() - bytes.len(), frames))
     }
 
     /// Whether a head has begun and not ended.
@@ -259,14 +265,14 @@ mod tests {
 
     fn begun() -> FrameMeter {
         let mut meter = FrameMeter::new(32 * 1024, 100, 0);
-        meter.feed(&[b'P'; PREFACE_BYTES], 0).unwrap();
+        meter.feed(&[b'P'; PREFACE_BYTES], usize::MAX, 0).unwrap();
         meter
     }
 
     /// How many frames pass at one moment.
     fn passed(meter: &mut FrameMeter, frame: &[u8], now: u64) -> (u64, Option<Flood>) {
         for count in 0..10_000 {
-            if let Err(flood) = meter.feed(frame, now) {
+            if let Err(flood) = meter.feed(frame, usize::MAX, now) {
                 return (count, Some(flood));
             }
         }
@@ -326,15 +332,15 @@ mod tests {
     #[test]
     fn heads_end_after_as_many_frames_as_they_may_need() {
         let mut meter = begun();
-        meter.feed(&frame(HEADERS, 0, 100), 0).unwrap();
+        meter.feed(&frame(HEADERS, 0, 100), usize::MAX, 0).unwrap();
         assert!(meter.is_head_open());
         for _ in 0..10 {
-            meter.feed(&frame(CONTINUATION, 0, 1), 0).unwrap();
+            meter.feed(&frame(CONTINUATION, 0, 1), usize::MAX, 0).unwrap();
         }
-        meter.feed(&frame(HEADERS, 0, 1), 0).unwrap();
-        meter.feed(&frame(CONTINUATION, 4, 1), 0).unwrap();
+        meter.feed(&frame(HEADERS, 0, 1), usize::MAX, 0).unwrap();
+        meter.feed(&frame(CONTINUATION, 4, 1), usize::MAX, 0).unwrap();
         assert!(!meter.is_head_open());
-        meter.feed(&frame(HEADERS, 0, 1), 0).unwrap();
+        meter.feed(&frame(HEADERS, 0, 1), usize::MAX, 0).unwrap();
         let (count, flood) = passed(&mut meter, &frame(CONTINUATION, 0, 0), 0);
         assert_eq!((count, flood), (10, Some(Flood::Continuations)));
     }
@@ -345,7 +351,7 @@ mod tests {
         for (stream, opened) in [(1, 1), (1, 1), (5, 2), (3, 2), (0x8000_0005, 2), (0xffff_ffff, 3)] {
             let mut head = frame(HEADERS, 4, 0);
             head[5..].copy_from_slice(&u32::to_be_bytes(stream));
-            meter.feed(&head, 0).unwrap();
+            meter.feed(&head, usize::MAX, 0).unwrap();
             assert_eq!(meter.opened(), opened, "{stream}");
         }
     }
@@ -364,11 +370,22 @@ mod tests {
             let mut fed = 0;
             let flood = bytes.chunks(step).find_map(|piece| {
                 fed += piece.len();
-                meter.feed(piece, 0).err()
+                meter.feed(piece, usize::MAX, 0).err()
             });
             assert_eq!(flood, Some(Flood::Settings), "in steps of {step}");
             // The header of the last frame is there, and not what is behind it, but for the step.
             assert!((bytes.len() - 12..bytes.len() + step).contains(&fed), "in steps of {step}: {fed}");
         }
+    }
+
+    #[test]
+    fn bytes_are_taken_up_to_the_end_of_a_frame() {
+        let bytes = [frame(DATA, 0, 5), frame(PING, 0, 8), frame(DATA, 0, 0), frame(DATA, 0, 3)].concat();
+        let mut meter = begun();
+        assert_eq!(meter.feed(&bytes, 2, 0), Ok((14 + 17, 2)));
+        // Of a frame that is not whole, what there is.
+        assert_eq!(meter.feed(&bytes[31..42], 2, 0), Ok((11, 1)));
+        assert_eq!(meter.feed(&bytes[42..], 1, 0), Ok((10, 1)));
+        assert_eq!(meter.feed(&[], 1, 0), Ok((0, 0)));
     }
 }

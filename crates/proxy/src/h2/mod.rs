@@ -40,9 +40,9 @@
 //! that the client does not take off the wire and 30 KiB for one that it does not open its window for; both are given
 //! up after `body_timeout`. A connection of `streams_max` = 100 holds some 16 MiB at most.
 //!
-//! **Turns.** What a connection may do before the worker looks after the others is bounded, too: so many bytes are handed to the
-//! protocol (`TURN_BYTES`) and so many streams taken on (`TURN_STREAMS`), then the task
-//! waits for its next turn ([`crate::io::Turnstile`]).
+//! **Turns.** What a connection may do before the worker looks after the others is bounded, too: so many bytes and frames are handed to
+//! the protocol (`TURN_BYTES`, `TURN_FRAMES`) and so many streams taken on (`TURN_STREAMS`), then the task waits for its next
+//! turn ([`crate::io::Turnstile`]).
 //!
 //! What the crate refuses by itself has no record, since nobody knows what it would have said: malformed heads, those beyond
 //! the limits of heads or streams; they are counted (`ringward_streams_unserved_total`). A fragment in `:path`, which HTTP/1.1

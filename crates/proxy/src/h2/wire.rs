@@ -36,8 +36,8 @@ pub(crate) struct Wire {
     moved: Cell<bool>,
     /// Something has arrived.
     heard: Cell<bool>,
-    /// How many bytes may still be handed over before others have their turn.
-    turn: Cell<usize>,
+    /// How many bytes and frames may still be handed over before others have their turn.
+    turn: Cell<(usize, usize)>,
     flood: Cell<Option<Flood>>,
     pub(crate) meter: RefCell<FrameMeter>,
     pub(crate) deadline: Rc<Deadline>,
@@ -60,7 +60,7 @@ impl Wire {
             reading: Cell::new(false),
             moved: Cell::new(false),
             heard: Cell::new(false),
-            turn: Cell::new(usize::MAX),
+            turn: Cell::new((usize::MAX, usize::MAX)),
             flood: Cell::new(None),
             meter: RefCell::new(meter),
             deadline,
@@ -80,12 +80,13 @@ impl Wire {
 
     /// Lets only so much be handed over from now on as costs little time, whatever it is.
     pub(crate) fn begin_turn(&self) {
-        self.turn.set(TURN_BYTES);
+        self.turn.set((TURN_BYTES, TURN_FRAMES));
     }
 
     /// Whether what has arrived waits for the next turn.
     pub(crate) fn is_turn_over(&self) -> bool {
-        self.turn.get() == 0
+        let (bytes, frames) = self.turn.get();
+        bytes == 0 || frames == 0
     }
 
     /// What the peer has sent too much of, if it has. Nothing is read of it any more.
@@ -122,16 +123,22 @@ impl Wire {
             return if input.ended && self.flood.get().is_none() { Poll::Ready(()) } else { Poll::Pending };
         }
         let arrived = &input.bytes[input.taken..];
-        let arrived = &arrived[..arrived.len().min(buf.remaining()).min(self.turn.get())];
-        if arrived.is_empty() {
+        let (bytes_max, frames_max) = self.turn.get();
+        let arrived = &arrived[..arrived.len().min(buf.remaining()).min(bytes_max)];
+        if arrived.is_empty() || frames_max == 0 {
             return Poll::Pending;
         }
-        self.turn.set(self.turn.get() - arrived.len());
-        if let Err(flood) = self.meter.borrow_mut().feed(arrived, self.deadline.now()) {
-            self.flood.set(Some(flood));
-            self.moved.set(true);
-            return Poll::Pending;
-        }
+        let fed = self.meter.borrow_mut().feed(arrived, frames_max, self.deadline.now());
+        let (bytes, frames) = match fed {
+            Ok(fed) => fed,
+            Err(flood) => {
+                self.flood.set(Some(flood));
+                self.moved.set(true);
+                return Poll::Pending;
+            }
+        };
+        self.turn.set((bytes_max - bytes, frames_max - frames));
+        let arrived = &arrived[..bytes];
         buf.put_slice(arrived);
         input.taken += arrived.len();
         if input.taken == input.bytes.len() {
@@ -274,6 +281,8 @@ impl AsyncWrite for Socket {
 
 /// So much at a time, of frames that cost the most, keeps a worker busy for a tenth of a millisecond: heads of thousands of fields.
 const TURN_BYTES: usize = 8 * 1024;
+/// And so many of the smallest ones, each of which may be for another stream and make that send a few bytes: as much.
+const TURN_FRAMES: usize = 16;
 /// Above this the protocol waits: besides it, as much may be in flight. One write adds at most a frame.
 const OUTPUT_MAX: usize = BULK / 2;
 
@@ -332,6 +341,20 @@ mod tests {
         }
         wire.begin_turn();
         assert_eq!(read(&wire, TURN_BYTES).unwrap().len(), PREFACE.len() + 9);
+        assert!(!wire.is_turn_over() && wire.needs_input());
+    }
+
+    #[test]
+    fn a_turn_has_so_many_frames() {
+        let wire = wire();
+        // DATA of one byte each.
+        let frames = [0, 0, 1, 0, 0, 0, 0, 0, 1, b'x'].repeat(TURN_FRAMES + 1);
+        wire.put_input([PREFACE, &frames].concat());
+        wire.begin_turn();
+        assert_eq!(read(&wire, TURN_BYTES).unwrap().len(), PREFACE.len() + 10 * TURN_FRAMES);
+        assert!(wire.is_turn_over() && read(&wire, 10).is_none() && !wire.needs_input());
+        wire.begin_turn();
+        assert_eq!(read(&wire, TURN_BYTES).unwrap().len(), 10);
         assert!(!wire.is_turn_over() && wire.needs_input());
     }
 
