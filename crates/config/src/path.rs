@@ -81,6 +81,14 @@ impl PathPattern {
         self.regex.as_ref()
     }
 
+    /// What every path that it takes begins with, as far as that is a single text.
+    pub(crate) fn literal_prefix(&self) -> String {
+        match &self.regex {
+            Some(regex) => String::from_utf8_lossy(&regex.literal_prefix()).into_owned(),
+            None => self.text.split('{').next().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The template or regular expression as written.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -89,7 +89,16 @@ impl Template {
                 pieces.next() == Some(&Piece::Host)
                     && match pieces.next() {
                         None | Some(Piece::Path) => true,
-                        Some(Piece::Text(text)) => text.starts_with(['/', ':']),
+                        Some(Piece::Text(text)) => match text.strip_prefix(':') {
+                            None => text.starts_with('/'),
+                            // Behind a port that something else continued, all before it would be a user's name.
+                            Some(rest) => match rest.split_once('/') {
+                                Some((port, _)) => is_port(port),
+                                None => {
+                                    is_port(rest) && pieces.next().is_none_or(|next| *next == Piece::Path)
+                                }
+                            },
+                        },
                         Some(_) => false,
                     }
             }
@@ -125,6 +134,10 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -173,6 +186,12 @@ mod tests {
             ("https://{host}{rest}", false),
             ("https://{host}.{id}/", false),
             ("https://b.test{rest}", false),
+            ("https://{host}:8080", true),
+            ("https://{host}:8080/{rest}", true),
+            ("https://{host}:8443{rest}", false),
+            ("https://{host}:{rest}", false),
+            ("https://{host}:{id}/", false),
+            ("https://{host}:8443@{id}/", false),
             ("https://b.{id}/", false),
             ("https:///{rest}", false),
             ("ftp://b.test/", false),

@@ -249,7 +249,8 @@ async fn serve(
         decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         if let Some(answer) = &target.route.answer {
-            if !worker.is_current(&view) {
+            let stands = still_stands(connection, &view, target.route, heard);
+            if !stands.map_err(refused)? {
                 continue;
             }
             return Err(refused(answer.to(head, &target, facts.decision.clone())));
@@ -304,7 +305,7 @@ async fn forward(
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
         facts.upstream = Some(up.addr());
-        match still_stands(connection, job) {
+        match still_stands(connection, view, target.route, job.heard) {
             Ok(true) => {}
             stands => {
                 cluster.keep(up);
@@ -381,13 +382,18 @@ async fn forward(
 
 /// Whether what was decided holds now that the request can be sent. There were waits since: for OCSP, for the body, for a
 /// policy's server, for the connection.
-fn still_stands(connection: &Connection, job: &Job<'_>) -> Result<bool, ProxyError> {
-    if !connection.worker.is_current(job.view) {
+fn still_stands(
+    connection: &Connection,
+    view: &View,
+    route: &Route,
+    heard: Heard,
+) -> Result<bool, ProxyError> {
+    if !connection.worker.is_current(view) {
         return Ok(false);
     }
     // Time ends admissions without a new snapshot, and what a responder says may end or change without one.
-    connection.standing.gate(job.view)?;
-    caller::recheck_ocsp(connection, job.view, job.target.route, job.heard)
+    connection.standing.gate(view)?;
+    caller::recheck_ocsp(connection, view, route, heard)
 }
 
 /// Whether a request that failed like this may be sent once more. `repeatable`: also one that may have arrived, on a kept

@@ -26,7 +26,8 @@ struct Facts<'r> {
 
 impl RequestFacts for Facts<'_> {
     fn header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
-        let named = |field: &Field<'_>| !field.hop_by_hop && field.name.eq_ignore_ascii_case(name);
+        // What an upstream may take for the same field has to meet the condition as well.
+        let named = |field: &Field<'_>| !field.hop_by_hop && is_one_variable(field.name, name);
         self.head.fields().filter(named).for_each(|field| each(field.value));
     }
 
@@ -37,6 +38,12 @@ impl RequestFacts for Facts<'_> {
     fn identity(&self) -> Option<&PeerIdentity> {
         self.peer
     }
+}
+
+/// Whether two names of fields are one to upstreams which make variables of them (RFC 3875 §4.1.18), and so read `_` for `-`.
+fn is_one_variable(one: &str, another: &str) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == another.len() && one.bytes().map(folded).eq(another.bytes().map(folded))
 }
 
 /// Finds the target of a request on a connection whose client, `peer` if it is verified, is admitted by the rules of host

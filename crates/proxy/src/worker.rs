@@ -69,7 +69,7 @@ pub fn run_worker(control: Arc<Control>, options: WorkerOptions) -> Result<(), R
     io::run_on_this_thread(options.driver, |driver| {
         // The main thread may have given up waiting, which is its business.
         let _ = options.started.send(driver);
-        run(control, options)
+        run(driver, control, options)
     })
 }
 
@@ -321,7 +321,7 @@ impl Heads {
     }
 }
 
-async fn run(control: Arc<Control>, options: WorkerOptions) {
+async fn run(driver: Driver, control: Arc<Control>, options: WorkerOptions) {
     let mut pools = Pools::new();
     let memo = PathMemo::new(MEMO_ENTRIES_DEFAULT).reporting_to(control.sightings().clone());
     let workers = options.workers.max(1);
@@ -339,7 +339,7 @@ async fn run(control: Arc<Control>, options: WorkerOptions) {
         live: Live::default(),
         heads: Heads::default(),
         seats: Seats::default(),
-        turnstile: Turnstile::new(),
+        turnstile: Turnstile::new(driver),
         clock: Clock::new(),
         bodies: HeldBodies::default(),
         view: RefCell::new(Rc::new(view)),

@@ -95,17 +95,22 @@ fn difference(lax: &Route, strict: &Route) -> String {
     if lax.client_auth < strict.client_auth {
         let (lax, strict) = (lax.client_auth.as_str(), strict.client_auth.as_str());
         format!("its client_auth is \"{lax}\", not \"{strict}\"")
+    } else if lax.ocsp < strict.ocsp {
+        format!("its ocsp is \"{}\", not \"{}\"", lax.ocsp.as_str(), strict.ocsp.as_str())
     } else {
         "no policy decides there".to_owned()
     }
 }
 
-/// Templates come before regular expressions, and so one of them may leave an expression nothing.
+/// Templates come before regular expressions, and these in the order of the file, and so one route may leave an expression
+/// nothing, or not all.
 fn report_shadowed_regexes(cx: &mut Context<'_>, routes: &[Route], spans: &[Range<usize>]) {
-    for (route, span) in routes.iter().zip(spans) {
+    for (index, (route, span)) in routes.iter().zip(spans).enumerate() {
         let Some(regex) = route.path.regex() else { continue };
         let templates = || routes.iter().filter(|other| other.path.regex().is_none());
-        let prefix = String::from_utf8_lossy(&regex.literal_prefix()).into_owned();
+        let is_earlier = |other: &&Route| other.path.regex().is_some() && other.path != route.path;
+        let asked_before = || templates().chain(routes[..index].iter().filter(is_earlier));
+        let prefix = route.path.literal_prefix();
         if let Some(first) = templates().find(|other| other.path.takes_all_with(&prefix)) {
             let message = format!(
                 "the route can never be reached: the route {:?} at line {} takes every path of it already, as templates come before \
@@ -116,13 +121,35 @@ fn report_shadowed_regexes(cx: &mut Context<'_>, routes: &[Route], spans: &[Rang
                 .help(format!("narrow \"{}\", or write it as a regex below this one", first.path));
             continue;
         }
-        let Some(example) = regex.example() else { continue };
-        if let Some(first) = templates().find(|other| other.path.matches(&example).is_some()) {
+        // Which paths two of them have in common is not worked out. That it is none is plain where they begin differently.
+        let may_overlap = |other: &&Route| {
+            let begins = other.path.literal_prefix();
+            begins.starts_with(&prefix) || prefix.starts_with(&begins)
+        };
+        let is_way_around = |other: &&Route| other.client_auth < route.client_auth && may_overlap(other);
+        if let (Some(require), Some(first)) = (route.require, asked_before().find(is_way_around)) {
             let message = format!(
-                "paths such as {example:?} are taken by the route {:?} at line {}, as templates come before regular expressions",
+                "paths of this may be taken by the route {:?} at line {}, which is asked before it and laxer: {}; this one requires {:?}",
+                first.id,
+                first.at.line,
+                difference(first, route),
+                require.as_str()
+            );
+            cx.error(span, message)
+                .help("let their paths begin differently, or make the other route as strict");
+            continue;
+        }
+        let Some(example) = regex.example() else { continue };
+        if let Some(first) = asked_before().find(|other| other.path.matches(&example).is_some()) {
+            let why = match first.path.regex() {
+                None => "templates come before regular expressions",
+                Some(_) => "it stands first",
+            };
+            let message = format!(
+                "paths such as {example:?} are taken by the route {:?} at line {}, as {why}",
                 first.id, first.at.line
             );
-            warn_or_refuse(cx, span, message, (first, route))
+            cx.warning(span, message)
                 .help("if that is not meant, write the other route as a regex below this one");
         }
     }

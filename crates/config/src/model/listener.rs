@@ -319,9 +319,11 @@ impl Route {
         text
     }
 
-    /// Whether it lets in clients that `other` would not: it asks less of their certificates, or no policy where the other asks one.
+    /// Whether it lets in clients that `other` would not: it asks less of their certificates, or less about them, or no policy where
+    /// the other asks one.
     pub(crate) fn is_laxer_than(&self, other: &Self) -> bool {
         self.client_auth < other.client_auth
+            || self.ocsp < other.ocsp
             || self.policy.names().is_empty() && !other.policy.names().is_empty()
     }
 }

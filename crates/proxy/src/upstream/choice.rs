@@ -24,6 +24,8 @@ pub(super) struct Choice {
     members: RefCell<Rc<Members>>,
     /// Whose turn it is in the round.
     turn: Cell<usize>,
+    /// An endpoint that was drawn and had nothing to offer, of the set of this version: it is tried all the same.
+    drawn: Cell<Option<(u64, usize)>>,
     dice: Dice,
 }
 
@@ -44,7 +46,7 @@ impl Choice {
             _ => 0,
         };
         let members = RefCell::new(Rc::new(members));
-        Choice { endpoints, members, turn: Cell::new(turn), dice: Dice::new() }
+        Choice { endpoints, members, turn: Cell::new(turn), drawn: Cell::new(None), dice: Dice::new() }
     }
 
     /// The endpoints as this worker knows them.
@@ -68,9 +70,14 @@ impl Choice {
         if members.version != self.endpoints.version() {
             return None;
         }
-        let taken = take(&members.pools[self.pick(&members, key)?])?;
-        self.pass_on(&members);
-        Some(taken)
+        let picked = self.pick(&members, key)?;
+        let taken = take(&members.pools[picked]);
+        if taken.is_some() {
+            self.pass_on(&members);
+        } else if key.is_none() && !matches!(members.set.shares, Shares::Round(_)) {
+            self.drawn.set(Some((members.version, picked)));
+        }
+        taken
     }
 
     /// The endpoints in the order in which one request tries them, each that takes requests once.
@@ -79,7 +86,9 @@ impl Choice {
         members: &'m Members,
         key: Option<u64>,
     ) -> impl Iterator<Item = (SocketAddr, &'m Rc<Pool>)> + use<'m> {
-        let first = self.pick(members, key);
+        // A second draw would pass over those that have no connection yet.
+        let drawn = self.drawn.take().filter(|(version, _)| key.is_none() && *version == members.version);
+        let first = drawn.map(|(_, index)| index).or_else(|| self.pick(members, key));
         self.pass_on(members);
         let count = members.pools.len();
         // From one that is drawn anew, so that not all the requests of one that is gone go to its neighbour. By the property if

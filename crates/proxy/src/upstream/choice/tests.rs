@@ -198,3 +198,32 @@ fn the_turn_passes_only_to_those_who_are_asked() {
     assert!(scene.choice.try_next(None, |_| None::<()>).is_none());
     assert_eq!([scene.next(None), scene.next(None), scene.next(None)], [Some(0), Some(1), Some(0)]);
 }
+
+#[test]
+fn who_was_drawn_and_has_no_connection_is_tried_first() {
+    for balance in [Balance::Random, Balance::LeastRequest, maglev()] {
+        let scene = Scene::new(&[1; 8], balance);
+        let cold = addr(5);
+        let cold = scene.choice.known().pool(cold).unwrap() as *const Pool;
+        let mut first = 0;
+        for _ in 0..8_000 {
+            let kept = scene.choice.try_next(None, |pool| (!std::ptr::eq(pool, cold)).then_some(()));
+            // It is as good as a request that finds no kept connection and opens one.
+            if kept.is_none() {
+                assert_eq!(scene.order(None)[0], 5);
+                first += 1;
+            }
+        }
+        assert!((800..1200).contains(&first), "{first} of 8000 for one of eight");
+    }
+}
+
+#[test]
+fn what_was_drawn_is_not_used_for_a_request_that_has_a_place_of_its_own() {
+    let scene = Scene::new(&[1; 8], maglev());
+    let own = scene.next(Some(3)).unwrap();
+    for _ in 0..20 {
+        assert!(scene.choice.try_next(None, |_| None::<()>).is_none());
+        assert_eq!(scene.order(Some(3))[0], own);
+    }
+}
