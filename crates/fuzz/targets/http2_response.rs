@@ -4,12 +4,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringward_http::write::{self, ResponseEdits};
-use ringward_http::{BodyFraming, HeadLimits, Http2Response, RequestKind, ResponseHead, Version};
+use ringward_http::{
+    BodyFraming, HeadLimits, Http2Connect, Http2Response, RequestKind, ResponseHead, Version,
+};
 
 fuzz_target!(|input: &[u8]| {
     let [flags, high, low, input @ ..] = input else { return };
     let (ends, is_head) = (flags & 1 == 0, flags & 2 != 0);
-    let response = Http2Response { status: u16::from_be_bytes([*high, *low]), ends };
+    let response = Http2Response { status: u16::from_be_bytes([*high, *low]), ends, connect: None };
     let kind = if is_head { RequestKind::Head } else { RequestKind::Other };
     // LF as well: 0x80 stands for it.
     let unescaped = |byte: &u8| if *byte == 0x80 { b'\n' } else { *byte };
@@ -23,6 +25,9 @@ fuzz_target!(|input: &[u8]| {
             None => (&field[..], &b""[..]),
         })
         .collect();
+    if flags & 4 != 0 {
+        return check_tunnel(response, &fields);
+    }
     let mut head = ResponseHead::new();
     if head.take_http2(response, fields.iter().copied(), kind, &mut Vec::new(), &LIMITS).is_err() {
         return;
@@ -43,6 +48,26 @@ fuzz_target!(|input: &[u8]| {
     }
     check_fields(&head);
 });
+
+/// The answer to an extended CONNECT opens a tunnel exactly if it is a 2xx, with the proof that we give ourselves.
+fn check_tunnel(response: Http2Response<'_>, fields: &[(&[u8], &[u8])]) {
+    let connect = Http2Connect { protocol: "websocket", accept: Some(ACCEPT) };
+    let response = Http2Response { connect: Some(connect), ..response };
+    let mut head = ResponseHead::new();
+    let fields = fields.iter().copied();
+    if head.take_http2(response, fields, RequestKind::Other, &mut Vec::new(), &LIMITS).is_err() {
+        return;
+    }
+    assert_eq!(head.status() == 101, (200..300).contains(&response.status), "{head:?}");
+    if head.status() == 101 {
+        let all = |name: &str| {
+            let fields = head.fields().filter(|field| field.name.eq_ignore_ascii_case(name));
+            fields.map(|field| field.value.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(all("sec-websocket-accept"), [ACCEPT], "{head:?}");
+        assert_eq!(all("upgrade"), [b"websocket"], "{head:?}");
+    }
+}
 
 /// What goes to a client of HTTP/1.1 is read there as it was read here.
 fn check_written(head: &ResponseHead, kind: RequestKind, version: Version) {
@@ -68,7 +93,7 @@ fn check_fields(head: &ResponseHead) {
         fields.push((name.to_vec(), value.to_vec()));
     });
     written.expect("nothing was set that could be refused");
-    let response = Http2Response { status: head.status(), ends: false };
+    let response = Http2Response { status: head.status(), ends: false, connect: None };
     let fields = fields.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut again = ResponseHead::new();
     let taken = again.take_http2(response, fields, RequestKind::Other, &mut Vec::new(), &WRITTEN_LIMITS);
@@ -87,6 +112,7 @@ fn edits(version: Version) -> ResponseEdits<'static> {
     }
 }
 
+const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const OF_CONNECTIONS: [&[u8]; 5] =
     [b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"];
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 8 * 1024, fields_max: 50 };
