@@ -121,12 +121,63 @@ pub(crate) const UNHEALTHY_THRESHOLD: NumberBounds = numbers(3, 1..=100);
 /// As with Envoy.
 pub(crate) const PANIC_THRESHOLD: NumberBounds = numbers(50, 0..=100);
 
+/// One more than without; ten tries of one request are an attack on the upstream.
+pub(crate) const RETRY_ATTEMPTS: NumberBounds = numbers(2, 2..=10);
+
+/// As with Envoy.
+pub(crate) const RETRY_BACKOFF: DurationBounds = durations(millis(25), millis(1)..=secs(10));
+
+/// As with Envoy, and with Finagle and Linkerd of the requests of some time.
+pub(crate) const RETRY_BUDGET_PERCENT: NumberBounds = numbers(20, 0..=100);
+
+/// As with Finagle and Linkerd.
+pub(crate) const RETRY_BUDGET_PER_SECOND: NumberBounds = numbers(10, 0..=1_000_000);
+
+/// Unlimited unless given: what an upstream can bear, only the operator knows.
+pub(crate) const CLUSTER_REQUESTS_MAX: NumberBounds = numbers(1000, 1..=1_000_000);
+
+/// Nobody waits unless the operator says so: a queue adds to the time of every request behind it.
+pub(crate) const CLUSTER_PENDING_MAX: NumberBounds = numbers(0, 0..=1_000_000);
+
+/// Whoever would wait longer is served better by an answer now.
+pub(crate) const CLUSTER_PENDING_TIMEOUT: DurationBounds = durations(secs(1), millis(1)..=secs(60));
+
+/// Entries of `status` in `retry`.
+pub(crate) const RETRY_STATUSES: RangeInclusive<usize> = 1..=16;
+/// Whatever says that something is wrong.
+pub(crate) const RETRY_STATUS: RangeInclusive<u16> = 400..=599;
+
 /// `net.core.somaxconn` is 4096 since Linux 5.4; the kernel keeps the backlog in 16 bits.
 pub(crate) const BACKLOG: NumberBounds = numbers(4096, 1..=65_535);
 
 /// Common limits of open files allow 20,000 connections with one upstream connection each; 10 million is what
 /// `fs.nr_open` could be raised to on large machines.
 pub(crate) const CONNECTIONS_MAX: NumberBounds = numbers(20_000, 1..=10_000_000);
+
+/// Unlimited unless given. The process takes 16 MiB itself, and more than 16 TiB no machine has.
+pub(crate) const MEMORY_MAX: NumberBounds = numbers(1 << 30, 16 << 20..=16 << 40);
+
+/// A client takes some ten milliseconds for its part, so 1024 at a time are far more per second than any core can do; what they
+/// hold is some 50 MiB at most. With 4 a quarter is one.
+pub(crate) const HANDSHAKES_CONCURRENT_MAX: NumberBounds = numbers(1024, 4..=1_000_000);
+
+/// Unlimited unless given: what a node can do depends on its cores and keys. A full handshake costs about 0.13 ms of one core.
+pub(crate) const HANDSHAKE_RATE: NumberBounds = numbers(1_000_000, 1..=1_000_000);
+
+/// Half a second of what a core can do, with some 10 KiB for each.
+pub(crate) const HANDSHAKE_QUEUE_MAX: NumberBounds = numbers(1024, 0..=1_000_000);
+
+/// Clients that wait longer than some seconds have often given up, and are served for nothing.
+pub(crate) const HANDSHAKE_QUEUE_TIMEOUT: DurationBounds = durations(secs(2), millis(10)..=secs(60));
+
+/// Shorter than a minute is no penalty for who may fail every minute, and after a day addresses belong to others.
+pub(crate) const SOURCE_REFUSED_FOR: DurationBounds = durations(secs(60), secs(1)..=secs(86_400));
+
+/// The longest prefix that is announced on the Internet; fewer bits than 8 are a continent.
+pub(crate) const SOURCE_PREFIX_V4: NumberBounds = numbers(24, 8..=32);
+
+/// What providers give to a customer (RIPE-690 names /56 and /48).
+pub(crate) const SOURCE_PREFIX_V6: NumberBounds = numbers(56, 16..=128);
 
 /// nginx takes 4 times 8 KiB, Node 16 KiB, Envoy 60 KiB. Every connection can make us hold this much.
 pub(crate) const HEAD_BYTES_MAX: NumberBounds = numbers(32 << 10, 1 << 10..=1 << 20);
@@ -213,12 +264,27 @@ pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 /// Addresses of one listener.
 pub(crate) const BINDS: RangeInclusive<usize> = 1..=64;
 /// Addresses and networks of load balancers in front of one listener.
-pub(crate) const PROXY_PROTOCOL_SOURCES: RangeInclusive<usize> = 1..=256;
+pub(crate) const LOAD_BALANCERS: RangeInclusive<usize> = 1..=256;
+/// Identities of load balancers in front of one host.
+pub(crate) const FORWARDERS: RangeInclusive<usize> = 1..=16;
+/// Without a default: as many as their addresses tell. Nobody has more than a content network, a load balancer and a mesh or two.
+pub(crate) const CLIENT_ADDRESS_HOPS: NumberBounds = numbers(1, 1..=16);
 /// Endpoints of one cluster.
 pub(crate) const ENDPOINTS: RangeInclusive<usize> = 1..=1024;
 /// An eighth of a percent of a cluster's requests can be told apart, and a round of 256 endpoints is still short enough to be
 /// written down (`ringward_proxy`, `upstream/shares.rs`).
 pub(crate) const ENDPOINT_WEIGHT: NumberBounds = numbers(1, 1..=256);
+/// Servers of DNS: resolv.conf(5) allows three.
+pub(crate) const DNS_SERVERS: RangeInclusive<usize> = 1..=8;
+/// The floor keeps answers with a TTL of 0 from being a load test of the server.
+pub(crate) const DNS_TTL_MIN: DurationBounds = durations(secs(5), millis(100)..=secs(3600));
+/// Operators who move a server do not wait for longer than minutes; a TTL of a day is rather forgotten than meant.
+pub(crate) const DNS_TTL_MAX: DurationBounds = durations(secs(300), secs(1)..=secs(86_400));
+/// Without a default: unlimited, since an outage of DNS need not become ours.
+pub(crate) const DNS_STALE_MAX: DurationBounds = durations(secs(3600), secs(1)..=secs(30 * 86_400));
+/// RFC 1035 §2.3.4, without the dot at the end.
+pub(crate) const DNS_NAME_CHARS_MAX: usize = 253;
+pub(crate) const PORT: NumberBounds = numbers(0, 1..=65_535);
 /// Without a default: none. Caches are warm within the hour, or need something else.
 pub(crate) const SLOW_START: DurationBounds = durations(secs(30), secs(1)..=secs(3600));
 /// As many as operators tell apart; Envoy has 128.
@@ -248,6 +314,8 @@ pub(crate) const TENANT_RULES_MAX: usize = 16_384;
 /// Characters of the text of a condition; RFC 5280 allows attributes 64, and a name may have several.
 pub(crate) const TENANT_TEXT_CHARS_MAX: usize = 512;
 /// Pins of one bundle: with a single one the loss of its key would lock everybody out.
+/// More upstreams than a cluster has kinds of.
+pub(crate) const SPIFFE_IDS: RangeInclusive<usize> = 1..=64;
 pub(crate) const PINS: RangeInclusive<usize> = 2..=64;
 /// Certificates of one host: one for each kind of key that clients can verify, and one to spare.
 pub(crate) const CERTIFICATES: RangeInclusive<usize> = 1..=4;
@@ -269,6 +337,22 @@ pub(crate) const CONDITIONS: RangeInclusive<usize> = 1..=16;
 pub(crate) const CONDITION_BYTES_MAX: usize = 1024;
 /// Regular expressions for paths of one host: a request that none takes is held against all of them.
 pub(crate) const REGEXES_MAX: usize = 64;
+/// Clusters among which a route divides its requests.
+pub(crate) const SPLIT_CLUSTERS: RangeInclusive<usize> = 2..=16;
+/// Weight of such a cluster.
+pub(crate) const SPLIT_WEIGHT: NumberBounds = numbers(0, 0..=10_000);
+/// Origins, or names of fields, in a list of `cors`.
+pub(crate) const CORS_LIST: RangeInclusive<usize> = 1..=64;
+/// How long browsers remember a preflight.
+pub(crate) const CORS_MAX_AGE: DurationBounds = durations(secs(300), secs(0)..=secs(86_400));
+/// Fields that a host or route sets, appends or removes.
+pub(crate) const HEADER_EDITS: RangeInclusive<usize> = 1..=32;
+/// Name of such a field.
+pub(crate) const HEADER_NAME_BYTES_MAX: usize = 128;
+/// Value of such a field, as it is written.
+pub(crate) const HEADER_VALUE_BYTES_MAX: usize = 1024;
+/// Places in such a value.
+pub(crate) const HEADER_PLACES_MAX: usize = 8;
 /// Bytes of a redirect's template; clients take URLs of 8 KiB, and the places grow.
 pub(crate) const REDIRECT_BYTES_MAX: usize = 2048;
 /// Bytes of a body that stands in the configuration. Each answer copies it.

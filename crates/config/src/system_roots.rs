@@ -1,7 +1,7 @@
 //! The places where operating systems keep the CAs of the public web.
 //!
-//! As trust for clients they would admit everybody who can get a web certificate, which is everybody. Paths are compared
-//! as they are written; nothing is read.
+//! As trust for clients they would admit everybody who can get a web certificate, which is everybody, so they are refused there. Paths are
+//! compared as they are written; nothing is read. For upstreams, whose name is verified besides, they are good.
 
 use std::ffi::OsString;
 use std::path::{Component, Path};
@@ -20,6 +20,11 @@ pub(crate) fn is_system_bundle(path: &Path) -> bool {
         || BUNDLE_PARENTS.iter().any(exactly)
 }
 
+/// The bundle of the operating system that this runs on.
+pub(crate) fn system_bundle() -> Option<&'static str> {
+    SYSTEM_BUNDLES.iter().copied().find(|path| Path::new(path).is_file())
+}
+
 /// The path without `.` and `..`, as far as text can tell.
 fn lexically_normal(path: &Path) -> Vec<OsString> {
     let mut parts = Vec::new();
@@ -34,6 +39,14 @@ fn lexically_normal(path: &Path) -> Vec<OsString> {
     }
     parts
 }
+
+/// Where Debian, Red Hat, SUSE and Alpine, in this order, keep all of them in one file.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Files that are such a bundle wherever they are: Debian, Red Hat, SUSE and Alpine write them under these names.
 const BUNDLE_NAMES: &[&str] =

@@ -1,11 +1,15 @@
 //! Texts with places for what a request says: `https://{host}/new/{id}{query}`.
 //!
-//! Hides the grammar. A name that a template could never fill is refused when the configuration is read, so filling one cannot
-//! fail. Nothing is encoded or decoded: what is put in has the form that it has in a request.
+//! Hides the grammar. A name that a template could never fill is refused when the configuration is read. Nothing is encoded or
+//! decoded: what is put in has the form that it has in a request, or in a certificate.
+
+mod place;
 
 use std::fmt;
 
-use crate::path::{Params, PathPattern};
+use self::place::Place;
+pub use self::place::TemplateValues;
+use crate::path::PathPattern;
 
 /// A text with places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,58 +21,95 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(Box<str>),
-    Host,
-    Path,
-    Query,
-    /// The parameter of the route's template with this index.
-    Param(usize),
-}
-
-/// What the places stand for in one request.
-#[derive(Clone, Copy, Debug)]
-pub struct TemplateValues<'r> {
-    /// The host that was asked for, normalised, without a port.
-    pub host: &'r str,
-    /// The normalised path.
-    pub path: &'r str,
-    /// The query as received, without `?`.
-    pub query: Option<&'r str>,
-    /// Where in the path the parameters of the route's template are.
-    pub params: &'r Params,
+    Place(Place),
 }
 
 impl Template {
-    /// Reads a template of a route with this path.
+    /// Reads the template of a URL, in a route with this path.
     ///
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub(crate) fn parse(text: &str, pattern: &PathPattern) -> Result<Self, String> {
-        let mut pieces = Vec::new();
+        Self::read(text, false, |name| Place::of_url(name, pattern))
+    }
+
+    /// Reads the template of a path that a route with this path sends its requests to.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    pub(crate) fn parse_path(text: &str, pattern: &PathPattern) -> Result<Self, String> {
+        let place = |name: &str| match Place::of_url(name, pattern)? {
+            Place::Query => Err("has {query}, which goes with every path".to_owned()),
+            place => Ok(place),
+        };
+        Self::read(text, false, place)
+    }
+
+    /// The path of a request with `text` instead of its first bytes.
+    pub(crate) fn instead_of_prefix(text: &str, bytes: usize) -> Self {
+        let pieces = vec![Piece::Text(text.into()), Piece::Place(Place::PathFrom(bytes))];
+        Self { text: format!("{text}...").into(), pieces }
+    }
+
+    /// The text with examples put in.
+    pub(crate) fn sample(&self) -> String {
+        let example = |piece: &Piece| match piece {
+            Piece::Text(text) => text.to_string(),
+            Piece::Place(Place::Path) => "/x".to_owned(),
+            Piece::Place(_) => "x".to_owned(),
+        };
+        self.pieces.iter().map(example).collect()
+    }
+
+    /// Reads the template of a field's value, in which `{{` and `}}` stand for braces; in a route with this path, or where no
+    /// path is known.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    pub(crate) fn parse_value(text: &str, pattern: Option<&PathPattern>) -> Result<Self, String> {
+        Self::read(text, true, |name| Place::of_value(name, pattern))
+    }
+
+    fn read(
+        text: &str,
+        doubled: bool,
+        place: impl Fn(&str) -> Result<Place, String>,
+    ) -> Result<Self, String> {
+        let (mut pieces, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
-        while !rest.is_empty() {
-            let (before, after) = rest.split_once('{').map_or((rest, None), |(b, a)| (b, Some(a)));
-            if before.contains('}') {
+        while let Some(at) = rest.find(['{', '}']) {
+            let (brace, after) = rest[at..].split_at(1);
+            literal.push_str(&rest[..at]);
+            if let (true, Some(after)) = (doubled, after.strip_prefix(brace)) {
+                literal.push_str(brace);
+                rest = after;
+                continue;
+            }
+            if brace == "}" {
                 return Err("has a '}' without '{'".to_owned());
             }
-            if !before.is_empty() {
-                pieces.push(Piece::Text(before.into()));
-            }
-            let Some(after) = after else { break };
             let (name, after) = after.split_once('}').ok_or("has a '{' without '}'")?;
-            pieces.push(match name {
-                "host" => Piece::Host,
-                "path" => Piece::Path,
-                "query" => Piece::Query,
-                name => {
-                    let index = pattern.names().position(|known| known == name);
-                    Piece::Param(
-                        index.ok_or_else(|| format!("has {{{name}}}, which the route's path does not"))?,
-                    )
-                }
-            });
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut literal).into()));
+            }
+            pieces.push(Piece::Place(place(name)?));
             rest = after;
         }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal.into()));
+        }
         Ok(Self { text: text.into(), pieces })
+    }
+
+    /// How many places it has.
+    pub(crate) fn places(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Place(_))).count()
+    }
+
+    /// Whether it says something of the client's certificate.
+    pub(crate) fn names_client(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Place(Place::Client(_))))
     }
 
     /// Whether it begins with `/`, or with `http://` or `https://` and a host that is written out or `{host}`: so that no client
@@ -86,47 +127,36 @@ impl Template {
             Some((host, _)) => !host.is_empty(),
             // The place that follows is the whole host, or there is none.
             None if authority.is_empty() => {
-                pieces.next() == Some(&Piece::Host)
+                pieces.next() == Some(&Piece::Place(Place::Host))
                     && match pieces.next() {
-                        None | Some(Piece::Path) => true,
+                        None | Some(Piece::Place(Place::Path)) => true,
                         Some(Piece::Text(text)) => match text.strip_prefix(':') {
                             None => text.starts_with('/'),
                             // Behind a port that something else continued, all before it would be a user's name.
                             Some(rest) => match rest.split_once('/') {
                                 Some((port, _)) => is_port(port),
                                 None => {
-                                    is_port(rest) && pieces.next().is_none_or(|next| *next == Piece::Path)
+                                    is_port(rest)
+                                        && pieces.next().is_none_or(|next| *next == Piece::Place(Place::Path))
                                 }
                             },
                         },
                         Some(_) => false,
                     }
             }
-            None => pieces.next().is_none_or(|next| *next == Piece::Path),
+            None => pieces.next().is_none_or(|next| *next == Piece::Place(Place::Path)),
         }
     }
 
-    /// The text with everything put in.
-    pub fn fill(&self, values: &TemplateValues<'_>) -> String {
-        let mut text = String::new();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Host => text.push_str(values.host),
-                Piece::Path => text.push_str(values.path),
-                Piece::Query => {
-                    if let Some(query) = values.query {
-                        text.push('?');
-                        text.push_str(query);
-                    }
-                }
-                Piece::Param(index) => {
-                    let span = values.params.span(*index).unwrap_or_default();
-                    text.push_str(values.path.get(span).unwrap_or_default());
-                }
+    /// Appends the text with everything put in. False if a place has nothing to stand for; what was appended is then of no use.
+    pub fn append(&self, out: &mut String, values: &TemplateValues<'_>) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Text(text) => {
+                out.push_str(text);
+                true
             }
-        }
-        text
+            Piece::Place(place) => place.append(out, values),
+        })
     }
 }
 
@@ -143,6 +173,20 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::Params;
+
+    fn values<'r>(path: &'r str, params: &'r Params) -> TemplateValues<'r> {
+        TemplateValues {
+            host: "a.test",
+            path,
+            query: None,
+            params,
+            method: "GET",
+            request_id: "2a-1",
+            client_ip: "192.0.2.1",
+            peer: None,
+        }
+    }
 
     fn parse(text: &str) -> Result<Template, String> {
         Template::parse(text, &PathPattern::parse("/old/{id}/{rest...}").unwrap())
@@ -159,12 +203,49 @@ mod tests {
             ("https://{host}{path}{query}", None, "https://a.test/old/7%20/a/b"),
             ("/{id}{id}", None, "/7%207%20"),
         ] {
-            let values = TemplateValues { host: "a.test", path, query, params: &params };
-            assert_eq!(parse(text).unwrap().fill(&values), expected, "{text}");
+            let values = TemplateValues { query, ..values(path, &params) };
+            let mut filled = String::new();
+            assert!(parse(text).unwrap().append(&mut filled, &values), "{text}");
+            assert_eq!(filled, expected, "{text}");
         }
         for text in ["/{nothing}", "/{", "/}", "/{id", "/{}", "/{{id}}"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn values_of_fields_know_the_request_and_may_have_braces() {
+        let pattern = PathPattern::parse("/old/{id}").unwrap();
+        let params = pattern.matches("/old/7").unwrap();
+        let values = values("/old/7", &params);
+        for (text, expected) in [
+            ("", Some("")),
+            ("{{\"id\": {id}}}", Some("{\"id\": 7}")),
+            ("{request.method} {path} {request.id} {client.ip}", Some("GET /old/7 2a-1 192.0.2.1")),
+            ("a {client.tenant} b", None),
+            ("{client.spiffe_id}", None),
+        ] {
+            let (mut filled, template) = (String::new(), Template::parse_value(text, Some(&pattern)));
+            let is_filled = template.unwrap().append(&mut filled, &values);
+            assert_eq!(is_filled.then_some(&*filled), expected, "{text}");
+        }
+        for text in ["{other}", "{client.other}", "{", "}", "{id}}"] {
+            assert!(Template::parse_value(text, Some(&pattern)).is_err(), "{text}");
+        }
+        assert!(Template::parse_value("{id}", None).is_err());
+        assert!(Template::parse("/{client.ip}", &pattern).is_err(), "a URL is for everybody to read");
+    }
+
+    #[test]
+    fn a_name_means_one_thing() {
+        let pattern = PathPattern::parse("/{host}/{path...}").unwrap();
+        for text in ["/{host}", "/x{path}"] {
+            assert!(Template::parse(text, &pattern).unwrap_err().contains("rename the parameter"), "{text}");
+            assert!(Template::parse_path(text, &pattern).is_err(), "{text}");
+            assert!(Template::parse_value(text, Some(&pattern)).is_err(), "{text}");
+            assert!(Template::parse_value(text, None).is_ok(), "{text}");
+        }
+        assert!(Template::parse("/x{query}", &pattern).is_ok());
     }
 
     /// Otherwise whoever makes a link chooses where the redirect leads.

@@ -15,6 +15,9 @@ fn what_the_documents_show_is_good() {
         ("streaming.md", include_str!("../../../deploy/streaming.md"), 2),
         ("balancing.md", include_str!("../../../deploy/balancing.md"), 2),
         ("health-checks.md", include_str!("../../../deploy/health-checks.md"), 1),
+        ("discovery.md", include_str!("../../../deploy/discovery.md"), 1),
+        ("overload.md", include_str!("../../../deploy/overload.md"), 1),
+        ("upstream-tls.md", include_str!("../../../deploy/upstream-tls.md"), 1),
     ] {
         let shown: Vec<&str> = text.split("```toml\n").skip(1).map(until_fence).collect();
         assert_eq!(shown.len(), pieces, "{name}");
@@ -42,9 +45,16 @@ fn complete(piece: &str) -> String {
     if routes.is_empty() {
         for name in clusters.lines().filter_map(|line| line.strip_prefix("[cluster.")) {
             let name = name.trim_end_matches(']');
+            if name.contains('.') {
+                // A table of a cluster's.
+                continue;
+            }
             routes +=
                 &format!("[[listener.host.route]]\nmatch = {{ path = \"/{name}\" }}\ncluster = \"{name}\"\n");
         }
+    }
+    if routes.is_empty() {
+        routes += "[[listener.host.route]]\nmatch = { path = \"/\" }\ncluster = \"any\"\n";
     }
     for name in routes.lines().filter_map(|line| line.strip_prefix("cluster")) {
         let name = name.trim_start_matches([' ', '=']).trim_matches('"');
@@ -53,7 +63,8 @@ fn complete(piece: &str) -> String {
         }
     }
     let listener = if listener.is_empty() { LISTENER } else { &listener };
-    format!("{BEFORE}{}{clusters}{listener}{HOST}{routes}", those("[server]"))
+    let sections = those("[listener.");
+    format!("{BEFORE}{}{clusters}{listener}{sections}{HOST}{routes}", those("[server]"))
 }
 
 /// The tables of a piece, each with its heading.

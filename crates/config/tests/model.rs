@@ -72,6 +72,7 @@ fn the_sample_is_good_and_complete() {
         "get-head-reports-rest",
         "get-events",
         "events-canary",
+        "rollout-rest",
         "versions",
         "old-id-rest",
         "get-version",
@@ -82,11 +83,29 @@ fn the_sample_is_good_and_complete() {
         "header x-build begins with \"1.\" and header x-canary is there and header x-tier is \"gold\" \
          and query version matches \"[0-9]{1,3}\" and tenant = \"acme\" and ou = \"Acme\""
     );
-    assert!(host.routes[5].path.regex().is_some());
+    assert!(host.routes[6].path.regex().is_some());
     let actions: Vec<String> = host.routes[5..].iter().map(|route| route.action.to_string()).collect();
     let redirect = "redirect 308 https://{host}/orders/{id}/{rest}{query}";
-    assert_eq!(actions, ["cluster orders", redirect, "respond 200"]);
+    let split = "split orders 95, reports 5 by identity spiffe_id";
+    assert_eq!(actions, [split, "cluster orders", redirect, "respond 200"]);
     assert_eq!(host.routes[0].labels, BTreeMap::from([("team".to_owned(), "fulfilment".to_owned())]));
+    let rewrite = &host.routes[0].rewrite;
+    assert_eq!(rewrite.path.as_ref().unwrap().to_string(), "/v2/orders/{id}");
+    assert_eq!(rewrite.host.as_deref(), Some("orders.internal:8080"));
+    assert!(host.routes[1].rewrite.is_empty() && host.routes[2].rewrite.path.is_some());
+    let cors = host.routes[0].cors.as_ref().unwrap();
+    assert!(
+        cors.credentials
+            && cors.allows(b"https://app.example.com")
+            && cors.allows(b"https://x.app.example.com")
+    );
+    assert!(!cors.allows(b"http://app.example.com") && !cors.allows(b"https://app.example.com.evil.test"));
+    let edits = &host.routes[0].request_headers;
+    let set: Vec<_> = edits.set.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    assert_eq!((&*set, edits.append.len()), (&["x-order: {id}".to_owned()][..], 1));
+    assert_eq!(edits.remove.iter().map(|name| &**name).collect::<Vec<_>>(), ["x-tenant", "x-debug"]);
+    assert_eq!(host.routes[1].request_headers.set[0].0.as_ref(), "x-tenant");
+    assert_eq!(host.routes[0].response_headers.append[0].0.as_ref(), "cache-status");
     assert_eq!(host.routes[1].body_bytes_max, Some(1_000_000_000));
     assert_eq!(host.routes[1].policy_body_max, Some(64 << 10));
     assert_eq!(host.routes[1].response_timeout, seconds(300));
@@ -186,6 +205,7 @@ fn health_checks() {
         healthy_threshold: 2,
         unhealthy_threshold: 3,
         panic_threshold: 50,
+        sends_proxy_protocol: false,
     };
     assert_eq!(check("health_check = { http = \"/healthz\" }").as_ref(), Some(&defaults));
     // What the sample shows are the defaults.
@@ -290,7 +310,10 @@ fn defaults() {
     assert_eq!(forward.via.as_deref(), Some("ringward"));
     let route = &host.routes[0];
     assert_eq!((route.id.as_str(), &route.methods), ("orders-id", &Methods::All));
-    assert_eq!((route.action.cluster(), &route.policy), (Some("c"), &HostPolicy::Named(vec!["main".into()])));
+    assert_eq!(
+        (route.action.clusters().next(), &route.policy),
+        (Some("c"), &HostPolicy::Named(vec!["main".into()]))
+    );
     assert!(!route.allow_encoded_slash && route.labels.is_empty());
     assert_eq!((route.body_bytes_max, route.response_timeout), (Some(10 << 20), seconds(30)));
     assert_eq!((route.request_timeout, route.grpc, &route.tunnel), (None, false, &None));
@@ -553,6 +576,9 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("policies/guard.rego", FileKind::Policy),
         ("policies/", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
+        ("trust/backends.pem", FileKind::TrustAnchors),
+        ("tls/client.pem", FileKind::CertificateChain),
+        ("tls/client.key", FileKind::PrivateKey),
         ("tls/api.pem", FileKind::CertificateChain),
         ("tls/api.key", FileKind::PrivateKey),
         ("tls/api-rsa.pem", FileKind::CertificateChain),

@@ -107,8 +107,11 @@ fn image(request: &Http2Request<'_>, fields: &[(&[u8], &[u8])]) -> Vec<u8> {
 fn check_written(head: &RequestHead) {
     let edits = RequestEdits {
         drop_field: &|_| false,
+        path: None,
+        authority: None,
         query: QueryEdits::default(),
         set: &[],
+        add: &[],
         via: None,
         forwarded: Forwarded::default(),
         framing: head.body(),

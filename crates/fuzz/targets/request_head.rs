@@ -72,8 +72,11 @@ fn rewrite(head: &RequestHead) -> Vec<u8> {
     let mut written = Vec::new();
     let edits = RequestEdits {
         drop_field: &|_| false,
+        path: None,
+        authority: None,
         query: QueryEdits::default(),
         set: &[],
+        add: &[],
         via: None,
         forwarded: Forwarded::default(),
         framing: head.body(),

@@ -11,6 +11,7 @@
 //! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
 //! - [`FrameMeter`] counts the frames of an HTTP/2 connection that cost more than they serve.
 //! - [`mod@grpc`] reads what gRPC has in heads.
+//! - [`Hops`] are the addresses in `X-Forwarded-For` and `Forwarded`.
 //! - [`ChunkedDecoder`] finds the data in a chunked body.
 //! - [`path::normalise`] makes the one path that router, policy, log and upstream see.
 //! - [`mod@write`] serialises heads and chunks.
@@ -25,6 +26,7 @@ mod field;
 mod frame_meter;
 mod framing;
 pub mod grpc;
+mod hops;
 pub mod path;
 mod request;
 mod response;
@@ -37,6 +39,7 @@ pub use error::{HeadError, HostError, RequestError, ResponseError};
 pub use field::Field;
 pub use frame_meter::{Flood, FrameMeter};
 pub use framing::BodyFraming;
+pub use hops::{BadHops, HopField, Hops};
 pub use path::PathError;
 pub use request::{Http2Request, METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, RequestHead};
 pub use response::{Http2Connect, Http2Response, RequestKind, ResponseHead};

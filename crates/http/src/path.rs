@@ -116,6 +116,12 @@ pub fn normalise(raw: &[u8], out: &mut Vec<u8>) -> Result<Normalised, PathError>
     Ok(Normalised { rewritten, has_encoded_slash })
 }
 
+/// Whether a path, without query, is in the form that [`normalise`] brings paths into.
+pub fn is_normal(path: &[u8]) -> bool {
+    let mut normal = Vec::new();
+    normalise(path, &mut normal).is_ok_and(|normalised| !normalised.rewritten)
+}
+
 /// Whether `raw` is normal for the simple reason that it has no escape, no segment that starts with a dot and no
 /// empty one.
 fn is_plain(raw: &[u8]) -> bool {

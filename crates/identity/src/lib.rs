@@ -15,6 +15,7 @@ mod extensions;
 #[cfg(test)]
 mod fixture;
 mod forward;
+mod forwarded;
 pub mod headers;
 mod name;
 mod oid;
@@ -26,9 +27,10 @@ mod text;
 
 pub use error::{IdentityError, NamePlace, SanKind};
 pub use extensions::ExtensionValue;
+pub use forwarded::{FORWARDED_CERTIFICATES_MAX, ForwardedError, chain_of_rfc9440, chain_of_xfcc};
 pub use oid::{ObjectId, ObjectIdError};
 pub use peer::{IdentityOptions, PeerIdentity};
-pub use spiffe::{SpiffeError, SpiffeId};
+pub use spiffe::{SpiffeError, SpiffeId, SpiffePattern};
 pub use tenant::{
     Assignment, IdentityCondition, IdentitySource, TENANT_ERRORS_MAX, TenantDefinition, TenantError,
     TenantMap, TenantMatch, TenantRule,

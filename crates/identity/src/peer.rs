@@ -365,6 +365,11 @@ fn serial(octets: &[u8]) -> Result<String, IdentityError> {
     Ok(hex(significant))
 }
 
+/// SHA-256 of a certificate in lower-case hexadecimal.
+pub(crate) fn fingerprint(der: &[u8]) -> String {
+    hex(&sha256(der))
+}
+
 fn sha256(der: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, der);
     digest.as_ref().try_into().expect("SHA-256 has 32 octets")

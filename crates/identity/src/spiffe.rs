@@ -59,6 +59,44 @@ impl fmt::Display for SpiffeId {
     }
 }
 
+/// Which SPIFFE IDs are meant: one, or all below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpiffePattern {
+    text: Box<str>,
+    /// The part that every ID begins with, if more has to follow.
+    prefix_bytes: Option<usize>,
+}
+
+impl SpiffePattern {
+    /// Parses `spiffe://DOMAIN/PATH`, which is this ID; `spiffe://DOMAIN/PATH/*`, all below the path; or `spiffe://DOMAIN/*`, all
+    /// of the trust domain.
+    ///
+    /// # Errors
+    /// What the ID, or the part before `/*`, violates first. An ID without a path names no workload (X509-SVID §5.2).
+    pub fn parse(text: &str) -> Result<Self, SpiffeError> {
+        let prefix = text.strip_suffix("/*");
+        let id = SpiffeId::parse(prefix.unwrap_or(text))?;
+        if prefix.is_none() && id.path().is_empty() {
+            return Err(SpiffeError::RootPath);
+        }
+        // The slash is a part of it, so that `/ns/pay/*` has nothing of `/ns/payroll`.
+        Ok(Self { text: text.into(), prefix_bytes: prefix.map(|prefix| prefix.len() + 1) })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `id` is meant.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        match self.prefix_bytes {
+            Some(bytes) => id.as_str().len() > bytes && id.as_str().starts_with(&self.text[..bytes]),
+            None => *self.text == *id.as_str(),
+        }
+    }
+}
+
 /// Why a URI is no SPIFFE ID, or a certificate no X.509-SVID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeError {

@@ -22,6 +22,7 @@ use crate::{
     connection::Connection,
     error::ProxyError,
     exchange::Facts,
+    on_behalf::NamedClient,
     request_id::RequestId,
     route::Target,
     snapshot::Policy,
@@ -80,7 +81,7 @@ async fn ask(
     let Answer { verdict, lookup, mismatch } = {
         let mut evaluator = view.policies[index].borrow_mut();
         let answer =
-            evaluate(&mut evaluator, (connection, client), caller, request, target, (facts.number, started));
+            evaluate(&mut evaluator, (connection, client), caller, request, target, (facts, started));
         note_cache(policy, &connection.worker.shard, &evaluator, &answer);
         answer
     };
@@ -170,9 +171,9 @@ fn evaluate(
     caller: Option<&PeerIdentity>,
     Request { head, body }: Request<'_>,
     target: &Target<'_>,
-    (number, now): (u64, Instant),
+    (facts, now): (&Facts, Instant),
 ) -> Answer {
-    let id = RequestId::new(connection.facts.id, number);
+    let id = RequestId::new(connection.facts.id, facts.number);
     let mut params = [("", ""); PARAMS_MAX];
     let mut count = 0;
     for (slot, param) in params.iter_mut().zip(target.params.iter(target.pattern, head.path())) {
@@ -194,31 +195,41 @@ fn evaluate(
             id: &target.route.name,
             template: &target.route.template,
             params: &params[..count],
-            upstream: &target.route.cluster_name,
+            upstream: target.cluster_name(),
             labels: &target.route.labels,
         },
         now_unix: connection.worker.clock.now_unix(),
     };
-    let subjects = &mut *connection.subjects.borrow_mut();
+    let named = facts.on_behalf.client.as_deref();
+    let subjects = named.map_or(&connection.subjects, |named| &named.subjects);
+    let subjects = &mut *subjects.borrow_mut();
     let seen = if caller.is_some() { &mut subjects.known } else { &mut subjects.anonymous };
     let mut subject = || {
-        let make = || subject_of(connection, client.session(), caller);
+        let make = || subject_of(connection, client.session(), caller, named);
         seen.subject.get_or_insert_with(make).clone()
     };
     evaluator.decide(&mut seen.mark, &mut subject, &request, now)
 }
 
-fn subject_of(connection: &Connection, session: SessionFacts, peer: Option<&PeerIdentity>) -> Subject {
+fn subject_of(
+    connection: &Connection,
+    session: SessionFacts,
+    peer: Option<&PeerIdentity>,
+    named: Option<&NamedClient>,
+) -> Subject {
     let terms = &connection.standing.admission().terms;
+    let forwarded = named.is_some_and(|named| named.forwarded.is_some());
     let view = ConnectionView {
-        remote: connection.peer_addr,
-        local_port: session.local_port,
+        // A list of addresses has no ports that mean anything.
+        remote: named.and_then(|named| named.ip).map_or(connection.peer_addr, |ip| (ip, 0).into()),
+        local_port: session.local_addr.map_or(0, |addr| addr.port()),
         sni: terms.server_name.as_deref().unwrap_or(""),
         alpn: session.negotiated.alpn,
         tls_version: session.negotiated.version,
         cipher: session.negotiated.suite,
         resumed: session.resumed,
-        auth_time_unix: terms.auth_time_unix,
+        // When a client has proved its key to a load balancer, nobody says: then it was too long ago.
+        auth_time_unix: if forwarded { 0 } else { terms.auth_time_unix },
     };
     Subject::new(peer, &view)
 }

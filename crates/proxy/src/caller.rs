@@ -13,16 +13,23 @@ use ringward_identity::PeerIdentity;
 use ringward_telemetry::RevocationSource;
 use ringward_tls::{OcspKey, OcspMode, OcspQuery, OcspVerdict, RevocationRefusal};
 
-use crate::{connection::Connection, error::ProxyError, io, snapshot::Route, worker::View};
+use crate::{
+    connection::Connection, error::ProxyError, io, on_behalf::OnBehalf, snapshot::Route, worker::View,
+};
 
-/// The client as `route` sees it; `None` for an anonymous one.
+/// The client `on_behalf` of whom a request comes, as `route` sees it; `None` for an anonymous one.
 ///
 /// # Errors
 /// [`ProxyError::CertificateRequired`] and [`ProxyError::CertificateRefused`] when the route does not take this client.
 pub(crate) fn identify(
     connection: &Connection,
+    on_behalf: &OnBehalf,
     route: &Route,
 ) -> Result<Option<Arc<PeerIdentity>>, ProxyError> {
+    if let Some(forwarded) = on_behalf.forwarded() {
+        let client = forwarded.identify(route.client_auth)?;
+        return Ok(client.map(|admitted| admitted.identity.clone()));
+    }
     let peer = || connection.standing.admission().terms.peer.clone();
     // Where one route of the host observes, the handshake lets bad certificates pass. The others refuse them here.
     let refused = || {

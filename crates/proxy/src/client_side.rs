@@ -4,7 +4,7 @@
 //! ([`crate::h2`]). What all exchanges of a connection share is in [`Connection`]. Which of the two it is, is resolved when
 //! this is compiled.
 
-use std::{future::Future, io, pin::Pin, rc::Rc};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, rc::Rc};
 
 use ringward_http::{
     BodyFraming, RequestHead, ResponseHead,
@@ -96,13 +96,13 @@ pub(crate) trait ClientSide {
     ) -> Next;
 }
 
-/// What of the TLS session policies see.
+/// What of the TLS session policies see, and upstreams are told of.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionFacts {
     pub(crate) negotiated: Negotiated,
     pub(crate) resumed: bool,
-    /// The port that the client connected to; 0 if it cannot be told any more.
-    pub(crate) local_port: u16,
+    /// The address that the client connected to; `None` if it cannot be told any more.
+    pub(crate) local_addr: Option<SocketAddr>,
 }
 
 /// The request's body on its way.

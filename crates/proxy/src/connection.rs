@@ -23,6 +23,7 @@ use crate::{
     h2,
     handshake::{self, Established},
     io::{SMALL, Shut, Stream},
+    listener,
     live::Live,
     record,
     snapshot::Limits,
@@ -95,7 +96,7 @@ pub(crate) enum End {
 /// Serves a connection to its end.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    listener: Arc<str>,
+    listener: Rc<listener::Listener>,
     stream: Stream,
     peer: SocketAddr,
 ) -> CloseReason {
@@ -122,14 +123,15 @@ pub(crate) async fn serve(
 
 async fn open(
     worker: &Rc<Worker>,
-    listener: &str,
+    listener: &listener::Listener,
     stream: Stream,
     peer: SocketAddr,
 ) -> Result<(Downstream, Connection), CloseReason> {
     let id = worker.connection_id();
     let view = worker.view();
-    let listener = view.snapshot.listener(listener).ok_or(CloseReason::Removed)?;
-    let established = handshake::establish(worker, &view, listener, stream, peer, id).await;
+    let gate = &listener.gate;
+    let listener = view.snapshot.listener(&listener.name).ok_or(CloseReason::Removed)?;
+    let established = handshake::establish(worker, &view, (listener, gate), stream, peer, id).await;
     let mut established = established.ok_or(CloseReason::HandshakeFailed)?;
     let tenant = match tenant_place(worker, &view, &established.terms) {
         Ok(place) => place,
@@ -141,7 +143,7 @@ async fn open(
     let facts = record::connection(worker, listener, id, &established);
     let peer_addr = established.origin.client;
     let Established { downstream, host, terms, observed, settled, .. } = established;
-    let client = Client::new(peer_addr);
+    let client = Client::new(peer_addr.ip());
     let admission = Admission::new(terms, &view, (listener.index, host), settled, id, worker.deadlines.now());
     let live = Live::enter(worker, id, peer_addr, downstream.deadline.clone(), admission);
     let connection = Connection {

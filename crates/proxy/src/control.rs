@@ -29,6 +29,19 @@ pub enum Phase {
     Stopped = 2,
 }
 
+/// How short memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Pressure {
+    /// There is enough.
+    #[default]
+    None = 0,
+    /// Accept no connections, and end those that there are after their exchange.
+    Soft = 1,
+    /// Serve no requests either.
+    Hard = 2,
+}
+
 /// The bridge between the control plane and the workers.
 #[derive(Debug)]
 pub struct Control {
@@ -36,6 +49,7 @@ pub struct Control {
     /// Generation of `snapshot`, beside it so that the request path need not touch the reference count.
     generation: AtomicU64,
     phase: AtomicU8,
+    pressure: AtomicU8,
     /// Snapshots that were replaced and may still be in use.
     retired: Mutex<Vec<Arc<Snapshot>>>,
     /// Generation that each worker uses, by its index.
@@ -64,6 +78,7 @@ impl Control {
             generation: AtomicU64::new(first.generation()),
             snapshot: ArcSwap::from_pointee(first),
             phase: AtomicU8::new(Phase::Running as u8),
+            pressure: AtomicU8::new(Pressure::None as u8),
             retired: Mutex::default(),
             acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             census: AtomicU64::new(0),
@@ -171,6 +186,20 @@ impl Control {
     /// Tells the workers to go on to `phase`; there is no way back.
     pub fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// How short memory is. Nothing else hangs on it, so its order among other changes does not matter.
+    pub fn pressure(&self) -> Pressure {
+        match self.pressure.load(Ordering::Relaxed) {
+            0 => Pressure::None,
+            1 => Pressure::Soft,
+            _ => Pressure::Hard,
+        }
+    }
+
+    /// Tells the workers how short memory is.
+    pub fn press(&self, pressure: Pressure) {
+        self.pressure.store(pressure as u8, Ordering::Relaxed);
     }
 
     fn counted(&self) -> MutexGuard<'_, Census> {

@@ -3,7 +3,7 @@
 //! Knows nothing of HTTP. Reading and writing are separate borrows ([`Downstream::split`]), so that a response can be sent
 //! while the request's body still arrives; they share the TLS session, and records leave in the order in which they were made.
 
-use std::{cell::RefCell, io, mem, rc::Rc};
+use std::{cell::RefCell, io, mem, net::SocketAddr, rc::Rc};
 
 use ringward_tls::{ServerSession, SessionError};
 
@@ -102,9 +102,9 @@ impl Downstream {
         }
     }
 
-    /// The port that the client connected to; 0 if it cannot be told any more.
-    pub(crate) fn local_port(&mut self) -> u16 {
-        self.stream.local_port()
+    /// The address that the client connected to; `None` if it cannot be told any more.
+    pub(crate) fn local_addr(&mut self) -> Option<SocketAddr> {
+        self.stream.local_addr()
     }
 
     /// The session, for what was negotiated and who the peer is.
@@ -422,26 +422,10 @@ impl Reader<'_> {
 
     /// The raw buffer, with what it holds and room for more.
     fn with_room(&mut self, capacity: usize) -> Result<Vec<u8>, ReadError> {
-        let raw = mem::take(&mut self.input.raw);
-        let full = raw.capacity() - raw.len() < ROOM_MIN;
-        if raw.capacity() >= capacity && !full {
-            return Ok(raw);
-        }
-        if full && raw.capacity() >= LARGE {
+        self.buffers.with_room(mem::take(&mut self.input.raw), capacity).ok_or_else(|| {
             // The session refuses what does not fit, so this is a fault of ours, which ends this connection only.
-            return Err(ReadError::Io(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a TLS message is too large",
-            )));
-        }
-        let mut larger = if capacity > SMALL || full && raw.capacity() > 0 {
-            self.buffers.large()
-        } else {
-            self.buffers.small()
-        };
-        larger.extend_from_slice(&raw);
-        self.buffers.put(raw);
-        Ok(larger)
+            ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too large"))
+        })
     }
 }
 
@@ -498,8 +482,6 @@ impl Writer<'_> {
 const PLAIN_KEPT_MAX: usize = 4 * LARGE;
 /// What a connection reads into that has come to rest: the head of a usual request, in its record.
 const REST_BYTES: usize = 2048;
-/// Below this much room a read is not worth its system call.
-const ROOM_MIN: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 /// A wait that others bound.

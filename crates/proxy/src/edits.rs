@@ -3,9 +3,9 @@
 //! The order is part of the security: fields that look like identity headers are dropped from what the client sent on every
 //! route, then what the policy sets is written, and what only Ringward may say comes last and replaces all else.
 
-use std::{cell::OnceCell, net::SocketAddr};
+use std::{cell::OnceCell, net::IpAddr};
 
-use ringward_config::{Forward, ForwardMode, XfccMode};
+use ringward_config::{ClientAddressHeader, Forward, ForwardMode, XfccMode};
 use ringward_http::{
     RequestHead, ResponseHead,
     grpc::{self, TimeoutText},
@@ -15,21 +15,30 @@ use ringward_identity::{PeerIdentity, headers};
 use ringward_policy::Decision;
 use smallvec::SmallVec;
 
-use crate::snapshot::Host;
+use crate::{
+    header_edits::Fields,
+    on_behalf::{Lists, OnBehalf},
+    snapshot::Host,
+};
 
 /// The changes of one exchange.
 pub(crate) struct Edits<'a> {
     forward: &'a Forward,
     client: &'a Client,
+    /// Who sends it, the client or a proxy that names it.
+    sender: &'a Client,
+    lists: Lists,
     /// The client, as far as the route wants to know.
     peer: Option<&'a PeerIdentity>,
     decision: Option<&'a Decision>,
     date: &'a [u8; 29],
     /// What is left of the time of a gRPC call, if that is limited.
     pub(crate) grpc_timeout: Option<TimeoutText>,
+    /// What the configuration changes.
+    pub(crate) fields: Option<&'a Fields<'a>>,
 }
 
-/// Who sends the requests of a connection.
+/// Whose requests they are.
 pub(crate) struct Client {
     /// The address without port.
     ip: Box<str>,
@@ -38,8 +47,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(addr: SocketAddr) -> Client {
-        Client { ip: addr.ip().to_canonical().to_string().into(), xfcc: OnceCell::new() }
+    pub(crate) fn new(ip: IpAddr) -> Client {
+        Client { ip: ip.to_canonical().to_string().into(), xfcc: OnceCell::new() }
+    }
+
+    /// The address without port.
+    pub(crate) fn ip(&self) -> &str {
+        &self.ip
     }
 }
 
@@ -49,15 +63,18 @@ pub(crate) use write::ResponseFraming;
 type Set<'a> = SmallVec<[(&'a str, &'a [u8]); 6]>;
 
 impl<'a> Edits<'a> {
-    /// `date` as the `Date` field has it.
+    /// The changes of a request that `sender` sends, `on_behalf` of itself or another. `date` as the `Date` field has it.
     pub(crate) fn new(
         host: &'a Host,
-        client: &'a Client,
+        (sender, on_behalf): (&'a Client, &'a OnBehalf),
         peer: Option<&'a PeerIdentity>,
         decision: Option<&'a Decision>,
         date: &'a [u8; 29],
     ) -> Edits<'a> {
-        Edits { forward: &host.forward, client, peer, decision, date, grpc_timeout: None }
+        let client = on_behalf.client.as_deref().map_or(sender, |client| &client.said);
+        let lists = on_behalf.lists;
+        let forward = &host.forward;
+        Edits { forward, client, sender, lists, peer, decision, date, grpc_timeout: None, fields: None }
     }
 
     /// Writes the request's head for an upstream that speaks HTTP/1.1.
@@ -89,7 +106,12 @@ impl<'a> Edits<'a> {
         head: &RequestHead,
         write: impl FnOnce(&write::RequestEdits<'_>) -> T,
     ) -> T {
-        let mut set: Set<'_> = SmallVec::new();
+        let (mut set, mut add): (Set<'_>, Set<'_>) = (SmallVec::new(), SmallVec::new());
+        if let Some(fields) = self.fields {
+            // The policy, which knows the request, has the last word.
+            set.extend(fields.set_in_request().filter(|(name, _)| !self.is_decided(name.as_bytes())));
+            add.extend(fields.appended_to_request().filter(|(name, _)| !self.is_decided(name.as_bytes())));
+        }
         if let Some(decision) = self.decision {
             set.extend(
                 decision.request_headers_to_set.iter().map(|(name, value)| (&**name, value.as_bytes())),
@@ -122,13 +144,17 @@ impl<'a> Edits<'a> {
         let removed: SmallVec<[&str; 4]> = removed.iter().map(|name| &**name).collect();
         write(&write::RequestEdits {
             drop_field: &|name| self.drops(name),
+            path: self.fields.and_then(Fields::path),
+            authority: self.fields.and_then(|fields| fields.host),
             query: write::QueryEdits { set: &parameters, remove: &removed },
             set: &set,
+            add: &add,
             via: self.forward.via.as_deref(),
             forwarded: write::Forwarded {
-                x_forwarded: mode(self.forward.x_forwarded),
-                forwarded: mode(self.forward.forwarded),
+                x_forwarded: self.mode(self.forward.x_forwarded, ClientAddressHeader::XForwardedFor),
+                forwarded: self.mode(self.forward.forwarded, ClientAddressHeader::Forwarded),
                 client_ip: &self.client.ip,
+                peer_ip: &self.sender.ip,
                 proto: "https",
                 host: head.authority(),
             },
@@ -139,11 +165,11 @@ impl<'a> Edits<'a> {
 
     /// Writes the head of an interim response for the client.
     pub(crate) fn interim_head(&self, out: &mut Vec<u8>, head: &RequestHead, response: &ResponseHead) {
-        // Nothing is set, so nothing can be refused.
-        let _ = self.response(out, head, response, true, &[]);
+        // Nothing of ours is in it, so nothing can be refused.
+        let _ = self.response_head(out, head, response, true);
     }
 
-    /// Writes the head of the final response for the client, and says how its body has to follow.
+    /// Writes the head of a response for the client, interim or final, and says how its body has to follow.
     ///
     /// # Errors
     /// When a field that the policy added cannot be written; nothing is written then.
@@ -154,41 +180,7 @@ impl<'a> Edits<'a> {
         response: &ResponseHead,
         keep_alive: bool,
     ) -> Result<ResponseFraming, write::WriteError> {
-        let mut add: Set<'_> = SmallVec::new();
-        if let Some(decision) = self.decision {
-            add.extend(
-                decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())),
-            );
-        }
-        self.response(out, head, response, keep_alive, &add)
-    }
-
-    fn response(
-        &self,
-        out: &mut Vec<u8>,
-        head: &RequestHead,
-        response: &ResponseHead,
-        keep_alive: bool,
-        add: &[(&str, &[u8])],
-    ) -> Result<ResponseFraming, write::WriteError> {
-        write::response_head(out, response, &self.response_edits(head, keep_alive, add))
-    }
-
-    fn response_edits<'e>(
-        &'e self,
-        head: &RequestHead,
-        keep_alive: bool,
-        add: &'e [(&'e str, &'e [u8])],
-    ) -> write::ResponseEdits<'e> {
-        write::ResponseEdits {
-            version: head.version(),
-            keep_alive,
-            via: None,
-            date: Some(self.date),
-            drop_field: &|_| false,
-            set: &[],
-            add,
-        }
+        self.with_response_edits(head, keep_alive, |edits| write::response_head(out, response, edits))
     }
 
     /// Gives `field` what an HTTP/2 client gets of a response, interim or final, as names and values.
@@ -201,26 +193,72 @@ impl<'a> Edits<'a> {
         response: &ResponseHead,
         field: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), write::WriteError> {
-        let mut add: Set<'_> = SmallVec::new();
+        self.with_response_edits(head, true, |edits| write::response_fields(response, edits, field))
+    }
+
+    fn with_response_edits<T>(
+        &self,
+        head: &RequestHead,
+        keep_alive: bool,
+        write: impl FnOnce(&write::ResponseEdits<'_>) -> T,
+    ) -> T {
+        let (mut set, mut add): (Set<'_>, Set<'_>) = (SmallVec::new(), SmallVec::new());
+        if let Some(fields) = self.fields {
+            set.extend(fields.set_in_response());
+            add.extend(fields.appended_to_response());
+        }
         if let Some(decision) = self.decision {
             add.extend(
                 decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())),
             );
         }
-        write::response_fields(response, &self.response_edits(head, true, &add), field)
+        write(&write::ResponseEdits {
+            version: head.version(),
+            keep_alive,
+            via: None,
+            date: Some(self.date),
+            drop_field: &|name| self.fields.is_some_and(|fields| fields.drops_of_response(name)),
+            set: &set,
+            add: &add,
+        })
+    }
+
+    /// Whether the policy has said what becomes of a field of the request.
+    fn is_decided(&self, name: &[u8]) -> bool {
+        self.decision.is_some_and(|decision| {
+            let set = decision.request_headers_to_set.iter().map(|(name, _)| name);
+            let mut names = set.chain(&decision.request_headers_to_remove);
+            names.any(|other| is_one_variable(name, other.as_bytes()))
+        })
+    }
+
+    /// What becomes of a field of provenance.
+    fn mode(&self, configured: ForwardMode, header: ClientAddressHeader) -> write::ForwardMode {
+        match configured {
+            ForwardMode::Off => write::ForwardMode::Off,
+            ForwardMode::Append if self.lists.continues(header) => write::ForwardMode::Append,
+            ForwardMode::Set | ForwardMode::Append => write::ForwardMode::Set,
+        }
     }
 
     fn drops(&self, name: &[u8]) -> bool {
         headers::is_stripped_inbound(name)
             || self.forward.x_forwarded == ForwardMode::Off && starts_as(name, b"x-forwarded-")
             || self.forward.forwarded == ForwardMode::Off && name.eq_ignore_ascii_case(b"forwarded")
-            || self.decision.is_some_and(|decision| {
-                decision
-                    .request_headers_to_remove
-                    .iter()
-                    .any(|removed| name.eq_ignore_ascii_case(removed.as_bytes()))
-            })
+            || self.fields.is_some_and(|fields| fields.request.replaces(name))
+            || self.is_decided(name)
     }
+
+    /// Whether a trailer field of the request goes no further: an upstream that puts trailers to the other fields would take it for
+    /// what is written in the head, or not written there.
+    pub(crate) fn drops_trailer(&self, name: &[u8]) -> bool {
+        self.drops(name) || starts_as(name, b"x-forwarded-") || is_one_variable(name, b"forwarded")
+    }
+}
+
+/// Whether two names of fields are one to upstreams which make variables of them (RFC 3875 §4.1.18), and so read `_` for `-`.
+pub(crate) fn is_one_variable(one: &[u8], another: &[u8]) -> bool {
+    one.len() == another.len() && starts_as(one, another)
 }
 
 /// Identity look-alikes that a request carries, for the metric.
@@ -233,12 +271,4 @@ fn starts_as(name: &[u8], prefix: &[u8]) -> bool {
     let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() >= prefix.len()
         && name.iter().map(folded).zip(prefix.iter().map(folded)).all(|(ours, theirs)| ours == theirs)
-}
-
-fn mode(mode: ForwardMode) -> write::ForwardMode {
-    match mode {
-        ForwardMode::Off => write::ForwardMode::Off,
-        ForwardMode::Set => write::ForwardMode::Set,
-        ForwardMode::Append => write::ForwardMode::Append,
-    }
 }

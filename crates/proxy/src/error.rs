@@ -5,8 +5,10 @@
 
 use std::{io, rc::Rc, time::Duration};
 
-use ringward_http::{ChunkError, RequestError, ResponseError, grpc::BadTimeout, write::WriteError};
+use ringward_http::{BadHops, ChunkError, RequestError, ResponseError, grpc::BadTimeout, write::WriteError};
+use ringward_identity::ForwardedError;
 use ringward_policy::DecisionError;
+use ringward_tls::UpstreamTlsFailure;
 
 use crate::{admission::Withdrawal, route_answer::Answered};
 
@@ -38,6 +40,14 @@ pub(crate) enum ProxyError {
     CertificateRefused(Box<str>),
     #[error("the client's certificate is not served: {0}")]
     RevocationRefused(Box<str>),
+    #[error("the {field} of a trusted proxy names no client: {why}")]
+    BadClientAddress { field: &'static str, why: BadHops },
+    #[error("the {field} of a trusted proxy has {found} elements, and `hops` expects {expected} at least")]
+    TooFewHops { field: &'static str, expected: usize, found: usize },
+    #[error("what a load balancer forwards as its client's certificate cannot be read: {0}")]
+    BadForwardedIdentity(ForwardedError),
+    #[error("the client forwards a certificate, and is none of those who may: see `forwarded_identity`")]
+    UnlistedForwarder,
     #[error("no virtual host is named {0}")]
     UnknownHost(String),
     #[error("no route matches")]
@@ -84,10 +94,16 @@ pub(crate) enum ProxyError {
         "bodies that policies look at take all of the worker's {limit} bytes of `policy_body_memory_max`"
     )]
     PolicyBodyMemory { limit: usize },
+    #[error("memory is about to run out: see `memory_max`")]
+    MemoryCeiling,
     #[error("the access record could not be queued, and audit is \"required\"")]
     AuditOverflow,
     #[error("the policy's answer cannot be carried out: {0}")]
     Unwritable(WriteError),
+    #[error(
+        "the value of the field {0:?} in `request_headers` or `response_headers` has more than 8192 bytes, or others than visible ASCII and blanks"
+    )]
+    HeaderValue(Box<str>),
     #[error("the request was not over within {0:?}, the route's `request_timeout`")]
     RequestTimeout(Duration),
     #[error("nothing moved in the tunnel for {0:?}")]
@@ -104,22 +120,36 @@ pub(crate) enum ProxyError {
     Redirected(Box<Answered>),
     #[error("the route responds by itself")]
     Responded(Box<Answered>),
+    #[error("a preflight was answered")]
+    Preflight(Box<Answered>),
     #[error("what the route redirects to is no URL with what the request says in it")]
     BadRedirect,
+    #[error("the path for the upstream is in no normal form with what the request says in it, or too long")]
+    BadRewrite,
 
     // Upstream.
     #[error(
         "no endpoint of the cluster is healthy, and its `panic_threshold` lets none of the others be used"
     )]
     NoHealthyUpstream,
+    #[error("the cluster has no endpoints: none were found yet, or what names them names none")]
+    NoEndpoints,
+    #[error("as many requests as may be are under way or wait: see `requests_max` and `pending_max`")]
+    ClusterFull,
+    #[error("others were under way for {0:?}: see `requests_max` and `pending_timeout`")]
+    ClusterWait(Duration),
     #[error("cannot connect to {addr}: {source}")]
     Connect { addr: std::net::SocketAddr, source: io::Error },
+    #[error("TLS with the upstream failed: {0}")]
+    UpstreamTls(UpstreamTlsFailure),
     #[error("the upstream broke off: {0}")]
     UpstreamReset(io::Error),
     #[error("the upstream closed before a response")]
     UpstreamClosed,
     #[error("the upstream sent nothing for {0:?}")]
     UpstreamTimeout(Duration),
+    #[error("the upstream answered with status {0}, after which the request was to be sent again")]
+    UpstreamStatus(u16),
     #[error("{0}")]
     UpstreamHead(#[from] ResponseError),
     #[error("the upstream does not switch protocols as it was asked to: {0}")]
@@ -160,6 +190,10 @@ impl ProxyError {
             | CertificateRequired
             | CertificateRefused(_)
             | RevocationRefused(_)
+            | BadClientAddress { .. }
+            | TooFewHops { .. }
+            | BadForwardedIdentity(_)
+            | UnlistedForwarder
             | UnknownHost(_)
             | NoRoute
             | ConditionsUnmet
@@ -179,24 +213,33 @@ impl ProxyError {
             | ClientStalled(_)
             | Denied(_)
             | PolicyBudget
-            | BadRedirect => Side::Downstream,
+            | BadRedirect
+            | BadRewrite => Side::Downstream,
             // Whoever it was that took the time.
             RequestTimeout(_)
             | Redirected(_)
             | Responded(_)
+            | Preflight(_)
             | Policy(_)
             | Unwritable(_)
+            | HeaderValue(_)
             | PolicyBodyMemory { .. }
+            | MemoryCeiling
             | AuditOverflow
             | TunnelIdle(_)
             | TunnelAge(_)
             | Stopped
             | Unsettled(_) => Side::Internal,
             NoHealthyUpstream
+            | ClusterFull
+            | ClusterWait(_)
+            | NoEndpoints
             | Connect { .. }
+            | UpstreamTls(_)
             | UpstreamReset(_)
             | UpstreamClosed
             | UpstreamTimeout(_)
+            | UpstreamStatus(_)
             | UpstreamHead(_)
             | UpstreamUpgrade(_)
             | TooManyInterim
@@ -219,6 +262,9 @@ impl ProxyError {
             CertificateRequired => "certificate_required",
             CertificateRefused(_) => "certificate_refused",
             RevocationRefused(_) => "revocation_refused",
+            BadClientAddress { .. } | TooFewHops { .. } => "bad_client_address",
+            BadForwardedIdentity(_) => "bad_forwarded_identity",
+            UnlistedForwarder => "unlisted_forwarder",
             UnknownHost(_) => "unknown_host",
             NoRoute => "no_route",
             ConditionsUnmet => "conditions_unmet",
@@ -242,19 +288,28 @@ impl ProxyError {
             Denied(_) => "policy_denied",
             PolicyBudget => "policy_budget",
             Policy(_) | Unwritable(_) => "policy_error",
+            HeaderValue(_) => "bad_header_value",
             PolicyBodyMemory { .. } => "policy_body_memory",
+            MemoryCeiling => "memory_ceiling",
             AuditOverflow => "audit_overflow",
             Redirected(_) => "redirected",
             Responded(_) => "responded",
+            Preflight(_) => "preflight",
             BadRedirect => "bad_redirect",
+            BadRewrite => "bad_rewrite",
             Stopped => "stopped",
             Unsettled(_) => "unsettled",
             NoHealthyUpstream => "no_healthy_upstream",
+            ClusterFull => "cluster_full",
+            ClusterWait(_) => "cluster_wait_timeout",
+            NoEndpoints => "no_endpoints",
             Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
             Connect { .. } => "upstream_connect",
+            UpstreamTls(failure) => failure.reason.as_str(),
             UpstreamReset(_) => "upstream_reset",
             UpstreamClosed => "upstream_closed",
             UpstreamTimeout(_) => "upstream_timeout",
+            UpstreamStatus(_) => "upstream_status",
             UpstreamHead(_) | TooManyInterim => "upstream_head_malformed",
             UpstreamUpgrade(_) => "upstream_upgrade",
             UpstreamChunk(_) => "upstream_body_malformed",
@@ -308,26 +363,35 @@ pub const FLAGS: &[&str] = &[
     "unsupported_version",
     // All others.
     "audit_overflow",
+    "bad_client_address",
+    "bad_forwarded_identity",
     "bad_grpc_timeout",
+    "bad_header_value",
     "bad_redirect",
+    "bad_rewrite",
     "bad_upgrade",
     "certificate_refused",
     "certificate_required",
     "client_gone",
     "client_stalled",
+    "cluster_full",
+    "cluster_wait_timeout",
     "conditions_unmet",
     "encoded_slash",
     "grpc_timeout",
     "method_not_allowed",
     "misdirected",
+    "no_endpoints",
     "no_healthy_upstream",
     "no_route",
     "not_grpc",
     "policy_body_memory",
+    "memory_ceiling",
     "policy_budget",
     "policy_denied",
     "policy_error",
     "policy_undefined",
+    "preflight",
     "redirected",
     "request_body_malformed",
     "request_body_timeout",
@@ -342,6 +406,7 @@ pub const FLAGS: &[&str] = &[
     "tunnel_age",
     "tunnel_idle",
     "unknown_host",
+    "unlisted_forwarder",
     "unsettled",
     "upgrade_not_allowed",
     "upstream_body_malformed",
@@ -351,7 +416,23 @@ pub const FLAGS: &[&str] = &[
     "upstream_head_malformed",
     "upstream_protocol",
     "upstream_reset",
+    "upstream_status",
     "upstream_timeout",
+    "upstream_tls_alpn_refused",
+    "upstream_tls_bad_certificate",
+    "upstream_tls_certificate_refused",
+    "upstream_tls_closed",
+    "upstream_tls_expired",
+    "upstream_tls_internal",
+    "upstream_tls_malformed",
+    "upstream_tls_name_mismatch",
+    "upstream_tls_no_common_suite",
+    "upstream_tls_no_common_version",
+    "upstream_tls_not_yet_valid",
+    "upstream_tls_peer_alert",
+    "upstream_tls_pin_mismatch",
+    "upstream_tls_timeout",
+    "upstream_tls_unknown_ca",
     "upstream_truncated",
     "upstream_unprocessed",
     "upstream_upgrade",
@@ -359,6 +440,9 @@ pub const FLAGS: &[&str] = &[
 
 /// Those of [`FLAGS`] that say why an exchange with an upstream failed.
 pub const UPSTREAM_FLAGS: &[&str] = &[
+    "cluster_full",
+    "cluster_wait_timeout",
+    "no_endpoints",
     "no_healthy_upstream",
     "upstream_body_malformed",
     "upstream_closed",
@@ -367,7 +451,23 @@ pub const UPSTREAM_FLAGS: &[&str] = &[
     "upstream_head_malformed",
     "upstream_protocol",
     "upstream_reset",
+    "upstream_status",
     "upstream_timeout",
+    "upstream_tls_alpn_refused",
+    "upstream_tls_bad_certificate",
+    "upstream_tls_certificate_refused",
+    "upstream_tls_closed",
+    "upstream_tls_expired",
+    "upstream_tls_internal",
+    "upstream_tls_malformed",
+    "upstream_tls_name_mismatch",
+    "upstream_tls_no_common_suite",
+    "upstream_tls_no_common_version",
+    "upstream_tls_not_yet_valid",
+    "upstream_tls_peer_alert",
+    "upstream_tls_pin_mismatch",
+    "upstream_tls_timeout",
+    "upstream_tls_unknown_ca",
     "upstream_truncated",
     "upstream_unprocessed",
     "upstream_upgrade",

@@ -16,21 +16,26 @@ use ringward_policy::Decision;
 use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
 
 use crate::{
-    authorize,
+    announced, authorize,
     caller::{self, Heard},
     client_side::ClientSide,
     connection::{Connection, End, Next},
+    control::Pressure,
+    cors,
     edits::Edits,
     error::{ProxyError, Side},
     grpc,
+    header_edits::{self, Asking, Fields},
+    on_behalf::{self, OnBehalf},
     policy_body::{self, PolicyBody, Room},
     record,
     relay::{self, Answer, Failure, Opened, Plan, Progress, Relayed, TunnelLimits},
+    retry::Tries,
     route::{self, Target},
     snapshot::{Listener, Route},
     time_limit::TimeLimit,
     upgrade::Asked,
-    upstream::{Cluster, Upstream},
+    upstream::{Cluster, Upstream, split},
     worker::View,
 };
 
@@ -41,6 +46,7 @@ pub(crate) struct Facts {
     pub(crate) number: u64,
     pub(crate) generation: u64,
     pub(crate) route: Option<RouteId>,
+    pub(crate) on_behalf: OnBehalf,
     /// The policy that decided: of several the one that did not allow, or else the last.
     pub(crate) policy: Option<PolicyId>,
     pub(crate) outcome: Option<PolicyOutcome>,
@@ -50,7 +56,10 @@ pub(crate) struct Facts {
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) upstream: Option<SocketAddr>,
+    /// How often it was sent.
     pub(crate) attempts: u8,
+    /// How many of the tries that its route allows were made.
+    pub(crate) tries: u8,
     pub(crate) connect_time: Duration,
     pub(crate) sent_at: Option<Instant>,
 }
@@ -89,6 +98,7 @@ struct Unserved {
 /// A request that may go on.
 #[derive(Clone, Copy)]
 struct Job<'a> {
+    connection: &'a Connection,
     head: &'a RequestHead,
     time: &'a TimeLimit,
     view: &'a View,
@@ -100,6 +110,18 @@ struct Job<'a> {
     heard: Heard,
     /// What is held of the body.
     room: &'a Room<'a>,
+}
+
+/// What one try is made of. By reference, since what is passed on by value takes its room twice.
+#[derive(Clone, Copy)]
+struct Attempt<'a, 't> {
+    job: &'a Job<'a>,
+    asked: Option<&'a Asked<'a>>,
+    /// Header fields that the route adds.
+    fields: Option<&'a Fields<'a>>,
+    tries: &'a Tries<'t>,
+    facts: &'a Facts,
+    progress: &'a Progress,
 }
 
 /// Serves one request whose head has arrived.
@@ -121,6 +143,9 @@ pub(crate) async fn run<C: ClientSide>(
     let served = match (&permit, TimeLimit::new(started, head, is_grpc)) {
         (Some(None), _) => Err(Unserved { error: ProxyError::AuditOverflow, request_unread: unread }),
         (_, Err(error)) => Err(Unserved { error: error.into(), request_unread: unread }),
+        _ if worker.control.pressure() == Pressure::Hard => {
+            Err(Unserved { error: ProxyError::MemoryCeiling, request_unread: unread })
+        }
         (_, Ok(time)) => {
             let gone = client.gone();
             let served = {
@@ -214,17 +239,29 @@ async fn serve(
             return Err(refused(ProxyError::AuditOverflow));
         }
         let (listener, admitted_as) = connection.standing.gate(&view).map_err(refused)?;
-        let peer = connection.standing.admission().terms.peer.as_deref();
-        let target = route::select(listener, admitted_as, head, peer).map_err(refused)?;
+        let place = (listener, admitted_as);
+        facts.on_behalf = on_behalf::of(connection, &view, place, head).map_err(refused)?;
+        let peer = facts.on_behalf.peer(connection);
+        let mut target = route::select(listener, admitted_as, head, peer).map_err(refused)?;
         facts.route = Some(target.route.id);
         route::check_protocol(target.route, progress.grpc.get().is_some()).map_err(refused)?;
         time.allow(target.route.request_timeout);
         time.apply(client.deadline()).map_err(refused)?;
-        let caller = caller::identify(connection, target.route).map_err(refused)?;
+        let caller = caller::identify(connection, &facts.on_behalf, target.route).map_err(refused)?;
+        if let Some(split) = &target.route.split {
+            let random = split::random(connection.facts.id, facts.number);
+            let source = facts.on_behalf.ip(connection);
+            target.part = Some(split.part(head, caller.as_deref(), source, random));
+        }
         let heard = {
             let heard = pin!(caller::check_ocsp(connection, &view, target.route));
             time.bound(&worker.deadlines, heard).await.and_then(|heard| heard).map_err(refused)?
         };
+        if let Some(cors) = target.route.cors().filter(|_| target.is_preflight) {
+            // It comes from the browser and not from the page, says nothing of what the request will be, and reaches no upstream: there
+            // is nothing that a policy could decide about.
+            return Err(refused(cors::answer(cors, head)));
+        }
         if target.route.policy_body_max.is_some() {
             // Nothing is read of a body that is refused anyway.
             within_limit(head, target.route.body_bytes_max).map_err(refused)?;
@@ -249,16 +286,27 @@ async fn serve(
         decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
         if let Some(answer) = &target.route.answer {
-            let stands = still_stands(connection, &view, target.route, heard);
+            let stands = still_stands(connection, &view, (&target, &facts.on_behalf), heard);
             if !stands.map_err(refused)? {
                 continue;
             }
-            return Err(refused(answer.to(head, &target, facts.decision.clone())));
+            let asking = Asking { head, target: &target, connection, facts };
+            return Err(refused(answer.to(&asking, caller.as_deref(), facts.decision.clone())));
         }
-        facts.cluster = Some(view.snapshot.clusters[target.route.cluster].id);
+        facts.cluster = Some(view.snapshot.clusters[target.cluster()].id);
         let caller = caller.as_deref();
-        let job = Job { head, time, view: &view, listener, target: &target, caller, heard, room: &room };
-        if let Some(served) = forward((connection, client), &job, facts, progress).await? {
+        let job = Job {
+            connection,
+            head,
+            time,
+            view: &view,
+            listener,
+            target: &target,
+            caller,
+            heard,
+            room: &room,
+        };
+        if let Some(served) = forward(client, &job, facts, progress).await? {
             return Ok(served);
         }
     }
@@ -272,42 +320,58 @@ fn within_limit(head: &RequestHead, limit: u64) -> Result<(), ProxyError> {
     }
 }
 
-/// Sends the request to an endpoint and relays the response. `None`: the snapshot changed before the first byte was sent, or
-/// what the client's OCSP responder had said is over.
+/// Sends the request to an endpoint and relays the response, if need be several times. `None`: the snapshot changed before a
+/// byte of it was sent, or before it was sent again, or what the client's OCSP responder had said is over.
 async fn forward(
-    (connection, client): (&Connection, &mut impl ClientSide),
+    client: &mut impl ClientSide,
     job: &Job<'_>,
     facts: &mut Facts,
     progress: &Progress,
 ) -> Result<Option<Served>, Unserved> {
-    let Job { head, time, view, listener, target, caller, room, .. } = *job;
+    let Job { connection, target, .. } = *job;
     let worker = &connection.worker;
-    let cluster: &Cluster = &view.clusters[target.route.cluster];
-    let unread = head.body() != BodyFraming::None;
-    let refused = |error| Unserved { error, request_unread: unread };
-    let asked = Asked::of(head, target.route).map_err(refused)?;
-    // RFC 9110 §9.2.2: only such a request may be sent twice.
-    let repeatable = head.is_idempotent() && !unread;
-    let hash = cluster.hash(head, caller, connection.peer_addr.ip());
-    let mut fresh = false;
+    let cluster: &Cluster = &job.view.clusters[target.cluster()];
+    let refused = |error| Unserved { error, request_unread: job.head.body() != BodyFraming::None };
+    let _active = match cluster.enter() {
+        Some(active) => active,
+        // Boxed, as what is rare.
+        None => {
+            let mut waiting = Box::pin(cluster.wait(&worker.shard));
+            job.time
+                .bound(&worker.deadlines, waiting.as_mut())
+                .await
+                .and_then(|active| active)
+                .map_err(refused)?
+        }
+    };
+    let mut tries = Tries::new(worker, cluster, target.route.retry.as_deref(), job.head, facts.tries);
+    let asked = Asked::of(job.head, target.route).map_err(refused)?;
+    let fields = {
+        let asking = Asking { head: job.head, target, connection, facts };
+        header_edits::fields(target.route, &asking, job.caller).map_err(refused)?
+    };
+    let hash = cluster.hash(job.head, job.caller, facts.on_behalf.ip(connection));
     loop {
         let started = Instant::now();
-        let kept = if fresh { None } else { cluster.kept(hash) };
+        let kept = if tries.is_plain() { cluster.kept(hash) } else { None };
         let mut up = match kept {
             Some(up) => up,
             None => {
+                let announced = cluster.announces().then(|| {
+                    let named = facts.on_behalf.client.as_deref();
+                    announced::header(connection, client.session(), job.caller, named)
+                });
                 // Boxed, so that the many that find one need not have room for it.
-                let mut connected = Box::pin(cluster.connect(worker, hash, fresh));
-                let connected = time.bound(&worker.deadlines, connected.as_mut()).await;
-                connected.and_then(|up| up).map_err(refused)?
+                Box::pin(connect(job, &mut tries, hash, announced)).await.map_err(refused)?
             }
         };
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
         facts.upstream = Some(up.addr());
-        match still_stands(connection, view, target.route, job.heard) {
+        match still_stands(connection, job.view, (target, &facts.on_behalf), job.heard) {
             Ok(true) => {}
             stands => {
+                facts.tries = tries.suspend();
                 cluster.keep(up);
                 return stands.map(|_| None).map_err(refused);
             }
@@ -315,47 +379,13 @@ async fn forward(
         facts.attempts = facts.attempts.saturating_add(1);
         facts.sent_at = Some(started + facts.connect_time);
         worker.shard.upstream_request(cluster.id, reused);
-
-        let is_grpc = progress.grpc.get().is_some();
-        let left = time.left().map_err(refused)?;
-        let date = worker.clock.date();
-        let mut edits = Edits::new(target.host, &connection.client, caller, facts.decision.as_deref(), &date);
-        edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
-        let standing = &connection.standing;
-        let plan = Plan {
-            head,
-            edits: &edits,
-            asked: asked.as_ref(),
-            head_limits: &listener.limits.head,
-            body_bytes_max: target.route.body_bytes_max,
-            body_timeout: grpc::body_timeout(is_grpc, &listener.limits, target.route),
-            response_timeout: target.route.response_timeout,
-            close: &|| !head.keep_alive() || standing.outlived().is_some(),
-            buffers: &worker.buffers,
-            room,
-            progress,
-        };
-        let mut response = worker.heads.response();
-        response.clear();
-        let answered = match (&mut up, plan.asked) {
-            (Upstream::Http1(connection), None) => {
-                relay::exchange(&plan, client, connection, &mut response).await.map(Answer::Relayed)
-            }
-            // Boxed, as what is rare.
-            (Upstream::Http1(connection), Some(asked)) => {
-                Box::pin(relay::ask(&plan, asked, client, connection, &mut response)).await
-            }
-            // Boxed, so that exchanges with upstreams of HTTP/1.1 need not have room for it.
-            (Upstream::Http2(stream), None) => {
-                let exchange = relay::exchange(&plan, client, &mut **stream, &mut response);
-                Box::pin(exchange).await.map(Answer::Relayed)
-            }
-            (Upstream::Http2(stream), Some(asked)) => {
-                Box::pin(relay::ask(&plan, asked, client, &mut **stream, &mut response)).await
-            }
-        };
-        worker.heads.put_response(response);
-        match answered {
+        let (asked, fields) = (asked.as_ref(), fields.as_deref());
+        let attempt = Attempt { job, asked, fields, tries: &tries, facts, progress };
+        up.set_busy(true);
+        let sent = send(client, &attempt, &mut up).await;
+        up.set_busy(!matches!(sent, Ok(Ok(_))));
+        tries.answered(matches!(sent, Ok(Ok(_))));
+        let reason = match sent.map_err(refused)? {
             Ok(Answer::Relayed(relayed)) => {
                 if relayed.upstream_reusable {
                     cluster.keep(up);
@@ -363,21 +393,113 @@ async fn forward(
                 return Ok(Some(Served::Relayed(relayed)));
             }
             Ok(Answer::Switched(early)) => {
-                let limits = tunnel_limits(target.route, listener);
+                let limits = tunnel_limits(target.route, job.listener);
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
-            Err(failure) if !fresh && may_be_sent_again(&failure, reused && repeatable) => {
-                worker.shard.upstream_retry(cluster.id);
-                fresh = true;
-            }
-            Err(failure) => {
-                if failure.error.side() == Side::Upstream {
-                    worker.shard.upstream_error(cluster.id, failure.error.flag());
+            Err(failure) => match tries.after(&failure, reused) {
+                Some(reason) => reason,
+                None => {
+                    if failure.error.side() == Side::Upstream {
+                        worker.shard.upstream_error(cluster.id, failure.error.flag());
+                    }
+                    return Err(Unserved { error: failure.error, request_unread: failure.request_unread });
                 }
-                return Err(Unserved { error: failure.error, request_unread: failure.request_unread });
-            }
-        }
+            },
+        };
+        progress.answered.set(None);
+        let failed = up.addr();
+        drop(up);
+        // Boxed, as what is rare.
+        Box::pin(tries.next(reason, Some(failed), job.time)).await.map_err(refused)?;
     }
+}
+
+/// A connection, after several tries if the route wants that. It begins with `announced`.
+async fn connect(
+    job: &Job<'_>,
+    tries: &mut Tries<'_>,
+    hash: Option<u64>,
+    announced: Option<Vec<u8>>,
+) -> Result<Upstream, ProxyError> {
+    let worker = &job.connection.worker;
+    loop {
+        let connected = {
+            let connecting =
+                pin!(tries.cluster().connect(worker, hash, tries.wanted(), announced.as_deref()));
+            job.time.bound(&worker.deadlines, connecting).await.and_then(|up| up)
+        };
+        let error = match connected {
+            Ok(up) => return Ok(up),
+            Err(error) => error,
+        };
+        let Some(reason) = tries.after_connect(&error) else { return Err(error) };
+        tries.next(reason, None, job.time).await?;
+    }
+}
+
+/// One try: sends the request on `up`, and relays the response.
+async fn send(
+    client: &mut impl ClientSide,
+    attempt: &Attempt<'_, '_>,
+    up: &mut Upstream,
+) -> Result<Result<Answer, Failure>, ProxyError> {
+    let Attempt { job, facts, progress, .. } = *attempt;
+    let Job { connection, head, listener, target, .. } = *job;
+    let worker = &connection.worker;
+    let is_grpc = progress.grpc.get().is_some();
+    let left = job.time.left()?;
+    let date = worker.clock.date();
+    let from = (&connection.client, &facts.on_behalf);
+    let mut edits = Edits::new(target.host, from, job.caller, facts.decision.as_deref(), &date);
+    edits.fields = attempt.fields;
+    edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
+    let standing = &connection.standing;
+    let tries = attempt.tries;
+    let drops = |status| tries.drops(status);
+    let plan = Plan {
+        head,
+        edits: &edits,
+        asked: attempt.asked,
+        head_limits: &listener.limits.head,
+        body_bytes_max: target.route.body_bytes_max,
+        body_timeout: grpc::body_timeout(is_grpc, &listener.limits, target.route),
+        response_timeout: target.route.response_timeout,
+        try_timeout: tries.timeout(target.route.response_timeout),
+        drops: tries.keeps_body().then_some(&drops),
+        close: &|| !head.keep_alive() || standing.outlived().is_some(),
+        buffers: &worker.buffers,
+        room: job.room,
+        progress,
+    };
+    let mut response = worker.heads.response();
+    response.clear();
+    let answered = match (up, plan.asked) {
+        (Upstream::Http1(connection), None) => {
+            relay::exchange(&plan, client, connection, &mut response).await.map(Answer::Relayed)
+        }
+        // Boxed, so that exchanges without TLS need not have room for it.
+        (Upstream::Http1Tls(connection), None) => {
+            let exchange = relay::exchange(&plan, client, connection, &mut response);
+            Box::pin(exchange).await.map(Answer::Relayed)
+        }
+        // Boxed, as what is rare.
+        (Upstream::Http1(connection), Some(asked)) => {
+            Box::pin(relay::ask(&plan, asked, client, connection, &mut response)).await
+        }
+        (Upstream::Http1Tls(connection), Some(asked)) => {
+            Box::pin(relay::ask(&plan, asked, client, connection, &mut response)).await
+        }
+        // Boxed, so that exchanges with upstreams of HTTP/1.1 need not have room for it.
+        (Upstream::Http2(stream), None) => {
+            let exchange = relay::exchange(&plan, client, &mut **stream, &mut response);
+            Box::pin(exchange).await.map(Answer::Relayed)
+        }
+        (Upstream::Http2(stream), Some(asked)) => {
+            Box::pin(relay::ask(&plan, asked, client, &mut **stream, &mut response)).await
+        }
+    };
+    worker.heads.put_response(response);
+    Ok(answered)
 }
 
 /// Whether what was decided holds now that the request can be sent. There were waits since: for OCSP, for the body, for a
@@ -385,7 +507,7 @@ async fn forward(
 fn still_stands(
     connection: &Connection,
     view: &View,
-    route: &Route,
+    (target, on_behalf): (&Target<'_>, &OnBehalf),
     heard: Heard,
 ) -> Result<bool, ProxyError> {
     if !connection.worker.is_current(view) {
@@ -393,18 +515,10 @@ fn still_stands(
     }
     // Time ends admissions without a new snapshot, and what a responder says may end or change without one.
     connection.standing.gate(view)?;
-    caller::recheck_ocsp(connection, view, route, heard)
-}
-
-/// Whether a request that failed like this may be sent once more. `repeatable`: also one that may have arrived, on a kept
-/// connection.
-fn may_be_sent_again(failure: &Failure, repeatable: bool) -> bool {
-    match failure.error {
-        ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_) => failure.unanswered && repeatable,
-        // RFC 9113 §8.7: what was not processed may be sent again, whatever its method.
-        ProxyError::UpstreamUnprocessed(_) => failure.unsent,
-        _ => false,
+    if let Some(forwarded) = on_behalf.forwarded() {
+        forwarded.check_standing(target.host, connection.worker.clock.now_unix())?;
     }
+    caller::recheck_ocsp(connection, view, target.route, heard)
 }
 
 fn tunnel_limits(route: &Route, listener: &Listener) -> TunnelLimits {

@@ -3,10 +3,11 @@
 
 use std::ptr;
 
+use ringward_config::{ClientAuthMode, Params, TemplateValues};
 use ringward_http::{RequestHead, grpc};
 use ringward_identity::PeerIdentity;
 
-use crate::{error::ProxyError, respond, route, snapshot::Snapshot};
+use crate::{cors, error::ProxyError, respond, route, snapshot::Snapshot};
 
 /// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +16,18 @@ pub struct Chosen {
     pub host: usize,
     /// The index of the route in its host.
     pub route: usize,
+    /// The cluster that it goes to, if it goes to one and chance does not decide to which.
+    pub cluster: Option<String>,
     /// The normalised path.
     pub path: String,
     /// The query as received.
     pub query: Option<String>,
+    /// The host that was asked for, normalised.
+    pub request_host: String,
     /// The parameters of the template.
     pub params: Vec<(String, String)>,
+    /// Where they are in the path.
+    pub(crate) places: Params,
 }
 
 /// A request that no route takes.
@@ -51,11 +58,6 @@ impl Snapshot {
         head: &[u8],
         peer: Option<&PeerIdentity>,
     ) -> Result<Chosen, Unanswered> {
-        let refused = |error: ProxyError| Unanswered {
-            status: respond::answer(&error).status,
-            flag: error.flag(),
-            why: error.to_string(),
-        };
         let unknown = |name: &str| refused(ProxyError::UnknownHost(name.to_owned()));
         let listener = self.listener(listener).ok_or_else(|| unknown(listener))?;
         let mut parsed = RequestHead::new();
@@ -63,10 +65,16 @@ impl Snapshot {
         let host = listener.host_for_request(parsed.host()).ok_or_else(|| unknown(parsed.host()))?;
         let index = listener.hosts.iter().position(|other| ptr::eq(host, other)).unwrap_or_default();
         let target = route::select(listener, index, &parsed, peer).map_err(refused)?;
+        let is_admitted = peer.is_some() || target.route.client_auth != ClientAuthMode::Required;
+        if let Some(cors) = target.route.cors().filter(|_| target.is_preflight && is_admitted) {
+            return Err(refused(cors::answer(cors, &parsed)));
+        }
         // Over HTTP/2, as calls of gRPC are.
         let is_grpc = parsed.field("content-type").is_some_and(grpc::is_content_type);
         route::check_protocol(target.route, is_grpc).map_err(refused)?;
         let route = host.routes.values().position(|other| ptr::eq(target.route, other)).unwrap_or_default();
+        let caller = peer.filter(|_| target.route.client_auth.identifies());
+        let part = target.route.split.as_ref().map(|split| split.get(split.sure_part(&parsed, caller)?));
         let params = target.params.iter(target.pattern, parsed.path());
         Ok(Chosen {
             host: index,
@@ -74,6 +82,44 @@ impl Snapshot {
             params: params.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             path: parsed.path().to_owned(),
             query: parsed.query().map(str::to_owned),
+            cluster: match part {
+                Some(part) => part.map(|part| part.name.to_string()),
+                None => Some(target.route.cluster_name.to_string()).filter(|name| !name.is_empty()),
+            },
+            places: target.params,
+            request_host: parsed.host().to_owned(),
         })
     }
+
+    /// What the configuration changes in the header fields of a request that took this route and of its response, in words.
+    /// `caller` is the client as the route sees it.
+    ///
+    /// # Errors
+    /// What the client gets instead.
+    pub fn edits_of(
+        &self,
+        listener: &str,
+        chosen: &Chosen,
+        method: &str,
+        caller: Option<&PeerIdentity>,
+    ) -> Result<Vec<String>, Unanswered> {
+        let host = self.listener(listener).and_then(|listener| listener.hosts.get(chosen.host));
+        let route = host.and_then(|host| host.routes.values().nth(chosen.route));
+        let Some(edits) = route.and_then(|route| route.edits.as_ref()) else { return Ok(Vec::new()) };
+        let values = TemplateValues {
+            host: &chosen.request_host,
+            path: &chosen.path,
+            query: chosen.query.as_deref(),
+            params: &chosen.places,
+            method,
+            request_id: "sample",
+            client_ip: "127.0.0.1",
+            peer: caller,
+        };
+        edits.fields(&values).map(|fields| fields.in_words()).map_err(refused)
+    }
+}
+
+fn refused(error: ProxyError) -> Unanswered {
+    Unanswered { status: respond::answer(&error).status, flag: error.flag(), why: error.to_string() }
 }

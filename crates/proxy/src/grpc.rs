@@ -13,6 +13,7 @@ use std::time::Duration;
 use h2::Reason;
 use ringward_http::{ResponseHead, grpc};
 use ringward_telemetry::GrpcStatus;
+use ringward_tls::UpstreamTlsReason;
 
 use crate::{
     error::ProxyError,
@@ -36,18 +37,39 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         CertificateRequired | CertificateRefused(_) | RevocationRefused(_) => GrpcStatus::Unauthenticated,
         NoRoute | ConditionsUnmet | MethodNotAllowed { .. } | UpgradeNotAllowed => GrpcStatus::Unimplemented,
         // The configuration has none of these where calls are expected.
-        Redirected(_) | Responded(_) => GrpcStatus::Unimplemented,
-        Head(_) | BadRedirect | NotGrpc | BadGrpcTimeout(_) | EncodedSlash | BadUpgrade(_) | Chunk(_)
-        | UnreadableBody(_) => GrpcStatus::InvalidArgument,
+        Redirected(_) | Responded(_) | Preflight(_) => GrpcStatus::Unimplemented,
+        Head(_)
+        | BadRedirect
+        | BadRewrite
+        | NotGrpc
+        | BadGrpcTimeout(_)
+        | EncodedSlash
+        | BadUpgrade(_)
+        | Chunk(_)
+        | UnreadableBody(_)
+        | BadClientAddress { .. }
+        | TooFewHops { .. }
+        | BadForwardedIdentity(_)
+        | UnlistedForwarder => GrpcStatus::InvalidArgument,
         BodyTooLarge { .. } | PolicyBudget => GrpcStatus::ResourceExhausted,
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
-        PolicyBodyMemory { .. } | AuditOverflow | Stopped | Unsettled(_) => GrpcStatus::Unavailable,
-        NoHealthyUpstream | Connect { .. } | UpstreamReset(_) | UpstreamClosed | UpstreamUnprocessed(_) => {
+        PolicyBodyMemory { .. } | MemoryCeiling | AuditOverflow | Stopped | Unsettled(_) => {
             GrpcStatus::Unavailable
         }
+        UpstreamTls(failure) if failure.reason == UpstreamTlsReason::Timeout => GrpcStatus::DeadlineExceeded,
+        UpstreamTls(_) => GrpcStatus::Unavailable,
+        NoHealthyUpstream
+        | NoEndpoints
+        | Connect { .. }
+        | UpstreamReset(_)
+        | UpstreamClosed
+        | UpstreamStatus(_)
+        | ClusterFull
+        | ClusterWait(_)
+        | UpstreamUnprocessed(_) => GrpcStatus::Unavailable,
         UpstreamStreamReset(reason) => of_reset(*reason),
-        Policy(_) | Unwritable(_) => GrpcStatus::Internal,
+        Policy(_) | Unwritable(_) | HeaderValue(_) => GrpcStatus::Internal,
         UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)

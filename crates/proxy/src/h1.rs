@@ -80,7 +80,7 @@ impl ClientSide for Downstream {
     fn session(&mut self) -> SessionFacts {
         let (negotiated, resumed) =
             self.with_session(|session| (session.negotiated(), session.resumed().is_some()));
-        SessionFacts { negotiated, resumed, local_port: self.local_port() }
+        SessionFacts { negotiated, resumed, local_addr: self.local_addr() }
     }
 
     fn gone(&self) {}

@@ -19,6 +19,7 @@ use crate::{
     admission::Terms,
     downstream::{Downstream, ReadError},
     io::{Deadline, SMALL, Shut, Stream},
+    overload::Gate,
     proxied::{self, Origin, OriginError},
     record,
     snapshot::Listener,
@@ -50,21 +51,24 @@ pub(crate) struct Attempt {
     pub(crate) server_name: Option<Box<str>>,
     /// Why a session that the client offered was not resumed.
     pub(crate) declined: Option<DeclineReason>,
+    /// Its ClientHello was read and it was let in to begin.
+    pub(crate) had_turn: bool,
 }
 
 /// Runs the handshake. A failure has been counted, recorded and told to the client, as far as it is told anything.
 pub(crate) async fn establish(
     worker: &Rc<Worker>,
     view: &View,
-    listener: &Listener,
+    (listener, gate): (&Listener, &Gate),
     stream: Stream,
     peer: SocketAddr,
     connection_id: u64,
 ) -> Option<Established> {
     let started = Instant::now();
-    let mut attempt = Attempt { origin: Origin::direct(peer), server_name: None, declined: None };
+    let mut attempt =
+        Attempt { origin: Origin::direct(peer), server_name: None, declined: None, had_turn: false };
     // Boxed: its state is larger than what an idle connection should have to keep.
-    let outcome = Box::pin(run(worker, view, listener, stream, &mut attempt)).await;
+    let outcome = Box::pin(run(worker, view, (listener, gate), stream, &mut attempt)).await;
     let duration = started.elapsed();
     match outcome {
         Ok(mut established) => {
@@ -73,7 +77,10 @@ pub(crate) async fn establish(
             count(worker, listener, &established);
             Some(established)
         }
-        Err(failure) => {
+        Err(mut failure) => {
+            if let Some(limits) = listener.handshakes.as_ref().filter(|_| attempt.had_turn) {
+                gate.failed(limits, attempt.origin.client.ip(), &mut failure, (&worker.shard, listener.id));
+            }
             worker.shard.handshake_failed(listener.id, failure.reason.as_str());
             if let Some(declined) = attempt.declined {
                 worker.shard.resumption_declined(listener.id, declined.as_str());
@@ -90,7 +97,7 @@ pub(crate) async fn establish(
 async fn run(
     worker: &Rc<Worker>,
     view: &View,
-    listener: &Listener,
+    (listener, gate): (&Listener, &Gate),
     mut stream: Stream,
     attempt: &mut Attempt,
 ) -> Result<Established, Box<HandshakeFailure>> {
@@ -98,17 +105,28 @@ async fn run(
     let deadline = Rc::new(worker.deadlines.register(stream.fd()));
     deadline.set(millis(listener.limits.handshake_timeout), Shut::Both);
 
-    let (raw, hello, host) = match hello(worker, listener, &mut stream, &deadline, attempt).await {
+    let (raw, hello, host) = match hello(worker, (listener, gate), &mut stream, &deadline, attempt).await {
         Ok(found) => found,
         Err(failure) => {
             part(&mut stream, &deadline, &failure).await;
             return Err(failure);
         }
     };
-    let session = ServerSession::new(view.host_tls(listener.index, host), &hello).map_err(of_session)?;
+    let tls = view.host_tls(listener.index, host);
+    let address = attempt.origin.client.ip();
+    let turn = match &listener.handshakes {
+        Some(limits) => {
+            let resumes = || tls.knows_session(&hello, &raw);
+            Some(gate.turn_of(limits, address, resumes, (&worker.shard, listener.id)).await?)
+        }
+        None => None,
+    };
+    attempt.had_turn = true;
+    let session = ServerSession::new(tls, &hello).map_err(of_session)?;
     let mut downstream = Downstream::new(stream, deadline.clone(), session, raw, worker.buffers.clone());
     if let Err(error) = downstream.handshake().await {
         let failure = of_read(error, &deadline);
+        drop(turn);
         attempt.declined = downstream.with_session(ServerSession::declined);
         // The alert has been sent. What the client has sent behind its certificate must not turn it into a reset.
         downstream.close().await;
@@ -128,6 +146,9 @@ async fn run(
         };
         (terms, session.resumed(), session.declined(), session.observed().cloned().map(Box::new))
     });
+    if let (Some(limits), Some(turn)) = (&listener.handshakes, &turn) {
+        gate.succeeded(limits, address, turn, (resumed.is_some(), terms.peer.is_some()));
+    }
     let origin = attempt.origin;
     Ok(Established { downstream, origin, host, terms, resumed, declined, observed, settled: false })
 }
@@ -148,7 +169,7 @@ fn count(worker: &Worker, listener: &Listener, established: &Established) {
 /// asks for.
 async fn hello(
     worker: &Worker,
-    listener: &Listener,
+    (listener, gate): (&Listener, &Gate),
     stream: &mut Stream,
     deadline: &Deadline,
     attempt: &mut Attempt,
@@ -160,6 +181,12 @@ async fn hello(
             OriginError::Refused(failure) => failure,
             OriginError::Ended => ended(deadline),
         })?;
+        let limits = listener.handshakes.as_ref().filter(|_| attempt.origin.proxy.is_some());
+        if limits.is_some_and(|limits| gate.refuses(limits, attempt.origin.client.ip())) {
+            let message =
+                "too many handshakes of its network have failed (`failures_per_minute` in `handshakes`)";
+            return Err(Box::new(HandshakeFailure::new(HandshakeReason::SourceRefused, message)));
+        }
     }
     let mut reader = HelloReader::new();
     // Behind what came before it there may be some of it.

@@ -8,24 +8,30 @@
 #![deny(unsafe_code)]
 
 mod admission;
+mod announced;
 mod authorize;
 mod caller;
 mod client_side;
 mod clock;
 mod connection;
 mod control;
+mod cors;
 mod downstream;
 mod edits;
 mod error;
 mod exchange;
 mod explain;
+mod forwarded;
 mod grpc;
 mod h1;
 mod h2;
 mod handshake;
+mod header_edits;
 mod io;
 mod listener;
 mod live;
+mod on_behalf;
+mod overload;
 mod policy_body;
 mod policy_server;
 mod proxied;
@@ -35,6 +41,7 @@ mod relay;
 mod request_id;
 mod respond;
 mod retired;
+mod retry;
 mod route;
 mod route_answer;
 mod snapshot;
@@ -46,7 +53,7 @@ mod upstream;
 mod upstream_side;
 mod worker;
 
-pub use control::{Control, Phase};
+pub use control::{Control, Phase, Pressure};
 pub use error::{FLAGS, UPSTREAM_FLAGS};
 pub use explain::{Chosen, Unanswered};
 pub use io::{Driver, DriverMode, RuntimeError};

@@ -2,13 +2,23 @@
 //!
 //! Knows nothing of TLS or HTTP. A failing accept (no descriptors left) backs off, so that it cannot spin.
 
-use std::{cell::Cell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use ringward_telemetry::CloseReason;
 
 use crate::{
     connection,
+    control::Pressure,
     io::{self, Acceptor, Stream},
+    overload::Gate,
+    snapshot::{self, Snapshot},
     worker::{Contained, Panicked, Worker},
 };
 
@@ -23,6 +33,7 @@ pub(crate) struct Listener {
     sockets: Vec<Acceptor>,
     open: Cell<usize>,
     closed: Cell<bool>,
+    pub(crate) gate: Gate,
 }
 
 /// Starts to accept on the sockets of each listener.
@@ -44,6 +55,7 @@ impl Handle {
             sockets: sockets.into_iter().filter_map(take_over).collect(),
             open: Cell::new(0),
             closed: Cell::new(false),
+            gate: Gate::new(worker.workers),
         });
         for socket in 0..listener.sockets.len() {
             io::spawn(accept_loop(worker.clone(), listener.clone(), socket));
@@ -54,6 +66,14 @@ impl Handle {
     /// Whether no connection is open.
     pub(crate) fn is_empty(&self) -> bool {
         self.listener.open.get() == 0
+    }
+
+    /// Lets handshakes begin whose turn has come.
+    pub(crate) fn beat(&self, snapshot: &Snapshot) {
+        let Listener { gate, name, .. } = &*self.listener;
+        if !gate.is_idle() {
+            gate.beat(snapshot.listener(name).and_then(|config| config.handshakes.as_ref()));
+        }
     }
 
     /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed.
@@ -100,9 +120,17 @@ fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: Soc
         worker.shard.connection_closed(config.id, CloseReason::ConnectionLimit);
         return;
     }
+    if worker.control.pressure() >= Pressure::Soft {
+        worker.shard.connection_closed(config.id, CloseReason::Memory);
+        return;
+    }
+    if is_refused(config, &listener.gate, peer.ip()) {
+        worker.shard.connection_closed(config.id, CloseReason::SourceRefused);
+        return;
+    }
     listener.open.set(listener.open.get() + 1);
     let (id, worker, listener) = (config.id, worker.clone(), listener.clone());
-    let serving = Contained::new(connection::serve(worker.clone(), listener.name.clone(), stream, peer));
+    let serving = Contained::new(connection::serve(worker.clone(), listener.clone(), stream, peer));
     io::spawn(async move {
         let reason = serving.await.unwrap_or_else(|Panicked| {
             worker.shard.panic_caught();
@@ -111,6 +139,13 @@ fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: Soc
         worker.shard.connection_closed(id, reason);
         listener.open.set(listener.open.get() - 1);
     });
+}
+
+/// Whether the client's network is refused. Of a load balancer's connection that is asked when it has said whose it is.
+fn is_refused(config: &snapshot::Listener, gate: &Gate, peer: IpAddr) -> bool {
+    let Some(limits) = &config.handshakes else { return false };
+    let is_passed_on = config.proxy_protocol.as_ref().is_some_and(|rules| rules.is_from(peer));
+    !is_passed_on && gate.refuses(limits, peer)
 }
 
 /// First and longest pause after a failed accept.

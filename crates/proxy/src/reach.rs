@@ -31,7 +31,9 @@ pub enum Asked {
 pub enum Proof {
     /// Nothing. A policy may still refuse it.
     None,
-    /// That it holds the key of a certificate that was verified by the rules of the host.
+    /// To a load balancer that the host trusts, that it holds the key of a certificate that was verified by the rules of the host.
+    Forwarded,
+    /// That it holds the key of such a certificate, to us.
     Certificate,
 }
 
@@ -115,13 +117,17 @@ fn hosts(listener: &Listener, handshakes: &[(Asked, Option<usize>)]) -> Vec<Host
     }
     let reach = |(host, scope): (&Host, usize)| HostReach {
         scope,
-        routes: host.routes.values().map(|route| proof(weakest.get(&scope).copied(), route)).collect(),
+        routes: host.routes.values().map(|route| proof(weakest.get(&scope).copied(), host, route)).collect(),
     };
     listener.hosts.iter().zip(scopes).map(reach).collect()
 }
 
-/// What a client has proved at the least that was asked like this in its handshake and is served by `route`.
-fn proof(handshake: Option<ClientAuthMode>, route: &Route) -> Proof {
+/// What a client has proved at the least that was asked like this in its handshake and is served by `route` of `host`.
+fn proof(handshake: Option<ClientAuthMode>, host: &Host, route: &Route) -> Proof {
+    if host.forwarding.is_some() {
+        // Behind a load balancer that has passed the handshake, clients are whom its header names, or nobody.
+        return if route.client_auth == RouteMode::Required { Proof::Forwarded } else { Proof::None };
+    }
     match (handshake, route.client_auth) {
         (Some(ClientAuthMode::Required), _) | (_, RouteMode::Required) => Proof::Certificate,
         _ => Proof::None,

@@ -17,6 +17,7 @@ use crate::{
     edits,
     error::ProxyError,
     exchange::Facts,
+    forwarded::Forwarded,
     handshake::{Attempt, Established},
     proxied::Origin,
     relay::Progress,
@@ -169,6 +170,7 @@ fn write(
     let duration = started.elapsed();
     let started_unix_ns = nanos_since_epoch().saturating_sub(nanos(duration));
     let mut record = worker.records.blank(&connection.facts, started_unix_ns);
+    record.client = facts.on_behalf.client.as_ref().and_then(|client| client.ip);
     record.protocol = authorize::protocol(head);
     record.route = facts.route;
     record.policy = facts.policy;
@@ -188,6 +190,15 @@ fn write(
     record.duration_ns = nanos(duration);
     record.received_bytes = progress.received.get();
     record.sent_bytes = progress.sent.get();
+    if let Some(admitted) = facts.on_behalf.forwarded().and_then(Forwarded::admitted) {
+        let peer = &admitted.identity;
+        record.set(TextField::ForwardedId, peer.name());
+        record.set(TextField::ForwardedFingerprint, peer.fingerprint_hex());
+        if let Some(tenant) = peer.tenant() {
+            record.set(TextField::ForwardedTenant, tenant);
+            record.set(TextField::ForwardedIdentity, peer.identity());
+        }
+    }
     record.set(TextField::RequestId, RequestId::new(connection.facts.id, facts.number).as_str());
     record.set(TextField::Method, head.method());
     record.set(TextField::Host, head.host());
@@ -231,12 +242,21 @@ fn count_request(exchange: &Exchange<'_>) {
     if let (Some(cluster), Some(first_byte)) = (facts.cluster, first_byte(facts, progress)) {
         shard.upstream_response(cluster, nanos(first_byte));
     }
-    let stripped = edits::lookalikes(head) + progress.stripped_trailers.get();
+    let forwarded = facts.on_behalf.forwarded();
+    // What was believed was not removed as a look-alike.
+    let believed = forwarded.map_or(0, |forwarded| forwarded.fields);
+    let stripped = edits::lookalikes(head).saturating_sub(believed) + progress.stripped_trailers.get();
     if stripped > 0 {
         shard.identity_headers_stripped(listener, stripped);
     }
-    if let Some(tenant) = &connection.tenant {
-        shard.tenant_request_finished(tenant.id());
+    match forwarded {
+        None => connection.tenant.iter().for_each(|tenant| shard.tenant_request_finished(tenant.id())),
+        // The request is its client's tenant's, as the connection is the load balancer's.
+        Some(forwarded) => {
+            let tenant = forwarded.admitted().and_then(|admitted| admitted.identity.tenant());
+            let index = tenant.and_then(|name| view.snapshot.tenant_index(name));
+            index.iter().for_each(|index| shard.tenant_request_finished(view.snapshot.tenants[*index].id));
+        }
     }
 }
 

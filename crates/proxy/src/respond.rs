@@ -5,6 +5,7 @@
 use ringward_http::write;
 
 use ringward_telemetry::CloseReason;
+use ringward_tls::UpstreamTlsReason;
 use smallvec::SmallVec;
 
 use crate::{
@@ -31,23 +32,34 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         NoRoute | ConditionsUnmet => (404, false),
         MethodNotAllowed { .. } => (405, false),
         NotGrpc => (415, false),
-        EncodedSlash | BadGrpcTimeout(_) => (400, false),
+        EncodedSlash | BadGrpcTimeout(_) | BadClientAddress { .. } | TooFewHops { .. } => (400, false),
+        BadForwardedIdentity(_) | UnlistedForwarder => (400, false),
         BadUpgrade(_) => (400, true),
         UpgradeNotAllowed => (501, false),
         BodyTooLarge { .. } => (413, true),
         Chunk(_) => (400, true),
         UnreadableBody(_) => (400, false),
-        Redirected(answered) | Responded(answered) => (answered.status, false),
-        BadRedirect => (400, false),
+        Redirected(answered) | Responded(answered) | Preflight(answered) => (answered.status, false),
+        BadRedirect | BadRewrite => (400, false),
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
-        Policy(_) | Unwritable(_) => (500, false),
-        PolicyBodyMemory { .. } | AuditOverflow | Unsettled(_) | NoHealthyUpstream => (503, false),
+        Policy(_) | Unwritable(_) | HeaderValue(_) => (500, false),
+        PolicyBodyMemory { .. }
+        | MemoryCeiling
+        | AuditOverflow
+        | Unsettled(_)
+        | ClusterFull
+        | ClusterWait(_)
+        | NoHealthyUpstream
+        | NoEndpoints => (503, false),
         Connect { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (504, false),
         Connect { .. } => (502, false),
+        UpstreamTls(failure) if failure.reason == UpstreamTlsReason::Timeout => (504, false),
+        UpstreamTls(_) => (502, false),
         UpstreamTimeout(_) | GrpcTimeout(_) | RequestTimeout(_) => (504, false),
         UpstreamReset(_)
         | UpstreamClosed
+        | UpstreamStatus(_)
         | UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)
@@ -128,18 +140,28 @@ pub(crate) fn content<'a>(error: &'a ProxyError, answer: Answer, date: &'a [u8])
             fields.extend(decision.headers.iter().map(|(name, value)| (&**name, value.as_bytes())));
             body = decision.body.as_deref().unwrap_or(body);
         }
-        ProxyError::Redirected(answered) | ProxyError::Responded(answered) => {
+        ProxyError::Redirected(answered)
+        | ProxyError::Responded(answered)
+        | ProxyError::Preflight(answered) => {
+            if answered.fields.iter().any(|(name, _)| **name == *"date") {
+                fields.clear();
+            }
             let own = [
                 ("location", answered.location.as_deref()),
                 ("content-type", answered.content_type.as_deref()),
             ];
             fields.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?.as_bytes()))));
+            fields.extend(answered.fields.iter().map(|(name, value)| (&**name, &**value)));
             let added = answered.decision.iter().flat_map(|decision| &decision.response_headers_to_add);
             fields.extend(added.map(|(name, value)| (&**name, value.as_bytes())));
             body = &answered.body;
         }
         // A second refills what the client may spend, and other bodies are decided about by then.
-        ProxyError::PolicyBudget | ProxyError::PolicyBodyMemory { .. } => fields.push(("retry-after", b"1")),
+        ProxyError::PolicyBudget
+        | ProxyError::PolicyBodyMemory { .. }
+        | ProxyError::MemoryCeiling
+        | ProxyError::ClusterFull
+        | ProxyError::ClusterWait(_) => fields.push(("retry-after", b"1")),
         ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),
         _ => {}
     }

@@ -5,8 +5,11 @@ use ringward_http::{Field, RequestHead};
 use ringward_identity::PeerIdentity;
 
 use crate::{
+    cors,
+    edits::is_one_variable,
     error::ProxyError,
     snapshot::{Host, Listener, Route},
+    upstream::split::Part,
 };
 
 /// What a request asks for.
@@ -15,10 +18,30 @@ pub(crate) struct Target<'v> {
     pub(crate) route: &'v Route,
     pub(crate) pattern: &'v PathPattern,
     pub(crate) params: Params,
+    /// Which of the route's clusters the request goes to, where it is divided among several; small, since exchanges hold it.
+    pub(crate) part: Option<u8>,
+    /// It is a preflight for this route, for us to answer.
+    pub(crate) is_preflight: bool,
 }
 
-/// What conditions of routes look at: the head without what is for this connection alone, and the client as the handshake has verified it. That a route
-/// with a condition on the client also wants to know it, the configuration sees to.
+impl Target<'_> {
+    /// The index of the cluster in the snapshot.
+    pub(crate) fn cluster(&self) -> usize {
+        self.part().map_or(self.route.cluster, |part| part.cluster)
+    }
+
+    /// The name of the cluster; empty if there is none.
+    pub(crate) fn cluster_name(&self) -> &str {
+        self.part().map_or(&self.route.cluster_name, |part| &part.name)
+    }
+
+    fn part(&self) -> Option<&Part> {
+        self.route.split.as_ref()?.get(self.part?)
+    }
+}
+
+/// What conditions of routes look at: the head without what is for this connection alone, and the client as it was verified. That a
+/// route with a condition on the client also wants to know it, the configuration sees to.
 struct Facts<'r> {
     head: &'r RequestHead,
     peer: Option<&'r PeerIdentity>,
@@ -27,7 +50,8 @@ struct Facts<'r> {
 impl RequestFacts for Facts<'_> {
     fn header(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
         // What an upstream may take for the same field has to meet the condition as well.
-        let named = |field: &Field<'_>| !field.hop_by_hop && is_one_variable(field.name, name);
+        let named =
+            |field: &Field<'_>| !field.hop_by_hop && is_one_variable(field.name.as_bytes(), name.as_bytes());
         self.head.fields().filter(named).for_each(|field| each(field.value));
     }
 
@@ -38,12 +62,6 @@ impl RequestFacts for Facts<'_> {
     fn identity(&self) -> Option<&PeerIdentity> {
         self.peer
     }
-}
-
-/// Whether two names of fields are one to upstreams which make variables of them (RFC 3875 §4.1.18), and so read `_` for `-`.
-fn is_one_variable(one: &str, another: &str) -> bool {
-    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == another.len() && one.bytes().map(folded).eq(another.bytes().map(folded))
 }
 
 /// Finds the target of a request on a connection whose client, `peer` if it is verified, is admitted by the rules of host
@@ -68,11 +86,21 @@ pub(crate) fn select<'v>(
         return Err(ProxyError::Misdirected { host: head.host().to_owned(), admitted_as });
     }
     let facts = Facts { head, peer };
+    if let Some(method) = cors::asked_method(head)
+        && let Lookup::Found { route, pattern, params } =
+            host.routes.find(method, head.path(), |conditions| conditions.are_met_by(&facts))
+        && route.cors().is_some()
+        && (route.allow_encoded_slash || !head.has_encoded_slash())
+    {
+        return Ok(Target { host, route, pattern, params, part: None, is_preflight: true });
+    }
     match host.routes.find(head.method(), head.path(), |conditions| conditions.are_met_by(&facts)) {
         Lookup::Found { route, .. } if head.has_encoded_slash() && !route.allow_encoded_slash => {
             Err(ProxyError::EncodedSlash)
         }
-        Lookup::Found { route, pattern, params } => Ok(Target { host, route, pattern, params }),
+        Lookup::Found { route, pattern, params } => {
+            Ok(Target { host, route, pattern, params, part: None, is_preflight: false })
+        }
         Lookup::MethodNotAllowed { allow } => Err(ProxyError::MethodNotAllowed { allow: allow.to_owned() }),
         Lookup::Unmet => Err(ProxyError::ConditionsUnmet),
         Lookup::NotFound => Err(ProxyError::NoRoute),

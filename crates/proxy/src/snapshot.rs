@@ -18,13 +18,14 @@ use ringward_telemetry::{ClusterId, ListenerId, PolicyId, Registry, RouteId, Ten
 use ringward_tls::{
     ClientAuth, ClientAuthMode, ClientAuthOptions, Credential, HostTls, HostTlsOptions, KeyRing, OcspMode,
     OcspPolicy, OcspTable, Resumption, Revocation, SessionCache, TenantRules, TlsBuildError, TlsPolicy,
-    TrustBundle,
+    TrustBundle, UpstreamTls,
 };
 
 use crate::{
+    header_edits::RouteEdits,
     policy_server::PolicyServer,
     route_answer::RouteAnswer,
-    upstream::{Endpoints, millis},
+    upstream::{Endpoints, millis, split::Split},
 };
 
 /// What the control plane has loaded for a configuration.
@@ -46,6 +47,8 @@ pub struct Materials {
     pub key_ring: Option<Arc<KeyRing>>,
     /// The session cache, if a listener uses it.
     pub session_cache: Option<Arc<SessionCache>>,
+    /// The TLS side of clusters that have one, by name.
+    pub upstream_tls: HashMap<String, Arc<UpstreamTls>>,
     /// The endpoints of clusters, by name. Of a cluster that is not here they are those that the configuration names.
     pub endpoints: HashMap<String, Arc<Endpoints>>,
 }
@@ -126,6 +129,12 @@ pub(crate) struct Listener {
     default_host: Option<usize>,
     /// Who may say that a connection is another's.
     pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
+    /// What handshakes may take.
+    pub(crate) handshakes: Option<config::Handshakes>,
+    /// Who may say that a request is another's.
+    pub(crate) client_address: Option<config::ClientAddress>,
+    /// Some host has load balancers forward identities.
+    pub(crate) has_forwarding: bool,
     /// Where requests are counted that match no route.
     pub(crate) unmatched: RouteId,
     /// Some route carries tunnels.
@@ -151,8 +160,17 @@ pub(crate) struct Host {
     /// Its first name.
     pub(crate) name: Arc<str>,
     pub(crate) tls: HostTls,
+    /// Who may say whose requests they are; boxed, as few hosts have it.
+    pub(crate) forwarding: Option<Box<Forwarding>>,
     pub(crate) forward: config::Forward,
     pub(crate) routes: Routes<Route>,
+}
+
+/// Load balancers that forward their clients' certificates.
+pub(crate) struct Forwarding {
+    pub(crate) rules: config::ForwardedIdentity,
+    /// Whom they may vouch for.
+    pub(crate) auth: Arc<ClientAuth>,
 }
 
 /// Where the requests of a path go.
@@ -167,8 +185,12 @@ pub(crate) struct Route {
     pub(crate) cluster: usize,
     /// Nothing if there is `answer`.
     pub(crate) cluster_name: Box<str>,
+    /// Among which clusters its requests are divided; `cluster` and `cluster_name` say nothing then.
+    pub(crate) split: Option<Split>,
     /// What requests are answered with instead of being sent upstream.
     pub(crate) answer: Option<RouteAnswer>,
+    /// What it changes in heads, if it does.
+    pub(crate) edits: Option<RouteEdits>,
     /// Indices in [`Snapshot::policies`] of those that all have to allow a request, in the order in which they are asked;
     /// none if the configuration says `danger_no_policy`.
     pub(crate) policies: Box<[usize]>,
@@ -185,15 +207,29 @@ pub(crate) struct Route {
     pub(crate) response_timeout: Duration,
     /// Of a request altogether, if there is a limit.
     pub(crate) request_timeout: Option<Duration>,
+    /// When requests that failed are sent again.
+    pub(crate) retry: Option<Box<config::Retry>>,
     /// Which tunnels it carries.
     pub(crate) tunnel: Option<config::Tunnel>,
+}
+
+impl Route {
+    /// Which pages of other origins may use it.
+    pub(crate) fn cors(&self) -> Option<&config::Cors> {
+        self.edits.as_ref()?.cors.as_ref()
+    }
 }
 
 /// A group of endpoints that serve the same.
 pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
+    pub(crate) name: Arc<str>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) protocol: config::Protocol,
+    /// How both sides prove who they are; none for no TLS.
+    pub(crate) tls: Option<Arc<UpstreamTls>>,
+    /// Each connection is of one request, and begins with whose it is ([`crate::announced`]).
+    pub(crate) announces: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) pool_idle_max: usize,
@@ -202,6 +238,8 @@ pub(crate) struct Cluster {
     pub(crate) streams_per_connection_max: usize,
     /// The largest head that any listener lets through, as RFC 9113 §6.5.2 counts: with HTTP/2, nothing larger is taken in.
     pub(crate) head_list_bytes_max: usize,
+    pub(crate) retry_budget: config::RetryBudget,
+    pub(crate) limits: Option<config::ClusterLimits>,
 }
 
 /// A compiled policy.
@@ -235,7 +273,10 @@ impl Snapshot {
             .enumerate()
             .map(|(index, listener)| builder.listener(index, listener))
             .collect();
+        let clusters: Vec<_> = config.clusters.values().map(|cluster| builder.cluster(cluster)).collect();
         let mut errors = Vec::new();
+        let clusters =
+            clusters.into_iter().filter_map(|cluster| cluster.map_err(|e| errors.push(e)).ok()).collect();
         let policies =
             policies.into_iter().filter_map(|policy| policy.map_err(|e| errors.push(e)).ok()).collect();
         let listeners = listeners
@@ -248,7 +289,7 @@ impl Snapshot {
         Ok(Snapshot {
             generation,
             listeners,
-            clusters: config.clusters.values().map(|cluster| builder.cluster(cluster)).collect(),
+            clusters,
             policies,
             audit_required: config.log.audit == config::Audit::Required,
             access_log: !matches!(config.log.access, config::AccessLog::Off),
@@ -352,19 +393,29 @@ impl Builder<'_> {
         Ok(Policy { id, name: policy.name.as_str().into(), compiled, server, cache })
     }
 
-    fn cluster(&self, cluster: &config::Cluster) -> Cluster {
+    fn cluster(&self, cluster: &config::Cluster) -> Result<Cluster, SnapshotError> {
+        let missing = || SnapshotError::Missing { what: format!("the TLS side of cluster {}", cluster.name) };
+        let tls = match &cluster.tls {
+            None => None,
+            Some(_) => Some(self.materials.upstream_tls.get(&cluster.name).cloned().ok_or_else(missing)?),
+        };
         let endpoints = self.materials.endpoints.get(&cluster.name).cloned();
-        Cluster {
+        Ok(Cluster {
             id: self.registry.cluster(&cluster.name),
+            name: cluster.name.as_str().into(),
             endpoints: endpoints.unwrap_or_else(|| Arc::new(Endpoints::of(cluster))),
             protocol: cluster.protocol,
+            tls,
+            announces: cluster.sends_proxy_protocol,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             pool_idle_max: cluster.pool_idle_max,
             connections_max: cluster.connections_max,
             streams_per_connection_max: cluster.streams_per_connection_max,
             head_list_bytes_max: self.head_list_bytes_max(),
-        }
+            retry_budget: cluster.retry_budget,
+            limits: cluster.limits,
+        })
     }
 
     fn head_list_bytes_max(&self) -> usize {
@@ -422,6 +473,9 @@ impl Builder<'_> {
             names: listener.host_table(),
             default_host: listener.default_host,
             proxy_protocol: listener.proxy_protocol.clone(),
+            handshakes: listener.handshakes.clone(),
+            client_address: listener.client_address.clone(),
+            has_forwarding: listener.hosts.iter().any(|host| host.forwarded_identity.is_some()),
             unmatched: self.registry.unmatched(id),
             has_tunnels: listener
                 .hosts
@@ -457,17 +511,36 @@ impl Builder<'_> {
         .map_err(refused)?;
         let routes = host.routes.iter().map(|route| (route.matched(), self.route(listener_id, host, route)));
         let routes = Routes::build(routes).expect("no route is unreachable in a checked configuration");
-        Ok(Host { name, tls, forward: host.forward.clone(), routes })
+        let forwarding = self.forwarding(host, &name)?.map(Box::new);
+        Ok(Host { name, tls, forwarding, forward: host.forward.clone(), routes })
+    }
+
+    /// Forwarded certificates are judged as those of the host's own clients, by the bundles that are for them.
+    fn forwarding(&self, host: &config::Host, name: &Arc<str>) -> Result<Option<Forwarding>, SnapshotError> {
+        let Some(rules) = host.forwarded_identity.clone() else { return Ok(None) };
+        let mut options = self.client_auth(host)?;
+        options.mode = ClientAuthMode::Required;
+        options.trust = self.bundles(&rules.trust)?;
+        let auth = ClientAuth::build(&options).map_err(|error| SnapshotError::Tls {
+            host: name.clone(),
+            source: error.into(),
+            at: host.at.clone(),
+        })?;
+        Ok(Some(Forwarding { rules, auth: Arc::new(auth) }))
+    }
+
+    fn bundles(&self, names: &[String]) -> Result<Vec<Arc<TrustBundle>>, SnapshotError> {
+        let missing = |name: &String| SnapshotError::Missing { what: format!("trust bundle {name}") };
+        names
+            .iter()
+            .map(|name| self.materials.trust.get(name).cloned().ok_or_else(|| missing(name)))
+            .collect()
     }
 
     fn client_auth(&self, host: &config::Host) -> Result<ClientAuthOptions, SnapshotError> {
-        let missing = |what: String| SnapshotError::Missing { what };
         let mut options = ClientAuthOptions::new(handshake_mode(host));
         let Some(verification) = host.client_auth.verification() else { return Ok(options) };
-        for name in &verification.trust {
-            let bundle = self.materials.trust.get(name).cloned();
-            options.trust.push(bundle.ok_or_else(|| missing(format!("trust bundle {name}")))?);
-        }
+        options.trust = self.bundles(&verification.trust)?;
         options.intermediates_max = verification.intermediates_max;
         options.require_eku = verification.require_eku;
         options.identity =
@@ -497,6 +570,8 @@ impl Builder<'_> {
 
     fn route(&self, listener: ListenerId, host: &config::Host, route: &config::Route) -> Route {
         let position = |found: Option<usize>| found.expect("names that refer to something do (config)");
+        let cluster_index =
+            |cluster: &str| position(self.config.clusters.keys().position(|name| name == cluster));
         let reads_body = |name: &str| self.materials.policies.get(name).is_some_and(|p| p.reads_body());
         Route {
             id: self.registry.route(listener, &route.id),
@@ -504,12 +579,14 @@ impl Builder<'_> {
             template: route.path.as_str().into(),
             labels: route.labels.clone().into_iter().collect(),
             grpc: route.grpc,
-            cluster: route
-                .action
-                .cluster()
-                .map_or(0, |cluster| position(self.config.clusters.keys().position(|name| name == cluster))),
-            cluster_name: route.action.cluster().unwrap_or_default().into(),
+            cluster: route.action.clusters().next().map_or(0, cluster_index),
+            cluster_name: route.action.clusters().next().unwrap_or_default().into(),
+            split: match &route.action {
+                config::Action::Split(split) => Some(Split::new(split, cluster_index)),
+                _ => None,
+            },
             answer: RouteAnswer::of(&route.action),
+            edits: RouteEdits::of(route),
             policies: route
                 .policy
                 .names()
@@ -529,6 +606,7 @@ impl Builder<'_> {
                 .then_some(route.policy_body_max.unwrap_or(0)),
             response_timeout: route.response_timeout,
             request_timeout: route.request_timeout,
+            retry: route.retry.clone().map(Box::new),
             tunnel: route.tunnel.clone(),
         }
     }

@@ -9,6 +9,7 @@ use ringward_telemetry::{CloseReason, ConnectionFacts, Enforced};
 
 use crate::{
     admission::Admission,
+    control::Pressure,
     error::ProxyError,
     io::Shut,
     live::Guard,
@@ -92,6 +93,8 @@ impl Standing {
         let requests_max = view.snapshot.listeners[listener].limits.requests_per_connection_max;
         if self.worker.is_draining() {
             Some(CloseReason::Drain)
+        } else if self.worker.control.pressure() >= Pressure::Soft {
+            Some(CloseReason::Memory)
         } else if self.ages_at.is_some_and(|at| at <= now) {
             Some(CloseReason::AgeLimit)
         } else if requests_max.is_some_and(|max| self.requests.get() >= max) {

@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     num::NonZeroU32,
     ops::DerefMut,
     panic::AssertUnwindSafe,
@@ -18,7 +18,7 @@ use std::{
 use ringward_http::{RequestHead, ResponseHead};
 use ringward_policy::{CacheOptions, CachingWorker};
 use ringward_telemetry::{RecordSender, Shard};
-use ringward_tls::{MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
+use ringward_tls::{ForwardedVerifier, MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
 
 use crate::{
     clock::Clock,
@@ -30,7 +30,7 @@ use crate::{
     policy_body::HeldBodies,
     policy_server::Asker,
     retired::Retired,
-    snapshot::{Policy, Snapshot},
+    snapshot::{Forwarding, Policy, Snapshot},
     upstream::{Cluster, Pools},
 };
 
@@ -87,7 +87,7 @@ pub(crate) struct Worker {
     /// Tasks for streams of HTTP/2.
     pub(crate) seats: Seats,
     /// For tasks that have much to do at once.
-    pub(crate) turnstile: Turnstile,
+    pub(crate) turnstile: Rc<Turnstile>,
     pub(crate) clock: Clock,
     /// What policies look at of the bodies of requests.
     pub(crate) bodies: HeldBodies,
@@ -110,6 +110,8 @@ pub(crate) struct View {
     /// The TLS side of each virtual host, by the snapshot's listener and host index, made when it is needed: making those of
     /// thousands of hosts at once would hold all connections up.
     hosts: Vec<Vec<OnceCell<WorkerTls>>>,
+    /// What judges forwarded certificates, by the same indices.
+    forwarded: Vec<Vec<OnceCell<ForwardedVerifier>>>,
     /// The worker's.
     memo: PathMemo,
     /// Evaluators, by the snapshot's policy index.
@@ -136,14 +138,24 @@ impl View {
         let snapshot = control.snapshot();
         let hosts =
             snapshot.listeners.iter().map(|listener| vec![OnceCell::new(); listener.hosts.len()]).collect();
+        let forwarded = snapshot
+            .listeners
+            .iter()
+            .map(|listener| listener.hosts.iter().map(|_| OnceCell::new()).collect());
+        let forwarded = forwarded.collect();
         let policies = snapshot.policies.iter().map(|policy| evaluator(policy, previous, workers)).collect();
         let previous_askers = previous.map(|view| &*view.askers);
         let askers = snapshot.policies.iter().map(|policy| Asker::of(policy, previous_askers)).collect();
-        let clusters =
-            snapshot.clusters.iter().map(|cluster| Rc::new(Cluster::new(cluster, worker, pools))).collect();
+        let loads = previous.map_or(&[][..], |view| &view.clusters);
+        let loads: HashMap<_, _> = loads.iter().map(|cluster| (&cluster.name, &cluster.load)).collect();
+        let clusters = snapshot.clusters.iter().map(|cluster| {
+            let load = loads.get(&cluster.name).map(|load| Rc::clone(load)).unwrap_or_default();
+            Rc::new(Cluster::new(cluster, (worker, workers), pools, load))
+        });
+        let clusters = clusters.collect();
         let tenants =
             snapshot.tenants.iter().map(|tenant| control.tenant_connections(&tenant.name)).collect();
-        View { hosts, memo: memo.clone(), policies, askers, clusters, tenants, snapshot }
+        View { hosts, forwarded, memo: memo.clone(), policies, askers, clusters, tenants, snapshot }
     }
 
     /// The TLS side of a virtual host, by the snapshot's indices.
@@ -152,6 +164,16 @@ impl View {
             let tls = &self.snapshot.listeners[listener].hosts[host].tls;
             tls.worker_view(&self.memo).expect("the same was built for the snapshot")
         })
+    }
+
+    /// What judges the certificates that load balancers forward to a virtual host with these rules, by the snapshot's indices.
+    pub(crate) fn forwarded(
+        &self,
+        (listener, host): (usize, usize),
+        forwarding: &Forwarding,
+    ) -> &ForwardedVerifier {
+        self.forwarded[listener][host]
+            .get_or_init(|| ForwardedVerifier::new(forwarding.auth.clone(), &self.memo))
     }
 
     fn has(&self, evaluator: &Evaluator) -> bool {
@@ -234,7 +256,11 @@ impl Worker {
             self.shard.policy_cache_state(policy.id, false, 0);
             self.shard.policy_server_circuit(policy.id, false);
         }
+        for cluster in &previous.snapshot.clusters {
+            self.shard.upstream_load(cluster.id, 0, 0, false);
+        }
         view.report_caches(&self.shard);
+        view.clusters.iter().for_each(|cluster| cluster.report(&self.shard));
         for evaluator in previous.policies.iter().filter(|evaluator| !view.has(evaluator)) {
             self.retired.take(evaluator.clone(), previous.snapshot.clone());
         }
@@ -253,11 +279,15 @@ impl Worker {
         &self.pools
     }
 
-    /// Forgets those to endpoints that are in no cluster any more: idle ones are closed, those in use end with their exchange.
+    /// Forgets those to endpoints that are in no cluster any more, or with other TLS settings: idle ones are closed, those in use
+    /// end with their exchange.
     pub(crate) fn forget_pools(&self) {
         let view = self.view.borrow();
-        let known: HashSet<_> = view.clusters.iter().flat_map(|cluster| cluster.addrs()).collect();
-        self.pools.borrow_mut().retain(|addr, _| known.contains(addr));
+        let known: HashSet<_> = view.clusters.iter().flat_map(|cluster| cluster.pool_keys()).collect();
+        let mut pools = self.pools.borrow_mut();
+        for (_, pool) in pools.extract_if(|key, _| !known.contains(key)) {
+            pool.close();
+        }
     }
 
     /// A number for the next connection, unique in this process.
@@ -364,13 +394,17 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
             worker.deadlines.sweep_abandoned();
             worker.pools.borrow().values().for_each(|pool| pool.prune());
             // Of a cluster that nobody asks for, too, so that no connection to an endpoint that is gone stays open.
-            worker.view().clusters.iter().for_each(|cluster| cluster.refresh(worker));
+            for cluster in &worker.view().clusters {
+                cluster.refresh(worker);
+                cluster.report(&worker.shard);
+            }
             worker.view().askers.iter().flatten().for_each(|asker| asker.tend(&worker.shard));
         }
         let view = worker.view();
         worker.clock.tick();
         worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
         worker.live.sweep(&view, now, worker.is_draining(), worker.workers);
+        listeners.iter().for_each(|listener| listener.beat(&view.snapshot));
         worker.answer_census();
         worker.retired.shrink();
         match worker.control.phase() {

@@ -18,6 +18,7 @@ use serde::Serialize;
 use self::admission::Admission;
 pub(crate) use self::admission::{Verdict, sample_connection, verdict, verify};
 use self::summary::Summary;
+pub(crate) use self::summary::clusters;
 use crate::failure::{EXIT_USAGE, Failure};
 use crate::load::{self, Loaded};
 use crate::publish;

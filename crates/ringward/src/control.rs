@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::failure::Failure;
+use crate::memory::MemoryWatch;
 use crate::reload::{Attempt, Reloader};
 use crate::watch::Watch;
 use crate::workers::{Ended, Workers};
@@ -21,6 +22,7 @@ pub(crate) struct ControlPlane {
     pub(crate) control: Arc<Control>,
     pub(crate) workers: Workers,
     pub(crate) reloader: Reloader,
+    pub(crate) memory: MemoryWatch,
     pub(crate) services: Services,
     pub(crate) watch: Watch,
     pub(crate) signals: Signals,
@@ -62,6 +64,8 @@ impl ControlPlane {
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut memory = tokio::time::interval(MEMORY_SAMPLES);
+        memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between the first reading and the begin of the watch was not noticed.
         let mut reload = Some(self.start_reload(false));
         let mut reload_again = false;
@@ -101,6 +105,9 @@ impl ControlPlane {
                 }
                 _ = housekeeping.tick() => {
                     self.control.retire();
+                }
+                _ = memory.tick() => {
+                    self.memory.sample(self.reloader.config().server.memory_max, &self.control);
                 }
                 failed = self.services.failed() => return Err(Failure::Runtime(failed)),
             }
@@ -225,5 +232,7 @@ async fn finished(reload: &mut Option<Reload>) -> (Option<Attempt>, bool) {
 
 /// How soon a replaced snapshot is freed after the last worker has left it.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often memory is measured, which costs some 30 µs. A flood of handshakes takes some megabytes in that time.
+const MEMORY_SAMPLES: Duration = Duration::from_millis(100);
 /// A worker looks at its orders 20 times per second.
 const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ mod credentials;
 pub(crate) mod files;
 mod policies;
 mod trust;
+mod upstream_tls;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -68,7 +69,7 @@ pub(crate) struct Loaded {
     pub(crate) fetch_tls: Option<Arc<ClientConfig>>,
     /// Staples of files, by SHA-256 of the certificate's DER.
     pub(crate) staples: HashMap<[u8; 32], Arc<Staple>>,
-    /// The endpoints of clusters, with what is known of those that are checked.
+    /// The endpoints of clusters, with what is known of those that are checked or found elsewhere.
     pub(crate) upstreams: Arc<upstream_health::Plan>,
     /// What works, but deserves a look.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -95,7 +96,7 @@ impl From<Diagnostics> for Refused {
     }
 }
 
-/// Reads a configuration and every file that it names. What is wrong with those files is found by [`Gathered::build`].
+/// Reads a configuration and every file that it names, but for those that name endpoints: these change without a reload. What is wrong with those files is found by [`Gathered::build`].
 ///
 /// # Errors
 /// What is wrong with the configuration file itself.
@@ -121,8 +122,13 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     }
     let certificates =
         config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.certificates);
-    for certificate in certificates {
-        if let Some(Passphrase::Credential { name, .. }) = &certificate.passphrase
+    let towards_upstreams =
+        config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()?.certificate.as_ref());
+    let passphrases = certificates
+        .map(|certificate| &certificate.passphrase)
+        .chain(towards_upstreams.map(|certificate| &certificate.passphrase));
+    for passphrase in passphrases {
+        if let Some(Passphrase::Credential { name, .. }) = passphrase
             && let Some(path) = credentials::credential_path(name)
         {
             files.read(&path, FileKind::Passphrase);
@@ -217,7 +223,16 @@ impl Gathered {
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
-        let upstreams = upstream_health::Plan::new(&config, previous.map(|previous| &*previous.upstreams));
+        materials.upstream_tls = upstream_tls::load(&config, &files, previous, &mut report);
+        let upstreams = upstream_health::Plan::new(
+            &config,
+            &materials.upstream_tls,
+            previous.map(|previous| &*previous.upstreams),
+        );
+        let upstreams = upstreams.unwrap_or_else(|problems| {
+            report.found.extend(problems);
+            upstream_health::Plan::default()
+        });
         materials.endpoints = upstreams.published();
         let known = HashMap::new();
         let previous = previous.map_or(&known, |previous| &previous.policies);

@@ -131,6 +131,7 @@ impl Reloader {
                 Ok(Read::New(_)) if control.phase() != Phase::Running => Ok(Outcome::TooLate),
                 Ok(Read::New(loaded)) => {
                     let loaded: Arc<Loaded> = Arc::from(loaded);
+                    loaded.upstreams.prepare().await;
                     let adopted = match preparation.prepare(&loaded, &serving).await {
                         Ok(()) => publisher.adopt(loaded.clone()).await,
                         Err(problems) => Err(problems),

@@ -18,9 +18,11 @@ use tokio::sync::Notify;
 use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
 use crate::control::{ControlPlane, Services, Signals};
+use crate::discovery::Finder;
 use crate::failure::{EXIT_SUCCESS, Failure};
 use crate::health::Health;
 use crate::load::{self, Gathered, Loaded};
+use crate::memory::MemoryWatch;
 use crate::publish::{self, Publisher};
 use crate::reload::{self, Reloader};
 use crate::sockets::{self, ListenError, Opened, Wanted};
@@ -159,7 +161,10 @@ impl Server {
     /// If something broke that cannot be repaired.
     pub(crate) fn serve(self) -> Result<(), Failure> {
         let build = BuildInfo { version: version::VERSION, revision: version::REVISION };
-        let checker = HealthChecker::new(self.reloader.upstreams(), self.metrics.clone());
+        let news = Arc::new(Notify::new());
+        let checker = HealthChecker::new(self.reloader.upstreams(), news.clone(), self.metrics.clone());
+        let (plans, finder_metrics) = (self.reloader.upstreams(), self.metrics.clone());
+        let metrics = self.metrics.clone();
         let exporter = Arc::new(Exporter::new(self.registry, self.metrics, self.log_stats, build));
         let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
         let result = self.runtime.block_on(async {
@@ -173,6 +178,7 @@ impl Server {
             services.start("sampling of the session cache", self.publisher.clone().sample());
             self.network.start(&mut services);
             services.start("health checks", checker.run());
+            services.start("discovery of endpoints", Finder::new(plans, news, finder_metrics).run());
             services.start("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
             let operators = self.operators.map(|socket| (socket.path().to_owned(), socket));
             if let Some((path, socket)) = operators {
@@ -192,6 +198,7 @@ impl Server {
                 control: self.control,
                 workers: self.workers,
                 reloader: self.reloader,
+                memory: MemoryWatch::new(metrics),
                 services,
                 watch,
                 signals: self.signals,
@@ -240,7 +247,8 @@ async fn connect(
     loaded: &Loaded,
 ) -> Result<Network, Failure> {
     let mut network = Network::new(publisher.trust().clone(), metrics, control.sightings().clone());
-    if let Err(problems) = network.before_serving(loaded).await {
+    let (prepared, ()) = tokio::join!(network.before_serving(loaded), loaded.upstreams.prepare());
+    if let Err(problems) = prepared {
         // Nothing better is in force, and other hosts have clients, too.
         tracing::error!(problems = reload::brief(&problems), "a certificate serves without what it demands");
     }
@@ -292,6 +300,16 @@ fn raise_descriptor_limit(config: &Config) {
     if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
         tracing::warn!(allowed, wanted, "the limit on open files is below what `connections_max` may need");
     }
+    reserve_descriptors(allowed);
+}
+
+/// Makes room for the descriptors of the future. Whoever opens one for which the kernel's table has no room waits until all CPUs
+/// have seen a larger table, about ten milliseconds, and so do all whom that worker serves.
+fn reserve_descriptors(allowed: Option<u64>) {
+    let last = allowed.unwrap_or(u64::MAX).min(DESCRIPTORS_RESERVED_MAX).saturating_sub(1);
+    let Ok(last) = i32::try_from(last) else { return };
+    // The table stays when the descriptor is closed. Without it some will wait, which is nothing worse.
+    let _ = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), last);
 }
 
 /// Memory comes in pages of 4 KiB. Of the buffers that each connection has, some of them not of our making (28 KiB in the `h2`
@@ -370,6 +388,8 @@ fn driver_mode(driver: IoDriver) -> DriverMode {
 const FIRST_GENERATION: u64 = 1;
 /// Downstream and upstream.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// A table of so many takes half a megabyte.
+const DESCRIPTORS_RESERVED_MAX: u64 = 1 << 16;
 const ADMIN_BACKLOG: i32 = 64;
 /// Time for the last access records when the process ends.
 const LOG_GRACE: Duration = Duration::from_secs(5);

@@ -56,6 +56,14 @@ fn growth(gateway: &Gateway, before: u64) -> u64 {
     gateway.peak_resident_bytes().saturating_sub(before)
 }
 
+/// The kernel makes whoever opens a descriptor beyond its table wait for ten milliseconds, and all others of that worker, too.
+#[test]
+fn there_is_room_for_many_connections_at_once() {
+    let gateway = builder().start();
+    let reserved = gateway.descriptors_reserved();
+    assert!(reserved >= 1024, "room for {reserved} descriptors");
+}
+
 /// CVE-2023-44487, by a client that takes its time: each request has been sent to an upstream when it is called off.
 #[test]
 fn requests_that_are_called_off_once_they_run() {
@@ -79,6 +87,49 @@ fn requests_that_are_called_off_once_they_run() {
     gateway.wait_for_closed("frame_flood", 1);
     gate.open();
     gateway.wait_for_no_connections();
+}
+
+/// CVE-2023-44487, all at once: nobody connects to an upstream for requests that come with their reset.
+#[test]
+fn requests_that_are_called_off_before_they_run() {
+    let gateway = builder().start();
+    let mut http2 = connect(&gateway, &[]);
+    let get = fields_block(&[(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", HOST)]);
+    let pair = |stream: u32| {
+        [frame(kind::HEADERS, END, stream, &get), frame(kind::RST_STREAM, 0, stream, &CANCEL.to_be_bytes())]
+            .concat()
+    };
+    // No more than one turn takes.
+    http2.send_raw(&[1, 3, 5, 7].map(pair).concat()).unwrap();
+    eventually(DEADLINE, "all have ended", || gateway.lines("request").len() == 4);
+    assert!(gateway.lines("request").iter().all(|line| line["flag"] == "client_gone"));
+    http2.request(9, "GET", "/", &[], true).unwrap();
+    gateway.upstream.wait_for_requests(1, DEADLINE);
+    assert_eq!(gateway.upstream.connections_accepted(), 1);
+}
+
+/// A port towards an upstream that is closed by us is not used again for a minute. Requests that are called off would use all up.
+#[test]
+fn requests_that_are_called_off_keep_no_port() {
+    let gateway = builder().start();
+    let gate = Gate::new();
+    gateway.upstream.on("*", Script::new().wait(&gate).close());
+    let mut http2 = connect(&gateway, &[]);
+    for stream in (1..20).step_by(2) {
+        http2.request(stream, "GET", "/reset", &[], true).unwrap();
+    }
+    gate.wait_for_arrivals(10, DEADLINE);
+    for stream in (1..20).step_by(2) {
+        http2.send(kind::RST_STREAM, 0, stream, &CANCEL.to_be_bytes()).unwrap();
+    }
+    eventually(DEADLINE, "all have ended", || gateway.lines("request").len() == 10);
+    gate.open();
+    // proc_net_tcp(5): the peer's port, in hexadecimal digits, is the third column.
+    let port = format!(":{:04X}", gateway.upstream.address().port());
+    eventually(DEADLINE, "no socket has a connection to the upstream any more, not even for later", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        !sockets.lines().any(|line| line.split_whitespace().nth(2).is_some_and(|peer| peer.ends_with(&port)))
+    });
 }
 
 /// CVE-2025-8671: frames by which a client has us reset its requests, in place of resetting them itself.

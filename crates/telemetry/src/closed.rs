@@ -48,6 +48,10 @@ closed_set! {
         Tunnel => "tunnel",
         /// The connection limit of the listener was reached; closed right after accept.
         ConnectionLimit => "connection_limit",
+        /// Too many handshakes of its network have failed lately; closed right after accept.
+        SourceRefused => "source_refused",
+        /// Memory runs short; closed right after accept, or after an exchange.
+        Memory => "memory",
         /// The client's tenant has as many connections as it may.
         TenantLimit => "tenant_limit",
         /// The connection served as many requests as it may.
@@ -252,6 +256,34 @@ closed_set! {
 }
 
 closed_set! {
+    /// What became of what a request's header says about its client's address.
+    AddressClaim {
+        /// It is the client's, by the word of a trusted proxy.
+        Taken => "taken",
+        /// A trusted proxy has said nothing: the request is its own.
+        Absent => "absent",
+        /// Somebody else has said it, and it was removed.
+        Untrusted => "untrusted",
+        /// A trusted proxy has said what cannot be read, and the request was refused.
+        Malformed => "malformed",
+    }
+}
+
+closed_set! {
+    /// What became of a request where identities are forwarded, unless its certificate was refused.
+    ForwardedIdentity {
+        /// Its certificate was verified: it is its client's.
+        Admitted => "admitted",
+        /// A load balancer has forwarded none: its client is anonymous.
+        Absent => "absent",
+        /// What a load balancer has forwarded cannot be read, and the request was refused.
+        Malformed => "malformed",
+        /// Somebody else has forwarded one: it was removed, or the request refused.
+        Unlisted => "unlisted",
+    }
+}
+
+closed_set! {
     /// Where a change of trust caught a client that it affects.
     Enforced {
         /// Between two requests.
@@ -308,12 +340,44 @@ closed_set! {
 }
 
 closed_set! {
+    /// Why a request is sent to an upstream once more.
+    RetryReason {
+        /// The kept connection that it took had died.
+        StaleConnection => "stale_connection",
+        /// No endpoint could be connected to.
+        ConnectFailure => "connect_failure",
+        /// The connection or stream ended before anything of a response.
+        Reset => "reset_before_response",
+        /// The upstream has not processed it.
+        RefusedStream => "refused_stream",
+        /// Nothing of a response came in time.
+        Timeout => "timeout",
+        /// The status of the response.
+        Status => "status",
+    }
+}
+
+closed_set! {
+    /// What came of a request that was to be sent once more.
+    RetryOutcome {
+        /// A later try got a response, which the client got.
+        Answered => "answered",
+        /// None did.
+        Failed => "failed",
+        /// There was no other try, since the cluster's budget was used up.
+        Budget => "budget",
+    }
+}
+
+closed_set! {
     /// How a health check of an endpoint ended. Only `Passed` is a success.
     CheckOutcome {
         /// As it should.
         Passed => "passed",
         /// There was no connection.
         Connect => "connect",
+        /// There was a connection, and TLS failed on it.
+        Tls => "tls",
         /// It took too long.
         Timeout => "timeout",
         /// The answer had another status than expected.
@@ -322,6 +386,22 @@ closed_set! {
         NotServing => "not_serving",
         /// The answer was none, or malformed.
         Protocol => "protocol",
+    }
+}
+
+closed_set! {
+    /// What came of an attempt to find the endpoints of a cluster. With all but `Updated` and `Unchanged` the last good ones stay.
+    DiscoveryOutcome {
+        /// They are others than before.
+        Updated => "updated",
+        /// They are the same.
+        Unchanged => "unchanged",
+        /// What was found is refused.
+        Refused => "refused",
+        /// Nothing could be read, or nobody has answered.
+        Unreachable => "unreachable",
+        /// The answer is that there are none.
+        Negative => "negative",
     }
 }
 
@@ -424,6 +504,8 @@ mod tests {
             CloseReason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
             Resumed::ALL.iter().map(|word| word.as_str()).collect(),
             RevocationSource::ALL.iter().map(|word| word.as_str()).collect(),
+            ForwardedIdentity::ALL.iter().map(|word| word.as_str()).collect(),
+            AddressClaim::ALL.iter().map(|word| word.as_str()).collect(),
             Enforced::ALL.iter().map(|word| word.as_str()).collect(),
             FetchOutcome::ALL.iter().map(|word| word.as_str()).collect(),
             OcspOutcome::ALL.iter().map(|word| word.as_str()).collect(),

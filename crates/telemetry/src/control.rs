@@ -1,5 +1,5 @@
 //! What the control plane itself measures: reloads, generations and the expiry of certificates. What it measures of
-//! trust is in `trust.rs`, what it measures of upstreams in `upstreams.rs`.
+//! trust is in `trust.rs`, what it measures of upstreams in `upstreams.rs` and `discovery.rs`.
 //!
 //! Everything in here is set off the request path, so a lock is good enough.
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::closed::ReloadOutcome;
+use crate::discovery::DiscoveryState;
 use crate::trust::TrustState;
 use crate::upstreams::UpstreamState;
 
@@ -22,11 +23,13 @@ pub(crate) struct ControlState {
     pub(crate) reloads: [u64; ReloadOutcome::ALL.len()],
     pub(crate) reload_success_unix: Option<f64>,
     pub(crate) generation: u64,
+    pub(crate) memory_pressure: u8,
     pub(crate) snapshot_unix: Option<f64>,
     pub(crate) certificates: Vec<(String, i64)>,
     pub(crate) authorities: Vec<(String, i64)>,
     pub(crate) trust: TrustState,
     pub(crate) upstreams: BTreeMap<String, UpstreamState>,
+    pub(crate) discoveries: BTreeMap<String, DiscoveryState>,
 }
 
 impl ControlMetrics {
@@ -45,6 +48,11 @@ impl ControlMetrics {
         state.generation = generation;
         state.snapshot_unix = Some(now_unix);
         state.reload_success_unix.get_or_insert(now_unix);
+    }
+
+    /// Memory runs short by this level.
+    pub fn memory_pressure(&self, level: u8) {
+        self.lock().memory_pressure = level;
     }
 
     /// Replaces the expiry times: of the certificate presented for each virtual host, by host name, and of the first

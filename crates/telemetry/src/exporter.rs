@@ -75,6 +75,7 @@ impl Exporter {
             page.counter(&catalogue::RELOADS_FINISHED, &[outcome.as_str()], state.reloads[*outcome as usize]);
         }
         page.gauge(&catalogue::CONFIG_GENERATION, &[], state.generation as f64);
+        page.gauge(&catalogue::MEMORY_PRESSURE, &[], f64::from(state.memory_pressure));
         if let Some(success) = state.reload_success_unix {
             page.gauge(&catalogue::RELOAD_SUCCESS, &[], success);
         }
@@ -89,6 +90,7 @@ impl Exporter {
         }
         trust::series(page, &state.trust);
         upstreams::series(page, &state.upstreams);
+        upstreams::discovery(page, &state.discoveries, now_unix);
     }
 
     fn log(&self, page: &mut Page) {

@@ -4,7 +4,7 @@
 //! those of Unicode, and line separators are escaped, bytes that are no UTF-8 become U+FFFD. Members whose value is
 //! not known are left out.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
 use time::OffsetDateTime;
@@ -43,6 +43,11 @@ impl Formatter {
         if let Some(connection) = &record.connection {
             line.raw(connection.rendered.get_or_init(|| connection_members(names, connection)));
         }
+        record.client.into_iter().for_each(|client| line.displayed("client.addr", client));
+        line.field(record, "forwarded.id", TextField::ForwardedId);
+        line.field(record, "forwarded.fingerprint", TextField::ForwardedFingerprint);
+        line.field(record, "forwarded.tenant", TextField::ForwardedTenant);
+        line.field(record, "forwarded.identity", TextField::ForwardedIdentity);
         line.field(record, "request.id", TextField::RequestId);
         line.field(record, "method", TextField::Method);
         line.field(record, "host", TextField::Host);
@@ -238,9 +243,13 @@ impl Line<'_> {
     }
 
     fn address(&mut self, key: &'static str, address: SocketAddr) {
+        self.displayed(key, address);
+    }
+
+    fn displayed(&mut self, key: &'static str, value: impl Display) {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = write!(text, "{address}");
+        let _ = write!(text, "{value}");
         self.text(key, &text);
     }
 

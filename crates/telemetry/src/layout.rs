@@ -4,8 +4,8 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    CacheLookup, CloseReason, ClosedSets, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource,
-    ServerOutcome, StatusClass, Words,
+    AddressClaim, CacheLookup, CloseReason, ClosedSets, Enforced, ForwardedIdentity, GrpcStatus,
+    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -54,8 +54,17 @@ impl Layout {
         self.observed_admitted() + 1 + reason
     }
 
+    /// The cell of forwarded identities with this verdict. Those that were refused follow, by handshake reason.
+    pub(crate) fn forwarded(&self, verdict: ForwardedIdentity) -> usize {
+        self.observed_refused(self.handshake_reasons.all().len()) + verdict as usize
+    }
+
+    pub(crate) fn forwarded_refused(&self, reason: usize) -> usize {
+        self.observed_refused(self.handshake_reasons.all().len()) + ForwardedIdentity::ALL.len() + reason
+    }
+
     pub(crate) fn listener_cells(&self) -> usize {
-        self.observed_refused(self.handshake_reasons.all().len())
+        self.forwarded_refused(self.handshake_reasons.all().len())
     }
 
     pub(crate) fn cluster_cells(&self) -> usize {
@@ -78,7 +87,8 @@ impl Layout {
     }
 }
 
-/// Cells of a listener. Failed handshakes, own responses, declined resumptions and observed clients follow
+/// Cells of a listener. Failed handshakes, own responses, declined resumptions, observed clients and forwarded
+/// identities follow
 /// [`FAILED`](listener::FAILED).
 pub(crate) mod listener {
     use super::*;
@@ -94,11 +104,14 @@ pub(crate) mod listener {
     pub(crate) const TUNNELS_CLOSED: usize = 8;
     pub(crate) const TUNNEL_RECEIVED: usize = 9;
     pub(crate) const TUNNEL_SENT: usize = 10;
-    pub(crate) const CLOSED: usize = 11;
+    pub(crate) const HANDSHAKES_QUEUED: usize = 11;
+    pub(crate) const SOURCES_REFUSED: usize = 12;
+    pub(crate) const CLOSED: usize = 13;
     pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
     pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
     pub(crate) const UNCHECKED: usize = REVOCATION + RevocationSource::ALL.len();
-    const HANDSHAKE_FIRST: usize = UNCHECKED + 1;
+    pub(crate) const CLAIMS: usize = UNCHECKED + 1;
+    const HANDSHAKE_FIRST: usize = CLAIMS + AddressClaim::ALL.len();
     pub(crate) const HANDSHAKE: Histogram = Histogram::new(bounds(&HANDSHAKE_DURATION), HANDSHAKE_FIRST);
     pub(crate) const FAILED: usize = HANDSHAKE_FIRST + Histogram::cells(bounds(&HANDSHAKE_DURATION));
 }
@@ -138,10 +151,16 @@ pub(crate) mod cluster {
     use super::*;
 
     pub(crate) const REQUESTS: usize = 0;
-    pub(crate) const RETRIES: usize = 1;
-    pub(crate) const OPENED: usize = 2;
-    pub(crate) const REUSED: usize = 3;
-    const DURATION_FIRST: usize = 4;
+    pub(crate) const OPENED: usize = 1;
+    pub(crate) const REUSED: usize = 2;
+    pub(crate) const FULL_HANDSHAKES: usize = 3;
+    pub(crate) const RESUMED_HANDSHAKES: usize = 4;
+    pub(crate) const RETRIES: usize = 5;
+    pub(crate) const RETRIED: usize = RETRIES + RetryReason::ALL.len();
+    pub(crate) const ACTIVE: usize = RETRIED + RetryOutcome::ALL.len();
+    pub(crate) const PENDING: usize = ACTIVE + 1;
+    pub(crate) const CIRCUIT_OPEN: usize = PENDING + 1;
+    const DURATION_FIRST: usize = CIRCUIT_OPEN + 1;
     pub(crate) const DURATION: Histogram = Histogram::new(bounds(&UPSTREAM_DURATION), DURATION_FIRST);
     pub(crate) const ERRORS: usize = DURATION_FIRST + Histogram::cells(bounds(&UPSTREAM_DURATION));
 }

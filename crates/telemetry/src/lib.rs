@@ -11,6 +11,7 @@
 mod cells;
 mod closed;
 mod control;
+mod discovery;
 mod events;
 mod exporter;
 mod histogram;
@@ -29,14 +30,16 @@ mod upstreams;
 mod writer;
 
 pub use closed::{
-    ADMITTED, CacheLookup, CheckOutcome, CloseReason, ClosedSets, EndpointHealth, Enforced, FetchOutcome,
-    GrpcStatus, Level, OTHER, OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RevocationSource,
-    ServerOutcome, StatusClass, TunnelEvent,
+    ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome,
+    EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level, OTHER, OcspOutcome,
+    PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;
 pub use exporter::{BuildInfo, CONTENT_TYPE, Exporter};
 pub use output::{LogOpenError, LogOutput, LogTarget};
+pub use process::resident_bytes;
 pub use queue::{Permit, QueueFull, RecordReceiver, RecordSender, record_queue};
 pub use record::{
     AccessRecord, ConnectionFacts, EventRecord, Excerpt, HandshakeRecord, ObservedFacts, PeerFacts,

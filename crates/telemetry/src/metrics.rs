@@ -57,6 +57,10 @@ catalogue! {
         "Completed TLS handshakes that resumed a session, by where it was kept.";
     RESUMPTIONS_DECLINED = Kind::Counter, "ringward_resumptions_declined_total", ["listener", "reason"],
         "Clients that offered a session and got a full handshake instead, by reason.";
+    HANDSHAKES_QUEUED = Kind::Counter, "ringward_handshakes_queued_total", ["listener"],
+        "TLS handshakes that had to wait for their turn, by the limits in handshakes.";
+    SOURCES_REFUSED = Kind::Counter, "ringward_sources_refused_total", ["listener"],
+        "Networks of clients that began to be refused because their handshakes failed too often, counted by worker.";
     OBSERVED_CLIENTS = Kind::Counter, "ringward_observed_clients_total", ["listener", "verdict"],
         "Certificates shown where they are only observed; verdict is admitted, or why the client would be refused.";
     REVOCATION_REFUSALS = Kind::Counter, "ringward_revocation_refusals_total", ["listener", "source"],
@@ -85,6 +89,10 @@ catalogue! {
         "Responses made by Ringward itself instead of an upstream, by flag.";
     IDENTITY_HEADERS_STRIPPED = Kind::Counter, "ringward_identity_headers_stripped_total", ["listener"],
         "Inbound header fields removed because they look like those that carry the verified identity.";
+    ADDRESS_CLAIMS = Kind::Counter, "ringward_client_address_claims_total", ["listener", "outcome"],
+        "Requests where `client_address` is configured, by what became of what their headers say; untrusted was removed, malformed refused.";
+    FORWARDED_IDENTITIES = Kind::Counter, "ringward_forwarded_identities_total", ["listener", "verdict"],
+        "Requests where `forwarded_identity` is configured, by what became of the certificate that they forward; of listeners that have had any.";
     DOWNSTREAM_RECEIVED = Kind::Counter, "ringward_downstream_received_bytes_total", ["listener"],
         "Bytes received from clients, TLS included.";
     DOWNSTREAM_SENT = Kind::Counter, "ringward_downstream_sent_bytes_total", ["listener"],
@@ -121,16 +129,26 @@ catalogue! {
         "Requests sent to upstreams, retries included.";
     UPSTREAM_ERRORS = Kind::Counter, "ringward_upstream_errors_total", ["cluster", "reason"],
         "Exchanges with upstreams that failed, by reason.";
-    UPSTREAM_RETRIES = Kind::Counter, "ringward_upstream_retries_total", ["cluster"],
-        "Requests sent again after a pooled upstream connection turned out to be stale.";
+    UPSTREAM_RETRIES = Kind::Counter, "ringward_upstream_retries_total", ["cluster", "reason"],
+        "Times that a request was sent again, by what was wrong with the try before.";
+    UPSTREAM_ACTIVE = Kind::Gauge, "ringward_upstream_requests_active", ["cluster"],
+        "Requests to the cluster that are under way, looked up twice a second.";
+    UPSTREAM_PENDING = Kind::Gauge, "ringward_upstream_requests_pending", ["cluster"],
+        "Requests that wait since the cluster has as many as it may, looked up twice a second.";
+    UPSTREAM_CIRCUITS_OPEN = Kind::Gauge, "ringward_upstream_circuits_open", ["cluster"],
+        "Workers whose share of the cluster's requests is used up, looked up twice a second.";
+    UPSTREAM_RETRIED = Kind::Counter, "ringward_upstream_retried_requests_finished_total", ["cluster", "outcome"],
+        "Requests that were sent again or would have been, by what came of them; budget had no other try, since the cluster's budget was used up.";
     UPSTREAM_OPENED = Kind::Counter, "ringward_upstream_connections_opened_total", ["cluster"],
         "Upstream connections opened.";
+    UPSTREAM_HANDSHAKES = Kind::Counter, "ringward_upstream_tls_handshakes_total", ["cluster", "how"],
+        "TLS handshakes with upstreams that succeeded, full and resumed. Those that failed are among the upstream errors.";
     UPSTREAM_REUSED = Kind::Counter, "ringward_upstream_connections_reused_total", ["cluster"],
         "Requests that took a pooled upstream connection.";
     UPSTREAM_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_upstream_response_duration_seconds", ["cluster"],
         "Time from sending a request upstream to the head of its final response.";
     UPSTREAM_ENDPOINTS = Kind::Gauge, "ringward_upstream_endpoints", ["cluster", "health"],
-        "Endpoints of the cluster by what their checks have found out; none where there are no checks.";
+        "Endpoints of the cluster by what their checks have found out; for clusters whose endpoints are checked or come and go.";
     UPSTREAM_ENDPOINT_HEALTHY = Kind::Gauge, "ringward_upstream_endpoint_healthy", ["cluster", "endpoint"],
         "1 if the endpoint is healthy or was not checked yet, else 0; of the first 2048 endpoints that are checked.";
     UPSTREAM_ENDPOINT_SHARE = Kind::Gauge, "ringward_upstream_endpoint_share", ["cluster", "endpoint"],
@@ -139,6 +157,10 @@ catalogue! {
         "1 if so few endpoints of the cluster are healthy that all are used, else 0.";
     UPSTREAM_HEALTH_CHECKS = Kind::Counter, "ringward_upstream_health_checks_finished_total", ["cluster", "outcome"],
         "Health checks of the cluster's endpoints, by outcome; only passed is a success.";
+    UPSTREAM_DISCOVERIES = Kind::Counter, "ringward_upstream_discoveries_finished_total", ["cluster", "outcome"],
+        "Attempts to find the endpoints of the cluster, by outcome; with all but updated and unchanged the last good ones stay.";
+    UPSTREAM_DISCOVERY_AGE = Kind::Gauge, "ringward_upstream_discovery_age_seconds", ["cluster"],
+        "Time since the endpoints of the cluster that are in use were found or confirmed.";
     WORKER_HEARTBEAT = Kind::Gauge, "ringward_worker_heartbeat_timestamp_seconds", ["worker"],
         "When the worker last showed that its event loop turns.";
     WORKER_GENERATION = Kind::Gauge, "ringward_worker_snapshot_generation", ["worker"],
@@ -203,6 +225,8 @@ catalogue! {
         "Bytes that the sessions in the cache take.";
     SESSION_CACHE_EVICTIONS = Kind::Counter, "ringward_session_cache_evictions_total", [],
         "Sessions that gave way to newer ones before they expired.";
+    MEMORY_PRESSURE = Kind::Gauge, "ringward_memory_pressure", [],
+        "How short memory is, by memory_max: 0, or 1 from 85 % (no connections), or 2 from 95 % (no requests).";
     BUILD_INFO = Kind::Gauge, "ringward_build_info", ["version", "revision"],
         "Always 1; the labels say what is running.";
     PROCESS_START = Kind::Gauge, "ringward_process_start_timestamp_seconds", [],

@@ -16,13 +16,16 @@ pub(crate) struct ProcessFigures {
 impl ProcessFigures {
     pub(crate) fn read() -> ProcessFigures {
         ProcessFigures {
-            resident_bytes: fs::read_to_string("/proc/self/status")
-                .ok()
-                .and_then(|text| resident_bytes(&text)),
+            resident_bytes: resident_bytes(),
             open_fds: open_fds(),
             cpu_seconds: own_stat().map(|stat| stat.cpu_seconds),
         }
     }
+}
+
+/// Memory that this process takes, as the kernel counts it (`VmRSS`). None if it cannot be read.
+pub fn resident_bytes() -> Option<u64> {
+    fs::read_to_string("/proc/self/status").ok().and_then(|text| resident_bytes_of(&text))
 }
 
 /// When this process started, in seconds since the Unix epoch; the time of the call where the kernel does not say.
@@ -39,7 +42,7 @@ fn own_stat() -> Option<Stat> {
 }
 
 /// `VmRSS` of `/proc/<pid>/status`.
-fn resident_bytes(status: &str) -> Option<u64> {
+fn resident_bytes_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
@@ -102,9 +105,9 @@ mod tests {
 
     #[test]
     fn damaged_text_is_absent_not_zero() {
-        assert_eq!(resident_bytes("VmRSS:\t  12 kB\n"), Some(12 * 1024));
+        assert_eq!(resident_bytes_of("VmRSS:\t  12 kB\n"), Some(12 * 1024));
         for text in ["", "VmRSS: 12", "VmRSS: x kB", "VmSize: 12 kB"] {
-            assert_eq!(resident_bytes(text), None, "{text}");
+            assert_eq!(resident_bytes_of(text), None, "{text}");
         }
         assert!(stat("1 (a) S 1 2").is_none());
         assert_eq!(boot_unix("cpu 1\nbtime 99\n"), Some(99.0));

@@ -4,7 +4,7 @@
 //! that in the steady state a record costs no allocation. Texts that a peer chose are cut to the limits in here
 //! before they are kept. Bodies, queries, keys and tokens have no place in a record.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use crate::closed::{GrpcStatus, Level, PolicyOutcome, Resumed, TunnelEvent};
@@ -112,6 +112,8 @@ pub struct ObservedFacts {
 pub struct AccessRecord {
     /// When the first byte of the request arrived, in nanoseconds since the Unix epoch.
     pub started_unix_ns: u64,
+    /// Whose request it is, where a proxy has said so of this one.
+    pub client: Option<IpAddr>,
     /// Protocol of the request, as `HTTP/1.1`.
     pub protocol: &'static str,
     /// The route taken, or that for unmatched requests.
@@ -200,6 +202,7 @@ impl AccessRecord {
     fn empty(text: Vec<u8>) -> AccessRecord {
         AccessRecord {
             started_unix_ns: 0,
+            client: None,
             protocol: "HTTP/1.1",
             route: None,
             policy: None,
@@ -243,10 +246,18 @@ pub enum TextField {
     Reason,
     /// What the policy noted beside its decision: an object as JSON on one line.
     Metadata,
+    /// Display identity of the client whose certificate a load balancer has forwarded.
+    ForwardedId,
+    /// SHA-256 of its leaf, in hexadecimal.
+    ForwardedFingerprint,
+    /// Whose it is, if it was assigned to a tenant.
+    ForwardedTenant,
+    /// What the tenant calls it.
+    ForwardedIdentity,
 }
 
 impl TextField {
-    const ALL_LEN: usize = 7;
+    const ALL_LEN: usize = 11;
 
     /// Longest text kept, in bytes.
     pub const fn bytes_max(self) -> usize {
@@ -258,6 +269,8 @@ impl TextField {
             TextField::Rule => 256,
             TextField::Reason => 512,
             TextField::Metadata => 4_096,
+            TextField::ForwardedId | TextField::ForwardedIdentity => 512,
+            TextField::ForwardedFingerprint | TextField::ForwardedTenant => 64,
         }
     }
 }
@@ -371,6 +384,10 @@ pub(crate) mod tests {
         TextField::Rule,
         TextField::Reason,
         TextField::Metadata,
+        TextField::ForwardedId,
+        TextField::ForwardedFingerprint,
+        TextField::ForwardedTenant,
+        TextField::ForwardedIdentity,
     ];
 
     #[test]

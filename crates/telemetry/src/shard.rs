@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    CacheLookup, CloseReason, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
-    StatusClass,
+    AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, PolicyOutcome, Resumed,
+    RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -69,6 +69,16 @@ impl Shard {
     pub fn handshake_failed(&self, id: ListenerId, reason: &str) {
         let reason = self.cells.layout.handshake_reasons.index(reason);
         self.listener(id).add(listener::FAILED + reason, 1);
+    }
+
+    /// A handshake had to wait for its turn.
+    pub fn handshake_queued(&self, id: ListenerId) {
+        self.listener(id).add(listener::HANDSHAKES_QUEUED, 1);
+    }
+
+    /// A network of clients is refused from now on, since its handshakes have failed too often.
+    pub fn source_refused(&self, id: ListenerId) {
+        self.listener(id).add(listener::SOURCES_REFUSED, 1);
     }
 
     /// A handshake that was completed had resumed a session; to be counted besides its completion.
@@ -166,6 +176,22 @@ impl Shard {
         self.listener(id).add(listener::STRIPPED, fields);
     }
 
+    /// A request came where proxies may name the client.
+    pub fn address_claim(&self, id: ListenerId, outcome: AddressClaim) {
+        self.listener(id).add(listener::CLAIMS + outcome as usize, 1);
+    }
+
+    /// A request came where identities are forwarded.
+    pub fn forwarded_identity(&self, id: ListenerId, verdict: ForwardedIdentity) {
+        self.listener(id).add(self.cells.layout.forwarded(verdict), 1);
+    }
+
+    /// A forwarded certificate was refused, for one of the handshake reasons.
+    pub fn forwarded_identity_refused(&self, id: ListenerId, reason: &str) {
+        let layout = &self.cells.layout;
+        self.listener(id).add(layout.forwarded_refused(layout.handshake_reasons.index(reason)), 1);
+    }
+
     /// A connection of HTTP/2 has ended, on which so many streams came to no request.
     pub fn streams_unserved(&self, id: ListenerId, streams: u64) {
         self.listener(id).add(listener::UNSERVED, streams);
@@ -260,6 +286,12 @@ impl Shard {
         self.cluster(id).add(cluster::OPENED, 1);
     }
 
+    /// A TLS handshake with an upstream succeeded.
+    pub fn upstream_handshake(&self, id: ClusterId, is_resumed: bool) {
+        let cell = if is_resumed { cluster::RESUMED_HANDSHAKES } else { cluster::FULL_HANDSHAKES };
+        self.cluster(id).add(cell, 1);
+    }
+
     /// The head of an upstream's final response arrived.
     #[inline]
     pub fn upstream_response(&self, id: ClusterId, duration_ns: u64) {
@@ -267,8 +299,21 @@ impl Shard {
     }
 
     /// A request is sent once more.
-    pub fn upstream_retry(&self, id: ClusterId) {
-        self.cluster(id).add(cluster::RETRIES, 1);
+    pub fn upstream_retry(&self, id: ClusterId, reason: RetryReason) {
+        self.cluster(id).add(cluster::RETRIES + reason as usize, 1);
+    }
+
+    /// How many requests to the cluster this worker has under way, how many wait, and whether its share is used up.
+    pub fn upstream_load(&self, id: ClusterId, active: u64, pending: u64, open: bool) {
+        let block = self.cluster(id);
+        block.set(cluster::ACTIVE, active);
+        block.set(cluster::PENDING, pending);
+        block.set(cluster::CIRCUIT_OPEN, u64::from(open));
+    }
+
+    /// A request has ended that was sent more than once, or would have been.
+    pub fn upstream_retried(&self, id: ClusterId, outcome: RetryOutcome) {
+        self.cluster(id).add(cluster::RETRIED + outcome as usize, 1);
     }
 
     /// An exchange with an upstream failed for one of [`ClosedSets::upstream_errors`](crate::ClosedSets::upstream_errors).

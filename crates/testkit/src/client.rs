@@ -1,7 +1,7 @@
 //! A blocking HTTP/1.1 client over mutual TLS that reads strictly and hides nothing.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rustls::{
     AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 use rustls_pki_types::ServerName;
+use socket2::{Domain, Socket, Type};
 
 use crate::DEADLINE;
 use crate::http::MessageError;
@@ -39,6 +40,7 @@ pub struct Client {
     versions: &'static [&'static SupportedProtocolVersion],
     sessions: Option<Sessions>,
     early_data: Option<Vec<u8>>,
+    source: Option<IpAddr>,
     timeout: Duration,
 }
 
@@ -90,6 +92,7 @@ impl Client {
             versions: rustls::DEFAULT_VERSIONS,
             sessions: None,
             early_data: None,
+            source: None,
             timeout: DEADLINE,
         }
     }
@@ -164,6 +167,12 @@ impl Client {
         self
     }
 
+    /// Connects from this address.
+    pub fn from(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Waits at most this long for each read and write.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -177,7 +186,7 @@ impl Client {
 
     /// Connects and goes through the handshake until only the client's own last word in it is left to send.
     pub fn greet(&self, address: SocketAddr) -> Result<Greeting, ClientError> {
-        let mut tcp = TcpStream::connect_timeout(&address, self.timeout).map_err(ClientError::Connect)?;
+        let mut tcp = self.tcp(address).map_err(ClientError::Connect)?;
         tcp.set_nodelay(true).map_err(ClientError::Connect)?;
         tcp.set_read_timeout(Some(self.timeout)).map_err(ClientError::Connect)?;
         tcp.set_write_timeout(Some(self.timeout)).map_err(ClientError::Connect)?;
@@ -203,6 +212,14 @@ impl Client {
             }
         }
         Ok(Greeting { connection: Connection::new(StreamOwned::new(tls, tcp), host, early_data_sent) })
+    }
+
+    fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let Some(source) = self.source else { return TcpStream::connect_timeout(&address, self.timeout) };
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), self.timeout)?;
+        Ok(socket.into())
     }
 
     /// Connects to a server that must refuse: in the handshake, or instead of waiting for a request.

@@ -149,6 +149,13 @@ impl<'a> Certificate<'a> {
         Ok(names.iter().filter_map(host_name).collect())
     }
 
+    /// The URIs that it names.
+    pub(crate) fn uris(&self) -> Vec<String> {
+        let names = self.parsed.subject_alternative_name().ok().flatten();
+        let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+        names.iter().filter_map(uri).map(str::to_owned).collect()
+    }
+
     /// The public key, if it is of a kind that TLS can verify.
     pub(crate) fn public_key(&self) -> Option<PublicKey> {
         let spki = self.parsed.public_key();

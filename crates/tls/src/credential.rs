@@ -54,6 +54,8 @@ pub struct CredentialOptions<'a> {
     /// Opens the key if it is encrypted: bytes as a file has them. One line ending at their end, LF or CR LF, is
     /// dropped, as editors put it there; everything else counts. At most 1024 bytes.
     pub passphrase: Option<&'a [u8]>,
+    /// It is presented to upstreams, which ask clients for it, and not to clients.
+    pub for_upstreams: bool,
 }
 
 /// A certificate chain with its key, fit to be served. Cheap to clone.
@@ -96,18 +98,15 @@ impl Credential {
         let key = read_key(source, options, &mut warnings)?;
         check_order(&parsed, match_key(&chain, &*key, source)?, source)?;
         check_validity(&parsed, source, options, now, &mut warnings)?;
-        check_signatures(&chain, &parsed, source, now)?;
+        check_signatures(&chain, &parsed, source, options, now)?;
         let leaf = &parsed[0];
         let unparsable = |detail| CredentialError::Unparsable { file: file.clone(), position: 1, detail };
-        // RFC 5280 §4.2.1.12: without the extension any purpose goes.
-        if leaf.server_auth().map_err(unparsable)? == Purpose::NotListed {
-            return Err(CredentialError::NotForServers { file });
-        }
+        check_purpose(leaf, options, &file)?;
         let Some(PublicKey { kind: key_kind, .. }) = leaf.public_key() else {
             return Err(unparsable("its key is of a kind that TLS cannot use".to_owned()));
         };
         let names = leaf.host_names().map_err(unparsable)?;
-        if names.is_empty() {
+        if names.is_empty() && !options.for_upstreams {
             warnings.push(CredentialWarning::NoNames);
         }
         let requires_staple = leaf.requires_staple().map_err(unparsable)?;
@@ -227,6 +226,7 @@ impl fmt::Debug for CredentialOptions<'_> {
         f.debug_struct("CredentialOptions")
             .field("allow_expired", &self.allow_expired)
             .field("passphrase", &self.passphrase.map(|_| "..."))
+            .field("for_upstreams", &self.for_upstreams)
             .finish()
     }
 }
@@ -323,11 +323,28 @@ fn check_validity(
     Ok(())
 }
 
+/// RFC 5280 §4.2.1.12: without the extension any purpose goes.
+fn check_purpose(
+    leaf: &Certificate<'_>,
+    options: CredentialOptions<'_>,
+    file: &Path,
+) -> Result<(), CredentialError> {
+    let file = || file.to_owned();
+    let unparsable = |detail| CredentialError::Unparsable { file: file(), position: 1, detail };
+    let purpose = if options.for_upstreams { leaf.client_auth() } else { leaf.server_auth() };
+    match (purpose.map_err(unparsable)?, options.for_upstreams) {
+        (Purpose::NotListed, true) => Err(CredentialError::NotForClients { file: file() }),
+        (Purpose::NotListed, false) => Err(CredentialError::NotForServers { file: file() }),
+        _ => Ok(()),
+    }
+}
+
 /// Verifies the chain up to its last certificate, which nothing in the file can vouch for.
 fn check_signatures(
     chain: &[CertificateDer<'static>],
     parsed: &[Certificate<'_>],
     source: &CredentialSource<'_>,
+    options: CredentialOptions<'_>,
     now: UnixTime,
 ) -> Result<(), CredentialError> {
     let ([leaf, intermediates @ .., last], [_, ..]) = (chain, parsed) else { return Ok(()) };
@@ -348,15 +365,8 @@ fn check_signatures(
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
     let anchors = [anchor];
     let at = UnixTime::since_unix_epoch(Duration::from_secs(time));
-    match leaf.verify_for_usage(
-        algorithms.all,
-        &anchors,
-        intermediates,
-        at,
-        KeyUsage::server_auth(),
-        None,
-        None,
-    ) {
+    let usage = if options.for_upstreams { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
+    match leaf.verify_for_usage(algorithms.all, &anchors, intermediates, at, usage, None, None) {
         // Told apart later, in words of its own.
         Ok(_) | Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Ok(()),
         Err(error) => Err(invalid(error)),

@@ -104,6 +104,12 @@ closed_set! {
     ProxyHeader = "proxy_header",
     /// The connection comes from an address from which none is expected.
     ProxySource = "proxy_source",
+    /// Its network has begun more full handshakes than it may.
+    SourceRate = "source_rate",
+    /// Too many handshakes of its network have failed lately.
+    SourceRefused = "source_refused",
+    /// There were too many handshakes, and too many that waited, or it waited too long.
+    Overload = "handshake_overload",
     /// The handshake did not finish in time.
     Timeout = "timeout",
     /// The client went away in the middle.

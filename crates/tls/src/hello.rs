@@ -8,6 +8,10 @@ use rustls::server::Acceptor;
 
 use crate::failure::{HandshakeFailure, HandshakeReason, fatal_alert};
 
+mod sessions;
+
+pub use sessions::offered_sessions;
+
 /// Most bytes that a ClientHello and its records may take. rustls enforces it by the size of its buffer.
 /// Post-quantum key shares and many extensions come to some 2 KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 64 * 1024 - 1;

@@ -18,6 +18,7 @@ use crate::certificate::unix_seconds;
 use crate::client_auth::{ClientAuth, ClientAuthError, ClientAuthMode};
 use crate::credential::{Credential, CredentialSet, CredentialSetError};
 use crate::failure::{HandshakeFailure, HandshakeReason};
+use crate::hello::{ClientHello, offered_sessions};
 use crate::memo::{Admitted, PathMemo};
 use crate::protocol::TlsPolicy;
 use crate::resumption::{OfferSlot, ResumedBy, Resumer, Resumption, Scope};
@@ -56,6 +57,9 @@ pub enum TlsBuildError {
     /// A key exchange group that is not offered here.
     #[error("`{0}` is no key exchange group that can be used; use one such as `x25519`")]
     UnknownGroup(Box<str>),
+    /// What an upstream is to be called.
+    #[error("`{0}` is neither a host name nor an address")]
+    ServerName(Box<str>),
     /// A version that no client could use.
     #[error("no cipher suite and group for {version}; add one of each to `tls`, or leave both keys out")]
     NothingFor {
@@ -95,6 +99,7 @@ pub(crate) struct WorkerHost {
     pub(crate) tls12: Option<Arc<ServerConfig>>,
     /// Where a resumed session comes from; `None` if none is.
     pub(crate) resumed_by: Option<ResumedBy>,
+    resumer: Resumer,
     pub(crate) auth: Arc<ClientAuth>,
     pub(crate) trust_name: Option<Arc<str>>,
     /// `None` if clients are not asked.
@@ -163,6 +168,7 @@ impl HostTls {
             full: with_sessions(false),
             tls12,
             resumed_by: self.resumer.kind(),
+            resumer: self.resumer.clone(),
             trust_name: self.auth.trust_names(),
             auth: self.auth.clone(),
             verifier,
@@ -236,6 +242,16 @@ impl WorkerTls {
     /// Why it would be refused.
     pub fn admit(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Admitted>, Box<HandshakeFailure>> {
         self.0.admit(chain)
+    }
+
+    /// Whether a client may resume with a session that is ours, given the bytes that `hello` was read from: its handshake is then
+    /// cheap, or ends when the client cannot prove that the session is its own.
+    ///
+    /// Says nothing about who the client is: ClientHellos are not secret, so anybody may send another's.
+    pub fn knows_session(&self, hello: &ClientHello, bytes: &[u8]) -> bool {
+        self.0.resumed_by.is_some()
+            && hello.in_one_record
+            && offered_sessions(bytes).any(|session| self.0.resumer.knows(session))
     }
 
     pub(crate) fn host(&self) -> &Rc<WorkerHost> {

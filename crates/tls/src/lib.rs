@@ -13,6 +13,8 @@
 //! 3. [`ServerSession`] replays the ClientHello and pumps records. It has a [`PeerIdentity`](ringward_identity::PeerIdentity)
 //!    exactly when the chain was verified and the handshake is complete.
 //!
+//! Towards upstreams it is the other way round, see [`UpstreamTls`].
+//!
 //! A client may resume a session, by a ticket or from the [`SessionCache`]. What it resumes is a key and a chain, not
 //! a verdict: the chain is judged anew by the rules and the trust of the moment, and if they do not admit it, or the
 //! client's proof of its key is too old, the client has a full handshake instead. So no session outlives the trust
@@ -25,12 +27,14 @@ mod credential;
 mod digest;
 mod facts;
 mod failure;
+mod forwarded;
 mod hello;
 mod host;
 mod memo;
 mod observed;
 mod path;
 mod protocol;
+mod records;
 mod resumption;
 mod revocation;
 mod session;
@@ -38,6 +42,7 @@ mod staple;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod upstream;
 mod verifier;
 mod websocket;
 
@@ -51,7 +56,8 @@ pub use credential::{
 };
 pub use facts::CertificateFacts;
 pub use failure::{HandshakeFailure, HandshakeReason, PresentedChain, UnknownReason};
-pub use hello::{CLIENT_HELLO_BYTES_MAX, ClientHello, HelloReader};
+pub use forwarded::ForwardedVerifier;
+pub use hello::{CLIENT_HELLO_BYTES_MAX, ClientHello, HelloReader, offered_sessions};
 pub use host::{HostTls, HostTlsOptions, TlsBuildError, WorkerTls, seed_random};
 pub use memo::{Admitted, MEMO_CHAIN_BYTES_MAX, MEMO_ENTRIES_DEFAULT, PathMemo};
 pub use observed::ObservedIdentity;
@@ -60,6 +66,7 @@ pub use path::{
     SIGHTINGS_MAX, Sightings,
 };
 pub use protocol::TlsPolicy;
+pub use records::{HANDSHAKE_BYTES_MAX, PLAINTEXT_RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 /// For the benches and fuzz targets of this repository: what rustls calls within a handshake, on its own.
 #[doc(hidden)]
 pub use resumption::bench;
@@ -68,14 +75,15 @@ pub use resumption::{
     ResumedBy, Resumption, SESSION_BYTES_MAX, SessionCache,
 };
 pub use revocation::*;
-pub use session::{
-    HANDSHAKE_BYTES_MAX, Negotiated, PLAINTEXT_RECORD_BYTES_MAX, Progress, RECORD_OVERHEAD_BYTES,
-    ServerSession, SessionError,
-};
+pub use session::{Negotiated, Progress, ServerSession, SessionError};
 pub use staple::{STAPLE_SKEW_SECONDS, Staple, StapleError};
 pub use trust::{
     ANCHORS_PER_SUBJECT_MAX, ANCHORS_PER_SUBJECT_WARN, Anchor, KeyKind, Profile, QuarantineReason,
     Quarantined, RSA_BITS_MIN_DEFAULT, TrustBundle, TrustError, TrustOptions, TrustWarning, UnknownKeyKind,
+};
+pub use upstream::{
+    ClientSession, EndpointTls, UpstreamProtocol, UpstreamTls, UpstreamTlsFailure, UpstreamTlsOptions,
+    UpstreamTlsReason,
 };
 pub use verifier::CHAIN_BYTES_MAX;
 pub use websocket::{websocket_accept, websocket_key};

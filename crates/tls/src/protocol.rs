@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{ProtocolVersion, SupportedCipherSuite};
 
 use crate::host::TlsBuildError;
 
@@ -46,8 +46,7 @@ impl TlsPolicy {
         if !cipher_suites.iter().any(|suite| suite.tls13().is_some()) {
             return lacking("TLS 1.3");
         }
-        let classical =
-            |group: &&dyn SupportedKxGroup| group.usable_for_version(rustls::ProtocolVersion::TLSv1_2);
+        let classical = |group: &&dyn SupportedKxGroup| group.usable_for_version(ProtocolVersion::TLSv1_2);
         let tls12 =
             cipher_suites.iter().any(|suite| suite.tls13().is_none()) && kx_groups.iter().any(classical);
         if self.min_version_12 && !tls12 {
@@ -60,6 +59,25 @@ impl TlsPolicy {
 /// The registered name of a suite that may be negotiated here; empty for any other.
 pub(crate) fn suite_name(suite: SupportedCipherSuite) -> &'static str {
     suites().iter().find(|(_, known)| known.suite() == suite.suite()).map_or("", |(name, _)| name)
+}
+
+/// The usual name of a version that may be negotiated here; empty for any other, and for none.
+pub(crate) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+    match version {
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    }
+}
+
+/// The registered name of an application protocol that is spoken here; empty for any other, and for none.
+pub(crate) fn application_protocol(name: Option<&[u8]>) -> &'static str {
+    match name {
+        Some(b"h2") => "h2",
+        Some(b"http/1.1") => "http/1.1",
+        Some(b"http/1.0") => "http/1.0",
+        _ => "",
+    }
 }
 
 fn find<T: Copy>(known: &[(&str, T)], names: &[Box<str>]) -> Result<Vec<T>, Box<str>> {

@@ -16,11 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ringward_identity::PeerIdentity;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
-    WriteTraffic,
-};
+use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
@@ -31,22 +27,14 @@ use crate::host::WorkerTls;
 use crate::memo::Admitted;
 use crate::observed::ObservedIdentity;
 use crate::path::PeerPath;
-use crate::protocol::suite_name;
+use crate::protocol::{application_protocol, suite_name, version_name};
+use crate::records::{self, HANDSHAKE_BYTES_MAX, Step, WriteError};
 use crate::resumption::{DeclineReason, ResumedBy};
 use crate::verifier::Verdict;
 
 mod course;
 
 use course::{Course, Handshake, Settlement};
-
-/// Largest plaintext of one record (RFC 8446 §5.1).
-pub const PLAINTEXT_RECORD_BYTES_MAX: usize = 16 * 1024;
-/// What each record adds to its plaintext in TLS 1.3: header, content type, authentication tag.
-pub const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
-/// Size at which unconsumed input of a handshake is refused. The largest message that rustls takes (64 KiB)
-/// fits below it with the overhead of its records; one cut into many small records may not. A caller's buffer
-/// of this size never fills up without an error.
-pub const HANDSHAKE_BYTES_MAX: usize = 68 * 1024;
 
 /// One server-side TLS connection. Stays on the thread of its [`WorkerTls`].
 pub struct ServerSession {
@@ -202,7 +190,7 @@ impl ServerSession {
             }
             Err(error) => {
                 plain.truncate(plain_before);
-                self.flush_alert(&mut incoming[consumed..], outgoing);
+                records::flush_alert(&mut *self.connection, &mut incoming[consumed..], outgoing);
                 self.phase = Phase::Failed;
                 Err(error)
             }
@@ -224,8 +212,8 @@ impl ServerSession {
         if plain.is_empty() {
             return Ok(());
         }
-        let size = plain.len() + plain.len().div_ceil(PLAINTEXT_RECORD_BYTES_MAX) * RECORD_OVERHEAD_BYTES;
-        self.write(size, outgoing, |traffic, buffer| traffic.encrypt(plain, buffer))
+        let encrypted = records::encrypt(&mut *self.connection, plain, outgoing);
+        encrypted.map_err(|error| self.write_failed(error))
     }
 
     /// Says that nothing more will be sent (RFC 8446 §6.1), and that nothing more is of interest. Does nothing unless the
@@ -242,8 +230,7 @@ impl ServerSession {
     pub fn end_writing(&mut self, outgoing: &mut Vec<u8>) {
         if matches!(self.phase, Phase::Open) {
             // Should it not be possible, the peer sees the end of the connection without it.
-            let _ = self
-                .write(ALERT_RECORD_BYTES, outgoing, |traffic, buffer| traffic.queue_close_notify(buffer));
+            let _ = records::close_notify(&mut *self.connection, outgoing);
             self.phase = Phase::Listening;
         }
     }
@@ -302,22 +289,13 @@ impl ServerSession {
     pub fn negotiated(&self) -> Negotiated {
         let connection = &self.connection;
         Negotiated {
-            version: match connection.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                _ => "",
-            },
+            version: version_name(connection.protocol_version()),
             suite: connection.negotiated_cipher_suite().map_or("", suite_name),
             group: connection
                 .negotiated_key_exchange_group()
                 .and_then(|group| group.name().as_str())
                 .unwrap_or(""),
-            alpn: match connection.alpn_protocol() {
-                Some(b"h2") => "h2",
-                Some(b"http/1.1") => "http/1.1",
-                Some(b"http/1.0") => "http/1.0",
-                _ => "",
-            },
+            alpn: application_protocol(connection.alpn_protocol()),
         }
     }
 
@@ -346,34 +324,8 @@ impl ServerSession {
             if let Phase::Handshaking(handshake) = &self.phase {
                 handshake.host.offers.begin(self.auth_time);
             }
-            let status = self.connection.process_tls_records(&mut incoming[*consumed..]);
-            let UnbufferedStatus { mut discard, state, .. } = status;
-            let step = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-                    match traffic.next_record() {
-                        None => break Ok(Step::Continue),
-                        Some(Err(error)) => break Err(error),
-                        Some(Ok(record)) => {
-                            discard += record.discard;
-                            plain.extend_from_slice(record.payload);
-                        }
-                    }
-                },
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut data, outgoing).map(|()| Step::Continue)
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // The caller sends `outgoing`; nothing depends on when.
-                    data.done();
-                    Ok(Step::Continue)
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Ok(Step::Blocked),
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Ok(Step::PeerClosed),
-                // Early data, which is never accepted, or a state of a later rustls.
-                Ok(_) => Err(Error::General("unexpected state of the TLS connection".to_owned())),
-                Err(error) => Err(error),
-            };
-            *consumed += discard;
+            let rest = &mut incoming[*consumed..];
+            let step = records::step(&mut *self.connection, rest, consumed, plain, outgoing);
             match self.settle_course(step.as_ref().err(), &incoming[input..]) {
                 Ok(Settlement::Proceed) => {}
                 Ok(Settlement::StartOver) => {
@@ -446,15 +398,21 @@ impl ServerSession {
             }
             return Ok(());
         }
-        // A whole record that is left over is part of a message that is not complete.
-        match *rest {
-            [_, _, _, high, low, ref body @ ..]
-                if body.len() >= usize::from(u16::from_be_bytes([high, low])) =>
-            {
-                Err(SessionError::FragmentedMessage)
-            }
-            _ => Ok(()),
+        match records::holds_fragment(rest) {
+            true => Err(SessionError::FragmentedMessage),
+            false => Ok(()),
         }
+    }
+
+    /// What a failed attempt to send means.
+    fn write_failed(&mut self, error: WriteError) -> SessionError {
+        let error = match error {
+            WriteError::NotOpen => return SessionError::NotOpen,
+            WriteError::Exhausted => SessionError::Exhausted,
+            WriteError::Protocol(error) => SessionError::Protocol(error),
+        };
+        self.phase = Phase::Failed;
+        error
     }
 
     /// The session error for an error of rustls, with the verifier's reason if it has one.
@@ -475,69 +433,6 @@ impl ServerSession {
         failure.presented = admitted.map(|admitted| PresentedChain::of_identity(&admitted.identity));
         SessionError::Handshake(Box::new(failure))
     }
-
-    /// Moves what rustls has queued, the alert last, to `outgoing`.
-    ///
-    /// Asks only while something is queued: rustls would otherwise look at the offending input a second time.
-    fn flush_alert(&mut self, rest: &mut [u8], outgoing: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            match self.connection.process_tls_records(rest).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut data, outgoing).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => while traffic.next_record().is_some() {},
-                _ => return,
-            }
-        }
-    }
-
-    /// Lets `seal` write into `size` fresh bytes at the end of `outgoing`, or into as many as it then asks
-    /// for.
-    fn write(
-        &mut self,
-        size: usize,
-        outgoing: &mut Vec<u8>,
-        mut seal: impl FnMut(
-            &mut WriteTraffic<'_, ServerConnectionData>,
-            &mut [u8],
-        ) -> Result<usize, EncryptError>,
-    ) -> Result<(), SessionError> {
-        loop {
-            // Empty input is sound: `check_rest` made sure that rustls holds no part of a message.
-            let state = self.connection.process_tls_records(&mut []).state;
-            match state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let start = outgoing.len();
-                    outgoing.resize(start + size, 0);
-                    let mut written = seal(&mut traffic, &mut outgoing[start..]);
-                    // More is needed when a KeyUpdate has to go first.
-                    if let Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) =
-                        written
-                    {
-                        outgoing.resize(start + required_size, 0);
-                        written = seal(&mut traffic, &mut outgoing[start..]);
-                    }
-                    outgoing.truncate(start + *written.as_ref().unwrap_or(&0));
-                    if written.is_err() {
-                        self.phase = Phase::Failed;
-                        return Err(SessionError::Exhausted);
-                    }
-                    return Ok(());
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut data, outgoing).map_err(SessionError::Protocol)?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) => return Err(SessionError::NotOpen),
-                Err(error) => {
-                    self.phase = Phase::Failed;
-                    return Err(SessionError::Protocol(error));
-                }
-            }
-        }
-    }
 }
 
 impl fmt::Debug for ServerSession {
@@ -548,12 +443,6 @@ impl fmt::Debug for ServerSession {
             .field("peer", &self.peer_identity().map(|peer| peer.name()))
             .finish_non_exhaustive()
     }
-}
-
-enum Step {
-    Continue,
-    Blocked,
-    PeerClosed,
 }
 
 /// How a handshake ended, as rustls and the verifier tell it.
@@ -591,20 +480,6 @@ impl Outcome {
         identity && course
     }
 }
-
-/// Appends the record that rustls has ready, growing `outgoing` by exactly its size.
-fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-    let start = outgoing.len();
-    let mut result = data.encode(&mut []);
-    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = result {
-        outgoing.resize(start + required_size, 0);
-        result = data.encode(&mut outgoing[start..]);
-    }
-    result.map(|_| ()).map_err(|error| Error::General(error.to_string()))
-}
-
-/// Size of a protected alert record.
-const ALERT_RECORD_BYTES: usize = 2 + RECORD_OVERHEAD_BYTES;
 
 #[cfg(test)]
 mod tests;

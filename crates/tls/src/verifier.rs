@@ -84,7 +84,8 @@ impl ClientVerifier {
         Some(Self { auth, memo, slot, algorithms })
     }
 
-    fn verify(
+    /// Judges a chain, whoever says that it was presented.
+    pub(crate) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],

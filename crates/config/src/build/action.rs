@@ -1,11 +1,11 @@
-//! What becomes of the requests of a route: `cluster`, `redirect` or `respond`.
+//! What becomes of the requests of a route: `cluster`, `split`, `redirect` or `respond`.
 
 use std::ops::Range;
 
 use serde_spanned::Spanned;
 
-use super::References;
 use super::context::Context;
+use super::{References, split};
 use crate::bounds;
 use crate::model::Action;
 use crate::path::PathPattern;
@@ -20,11 +20,14 @@ pub(super) fn action(
     path: Option<&PathPattern>,
     references: &mut References,
 ) -> Option<Action> {
+    let given = [
+        ("cluster", raw.cluster.span()),
+        ("split", raw.split.span()),
+        ("redirect", raw.redirect.span()),
+        ("respond", raw.respond.span()),
+    ];
     let given: Vec<(&str, Range<usize>)> =
-        [("cluster", raw.cluster.span()), ("redirect", raw.redirect.span()), ("respond", raw.respond.span())]
-            .into_iter()
-            .filter_map(|(key, span)| Some((key, span?)))
-            .collect();
+        given.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     if let [(first, _), (second, span), ..] = given.as_slice() {
         cx.error(span, format!("`{second}` beside `{first}`: a route does one of them"))
             .help("leave one of them away");
@@ -38,6 +41,9 @@ pub(super) fn action(
     if let Some(respond) = cx.given(&raw.respond) {
         return response(cx, respond);
     }
+    if let Some(given) = cx.given(&raw.split) {
+        return split::split(cx, given, references).map(Action::Split);
+    }
     let missing = matches!(given.as_slice(), [] | [("cluster", _), ..]);
     let cluster =
         if missing { cx.required("cluster", "cluster = \"NAME\"", &raw.cluster, section) } else { None };
@@ -46,7 +52,13 @@ pub(super) fn action(
 
 /// What is about upstreams alone.
 fn refuse_useless(cx: &mut Context<'_>, raw: &raw::Route) {
-    let useless = [("upgrade", raw.upgrade.span()), ("response_timeout", raw.response_timeout.span())];
+    let useless = [
+        ("upgrade", raw.upgrade.span()),
+        ("response_timeout", raw.response_timeout.span()),
+        ("retry", raw.retry.span()),
+        ("request_headers", raw.request_headers.span()),
+        ("rewrite", raw.rewrite.span()),
+    ];
     for (key, span) in useless.into_iter().filter_map(|(key, span)| Some((key, span?))) {
         cx.error(&span, format!("`{key}` has no effect: the route has no `cluster`")).help("take it out");
     }

@@ -76,7 +76,8 @@ fn staple(cx: &mut Context<'_>, field: &Field<raw::Staple>) -> Option<StapleMode
     })
 }
 
-fn passphrase(cx: &mut Context<'_>, text: &Spanned<String>) -> Option<Passphrase> {
+/// Where a passphrase is.
+pub(super) fn passphrase(cx: &mut Context<'_>, text: &Spanned<String>) -> Option<Passphrase> {
     let Some(name) = text.get_ref().strip_prefix("credential:") else {
         return cx.path("passphrase", text.get_ref(), &text.span()).map(Passphrase::File);
     };

@@ -97,10 +97,18 @@ pub(super) fn check_required(
     require: Option<Require>,
     mode: ClientAuthMode,
     own: &Field<ClientAuthMode>,
+    forwards: bool,
     route: &Range<usize>,
 ) {
-    let Some(Require::Mtls) = require else { return };
+    let Some(require) = require else { return };
     if mode == ClientAuthMode::Required {
+        if require == Require::Mtls && forwards {
+            let message =
+                "`require` says \"mtls\", but load balancers vouch for clients here (`forwarded_identity`)";
+            cx.error(route, message).help(
+                "write require = \"forwarded\" to accept that, or move the route to a host without `forwarded_identity`",
+            );
+        }
         return;
     }
     let words = mode.as_str();
@@ -108,7 +116,7 @@ pub(super) fn check_required(
         Some(own) => (own, "client_auth"),
         None => (route.clone(), "client_auth of the host"),
     };
-    let message = format!("{whose} is \"{words}\", but `require` says \"mtls\"");
+    let message = format!("{whose} is \"{words}\", but `require` says {:?}", require.as_str());
     cx.error(&at, message).help(
         "write client_auth = \"required\" for the route, or move what anybody may ask for to a host without `require`",
     );

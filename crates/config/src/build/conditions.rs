@@ -33,7 +33,7 @@ pub(super) fn conditions(
             cx.error(&identity.span(), message)
                 .help("write client_auth = \"required\" or \"optional\" in the route, or in its host");
         }
-        of_identity(cx, identity, references, &mut conditions);
+        of_identity(cx, "identity", identity, references, &mut conditions);
     }
     conditions
 }
@@ -156,8 +156,10 @@ fn fits(cx: &mut Context<'_>, name: &str, text: &Spanned<String>) -> Option<Box<
 /// What a text of the file is compared with.
 type Kind = fn(String) -> TenantMatch;
 
-fn of_identity(
+/// Conditions on what a certificate says, in the key of this name.
+pub(super) fn of_identity(
     cx: &mut Context<'_>,
+    key: &str,
     identity: &Spanned<raw::IdentityMatch>,
     references: &References,
     conditions: &mut Conditions,
@@ -184,14 +186,14 @@ fn of_identity(
             Err(problem) => {
                 let (problem, help) =
                     problem.split_once("; ").unwrap_or((problem, "write what it has to be"));
-                cx.error(&written.span(), format!("`identity`: {wanted} {problem}")).help(help);
+                cx.error(&written.span(), format!("`{key}`: {wanted} {problem}")).help(help);
             }
         }
     }
     // It may be empty only because its key is not known, which was reported.
     if !asks && !cx.text(&identity.span()).contains('=') {
-        cx.error(&identity.span(), "`identity` is empty, and everybody would meet it")
-            .help("write what a certificate must say: identity = { tenant = \"NAME\" }");
+        cx.error(&identity.span(), format!("`{key}` is empty, and everybody would meet it"))
+            .help(format!("write what a certificate must say: {key} = {{ tenant = \"NAME\" }}"));
     }
 }
 

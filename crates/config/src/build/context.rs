@@ -372,7 +372,10 @@ impl<'s> Context<'s> {
             return Some(addr);
         }
         let help = match text.rsplit_once(':') {
-            Some(("localhost", port)) => format!("names are not resolved yet: write \"127.0.0.1:{port}\""),
+            _ if text.starts_with("unix:") && key == "endpoints" => {
+                "Unix sockets of upstreams are not available yet: have it listen on 127.0.0.1".to_owned()
+            }
+            Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
             Some(("" | "*", port)) if key == "bind" => {
                 format!("write \"[::]:{port}\" for every address of this machine")
             }
@@ -380,7 +383,10 @@ impl<'s> Context<'s> {
                 "an IPv6 address stands in brackets: \"[2001:db8::1]:8080\"".to_owned()
             }
             Some((host, _)) if host.bytes().any(|b| b.is_ascii_alphabetic()) && !host.starts_with('[') => {
-                "names are not resolved yet: write the IP address".to_owned()
+                match key {
+                    "endpoints" => format!("write endpoints_dns = {text:?} instead of `endpoints`"),
+                    _ => "names are not looked up here: write the IP address".to_owned(),
+                }
             }
             _ => "write an IP address and a port: \"10.0.0.11:8080\", \"[2001:db8::1]:8080\"".to_owned(),
         };

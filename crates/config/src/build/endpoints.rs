@@ -1,5 +1,6 @@
 //! The endpoints of a cluster, and how one of them is chosen: addresses that can be connected to, names that can be looked up.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 
 use super::context::Context;
+use super::discovery;
 use crate::bounds;
 use crate::model::{Balance, Endpoint, HashKey};
 use crate::raw::{self, Field, WordOrTable};
@@ -18,6 +20,7 @@ pub(super) fn endpoints(
     is_checked: bool,
 ) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut known = HashSet::new();
     let items = &list.get_ref().0;
     let (written, allowed) = (items.len(), bounds::ENDPOINTS);
     if !allowed.contains(&written) {
@@ -35,7 +38,7 @@ pub(super) fn endpoints(
         }
         let Some((endpoint, span)) = endpoint(cx, item) else { continue };
         let addr = endpoint.addr;
-        if endpoints.iter().any(|known| known.addr == addr) {
+        if !known.insert(addr) {
             cx.error(&span, format!("the endpoint {addr} appears twice"))
                 .help("write it once, with a weight: { address = \"10.0.0.11:8080\", weight = 2 }");
         }
@@ -63,7 +66,7 @@ fn endpoint(
     let priority = u8::try_from(priority).unwrap_or(u8::MAX);
     let addr = cx.socket_addr("endpoints", text, &span)?;
     let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-    Some((Endpoint { addr, weight, zone, priority, at: cx.at(&span) }, span))
+    Some((Endpoint { addr, weight, zone, priority }, span))
 }
 
 fn check_connectable(cx: &mut Context<'_>, addr: SocketAddr, span: &Range<usize>) {
@@ -92,7 +95,7 @@ pub(super) fn slow_start(
 ) -> Option<Duration> {
     let slow_start = cx.optional_duration("slow_start", &raw.slow_start, &bounds::SLOW_START)?;
     let span = raw.slow_start.span()?;
-    if !is_checked {
+    if !is_checked && !discovery::is_asked_for(raw) {
         cx.error(&span, "`slow_start` has no meaning without a `health_check`")
             .help("nothing else finds out that an endpoint comes back: add one, or remove it");
     } else if matches!(balance, Balance::Maglev(_)) {
@@ -113,7 +116,8 @@ pub(super) fn balance(cx: &mut Context<'_>, field: &Field<raw::Balance>) -> Bala
     }
 }
 
-fn hash_key(cx: &mut Context<'_>, key: &raw::HashKey) -> Option<HashKey> {
+/// The property of a request by which something is chosen.
+pub(super) fn hash_key(cx: &mut Context<'_>, key: &raw::HashKey) -> Option<HashKey> {
     Some(match key {
         raw::HashKey::Header(name) => HashKey::Header(token(cx, "header", name)?.to_ascii_lowercase()),
         raw::HashKey::Cookie(name) => HashKey::Cookie(token(cx, "cookie", name)?),

@@ -33,7 +33,9 @@ pub(super) fn health_check(
     let unhealthy =
         cx.number("unhealthy_threshold", &check.unhealthy_threshold, &bounds::UNHEALTHY_THRESHOLD);
     let host = cx.given(&check.host).and_then(|host| self::host(cx, host));
-    let expect = cx.given(&check.expect).map(|list| expected(cx, list));
+    let expect = cx
+        .given(&check.expect)
+        .map(|list| statuses(cx, "expect", list, bounds::HEALTH_CHECK_EXPECT, STATUSES));
     let kinds = [&check.http.span(), &check.grpc.span(), &check.tcp.span()];
     if kinds.into_iter().flatten().count() != 1 {
         cx.error(&span, "`health_check` needs exactly one of `http`, `grpc` and `tcp`")
@@ -66,6 +68,7 @@ pub(super) fn health_check(
         healthy_threshold: whole(healthy),
         unhealthy_threshold: whole(unhealthy),
         panic_threshold: whole(panic_threshold),
+        sends_proxy_protocol: !raw.proxy_protocol.is_absent(),
     })
 }
 
@@ -116,16 +119,27 @@ fn host(cx: &mut Context<'_>, host: &Spanned<String>) -> Option<String> {
     None
 }
 
-fn expected(cx: &mut Context<'_>, list: &Spanned<OneOrMany>) -> Vec<RangeInclusive<u16>> {
+/// Statuses among `known`, and ranges of them.
+pub(super) fn statuses(
+    cx: &mut Context<'_>,
+    key: &str,
+    list: &Spanned<OneOrMany>,
+    allowed: RangeInclusive<usize>,
+    known: RangeInclusive<u16>,
+) -> Vec<RangeInclusive<u16>> {
     let mut ranges = Vec::new();
-    for item in cx.list("expect", list, bounds::HEALTH_CHECK_EXPECT) {
+    for item in cx.list(key, list, allowed) {
         let (from, to) = item.get_ref().split_once('-').unwrap_or((item.get_ref(), item.get_ref()));
-        let status = |text: &str| text.parse().ok().filter(|status| STATUSES.contains(status));
+        let status = |text: &str| text.parse().ok().filter(|status| known.contains(status));
         match (status(from), status(to)) {
             (Some(from), Some(to)) if from <= to => ranges.push(from..=to),
-            _ => cx
-                .error(&item.span(), format!("`expect`: {:?} is not a status", item.get_ref()))
-                .help("write a number from 200 to 599, or a range of them: \"204\", \"200-299\""),
+            _ => cx.error(&item.span(), format!("`{key}`: {:?} is not a status", item.get_ref())).help(
+                format!(
+                    "write a number from {0} to {1}, or a range of them: \"{0}\", \"{0}-{1}\"",
+                    known.start(),
+                    known.end()
+                ),
+            ),
         }
     }
     ranges

@@ -7,10 +7,15 @@ use serde_spanned::Spanned;
 
 use super::client_auth::Declared;
 use super::context::Context;
-use super::{References, certificate, client_auth, route, section};
+use super::{
+    References, certificate, client_auth, cors, forwarded_identity, header_edits, retry, route, section,
+};
 use crate::bounds;
 use crate::host::HostPattern;
-use crate::model::{Cluster, Forward, ForwardMode, Host, HostPolicy, Require, Tenant, Trust, XfccMode};
+use crate::model::{
+    Cluster, Cors, Forward, ForwardMode, HeaderEdits, Host, HostPolicy, Require, Retry, Tenant, Trust,
+    XfccMode,
+};
 use crate::raw::{self, Field, OneOrMany};
 
 /// What hosts and routes of a listener refer to or inherit.
@@ -29,6 +34,12 @@ pub(super) struct Inherited<'d> {
     pub(super) policy: Option<&'d HostPolicy>,
     pub(super) client_auth: Option<&'d Declared<'d>>,
     pub(super) require: Option<Require>,
+    /// Load balancers may say whose requests they pass on.
+    pub(super) forwards: bool,
+    pub(super) cors: Option<Cors>,
+    pub(super) retry: Option<&'d Retry>,
+    pub(super) request_headers: HeaderEdits,
+    pub(super) response_headers: HeaderEdits,
     pub(super) defaults: &'d Defaults<'d>,
 }
 
@@ -57,9 +68,27 @@ pub(super) fn host(
         cx.warning(&at, "a certificate of ours is served even after it has expired");
     }
     let require = client_auth::require(cx, &raw.require, None);
-    let inherited = Inherited { policy: policy.as_ref(), client_auth: declared.as_ref(), require, defaults };
+    let retry = retry::retry(cx, &raw.retry).flatten();
+    let inherited = Inherited {
+        policy: policy.as_ref(),
+        client_auth: declared.as_ref(),
+        require,
+        forwards: !raw.forwarded_identity.is_absent(),
+        cors: cors::cors(cx, &raw.cors),
+        retry: retry.as_ref(),
+        request_headers: header_edits::header_edits(cx, "request_headers", &raw.request_headers, None),
+        response_headers: header_edits::header_edits(cx, "response_headers", &raw.response_headers, None),
+        defaults,
+    };
     let routes = route::routes(cx, &raw.route, &inherited, references);
     let client_auth = declared.and_then(|declared| client_auth::of_host(cx, declared, &raw.route));
+    let forwarded_identity = forwarded_identity::forwarded_identity(
+        cx,
+        &raw.forwarded_identity,
+        client_auth.as_ref(),
+        &routes,
+        references,
+    );
     // Of a host that is broken it is not known.
     let knows_clients = client_auth.as_ref().is_none_or(|client_auth| {
         client_auth.handshake.identifies() || routes.iter().any(|route| route.client_auth.identifies())
@@ -73,6 +102,7 @@ pub(super) fn host(
             names: names.iter().map(|(name, _)| name.clone()).collect(),
             certificates,
             client_auth,
+            forwarded_identity,
             policy,
             forward,
             danger_allow_expired_certificate,

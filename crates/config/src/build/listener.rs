@@ -9,11 +9,11 @@ use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
 use super::host::{self, Defaults};
-use super::{References, section, tls};
+use super::{References, handshakes, section, tls};
 use crate::bounds;
 use crate::host::{HostPattern, HostTable};
-use crate::model::{Bind, Limits, Listener, ProxyProtocol, Resumption};
-use crate::raw::{self, Field, ProxyProtocolOthers};
+use crate::model::{Bind, ClientAddress, ClientAddressHeader, Limits, Listener, ProxyProtocol, Resumption};
+use crate::raw::{self, Field, OneOrMany, ProxyProtocolOthers};
 
 /// Builds all listeners.
 pub(super) fn listeners(
@@ -64,6 +64,8 @@ fn listener(
     let http2 = cx.value_or(&raw.http2, true);
     let defaults = Defaults { body_bytes_max: limits.body_bytes_max, http2, ..*defaults };
     let proxy_protocol = proxy_protocol(cx, &raw.proxy_protocol);
+    let handshakes = handshakes::handshakes(cx, &raw.handshakes, limits.handshake_timeout);
+    let client_address = client_address(cx, &raw.client_address);
     let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {
         cx.error(&span, "the listener has no [[listener.host]]")
@@ -85,6 +87,8 @@ fn listener(
         resumption: cx.value_or(&raw.resumption, Resumption::Tickets),
         http2,
         proxy_protocol,
+        handshakes,
+        client_address,
         tls,
         limits,
         hosts: hosts.into_iter().filter_map(|host| host.model).collect(),
@@ -96,10 +100,28 @@ fn proxy_protocol(cx: &mut Context<'_>, field: &Field<raw::ProxyProtocol>) -> Op
     let given = cx.given(field)?;
     let (span, raw) = (given.span(), given.get_ref());
     let serves_others = cx.value_or(&raw.others, ProxyProtocolOthers::Refuse) == ProxyProtocolOthers::Direct;
-    let list =
-        cx.required("from", "from = \"10.0.0.0/24\", the load balancers' network", &raw.from, &span)?;
+    let from = load_balancers(cx, &raw.from, &span)?;
+    Some(ProxyProtocol { from, serves_others })
+}
+
+fn client_address(cx: &mut Context<'_>, field: &Field<raw::ClientAddress>) -> Option<ClientAddress> {
+    let given = cx.given(field)?;
+    let (span, raw) = (given.span(), given.get_ref());
+    let header = cx.value_or(&raw.header, ClientAddressHeader::XForwardedFor);
+    let hops = cx.optional_number("hops", &raw.hops, &bounds::CLIENT_ADDRESS_HOPS);
+    let from = load_balancers(cx, &raw.from, &span)?;
+    Some(ClientAddress { from, header, hops })
+}
+
+/// The networks of `from`, whose word is taken for who somebody is. None if the key is missing.
+fn load_balancers(
+    cx: &mut Context<'_>,
+    field: &Field<OneOrMany>,
+    section: &Range<usize>,
+) -> Option<Vec<IpNet>> {
+    let list = cx.required("from", "from = \"10.0.0.0/24\", the load balancers' network", field, section)?;
     let mut from = Vec::new();
-    for item in cx.list("from", list, bounds::PROXY_PROTOCOL_SOURCES) {
+    for item in cx.list("from", list, bounds::LOAD_BALANCERS) {
         let (text, span) = (item.get_ref(), item.span());
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
         match network {
@@ -118,7 +140,7 @@ fn proxy_protocol(cx: &mut Context<'_>, field: &Field<raw::ProxyProtocol>) -> Op
             }
         }
     }
-    Some(ProxyProtocol { from, serves_others })
+    Some(from)
 }
 
 /// An address to be opened.

@@ -8,8 +8,13 @@ mod certificate;
 mod client_auth;
 mod conditions;
 mod context;
+mod cors;
+mod discovery;
 mod endpoints;
+mod forwarded_identity;
 mod grpc;
+mod handshakes;
+mod header_edits;
 mod health_check;
 mod host;
 mod listener;
@@ -17,14 +22,19 @@ mod names;
 mod policy_server;
 mod precedence;
 mod process;
+mod retry;
+mod rewrite;
 mod route;
+mod split;
 mod tenant;
 mod tls;
 mod trust;
 mod tunnel;
 mod unused;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -72,7 +82,7 @@ pub(crate) fn build(
     let (tenants, tenant_map) = tenant::tenants(cx, &file.tenant, &names.trust, &trust);
     let policies = each(cx, &file.policy, policy);
     let global_policy = global_policy(cx, &file.server, &mut names.policy);
-    let clusters = each(cx, &file.cluster, cluster);
+    let clusters = each(cx, &file.cluster, |cx, name, raw| cluster(cx, name, raw, &server.dns_servers));
     let defaults = Defaults {
         body_bytes_max: None,
         http2: false,
@@ -236,12 +246,18 @@ fn check_rule(cx: &mut Context<'_>, rule: &Spanned<String>) {
     cx.error(&rule.span(), format!("`rule`: {:?} does not name a rule", rule.get_ref())).help(help);
 }
 
-fn cluster(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Cluster>) -> Option<Cluster> {
+fn cluster(
+    cx: &mut Context<'_>,
+    name: String,
+    raw: &Spanned<raw::Cluster>,
+    dns_servers: &[SocketAddr],
+) -> Option<Cluster> {
     let (raw, span) = (raw.get_ref(), raw.span());
     let protocol = cx.value_or(&raw.protocol, Protocol::Http1);
     let balance = endpoints::balance(cx, &raw.balance);
     // One that cannot be read was meant to be there.
     let is_checked = !raw.health_check.is_absent();
+    let discovery = discovery::discovery(cx, raw, dns_servers);
     let cluster = Cluster {
         name,
         protocol,
@@ -262,15 +278,42 @@ fn cluster(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Cluster>) -> O
             &bounds::STREAMS_PER_CONNECTION_MAX,
         ),
         health_check: health_check::health_check(cx, raw, protocol),
+        limits: retry::limits(cx, raw),
+        retry_budget: retry::budget(cx, &raw.retry_budget),
+        tls: upstream_tls::upstream_tls(cx, &raw.tls, discovery.as_ref()),
+        sends_proxy_protocol: sends_proxy_protocol(cx, raw, protocol),
         at: cx.at(&span),
+        discovery,
         endpoints: Vec::new(),
     };
     if cluster.protocol == Protocol::Http1 {
         refuse_shared(cx, "connections_max", &raw.connections_max);
         refuse_shared(cx, "streams_per_connection_max", &raw.streams_per_connection_max);
     }
-    let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
-    Some(Cluster { endpoints: endpoints::endpoints(cx, list, is_checked), ..cluster })
+    if !raw.endpoints.is_absent() || !discovery::is_asked_for(raw) {
+        let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
+        return Some(Cluster { endpoints: endpoints::endpoints(cx, list, is_checked), ..cluster });
+    }
+    Some(cluster)
+}
+
+/// Whether its connections begin with whose they are, which leaves none that others could use.
+fn sends_proxy_protocol(cx: &mut Context<'_>, raw: &raw::Cluster, protocol: Protocol) -> bool {
+    let Some(sent) = cx.given(&raw.proxy_protocol) else { return false };
+    let raw::SentProxyProtocol::V2 = *sent.get_ref();
+    if protocol == Protocol::Http2 {
+        cx.error(&sent.span(), "`proxy_protocol` has no meaning with HTTP/2")
+            .help("requests of all clients share its connections: write protocol = \"http1\", or remove it");
+    }
+    for (key, field) in
+        [("pool_idle_max", raw.pool_idle_max.span()), ("idle_timeout", raw.idle_timeout.span())]
+    {
+        if let Some(span) = field {
+            cx.error(&span, format!("`{key}` has no meaning with `proxy_protocol`"))
+                .help("a connection that began with one client's name is kept for nobody: remove it");
+        }
+    }
+    true
 }
 
 /// Refuses a key about connections that requests share.

@@ -6,7 +6,10 @@ use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
-use super::{References, action, client_auth, conditions, grpc, precedence, tunnel};
+use super::{
+    References, action, client_auth, conditions, cors, grpc, header_edits, precedence, retry, rewrite, split,
+    tunnel,
+};
 use crate::bounds;
 use crate::model::Route;
 use crate::path::{PathPattern, Segment};
@@ -49,12 +52,14 @@ fn route(
     inherited: &Inherited<'_>,
     references: &mut References,
 ) -> Option<Route> {
+    let written = raw;
     let (span, raw) = (raw.span(), raw.get_ref());
     let defaults = inherited.defaults;
     let (client_auth, ocsp) = client_auth::of_route(cx, raw, inherited.client_auth, defaults.trust);
     let require = client_auth::require(cx, &raw.require, inherited.require);
     if inherited.client_auth.is_some() {
-        client_auth::check_required(cx, require, client_auth, &raw.client_auth, &span);
+        let own = &raw.client_auth;
+        client_auth::check_required(cx, require, client_auth, own, inherited.forwards, &span);
     }
     let own_policy = policies(cx, &raw.policy, references);
     let allow_encoded_slash = cx.value_or(&raw.allow_encoded_slash, false);
@@ -64,6 +69,7 @@ fn route(
     let timeout = cx.optional_duration("response_timeout", &raw.response_timeout, &bounds::RESPONSE_TIMEOUT);
     let request_timeout =
         cx.duration_or_word("request_timeout", &raw.request_timeout, UNLIMITED, &bounds::REQUEST_TIMEOUT);
+    let retry = retry::retry(cx, &raw.retry);
     let given_id = cx.given(&raw.id).and_then(|id| cx.name("a route", id.get_ref(), &id.span()));
     let matched = cx.required("match", "match = { path = \"/orders/{id}\" }", &raw.r#match, &span);
     let grpc = matched.and_then(|matched| cx.given(&matched.get_ref().grpc));
@@ -75,16 +81,19 @@ fn route(
     let (matched, (path, methods)) = matched.zip(taken)?;
     let conditions = conditions::conditions(cx, matched.get_ref(), client_auth, references);
     let tunnel = tunnel::tunnel(cx, raw, &methods);
+    let (request_headers, response_headers) = header_edits::of_route(cx, raw, &path, client_auth, inherited);
+    let cors = cors::of_route(cx, written, &response_headers, inherited);
+    let rewrite = rewrite::rewrite(cx, &raw.rewrite, &path);
     let action = action?;
-    let cluster = action.cluster();
-    let of_cluster = cluster.and_then(|name| defaults.clusters.get(name));
-    if let (Some(name), Some(text)) = (cluster, grpc) {
-        grpc::warn_over_http1(cx, text, name, defaults.clusters);
+    split::check_key(cx, raw, &action, client_auth);
+    if let Some(text) = grpc {
+        action.clusters().for_each(|name| grpc::warn_over_http1(cx, text, name, defaults.clusters));
     }
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     // Of a cluster that is broken, which was reported, nothing is known.
+    let of_clusters = action.clusters().filter_map(|name| defaults.clusters.get(name));
     let response_timeout = timeout
-        .or(of_cluster.map(|cluster| cluster.response_timeout))
+        .or(of_clusters.map(|cluster| cluster.response_timeout).max())
         .unwrap_or(bounds::RESPONSE_TIMEOUT.default);
     Some(Route {
         // That a call is a POST distinguishes nothing.
@@ -95,6 +104,10 @@ fn route(
         conditions,
         grpc: grpc.is_some(),
         action,
+        rewrite,
+        cors,
+        request_headers,
+        response_headers,
         policy: match defaults.global_policy {
             Some(global) => policy.behind(global),
             None => policy,
@@ -108,6 +121,7 @@ fn route(
         policy_body_max,
         response_timeout,
         request_timeout,
+        retry: retry.unwrap_or_else(|| inherited.retry.cloned()),
         tunnel,
         at: cx.at(&span),
     })

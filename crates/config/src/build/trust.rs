@@ -102,7 +102,8 @@ fn trust_domain(cx: &mut Context<'_>, text: &Spanned<String>) -> Option<String> 
     None
 }
 
-fn pins(cx: &mut Context<'_>, field: &Field<OneOrMany>) -> Vec<[u8; 32]> {
+/// The pins of a bundle, of which there must be more than one.
+pub(super) fn pins(cx: &mut Context<'_>, field: &Field<OneOrMany>) -> Vec<[u8; 32]> {
     let Some(list) = cx.given(field) else { return Vec::new() };
     let mut pins: Vec<[u8; 32]> = Vec::new();
     let items = match list.get_ref() {

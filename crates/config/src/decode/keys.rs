@@ -62,9 +62,15 @@ impl Note {
 use Note::{Instead, Later, Never};
 
 const TIMEOUTS: &str = "write response_timeout for how long the upstream may be silent, request_timeout for how long all of it may take";
+const SPLIT: &str = "write split = { weights = { orders = 95, orders-next = 5 } }";
 const MAGLEV: &str =
     "write balance = { maglev = { header = \"x-user\" } }, or by cookie, identity or source_address";
+const DNS: &str = "write endpoints_dns = \"orders.internal:8080\"";
 const WEIGHTS: &str = "write a weight per endpoint: { address = \"10.0.0.11:8080\", weight = 3 }";
+const FORWARDED_IDENTITY: &str =
+    "write forwarded_identity = { from = { san_uri = \"spiffe://example.com/edge\" } }";
+const CLIENT_ADDRESS: &str = "write client_address = { from = \"10.0.0.0/24\" }";
+const RETRY: &str = "write retry = { attempts = 3, status = [\"502-504\"] } in a [[listener.host.route]] or its [[listener.host]]";
 const REMOVE_KEY: &str = "remove it: a key that is not obeyed is refused, never ignored";
 
 /// RFC 8446 §8 and appendix E.5.
@@ -74,6 +80,11 @@ const EARLY_DATA: Note =
 /// What translates has to read every body by a schema that must agree with the upstream's.
 const GRPC_JSON: Note = Never(
     "gRPC-JSON translation would send upstream another message than the one that policies saw; let the service offer JSON itself",
+);
+
+const NO_VERIFICATION: Note = Never(
+    "whoever is on the way could be the upstream, and get all requests with what is said about their clients; give `ca` the certificate \
+     of a private CA, and `server_name` the name that it has signed",
 );
 
 /// OpenSSL's names of TLS 1.2 suites in those of the registry.
@@ -139,21 +150,40 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[policy.NAME]", "query", Instead("write rule = \"data.PACKAGE.RULE\"")),
     ("[policy.NAME]", "package", Instead("write rule = \"data.PACKAGE.RULE\"")),
     ("policy.server", "tls", Later("TLS to policy servers")),
-    ("[cluster.NAME]", "tls", Later("TLS to upstreams")),
-    ("[cluster.NAME]", "proxy_protocol", Later("the PROXY protocol")),
+    ("[cluster.NAME]", "sni", Instead("write tls = { ..., server_name = \"NAME\" }")),
+    ("[cluster.NAME]", "ca", Instead("write tls = { ca = \"FILE\" }")),
+    ("cluster.tls", "sni", Instead("write server_name = \"NAME\"")),
+    ("cluster.tls", "trust", Instead("write ca = [\"FILE-OR-DIRECTORY\"]")),
+    ("cluster.tls", "cert", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
+    ("cluster.tls", "chain", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
+    ("cluster.tls", "alpn", Instead("write protocol = \"http2\" beside tls: it says what is offered")),
+    ("cluster.tls", "verify", NO_VERIFICATION),
+    ("cluster.tls", "insecure", NO_VERIFICATION),
+    ("cluster.tls", "skip_verify", NO_VERIFICATION),
+    ("cluster.tls", "insecure_skip_verify", NO_VERIFICATION),
+    ("cluster.tls", "danger_no_verification", NO_VERIFICATION),
+    ("cluster.tls", "early_data", EARLY_DATA),
+    ("cluster.tls", "crl", Later("revocation lists for upstreams")),
+    ("cluster.tls", "revocation", Later("revocation lists for upstreams")),
+    ("cluster.tls", "ocsp", Later("revocation lists for upstreams")),
+    ("[cluster.NAME]", "send_proxy", Instead("write proxy_protocol = \"v2\"")),
     ("[cluster.NAME]", "health_checks", Instead("write health_check = { http = \"/healthz\" }")),
     ("cluster.health_check", "path", Instead("write http = \"/healthz\"")),
     ("cluster.health_check", "service", Instead("write grpc = \"package.Service\"")),
     ("cluster.health_check", "status", Instead("write expect = \"200-299\"")),
     ("cluster.health_check", "panic_threshold", Instead("it belongs to the cluster, beside health_check")),
-    ("[cluster.NAME]", "retry", Later("configurable retries")),
-    ("[cluster.NAME]", "retries", Later("configurable retries")),
+    ("[cluster.NAME]", "retry", Instead(RETRY)),
+    ("[cluster.NAME]", "retries", Instead(RETRY)),
     ("[cluster.NAME]", "weights", Instead(WEIGHTS)),
-    ("[cluster.NAME]", "circuit_breaker", Later("circuit breakers")),
+    ("[cluster.NAME]", "circuit_breaker", Instead("write requests_max = 1000, pending_max = 100")),
     ("[cluster.NAME]", "outlier_detection", Later("outlier detection")),
-    ("[cluster.NAME]", "discovery", Later("discovery of endpoints by DNS")),
-    ("endpoint", "dns", Later("discovery of endpoints by DNS")),
-    ("endpoint", "file", Later("endpoints from files")),
+    ("[cluster.NAME]", "discovery", Instead(DNS)),
+    ("[cluster.NAME]", "dns", Instead(DNS)),
+    ("[cluster.NAME]", "srv", Instead("write endpoints_dns = { srv = \"_http._tcp.orders.internal\" }")),
+    ("[server]", "resolvers", Instead("write dns_servers = [\"10.0.0.2\"]")),
+    ("endpoint", "dns", Instead("write endpoints_dns = \"orders.internal:8080\" in [cluster.NAME]")),
+    ("endpoint", "file", Instead("write endpoints_file = \"orders.endpoints.toml\" in [cluster.NAME]")),
+    ("[cluster.NAME]", "file", Instead("write endpoints_file = \"orders.endpoints.toml\"")),
     ("endpoint", "addr", Instead("write address = \"10.0.0.11:8080\"")),
     (
         "[cluster.NAME]",
@@ -183,6 +213,9 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener]]", "alpn", Instead("HTTP/2 is offered beside HTTP/1.1 unless http2 = false")),
     ("[[listener]]", "h2", Instead("HTTP/2 is offered unless http2 = false")),
     ("[[listener]]", "max_concurrent_streams", Instead("write limits = { streams_max = 100 }")),
+    ("[[listener]]", "trusted_proxies", Instead(CLIENT_ADDRESS)),
+    ("[[listener]]", "real_ip", Instead(CLIENT_ADDRESS)),
+    ("[[listener]]", "x_forwarded_for", Instead(CLIENT_ADDRESS)),
     ("[[listener]]", "rate_limit", Later("rate limits")),
     ("[[listener]]", "routes", Instead("write [[listener.host.route]] below a [[listener.host]]")),
     ("[[listener]]", "route", Instead("write [[listener.host.route]] below a [[listener.host]]")),
@@ -199,6 +232,10 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ),
     ("[[listener]]", "policy", Instead("policies belong to a host: policy = \"NAME\" in [[listener.host]]")),
     ("[[listener.host]]", "policies", Instead("write policy = [\"NAME\", \"NAME\"]")),
+    ("[[listener.host]]", "xfcc", Instead(FORWARDED_IDENTITY)),
+    ("[[listener.host]]", "client_cert_header", Instead(FORWARDED_IDENTITY)),
+    ("forwarded_identity", "peers", Instead("write from = { san_uri = \"spiffe://example.com/edge\" }")),
+    ("forwarded_identity", "assertion", Later("identities that cannot be verified")),
     ("[[listener.host]]", "tls", Instead("TLS belongs to the listener: tls = { ... } in [[listener]]")),
     (
         "[[listener.host]]",
@@ -228,7 +265,8 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host]]", "http2", Instead("protocols belong to the listener: http2 in [[listener]]")),
     ("[[listener.host]]", "h2", Instead("protocols belong to the listener: http2 in [[listener]]")),
     ("[[listener.host]]", "rate_limit", Later("rate limits")),
-    ("[[listener.host]]", "cors", Later("CORS")),
+    ("cors", "methods", Instead("leave it away: pages may use the methods that routes take")),
+    ("cors", "allow_origins", Instead("write origins = [\"https://app.example.com\"]")),
     ("[[listener.host]]", "trust", Instead("write client_auth = { mode = \"required\", trust = \"NAME\" }")),
     ("[[listener.host]]", "cert", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
     ("[[listener.host]]", "key", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
@@ -254,9 +292,28 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("client_auth", "hints", Instead("hints belong to a trust bundle: hints = true in [trust.NAME]")),
     ("client_auth", "tenant", Instead("write tenants = [\"NAME\"]")),
     ("client_auth", "ca", Instead("write trust = \"NAME\" and name the CA in [trust.NAME]")),
+    (
+        "[[listener.host.route]]",
+        "upstream_certificate",
+        Instead("write another [cluster.NAME] with the same endpoints, and its `certificate` in its tls"),
+    ),
     ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
-    ("[[listener.host.route]]", "retry", Later("configurable retries")),
-    ("[[listener.host.route]]", "rewrite", Later("rewriting of paths")),
+    ("[[listener.host.route]]", "retries", Instead(RETRY)),
+    ("retry", "num_retries", Instead("write attempts = 3, which counts the first try too")),
+    ("retry", "statuses", Instead("write status = [\"502-504\"]")),
+    (
+        "retry",
+        "budget",
+        Instead("write retry_budget = { percent = 20, per_second = 10 } in the [cluster.NAME]"),
+    ),
+    ("[[listener.host.route]]", "prefix_rewrite", Instead("write rewrite = { prefix = \"/\" }")),
+    ("[[listener.host.route]]", "strip_prefix", Instead("write rewrite = { prefix = \"/\" }")),
+    ("[[listener.host.route]]", "clusters", Instead(SPLIT)),
+    ("[[listener.host.route]]", "weights", Instead(SPLIT)),
+    ("split", "clusters", Instead(SPLIT)),
+    ("split", "sticky", Instead("write by = { identity = \"spiffe_id\" } or { header = \"x-user\" }")),
+    ("rewrite", "query", Instead("the query goes with the path, unchanged; a policy can change it")),
+    ("rewrite", "authority", Instead("write host = \"NAME\"")),
     (
         "[[listener.host.route]]",
         "direct_response",
@@ -265,7 +322,17 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("redirect", "location", Instead("write to = \"https://{host}/new/{id}\"")),
     ("redirect", "code", Instead("write status = 308")),
     ("respond", "code", Instead("write status = 200")),
-    ("[[listener.host.route]]", "headers", Later("setting of headers")),
+    (
+        "[[listener.host.route]]",
+        "headers",
+        Instead("write request_headers or response_headers = { set = { ... } }"),
+    ),
+    (
+        "[[listener.host]]",
+        "headers",
+        Instead("write request_headers or response_headers = { set = { ... } }"),
+    ),
+    ("header edits", "add", Instead("write append = { \"x-name\" = \"VALUE\" }")),
     ("[[listener.host.route]]", "grpc_json", GRPC_JSON),
     ("[[listener.host.route]]", "transcode", GRPC_JSON),
     ("match", "grpc_json", GRPC_JSON),
@@ -343,6 +410,11 @@ const VALUE_NOTES: &[(&str, &str, Note)] = &[
     ("policy.engine", "static", Instead("write \"matcher\"")),
     ("policy.engine", "ext_authz", Later("external policy engines")),
     ("policy.engine", "wasm", Later("WebAssembly policies")),
+    ("retry.on", "reset", Instead("write \"reset_before_response\"")),
+    ("retry.on", "connect-failure", Instead("write \"connect_failure\"")),
+    ("retry.on", "refused-stream", Instead("write \"refused_stream\"")),
+    ("retry.on", "5xx", Instead("write status = [\"500-599\"]")),
+    ("retry.on", "gateway-error", Instead("write status = [\"502-504\"]")),
     ("cluster.balance", "least-request", Instead("write \"least_request\"")),
     ("cluster.balance", "hash", Instead(MAGLEV)),
     ("cluster.balance", "ring_hash", Instead(MAGLEV)),

@@ -18,6 +18,8 @@ pub struct HealthCheck {
     pub unhealthy_threshold: u32,
     /// Below how many percent of healthy endpoints all are used; 0 for never.
     pub panic_threshold: u32,
+    /// Its connections begin with a header of the PROXY protocol, version 2, which says that they are nobody's.
+    pub sends_proxy_protocol: bool,
 }
 
 /// What a check asks an endpoint. Two that are equal find out the same.

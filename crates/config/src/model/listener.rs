@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Action, ClientAuth, ClientAuthMode, FileKind, NamedPath, NamedUrl, OcspMode, WatchedPath};
+use super::{
+    Action, ClientAuth, ClientAuthMode, Cors, FileKind, ForwardedIdentity, Handshakes, HeaderEdits,
+    NamedPath, NamedUrl, OcspMode, Retry, Rewrite, WatchedPath,
+};
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
 use crate::path::PathPattern;
-pub use crate::raw::{CipherSuite, ForwardMode, Group, Require, Resumption, TlsVersion, XfccMode};
+pub use crate::raw::{
+    CipherSuite, ClientAddressHeader, ForwardMode, Group, Require, Resumption, TlsVersion, XfccMode,
+};
 use crate::routes::condition::Conditions;
 use crate::routes::{Method, Methods, RouteMatch, Routes};
 
@@ -32,6 +37,10 @@ pub struct Listener {
     pub http2: bool,
     /// Who may say that a connection is another's.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// What handshakes may take; none for no limit of their own.
+    pub handshakes: Option<Handshakes>,
+    /// Who may say in a request's header that it is another's.
+    pub client_address: Option<ClientAddress>,
     /// Versions, cipher suites and key exchange.
     pub tls: TlsPolicy,
     /// What downstream connections may use.
@@ -68,10 +77,32 @@ pub struct ProxyProtocol {
 impl ProxyProtocol {
     /// Whether connections from there have to begin with a header.
     pub fn is_from(&self, address: IpAddr) -> bool {
-        // A socket for both families shows IPv4 addresses as if they were IPv6.
-        let address = address.to_canonical();
-        self.from.iter().any(|network| network.contains(&address))
+        is_in(&self.from, address)
     }
+}
+
+/// Proxies that name the client in the header of each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// Where they are; at least one network.
+    pub from: Vec<IpNet>,
+    /// The field that they write.
+    pub header: ClientAddressHeader,
+    /// How many of them there are; none if their addresses tell.
+    pub hops: Option<usize>,
+}
+
+impl ClientAddress {
+    /// Whether a proxy of this address is believed.
+    pub fn is_from(&self, address: IpAddr) -> bool {
+        is_in(&self.from, address)
+    }
+}
+
+fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    // A socket for both families shows IPv4 addresses as if they were IPv6.
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Versions, cipher suites and key exchange of a listener.
@@ -130,6 +161,8 @@ pub struct Host {
     pub certificates: Vec<Certificate>,
     /// What the handshake wants of clients.
     pub client_auth: ClientAuth,
+    /// Who may say whose requests they are.
+    pub forwarded_identity: Option<ForwardedIdentity>,
     /// What decides about requests of routes that name no policy themselves. Routes hold the value that applies to them.
     pub policy: HostPolicy,
     /// What upstreams are told about the client.
@@ -171,10 +204,8 @@ pub struct Certificate {
 impl Certificate {
     /// The files that it is made of.
     pub(super) fn files(&self) -> impl Iterator<Item = WatchedPath<'_>> {
-        let passphrase = match &self.passphrase {
-            Some(Passphrase::File(file)) => Some((file, FileKind::Passphrase)),
-            Some(Passphrase::Credential { .. }) | None => None,
-        };
+        let passphrase = self.passphrase.as_ref().and_then(Passphrase::file);
+        let passphrase = passphrase.map(|file| (file, FileKind::Passphrase));
         let staple = match &self.staple {
             StapleMode::File(file) => Some((file, FileKind::StapleFile)),
             StapleMode::Off | StapleMode::Fetch => None,
@@ -196,6 +227,16 @@ pub enum Passphrase {
         /// Where it is named.
         at: Location,
     },
+}
+
+impl Passphrase {
+    /// The file that the configuration names.
+    pub(super) fn file(&self) -> Option<&NamedPath> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Credential { .. } => None,
+        }
+    }
 }
 
 /// The OCSP response that goes with a certificate of ours.
@@ -271,6 +312,14 @@ pub struct Route {
     pub grpc: bool,
     /// What becomes of its requests.
     pub action: Action,
+    /// The path and the host that the upstream gets.
+    pub rewrite: Rewrite,
+    /// Which pages of other origins may use it, by its own words or its host's.
+    pub cors: Option<Cors>,
+    /// What changes in its requests on their way to the upstream, by its own words and the host's.
+    pub request_headers: HeaderEdits,
+    /// What changes in its responses, by its own words and the host's.
+    pub response_headers: HeaderEdits,
     /// What decides about its requests: the global policy, then its own policies or the host's.
     pub policy: HostPolicy,
     /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.
@@ -291,6 +340,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// How long a request may take altogether; none for no limit.
     pub request_timeout: Option<Duration>,
+    /// When its requests are sent again, by its own words or the host's; none if only what is so without any.
+    pub retry: Option<Retry>,
     /// Which tunnels it carries; none if it refuses to switch protocols.
     pub tunnel: Option<Tunnel>,
     /// Where it is defined.

@@ -6,13 +6,21 @@
 
 mod action;
 mod client_auth;
+mod cors;
 mod endpoints;
+mod forwarded_identity;
+mod handshakes;
+mod header_edits;
 mod health_check;
 mod listener;
 mod policy_server;
+mod retry;
+mod rewrite;
 mod trust;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,20 +28,29 @@ use std::time::Duration;
 
 use ringward_identity::TenantMap;
 
-pub use self::action::Action;
+pub use self::action::{Action, Split};
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
-pub use self::endpoints::{Balance, Endpoint, HashKey, IdentityKey};
+pub use self::cors::Cors;
+pub use self::endpoints::{
+    Balance, Discovery, DnsQuery, Endpoint, EndpointsDns, EndpointsFile, Family, HashKey, IdentityKey,
+};
+pub use self::forwarded_identity::{ForwardedIdentity, ForwardedIdentityHeader};
+pub use self::handshakes::{Handshakes, HandshakesPerSource};
+pub use self::header_edits::HeaderEdits;
 pub use self::health_check::{HealthCheck, Probe};
 pub use self::listener::{
-    Bind, Certificate, CipherSuite, Forward, ForwardMode, Group, Host, HostPolicy, Limits, Listener,
-    Passphrase, ProxyProtocol, Require, Resumption, Route, StapleMode, TlsPolicy, TlsVersion, Tunnel,
-    XfccMode,
+    Bind, Certificate, CipherSuite, ClientAddress, ClientAddressHeader, Forward, ForwardMode, Group, Host,
+    HostPolicy, Limits, Listener, Passphrase, ProxyProtocol, Require, Resumption, Route, StapleMode,
+    TlsPolicy, TlsVersion, Tunnel, XfccMode,
 };
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
+pub use self::retry::{ClusterLimits, Retry, RetryBudget};
+pub use self::rewrite::Rewrite;
 pub use self::trust::{
     CrlMode, KeyKind, Keys, NamedUrl, Profile, RevocationDepth, RevocationPolicy, Tenant, TenantCondition,
     Trust,
 };
+pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
 pub use crate::raw::{Audit, Engine, InputShape, IoDriver, Level, Protocol};
@@ -95,6 +112,9 @@ impl Config {
         for policy in self.policies.values() {
             files.extend(policy.path.iter().map(|path| WatchedPath::new(path, policy.file_kind())));
         }
+        files.extend(
+            self.clusters.values().filter_map(|cluster| cluster.tls.as_ref()).flat_map(UpstreamTls::files),
+        );
         for host in self.listeners.iter().flat_map(|listener| &listener.hosts) {
             files.extend(host.certificates.iter().flat_map(Certificate::files));
         }
@@ -142,7 +162,7 @@ pub enum FileKind {
     CertificateChain,
     /// Our private key.
     PrivateKey,
-    /// CAs of clients: a file, or a directory with `*.pem`, `*.crt` and `*.cer`.
+    /// CAs: a file, or a directory with `*.pem`, `*.crt` and `*.cer`.
     TrustAnchors,
     /// Revocation lists: a file, or a directory with `*.crl`, `*.pem` and `*.der`.
     Crl,
@@ -183,6 +203,10 @@ pub struct Server {
     pub trust_drain_rate: Option<NonZeroU32>,
     /// Bytes that bodies may take that are read ahead for policies, over all workers.
     pub policy_body_memory_max: usize,
+    /// Who is asked for names; none for the servers of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Bytes that the process should take at most; none for no limit.
+    pub memory_max: Option<usize>,
     /// The zone that this node is in.
     pub zone: Option<String>,
 }
@@ -288,10 +312,16 @@ pub struct PolicyCache {
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// Its endpoints; at least one, each once.
+    /// Those endpoints that the configuration names, each once; none if they are found elsewhere.
     pub endpoints: Vec<Endpoint>,
+    /// Where they are found otherwise.
+    pub discovery: Option<Discovery>,
     /// What they speak.
     pub protocol: Protocol,
+    /// How both sides prove who they are; none for no TLS.
+    pub tls: Option<UpstreamTls>,
+    /// Each connection is of one request, and begins with a header of the PROXY protocol, version 2.
+    pub sends_proxy_protocol: bool,
     /// How an endpoint is chosen.
     pub balance: Balance,
     /// For how long an endpoint that comes back gets fewer requests; none for no time.
@@ -310,6 +340,10 @@ pub struct Cluster {
     pub streams_per_connection_max: usize,
     /// How its endpoints are checked, if they are.
     pub health_check: Option<HealthCheck>,
+    /// How many requests it has at once; none for no limit.
+    pub limits: Option<ClusterLimits>,
+    /// How many of its requests are tried again.
+    pub retry_budget: RetryBudget,
     /// Where it is defined.
     pub at: Location,
 }

@@ -1,9 +1,9 @@
-//! `endpoints` and `balance` of `[cluster.NAME]`, as they are written.
+//! `endpoints`, `endpoints_file`, `endpoints_dns` and `balance` of `[cluster.NAME]`, as they are written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Field, OneOrMore, WordOrTable};
+use super::{Count, DurationText, Field, OneOrMore, WordOrTable};
 
 /// `endpoints = [...]` of `[cluster.NAME]`: addresses, and tables that say more of an endpoint.
 pub type Endpoints = OneOrMore<WordOrTable<Endpoint>>;
@@ -32,6 +32,79 @@ pub struct Endpoint {
     ///
     /// Default 0; 0 to 15. Example: `priority = 1`.
     pub priority: Field<Count>,
+}
+
+/// `{ path = "orders.endpoints.toml", ... }` of `endpoints_file` in `[cluster.NAME]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "cluster.endpoints_file", default, deny_unknown_fields)]
+pub struct EndpointsFile {
+    /// The file.
+    ///
+    /// Required. Example: `path = "orders.endpoints.toml"`.
+    pub path: Field<String>,
+    /// Whether the file may say that there are no endpoints, `endpoints = []`. Requests to the cluster are answered with 503 then.
+    /// Otherwise such a file is refused like one that cannot be read: it is rather a fault of what writes it.
+    ///
+    /// Default `false`. Example: `allow_empty = true`.
+    pub allow_empty: Field<bool>,
+}
+
+/// `{ name = "orders.internal", port = 8080, ... }` of `endpoints_dns` in `[cluster.NAME]`. Exactly one of `name` and `srv` says what is
+/// asked for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "cluster.endpoints_dns", default, deny_unknown_fields)]
+pub struct EndpointsDns {
+    /// The name whose addresses (A and AAAA) are the endpoints, each with `port`. It is absolute: no search list is added.
+    ///
+    /// Example: `name = "orders.default.svc.cluster.local"`.
+    pub name: Field<String>,
+    /// The port of all endpoints. With `name`, and with that only.
+    ///
+    /// Example: `port = 8080`.
+    pub port: Field<Count>,
+    /// The name of a service whose SRV records (RFC 2782) are the endpoints, with their ports, weights and priorities. Weights are
+    /// taken in proportion, 0 as the least; without a `health_check` those of the first priority are used and no others.
+    ///
+    /// Example: `srv = "_http._tcp.orders.internal"`.
+    pub srv: Field<String>,
+    /// Which addresses are asked for: `"any"`, `"ipv4"` or `"ipv6"`.
+    ///
+    /// Default `"any"`. Example: `family = "ipv4"`.
+    pub family: Field<Family>,
+    /// How long it takes at least until the servers are asked again, whatever the TTL of their answer; also after a failure, then
+    /// twice as long after each further one, up to `ttl_max`.
+    ///
+    /// Default `"5s"`; `"100ms"` to `"1h"`. Example: `ttl_min = "1s"`.
+    pub ttl_min: Field<DurationText>,
+    /// How long it takes at most.
+    ///
+    /// Default `"5m"`; `"1s"` to `"1d"`, and no less than `ttl_min`. Example: `ttl_max = "30s"`.
+    pub ttl_max: Field<DurationText>,
+    /// For how long the last good endpoints are used if the servers do not answer, say that there are none, or answer with what
+    /// cannot be used. After that the cluster has none, and requests are answered with 503.
+    ///
+    /// Default `"unlimited"`; `"1s"` to `"30d"`. Example: `stale_max = "1h"`.
+    pub stale_max: Field<DurationText>,
+}
+
+/// Values of `family` in `endpoints_dns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "endpoints_dns.family", rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4 and IPv6.
+    Any,
+    /// IPv4 (A).
+    Ipv4,
+    /// IPv6 (AAAA).
+    Ipv6,
+}
+
+/// A file that `endpoints_file` names: TOML with one key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename = "the file", default, deny_unknown_fields)]
+pub struct EndpointList {
+    /// The same as in `[cluster.NAME]`.
+    pub endpoints: Field<Endpoints>,
 }
 
 /// Values of `balance` in `[cluster.NAME]`. Each worker chooses for itself.

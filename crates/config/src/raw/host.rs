@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, DurationText, Field, OneOrMany, OneOrMore, Route};
+use super::{
+    Cors, Count, DurationText, Field, ForwardedIdentity, HeaderEdits, OneOrMany, OneOrMore, Retry, Route,
+    WordOrTable,
+};
 
 /// `[[listener.host]]`: a virtual host, chosen by the name that the client asks for in the TLS handshake.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -24,10 +27,16 @@ pub struct Host {
     ///
     /// Required: to admit clients without certificate is a decision to be written down, as `{ mode = "off" }`.
     pub client_auth: Field<ClientAuth>,
+    /// `forwarded_identity = { ... }`: load balancers in front of this host that say whose certificate a request's client has.
+    ///
+    /// Default: none. What a request says of certificates is removed. Example:
+    /// `forwarded_identity = { from = { san_uri = "spiffe://example.com/edge" } }`.
+    pub forwarded_identity: Field<ForwardedIdentity>,
     /// What clients must have proved before any route of this host serves them. It changes nothing, and refuses a
     /// configuration in which a route is served for less, whoever writes it later: `"mtls"`, a certificate that was
-    /// verified, so that every route has to have `client_auth` `"required"`. `ringward prove` shows for each route the
-    /// least that gets there.
+    /// verified, and whose key the client holds, so that every route has to have `client_auth` `"required"`, and nobody
+    /// forwards identities (`forwarded_identity`); or `"forwarded"`, the same, or that a load balancer of
+    /// `forwarded_identity` vouches for it. `ringward prove` shows for each route the least that gets there.
     ///
     /// Default: none. Example: `require = "mtls"`.
     pub require: Field<Require>,
@@ -46,6 +55,25 @@ pub struct Host {
     ///
     /// Default: all its defaults.
     pub forward: Field<Forward>,
+    /// `cors = { ... }`: pages of these origins may use its routes from a browser. Ringward answers preflights (OPTIONS with
+    /// `Origin` and `Access-Control-Request-Method`) for the route that takes the method which is asked for: they do not reach the
+    /// upstream, and no policy is asked. `client_auth` of the route counts for them as for every request. In responses all
+    /// `Access-Control-` fields of the upstream are replaced. Answers to requests that are refused have none.
+    ///
+    /// Default: none. Example: `cors = { origins = ["https://app.example.com"], credentials = true }`.
+    pub cors: Field<Cors>,
+    /// `request_headers = { ... }`: header fields of requests that are changed on the way to upstreams, on every route.
+    ///
+    /// Default: none. Example: `request_headers = { remove = ["x-debug"] }`.
+    pub request_headers: Field<HeaderEdits>,
+    /// `response_headers = { ... }`: header fields that are changed in responses, on every route.
+    ///
+    /// Default: none. Example: `response_headers = { set = { "strict-transport-security" = "max-age=63072000" } }`.
+    pub response_headers: Field<HeaderEdits>,
+    /// `retry = { ... }`: when a request that failed is sent again, on every route that does not say so itself.
+    ///
+    /// Default `"off"`. Example: `retry = { status = ["502-504"] }`.
+    pub retry: Field<WordOrTable<Retry>>,
     /// `true` serves with a certificate of ours that has expired, which clients should refuse.
     ///
     /// Default `false`. Example: `danger_allow_expired_certificate = true`.
@@ -193,7 +221,9 @@ impl ClientAuthMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "require", rename_all = "snake_case")]
 pub enum Require {
-    /// A certificate that was verified.
+    /// A certificate that was verified, and that the client holds the key, to us or to a load balancer that we trust.
+    Forwarded,
+    /// A certificate that was verified, and to us that the client holds the key.
     Mtls,
 }
 
@@ -201,6 +231,7 @@ impl Require {
     /// The word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Forwarded => "forwarded",
             Self::Mtls => "mtls",
         }
     }

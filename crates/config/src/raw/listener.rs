@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, CountOrWord, DurationText, Field, Host, OneOrMany, SizeText};
+use super::{Count, CountOrWord, DurationText, Field, Handshakes, Host, OneOrMany, SizeText};
 
 /// `[[listener]]`: addresses that accept TLS connections, and the virtual hosts behind them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -50,6 +50,16 @@ pub struct Listener {
     /// Default: none. A connection is then the one's at its other end, and one that begins with a header of the PROXY
     /// protocol is refused. Example: `proxy_protocol = { from = "10.0.0.0/24" }`.
     pub proxy_protocol: Field<ProxyProtocol>,
+    /// `handshakes = { ... }`: how much TLS handshakes may take, in all and for each network of clients.
+    ///
+    /// Default: no limit but `connections_max` and `handshake_timeout` in `limits`. Example:
+    /// `handshakes = { full_per_second = 3000, per_source = { failures_per_minute = 60 } }`.
+    pub handshakes: Field<Handshakes>,
+    /// `client_address = { ... }`: proxies in front of this listener that say in each request's header whose request it is.
+    ///
+    /// Default: none. A request is then the connection's, whatever its header says. Example:
+    /// `client_address = { from = "10.0.0.0/24" }`.
+    pub client_address: Field<ClientAddress>,
     /// `tls = { ... }`: versions, cipher suites and key exchange.
     ///
     /// Default: all its defaults.
@@ -92,6 +102,42 @@ pub enum ProxyProtocolOthers {
     Refuse,
     /// They are served.
     Direct,
+}
+
+/// `client_address = { ... }` of a listener: who may say in a request's header that it is another's.
+///
+/// What is said is the client's address, for policies, logs, limits, `balance` by source and upstreams, and nothing of who the
+/// client is. It is taken from the end of the list, as far as those are trusted who have written it; what stands in front of
+/// that is the client's own word, and counts for nothing.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "client_address", default, deny_unknown_fields)]
+pub struct ClientAddress {
+    /// The addresses of the proxies, or networks that nobody else is in. Requests on connections from elsewhere are the
+    /// connection's own, and what they say of others is removed and counted, also where `forward` has `"append"`.
+    ///
+    /// Required; 1 to 256. Example: `from = ["10.0.0.0/24", "2001:db8::7"]`.
+    pub from: Field<OneOrMany>,
+    /// The field that the proxies write: `"x-forwarded-for"` or `"forwarded"` (RFC 7239). The other one is nobody's word, and
+    /// `"append"` in `forward` does not continue it. A request without the field is the proxy's own.
+    ///
+    /// Default `"x-forwarded-for"`. Example: `header = "forwarded"`.
+    pub header: Field<ClientAddressHeader>,
+    /// How many proxies add to the field, the nearest included, where the addresses of those in between are not known: the client
+    /// is then this element, counted from the end, and a request with fewer is refused with 400. Whoever can get around one of the
+    /// proxies can then pretend to be anybody.
+    ///
+    /// Default: as many as are in `from`; the client is the nearest address that is not. 1 to 16. Example: `hops = 2`.
+    pub hops: Field<Count>,
+}
+
+/// Values of `header` in `client_address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "client_address.header", rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// The list that most proxies write.
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 /// `limits = { ... }` of a listener.

@@ -13,14 +13,22 @@
 //! - a *URL* begins with `http://` or `https://`, names a host, and has neither user nor fragment;
 //! - a *path of a file* is absolute, or relative to the directory of the configuration file.
 
+mod cors;
 mod endpoints;
+mod forwarded_identity;
+mod handshakes;
+mod header_edits;
 mod health_check;
 mod host;
 mod listener;
 mod policy_server;
+mod retry;
+mod rewrite;
 mod route;
 mod scalar;
+mod split;
 mod trust;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,23 +37,34 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-pub use self::endpoints::{Balance, Endpoint, Endpoints, HashKey, IdentityKey};
+pub use self::cors::Cors;
+pub use self::endpoints::{
+    Balance, Endpoint, EndpointList, Endpoints, EndpointsDns, EndpointsFile, Family, HashKey, IdentityKey,
+};
+pub use self::forwarded_identity::{ForwardedIdentity, ForwardedIdentityHeader, ForwardedIdentityOthers};
+pub use self::handshakes::{Handshakes, HandshakesPerSource};
+pub use self::header_edits::HeaderEdits;
 pub use self::health_check::HealthCheck;
 pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Require, Staple, XfccMode,
 };
 pub use self::listener::{
-    CipherSuite, Group, Limits, Listener, ProxyProtocol, ProxyProtocolOthers, Resumption, Tls, TlsVersion,
+    CipherSuite, ClientAddress, ClientAddressHeader, Group, Limits, Listener, ProxyProtocol,
+    ProxyProtocolOthers, Resumption, Tls, TlsVersion,
 };
 pub use self::policy_server::PolicyServer;
+pub use self::retry::{Retry, RetryBudget, RetryOn};
+pub use self::rewrite::Rewrite;
 pub use self::route::{IdentityMatch, Match, Redirect, Respond, Route, TextCondition};
 pub use self::scalar::{
     Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable, strings,
 };
+pub use self::split::Split;
 pub use self::trust::{
     CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,
     TenantMatch, Trust,
 };
+pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
 pub use crate::decode::Field;
 
 /// The whole file.
@@ -152,6 +171,17 @@ pub struct Server {
     ///
     /// Default `"64MiB"`; `"4MiB"` to `"64GiB"`. Example: `policy_body_memory_max = "256MiB"`.
     pub policy_body_memory_max: Field<SizeText>,
+    /// The servers that are asked for the names of `endpoints_dns`: IP address each, and port if that is not 53. All are asked to do
+    /// the work (recursion); the first that answers counts.
+    ///
+    /// Default: those of `/etc/resolv.conf`, which is read each time; 1 to 8. Example: `dns_servers = ["10.0.0.2"]`.
+    pub dns_servers: Field<OneOrMany>,
+    /// How much memory the process should take at most, as the kernel counts it (resident memory). From 85 % on no connection is
+    /// accepted and open ones end after their request; from 95 % on requests are answered with 503 too. It is measured ten times
+    /// per second, so leave room below what the kernel or the container kills for.
+    ///
+    /// Default: none; `"16MiB"` to `"16TiB"`. Example: `memory_max = "2GiB"`.
+    pub memory_max: Field<SizeText>,
     /// The zone that this node is in: a name, as endpoints have it (`zone` in `endpoints` of `[cluster.NAME]`), which come first then.
     ///
     /// Default: none, and zones of endpoints make no difference. Example: `zone = "a"`.
@@ -401,20 +431,47 @@ pub enum InputShape {
     Kong,
 }
 
-/// `[cluster.NAME]`: a group of equal upstream endpoints, spoken to without TLS.
+/// `[cluster.NAME]`: a group of equal upstream endpoints.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
     /// The servers: IP address and port each, or a table that says more, such as `{ address = "10.0.0.11:8080", weight = 3 }`.
-    /// Names are refused, since nothing resolves them yet.
+    /// They change with the configuration only; those of `endpoints_file` and `endpoints_dns` change without it.
     ///
-    /// Required; 1 to 1024. Example: `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
+    /// Required, unless another key says where they are found; 1 to 1024. Example:
+    /// `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
     pub endpoints: Field<Endpoints>,
-    /// What the endpoints speak: `"http1"` is HTTP/1.1; `"http2"` is HTTP/2 from the first byte on (prior knowledge, also
-    /// called h2c), which every endpoint has to speak then. Clients may speak either in both cases.
+    /// A file that names the servers, for those that come and go: TOML with `endpoints = [...]` as it stands in `[cluster.NAME]`, or a
+    /// table that says more, such as `{ path = "orders.endpoints.toml", allow_empty = true }`. What is written there is in force at
+    /// once, without a reload. A file that is gone or bad in any part changes nothing: the last good endpoints stay, and it is
+    /// logged and counted. The process does not start with such a file, and a reload that adds the key is refused.
+    ///
+    /// Default: none, and `endpoints` names them. Example: `endpoints_file = "orders.endpoints.toml"`.
+    pub endpoints_file: Field<WordOrTable<EndpointsFile>>,
+    /// A name whose addresses in DNS are the servers, with their port, or a table that says more, such as
+    /// `{ srv = "_http._tcp.orders.internal" }`. It is looked up again when the TTL is over. Whatever is no good answer changes
+    /// nothing: the last good endpoints stay, and it is logged and counted. The process waits for a first answer for 5 seconds
+    /// at most, and then serves without: requests to the cluster are answered with 503.
+    ///
+    /// Default: none. Example: `endpoints_dns = "orders.internal:8080"`.
+    pub endpoints_dns: Field<WordOrTable<EndpointsDns>>,
+    /// What the endpoints speak: `"http1"` is HTTP/1.1; `"http2"` is HTTP/2, which every endpoint has to speak then, with TLS
+    /// agreed on by ALPN and without from the first byte on (prior knowledge, also called h2c). Clients may speak either in both
+    /// cases.
     ///
     /// Default `"http1"`. Example: `protocol = "http2"`.
     pub protocol: Field<Protocol>,
+    /// `tls = { ... }`, or a section `[cluster.NAME.tls]`: TLS to the endpoints, and how both sides prove who they are.
+    ///
+    /// Default: none, and everything is sent in the clear. Example: `tls = { ca = "trust/backends.pem" }`.
+    pub tls: Field<UpstreamTls>,
+    /// Tells the endpoints by the PROXY protocol whose request it is: `"v2"`, ahead of TLS if there is any. It has the client's
+    /// address, the one that the client connected to, the server name, and of the client's TLS the version and whether its
+    /// certificate was verified, with its common name. Connections are not shared then: each request has a new one. With
+    /// `protocol = "http1"` only; every endpoint has to expect it.
+    ///
+    /// Default: none. Example: `proxy_protocol = "v2"`.
+    pub proxy_protocol: Field<SentProxyProtocol>,
     /// How an endpoint is chosen, of those that take requests: `"round_robin"`, `"least_request"`, `"random"`, or by a property
     /// of the request, so that requests which have it in common come to the same endpoint: `{ maglev = { header = "x-user" } }`,
     /// `{ maglev = { cookie = "session" } }`, `{ maglev = { identity = "tenant" } }` (or `"fingerprint"`, `"spiffe_id"`),
@@ -423,13 +480,14 @@ pub struct Cluster {
     /// Default `"round_robin"`. Example: `balance = "least_request"`.
     pub balance: Field<Balance>,
     /// For how long an endpoint that comes back gets fewer requests than its weight says: a tenth at first, and a tenth more with
-    /// each tenth of the time. It does so when it becomes healthy again, and when it has passed its first check after a reload
-    /// that added it; not when all are new. Needs a `health_check`; not with `maglev`.
+    /// each tenth of the time. It does so when it becomes healthy again, and when it comes to a cluster that has others: once it has
+    /// passed its first check, or at once where there are none. Needs a `health_check` or endpoints that come and go; not with
+    /// `maglev`.
     ///
     /// Default: none, and it gets its share at once; `"1s"` to `"1h"`. Example: `slow_start = "30s"`.
     pub slow_start: Field<DurationText>,
-    /// How long a connection to an endpoint may take to be established. With HTTP/2 that includes the endpoint's settings, and
-    /// it is also how long a request waits when all connections are full.
+    /// How long a connection to an endpoint may take to be established, and with TLS its handshake as well. With HTTP/2 that
+    /// includes the endpoint's settings, and it is also how long a request waits when all connections are full.
     ///
     /// Default `"2s"`; `"1ms"` to `"1m"`. Example: `connect_timeout = "500ms"`.
     pub connect_timeout: Field<DurationText>,
@@ -467,6 +525,34 @@ pub struct Cluster {
     ///
     /// Default 50; 0 to 100. Example: `panic_threshold = 0`.
     pub panic_threshold: Field<Count>,
+    /// How many requests there may be at once from this node to the cluster, or `"unlimited"`. With HTTP/1.1, where each has a
+    /// connection of its own, this also bounds the connections in use. A tunnel counts until it is open. Each worker has its share,
+    /// rounded up: of N workers all together have at most N - 1 more, and a worker whose share is used up does not ask others.
+    ///
+    /// Default `"unlimited"`; 1 to 1000000. Example: `requests_max = 1000`.
+    pub requests_max: Field<CountOrWord>,
+    /// How many requests wait while there are `requests_max`, in the order in which they came; what is above is answered with 503
+    /// (`cluster_full`). Shared out among the workers in the same way. Needs `requests_max`.
+    ///
+    /// Default 0; 0 to 1000000. Example: `pending_max = 100`.
+    pub pending_max: Field<Count>,
+    /// How long one waits before it is answered with 503 (`cluster_wait_timeout`). Needs `pending_max`.
+    ///
+    /// Default `"1s"`; `"1ms"` to `"1m"`. Example: `pending_timeout = "250ms"`.
+    pub pending_timeout: Field<DurationText>,
+    /// `retry_budget = { ... }`: how many of its requests are tried again at a time, of those that routes want to have tried again
+    /// (`retry`).
+    ///
+    /// Default: all its defaults. Example: `retry_budget = { percent = 10 }`.
+    pub retry_budget: Field<RetryBudget>,
+}
+
+/// Values of `proxy_protocol` in `[cluster.NAME]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "cluster.proxy_protocol", rename_all = "snake_case")]
+pub enum SentProxyProtocol {
+    /// Version 2.
+    V2,
 }
 
 /// Values of `protocol` in `[cluster.NAME]`.
@@ -475,6 +561,6 @@ pub struct Cluster {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2.
     Http2,
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::{
-    ClientAuthMode, Count, DurationText, Field, OcspMode, OneOrMany, Require, SizeText, WordOrTable,
+    ClientAuthMode, Cors, Count, DurationText, Field, HeaderEdits, OcspMode, OneOrMany, Require, Retry,
+    Rewrite, SizeText, Split, WordOrTable,
 };
 
 /// `[[listener.host.route]]`: where the requests of a path go.
@@ -25,8 +26,13 @@ pub struct Route {
     pub r#match: Field<Match>,
     /// The name of the cluster that they go to.
     ///
-    /// Required, unless there is `redirect` or `respond`. Example: `cluster = "orders"`.
+    /// Required, unless there is `split`, `redirect` or `respond`. Example: `cluster = "orders"`.
     pub cluster: Field<String>,
+    /// `split = { ... }`: instead of `cluster`, several clusters among which its requests are divided. Policies see the one that a
+    /// request goes to.
+    ///
+    /// Default: none. Example: `split = { weights = { orders = 95, orders-next = 5 } }`.
+    pub split: Field<Split>,
     /// `redirect = { ... }`: instead of `cluster`, clients are sent elsewhere. Authentication and policies come first, as everywhere.
     ///
     /// Default: none. Example: `redirect = { to = "https://{host}/new/{id}{query}" }`.
@@ -35,6 +41,28 @@ pub struct Route {
     ///
     /// Default: none. Example: `respond = { status = 410, body = "gone\n" }`.
     pub respond: Field<Respond>,
+    /// `rewrite = { ... }`: another path or host for the upstream. Routes, policies, records and the path in `{path}` are those that
+    /// the client has asked for; a path that is in no normal form once everything is put in is refused with 400 and the flag
+    /// `bad_rewrite`, like one that a client asks for. `Location` in responses and the like are not changed back.
+    ///
+    /// Default: none. Example: `rewrite = { path = "/v2/orders/{id}" }`.
+    pub rewrite: Field<Rewrite>,
+    /// `cors = { ... }`: pages of these origins may use it from a browser. Ringward answers preflights (OPTIONS with
+    /// `Origin` and `Access-Control-Request-Method`) for the route that takes the method which is asked for: they do not reach the
+    /// upstream, and no policy is asked. `client_auth` of the route counts for them as for every request. In responses all
+    /// `Access-Control-` fields of the upstream are replaced. Answers to requests that are refused have none.
+    ///
+    /// Default: the host's. Example: `cors = { origins = ["https://app.example.com"], credentials = true }`.
+    pub cors: Field<Cors>,
+    /// `request_headers = { ... }`: header fields of their requests that are changed on the way to the upstream.
+    ///
+    /// Default: the host's. Example: `request_headers = { set = { "x-order" = "{id}" } }`.
+    pub request_headers: Field<HeaderEdits>,
+    /// `response_headers = { ... }`: header fields that are changed in the responses of the upstream, and of `redirect` and
+    /// `respond`. The answer to a request that is refused has none of them.
+    ///
+    /// Default: the host's. Example: `response_headers = { remove = ["server"] }`.
+    pub response_headers: Field<HeaderEdits>,
     /// The policy that decides about them, or several of which every one has to allow, instead of the host's: a list adds nothing
     /// to the host's, so what is to be asked here as well has to be named here as well.
     ///
@@ -89,6 +117,10 @@ pub struct Route {
     ///
     /// Default `"unlimited"`; `"1ms"` to `"1d"`. Example: `request_timeout = "15s"`.
     pub request_timeout: Field<DurationText>,
+    /// `retry = { ... }`: when a request that failed is sent again, instead of what the host says, or `"off"`.
+    ///
+    /// Default: the host's. Example: `retry = { attempts = 3, status = ["502-504"], per_try_timeout = "2s" }`.
+    pub retry: Field<WordOrTable<Retry>>,
     /// The protocols to which a client may switch its connection with `Upgrade`, or a stream of HTTP/2 with an extended
     /// CONNECT. Once the decision has allowed the request and the upstream has agreed (with 101, or 2xx to an extended
     /// CONNECT if its cluster speaks HTTP/2), bytes pass both ways unseen, for as long as the client is trusted: when its

@@ -26,9 +26,11 @@ pub struct Forwarded<'a> {
     pub x_forwarded: ForwardMode,
     /// Mode of `Forwarded`.
     pub forwarded: ForwardMode,
-    /// The peer's address in text, without port and brackets; rendered once per connection. Pass an IPv4-mapped address
-    /// as IPv4.
+    /// The client's address in text, without port and brackets, for [`ForwardMode::Set`]. Pass an IPv4-mapped address as IPv4.
     pub client_ip: &'a str,
+    /// The address of who sent us the request, which continues a list in [`ForwardMode::Append`]: the client's, or that of a
+    /// proxy which the list tells the client's address for.
+    pub peer_ip: &'a str,
     /// `https` or `http`.
     pub proto: &'a str,
     /// The authority that the client asked for.
@@ -65,7 +67,8 @@ impl Forwarded<'_> {
         };
         if self.x_forwarded != ForwardMode::Off {
             let theirs_for = theirs(FOR, self.x_forwarded);
-            joined_line(out, FOR, theirs_for, |out| out.extend_from_slice(self.client_ip.as_bytes()));
+            let ours = self.ip(self.x_forwarded);
+            joined_line(out, FOR, theirs_for, |out| out.extend_from_slice(ours.as_bytes()));
             for (name, ours) in [(PROTO, self.proto), (HOST, self.host)] {
                 let mut theirs = theirs(name, self.x_forwarded).peekable();
                 if theirs.peek().is_none() {
@@ -81,16 +84,21 @@ impl Forwarded<'_> {
         Ok(())
     }
 
+    fn ip(&self, mode: ForwardMode) -> &str {
+        if mode == ForwardMode::Append { self.peer_ip } else { self.client_ip }
+    }
+
     /// RFC 7239 §4: `forwarded-element`.
     fn append_element(&self, out: &mut Vec<u8>) {
-        if self.client_ip.contains(':') {
+        let ip = self.ip(self.forwarded);
+        if ip.contains(':') {
             // RFC 7239 §6: an IPv6 address is bracketed, and therefore quoted.
-            for part in ["for=\"[", self.client_ip, "]\""] {
+            for part in ["for=\"[", ip, "]\""] {
                 out.extend_from_slice(part.as_bytes());
             }
         } else {
             out.extend_from_slice(b"for=");
-            out.extend_from_slice(self.client_ip.as_bytes());
+            out.extend_from_slice(ip.as_bytes());
         }
         if is_token(self.host.as_bytes()) {
             out.extend_from_slice(b";host=");
@@ -108,8 +116,9 @@ impl Forwarded<'_> {
     fn is_writable(&self) -> bool {
         let is_address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
         let is_authority = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        !self.client_ip.is_empty()
-            && self.client_ip.bytes().all(is_address)
+        let is_ip = |text: &str| !text.is_empty() && text.bytes().all(is_address);
+        is_ip(self.client_ip)
+            && is_ip(self.peer_ip)
             && is_token(self.proto.as_bytes())
             && self.host.bytes().all(is_authority)
     }

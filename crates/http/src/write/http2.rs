@@ -14,14 +14,16 @@ use crate::{RequestHead, ResponseHead};
 pub struct Http2Fields<'a> {
     /// Path and query, or `*`: `:path`.
     pub target: &'a [u8],
+    /// `:authority`; empty if there is none.
+    pub authority: &'a [u8],
     /// Field lines of our own writing, the first of which is `host`.
     lines: &'a [u8],
     takes_trailers: bool,
 }
 
 /// Prepares the head of a request for an upstream that speaks HTTP/2, in `image`, which is emptied first. What
-/// [`super::request_head`] would write is what goes on, but for what is about an HTTP/1.1 connection; `:method`,
-/// `:authority` are those of the head.
+/// [`super::request_head`] would write is what goes on, but for what is about an HTTP/1.1 connection; `:method` is
+/// that of the head.
 ///
 /// # Errors
 /// As [`super::request_head`].
@@ -35,12 +37,13 @@ pub fn request_fields<'a>(
     let (start, lines) = split_line(image);
     // The method is a token and the target has no blank, so that the target is what stands between the two blanks.
     let target = start.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+    let authority = split_line(lines).0.strip_prefix(b"host: ").unwrap_or_default();
     // RFC 9113 §8.2.2. Trailers go on to every client, but whether it understands them only the client can say.
     let options = head.fields().filter(|field| field.name.eq_ignore_ascii_case("te"));
     let takes_trailers = options
         .flat_map(|field| field.value.split(|&byte| byte == b','))
         .any(|option| trim_ows(option).eq_ignore_ascii_case(b"trailers"));
-    Ok(Http2Fields { target, lines, takes_trailers })
+    Ok(Http2Fields { target, authority, lines, takes_trailers })
 }
 
 impl<'a> Http2Fields<'a> {
@@ -150,8 +153,11 @@ mod tests {
     fn edits<'a>(framing: BodyFraming, set: &'a [(&'a str, &'a [u8])]) -> RequestEdits<'a> {
         RequestEdits {
             drop_field: &|name| name == b"client-cert",
+            path: None,
+            authority: None,
             query: QueryEdits { set: &[("c", "3")], remove: &["a"] },
             set,
+            add: &[],
             via: Some("ringward"),
             forwarded: Forwarded::default(),
             framing,

@@ -23,8 +23,11 @@ fn drop_nothing(_: &[u8]) -> bool {
 fn plain_request_edits() -> RequestEdits<'static> {
     RequestEdits {
         drop_field: &drop_nothing,
+        path: None,
+        authority: None,
         query: QueryEdits::default(),
         set: &[],
+        add: &[],
         via: None,
         forwarded: Forwarded::default(),
         framing: BodyFraming::None,
@@ -82,13 +85,17 @@ fn a_request_is_written_anew() {
                  x-tenant: theirs\r\nForwarded: for=_x\r\n\r\n";
     let edits = RequestEdits {
         drop_field: &|name| name.eq_ignore_ascii_case(b"client_cert"),
+        path: None,
+        authority: None,
         query: QueryEdits { set: &[("b", "3")], remove: &[] },
         set: &[("client-cert", b":AQ==:"), ("X-Tenant", b"ours")],
+        add: &[],
         via: Some("ringward"),
         forwarded: Forwarded {
             x_forwarded: ForwardMode::Append,
             forwarded: ForwardMode::Off,
-            client_ip: "192.0.2.1",
+            client_ip: "192.0.2.9",
+            peer_ip: "192.0.2.1",
             proto: "https",
             host: "api.example:8443",
         },
@@ -146,6 +153,23 @@ fn framing_comes_from_the_edits_alone() {
 }
 
 #[test]
+fn another_path_goes_with_the_query_and_is_held_to_the_same_rules() {
+    let edits = |path, authority| RequestEdits { path, authority, ..plain_request_edits() };
+    let input = "GET /a?b=%2f HTTP/1.1\r\nHost: a\r\n\r\n";
+    let written = written_request(input, &edits(Some("/c%20/"), Some("b:8080"))).unwrap();
+    assert!(written.starts_with("GET /c%20/?b=%2f HTTP/1.1\r\nhost: b:8080\r\n"), "{written}");
+    for path in
+        ["", "c", "*", "/a b", "/a\r\nx: y", "/a?b", "/a#b", "/..", "/a/../b", "//", "/%2e", "/%0a", "/..;x"]
+    {
+        let refused = written_request(input, &edits(Some(path), None));
+        assert_eq!(refused, Err(WriteError::BadTarget), "{path:?}");
+    }
+    for authority in ["a b", "a\r\nx: y"] {
+        assert_eq!(written_request(input, &edits(None, Some(authority))), Err(WriteError::BadTarget));
+    }
+}
+
+#[test]
 fn via_passes_untouched_without_a_name() {
     let fields = "Via: 1.0 a\r\nvia: 1.1 b\r\n";
     assert_eq!(request_lines(fields, &plain_request_edits()), ["Via: 1.0 a", "via: 1.1 b"]);
@@ -162,8 +186,14 @@ fn x_forwarded_modes() {
     let fields = "X-Forwarded-For: 1.1.1.1\r\nx_forwarded_for: 2.2.2.2\r\nX-FORWARDED-FOR: 3.3.3.3\r\n\
                   X-Forwarded-Proto: http\r\nX-Forwarded-Port: 1\r\nX_Forwarded-Host: evil\r\nX: y\r\n";
     let lines = |x_forwarded| {
-        let forwarded =
-            Forwarded { x_forwarded, client_ip: "::1", proto: "https", host: "a", ..Forwarded::default() };
+        let forwarded = Forwarded {
+            x_forwarded,
+            client_ip: "::1",
+            peer_ip: "::2",
+            proto: "https",
+            host: "a",
+            ..Forwarded::default()
+        };
         request_lines(fields, &RequestEdits { forwarded, ..plain_request_edits() })
     };
     assert_eq!(lines(ForwardMode::Off), fields.split_terminator("\r\n").collect::<Vec<_>>());
@@ -176,7 +206,7 @@ fn x_forwarded_modes() {
         [
             "X-Forwarded-Port: 1",
             "X: y",
-            "x-forwarded-for: 1.1.1.1, 3.3.3.3, ::1",
+            "x-forwarded-for: 1.1.1.1, 3.3.3.3, ::2",
             "x-forwarded-proto: http",
             "x-forwarded-host: a"
         ]
@@ -186,7 +216,9 @@ fn x_forwarded_modes() {
 #[test]
 fn forwarded_modes() {
     let lines = |forwarded, fields: &str, client_ip, host| {
-        let forwarded = Forwarded { forwarded, client_ip, proto: "https", host, ..Forwarded::default() };
+        let peer_ip = client_ip;
+        let forwarded =
+            Forwarded { forwarded, client_ip, peer_ip, proto: "https", host, ..Forwarded::default() };
         request_lines(fields, &RequestEdits { forwarded, ..plain_request_edits() })
     };
     let fields = "Forwarded: for=_a;by=\"x, \\\" y\"\r\nforwarded: for=_b\r\n";
@@ -215,16 +247,18 @@ fn forwarded_modes() {
 
 #[test]
 fn provenance_that_cannot_be_written_is_refused() {
-    for (client_ip, proto, host) in [
-        ("", "https", "a"),
-        ("1.1.1.1\r\nx: y", "https", "a"),
-        ("1.1.1.1", "a b", "a"),
-        ("1.1.1.1", "https", "a\""),
+    for (client_ip, peer_ip, proto, host) in [
+        ("", "1.1.1.1", "https", "a"),
+        ("1.1.1.1", "", "https", "a"),
+        ("1.1.1.1\r\nx: y", "1.1.1.1", "https", "a"),
+        ("1.1.1.1", "1.1.1.1, 2.2.2.2", "https", "a"),
+        ("1.1.1.1", "1.1.1.1", "a b", "a"),
+        ("1.1.1.1", "1.1.1.1", "https", "a\""),
     ] {
         for (x_forwarded, forwarded) in
             [(ForwardMode::Set, ForwardMode::Off), (ForwardMode::Off, ForwardMode::Append)]
         {
-            let forwarded = Forwarded { x_forwarded, forwarded, client_ip, proto, host };
+            let forwarded = Forwarded { x_forwarded, forwarded, client_ip, peer_ip, proto, host };
             let edits = RequestEdits { forwarded, ..plain_request_edits() };
             let refused = written_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &edits);
             assert_eq!(refused, Err(WriteError::BadProvenance), "{client_ip:?} {proto:?} {host:?}");

@@ -32,6 +32,25 @@ impl BufferPool {
         self.large.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LARGE))
     }
 
+    /// `raw` with what it holds and room for more, as a buffer of at least `capacity` bytes; `None` if the largest is full.
+    pub(crate) fn with_room(&self, raw: Vec<u8>, capacity: usize) -> Option<Vec<u8>> {
+        let full = raw.capacity() - raw.len() < ROOM_MIN;
+        if raw.capacity() >= capacity && !full {
+            return Some(raw);
+        }
+        if full && raw.capacity() >= LARGE {
+            return None;
+        }
+        if raw.capacity() == 0 && capacity < SMALL {
+            return Some(Vec::with_capacity(capacity));
+        }
+        let mut larger =
+            if capacity > SMALL || full && raw.capacity() > 0 { self.large() } else { self.small() };
+        larger.extend_from_slice(&raw);
+        self.put(raw);
+        Some(larger)
+    }
+
     /// Takes a buffer back, or frees it when enough are kept. What it held is forgotten, not wiped.
     pub(crate) fn put(&self, mut buffer: Vec<u8>) {
         buffer.clear();
@@ -47,6 +66,8 @@ impl BufferPool {
     }
 }
 
+/// Below this much room a read is not worth its system call.
+const ROOM_MIN: usize = 1024;
 /// Buffers kept by one worker: at most 4 MiB of small ones, of which each exchange that waits has one, and about 2 MiB of large
 /// ones.
 const SMALL_KEPT: usize = 512;

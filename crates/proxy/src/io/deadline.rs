@@ -217,6 +217,14 @@ impl Deadline {
         self.entry.fd.get().is_none_or(sys::is_quiet)
     }
 
+    /// Has the connection reset when it is closed: the peer learns no less that nobody waits for it, and the port can be used
+    /// again at once, not a minute later (RFC 9293 §3.3.2, TIME-WAIT).
+    pub(crate) fn reset_when_closed(&self) {
+        if let Some(fd) = self.entry.fd.get() {
+            sys::reset_when_closed(fd);
+        }
+    }
+
     /// The socket is about to be closed: its number may soon be another's.
     pub(crate) fn retire(&self) {
         self.entry.fd.set(None);

@@ -3,9 +3,10 @@
 //! Both halves can have an operation in flight at once, which is what a full-duplex relay needs.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
+    rc::Rc,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use monoio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{BufferPool, Deadline, is_called_off, sys, within};
+use super::{BufferPool, Deadline, Turnstile, is_called_off, sys, within};
 
 /// A connected TCP socket.
 #[derive(Debug)]
@@ -39,18 +40,18 @@ impl Stream {
         let _ = tcp.set_nodelay(true);
         let fd = tcp.as_raw_fd();
         let (read, write) = tcp.into_split();
-        Stream { read: ReadHalf(read), write: WriteHalf(write), fd }
+        Stream { read: ReadHalf(read), write: WriteHalf { half: Some(write), turnstile: None }, fd }
     }
 
     /// Waits until there is something to read, holding no buffer. The end of the stream and errors count as something.
     pub(crate) async fn readable(&mut self) {
         // An error shows itself in the read that follows.
-        let _ = sys::whole(&mut self.read.0, &mut self.write.0).readable(false).await;
+        let _ = sys::whole(&mut self.read.0, self.write.half()).readable(false).await;
     }
 
-    /// The port of our side; 0 if it cannot be told.
-    pub(crate) fn local_port(&mut self) -> u16 {
-        sys::whole(&mut self.read.0, &mut self.write.0).local_addr().map_or(0, |addr| addr.port())
+    /// The address of our side; `None` if it cannot be told any more.
+    pub(crate) fn local_addr(&mut self) -> Option<SocketAddr> {
+        sys::whole(&mut self.read.0, self.write.half()).local_addr().ok()
     }
 
     /// Sends the last bytes, and ends the stream towards the peer (FIN), in one segment if they are few; reading goes on. Gives
@@ -66,6 +67,17 @@ impl Stream {
         }
         self.write.shutdown().await;
         last
+    }
+
+    /// From now on the socket is closed in its turn when it is given up: for those of which one peer can make us give up many at
+    /// once.
+    pub(crate) fn close_in_turn(&mut self, turnstile: &Rc<Turnstile>) {
+        self.write.turnstile = Some(turnstile.clone());
+    }
+
+    /// Both directions, for who keeps them apart. The socket is closed when both are dropped.
+    pub(crate) fn into_halves(self) -> (ReadHalf, WriteHalf) {
+        (self.read, self.write)
     }
 
     /// For [`super::Deadlines::register`].
@@ -124,11 +136,18 @@ impl ReadHalf {
     }
 }
 
-/// The sending side. Dropping it ends the stream towards the peer.
-#[derive(Debug)]
-pub(crate) struct WriteHalf(OwnedWriteHalf<TcpStream>);
+/// The sending side. Dropping it ends the stream towards the peer, perhaps in its turn.
+pub(crate) struct WriteHalf {
+    /// There until it is dropped.
+    half: Option<OwnedWriteHalf<TcpStream>>,
+    turnstile: Option<Rc<Turnstile>>,
+}
 
 impl WriteHalf {
+    fn half(&mut self) -> &mut OwnedWriteHalf<TcpStream> {
+        self.half.as_mut().expect("there until it is dropped")
+    }
+
     /// Sends all of `buffer`; calls `progressed` whenever the peer has taken a part of it, but not all.
     pub(crate) async fn write_all(
         &mut self,
@@ -137,7 +156,7 @@ impl WriteHalf {
     ) -> (io::Result<()>, Vec<u8>) {
         let mut rest = buffer.slice(..);
         loop {
-            let (result, written) = self.0.write(rest).await;
+            let (result, written) = self.half().write(rest).await;
             let (begin, end) = (written.begin(), written.end());
             let buffer = written.into_inner();
             match result {
@@ -154,7 +173,21 @@ impl WriteHalf {
     /// Ends the stream towards the peer (FIN).
     pub(crate) async fn shutdown(&mut self) {
         // The peer may be gone already, which is as good.
-        let _ = self.0.shutdown().await;
+        let _ = self.half().shutdown().await;
+    }
+}
+
+impl fmt::Debug for WriteHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteHalf").finish_non_exhaustive()
+    }
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        if let (Some(half), Some(turnstile)) = (self.half.take(), &self.turnstile) {
+            turnstile.close(half);
+        }
     }
 }
 

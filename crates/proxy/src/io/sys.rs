@@ -36,6 +36,15 @@ pub(super) fn shutdown(fd: RawFd, how: Shut) {
     unsafe { libc::shutdown(fd, how) };
 }
 
+/// Makes the close of a socket a reset of its connection, of which no trace remains.
+pub(super) fn reset_when_closed(fd: RawFd) {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = size_of::<libc::linger>() as libc::socklen_t;
+    // SAFETY: the pointer and the length are those of a value that outlives the call, which does not keep the pointer. As for
+    // `shutdown`, the callers hold a registration that ends before the descriptor is closed.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const at_once).cast(), length) };
+}
+
 /// Hands the kernel what the end of the stream is about to follow, so that both can leave in one segment. Does not wait: returns
 /// how many bytes were taken, 0 also if the peer is gone.
 pub(super) fn send_before_end(fd: RawFd, bytes: &[u8]) -> usize {

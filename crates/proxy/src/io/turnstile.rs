@@ -1,57 +1,211 @@
-//! Where a task that has more to do lets the others go first.
+//! Where what can wait lets all others go first: connections that have more to do, and sockets that are to be closed.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
-use monoio::net::UnixStream;
+use monoio::{
+    io::OwnedWriteHalf,
+    net::{TcpStream, UnixStream},
+};
 
 use super::{Driver, sleep};
 
 /// One worker's.
 ///
-/// A task of monoio 0.2.4 that just wakes itself is the next one to run, and timers wait until no task has anything to do. So a
-/// task that goes on later waits for a completion, which comes as soon as completions are looked at.
+/// A request needs several rounds of the ring, and in each it waits for all that others do in it. So what can wait does so in one
+/// queue, of which each round takes a little.
 pub(crate) struct Turnstile {
-    /// A socket that nobody writes to, so that it can always be written to; none if there were no descriptors left.
-    ends: Option<Rc<(UnixStream, UnixStream)>>,
-    driver: Driver,
-    passes: Cell<u32>,
+    rounds: Rounds,
+    waiting: RefCell<Waiting>,
+    /// Sockets, in the order in which they were given up.
+    closing: RefCell<VecDeque<OwnedWriteHalf<TcpStream>>>,
+    /// Somebody sees to the next round.
+    is_attended: Cell<bool>,
 }
 
 impl Turnstile {
     /// To be called on the runtime.
-    pub(crate) fn new(driver: Driver) -> Turnstile {
-        Turnstile { ends: UnixStream::pair().ok().map(Rc::new), driver, passes: Cell::new(0) }
+    pub(crate) fn new(driver: Driver) -> Rc<Turnstile> {
+        Rc::new(Turnstile {
+            rounds: Rounds::new(driver),
+            waiting: RefCell::default(),
+            closing: RefCell::default(),
+            is_attended: Cell::new(false),
+        })
     }
 
-    /// Waits until all have run who can, with io_uring also those whose operations have completed meanwhile.
-    pub(crate) async fn pass(&self) {
-        let passes = self.passes.get().wrapping_add(1);
-        self.passes.set(passes);
-        let rests = self.driver == Driver::Epoll && passes.is_multiple_of(PASSES_BETWEEN_RESTS);
-        let ends = self.ends.clone();
-        // A task of its own comes after all others, which is all it does where the socket is known to be writable, as it is with
-        // epoll. It also keeps the room that the operation needs out of connections.
+    /// Waits for a turn: until all have run who can, with io_uring also those whose operations have completed meanwhile, and those
+    /// who wait longer have had their turn.
+    pub(crate) async fn pass(self: &Rc<Turnstile>) {
+        let mut place = Place { turnstile: self, number: None };
+        poll_fn(|cx| place.poll(cx)).await;
+    }
+
+    /// Ends the stream towards the peer and closes the socket, which is work for the kernel: much if it still has something to
+    /// be read.
+    pub(super) fn close(self: &Rc<Turnstile>, socket: OwnedWriteHalf<TcpStream>) {
+        self.closing.borrow_mut().push_back(socket);
+        self.attend();
+    }
+
+    fn attend(self: &Rc<Turnstile>) {
+        if !self.is_attended.replace(true) {
+            self.await_round();
+        }
+    }
+
+    fn await_round(self: &Rc<Turnstile>) {
+        let next = self.rounds.next();
+        // Who is to be served is dropped with the worker, on its runtime.
+        let turnstile = Rc::downgrade(self);
+        // A task of its own comes after all others, which is all that there is to it where the driver has nothing to wait for.
         monoio::spawn(async move {
+            next.await;
+            turnstile.upgrade().iter().for_each(Turnstile::round);
+        });
+    }
+
+    /// Serves what one round takes.
+    fn round(self: &Rc<Turnstile>) {
+        self.waiting.borrow_mut().admit();
+        let is_over = self.close_some() && self.waiting.borrow().is_empty();
+        if is_over {
+            self.is_attended.set(false);
+        } else {
+            self.await_round();
+        }
+    }
+
+    /// Closes so many of the sockets as one round takes; whether that was all.
+    fn close_some(&self) -> bool {
+        let waiting = self.closing.borrow().len();
+        let n = (CLOSES_PER_ROUND + waiting / CLOSES_SHARE).min(waiting);
+        for _ in 0..n {
+            let socket = self.closing.borrow_mut().pop_front();
+            drop(socket);
+        }
+        n == waiting
+    }
+}
+
+/// Who waits for a turn, in order.
+#[derive(Default)]
+struct Waiting {
+    /// The number of the place at the front.
+    first: u64,
+    /// `None` for one who has given up.
+    wakers: VecDeque<Option<Waker>>,
+}
+
+impl Waiting {
+    /// Lets the one at the front go on.
+    fn admit(&mut self) {
+        while let Some(waker) = self.wakers.pop_front() {
+            self.first += 1;
+            if let Some(waker) = waker {
+                waker.wake();
+                return;
+            }
+        }
+    }
+
+    /// The place of that number, unless it was admitted.
+    fn place(&mut self, number: u64) -> Option<&mut Option<Waker>> {
+        let index = number.checked_sub(self.first)?;
+        self.wakers.get_mut(usize::try_from(index).ok()?)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+    }
+}
+
+/// A place in the queue; whoever is dropped gives it up.
+struct Place<'a> {
+    turnstile: &'a Rc<Turnstile>,
+    number: Option<u64>,
+}
+
+impl Place<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.turnstile.waiting.borrow_mut();
+        let Some(number) = self.number else {
+            self.number = Some(waiting.first + waiting.wakers.len() as u64);
+            waiting.wakers.push_back(Some(cx.waker().clone()));
+            drop(waiting);
+            self.turnstile.attend();
+            return Poll::Pending;
+        };
+        match waiting.place(number) {
+            None => Poll::Ready(()),
+            Some(place) => {
+                place.as_mut().expect("whoever polls has not given up").clone_from(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number
+            && let Some(place) = self.turnstile.waiting.borrow_mut().place(number)
+        {
+            *place = None;
+        }
+    }
+}
+
+/// Tells when the driver has looked at what has completed.
+///
+/// A task of monoio 0.2.4 that just wakes itself is the next one to run, and timers wait until no task has anything to do. So a
+/// round is a completion, which comes as soon as completions are looked at.
+struct Rounds {
+    /// A socket that nobody writes to, so that it can always be written to; none if there were no descriptors left.
+    ends: Option<Rc<(UnixStream, UnixStream)>>,
+    driver: Driver,
+    passed: Cell<u32>,
+}
+
+impl Rounds {
+    fn new(driver: Driver) -> Rounds {
+        Rounds { ends: UnixStream::pair().ok().map(Rc::new), driver, passed: Cell::new(0) }
+    }
+
+    fn next(&self) -> impl Future<Output = ()> + use<> {
+        let passed = self.passed.get().wrapping_add(1);
+        self.passed.set(passed);
+        let rests = self.driver == Driver::Epoll && passed.is_multiple_of(ROUNDS_BETWEEN_RESTS);
+        let ends = self.ends.clone();
+        async move {
             if rests {
                 sleep(REST).await;
             } else if let Some(ends) = ends {
                 let _ = ends.0.writable(true).await;
             }
-        })
-        .await;
+        }
     }
 }
 
+/// How many sockets are closed in a round. One with a full receive queue takes a tenth of a millisecond.
+const CLOSES_PER_ROUND: usize = 2;
+/// And one more for as many as wait, so that they cannot pile up faster than they are closed.
+const CLOSES_SHARE: usize = 64;
 /// With epoll no timer of the worker fires while somebody has more to do, so that everybody rests at times.
-const PASSES_BETWEEN_RESTS: u32 = 16;
+const ROUNDS_BETWEEN_RESTS: u32 = 16;
 const REST: Duration = Duration::from_millis(1);
-
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, rc::Rc, time::Duration};
+    use std::{io::Read, net::TcpListener, pin::Pin};
 
     use super::*;
-    use crate::io::{DriverMode, run_on_this_thread, spawn};
+    use crate::io::{DriverMode, Stream, run_on_this_thread, spawn};
 
     #[test]
     fn others_go_first() {
@@ -86,6 +240,93 @@ mod tests {
                     turnstile.pass().await;
                     passes += 1;
                     assert!(passes < 10_000_000, "the timer waits until nobody has anything to do");
+                }
+            })
+            .unwrap();
+        }
+    }
+
+    /// All that are in the queue, in the order in which they came.
+    async fn queue(turnstile: &Rc<Turnstile>, length: usize) -> Vec<Pin<Box<impl Future<Output = ()>>>> {
+        let mut places: Vec<_> = (0..length).map(|_| Box::pin(turnstile.pass())).collect();
+        poll_fn(|cx| {
+            assert!(places.iter_mut().all(|place| place.as_mut().poll(cx).is_pending()));
+            Poll::Ready(())
+        })
+        .await;
+        places
+    }
+
+    #[test]
+    fn one_goes_on_at_a_time_and_in_order() {
+        for mode in [DriverMode::Auto, DriverMode::Epoll] {
+            run_on_this_thread(mode, |driver| async move {
+                let turnstile = Turnstile::new(driver);
+                let ran = Rc::new(RefCell::new(Vec::new()));
+                for nth in 0..20 {
+                    let (turnstile, ran) = (turnstile.clone(), ran.clone());
+                    spawn(async move {
+                        turnstile.pass().await;
+                        ran.borrow_mut().push((nth, "turn"));
+                        spawn(async move { ran.borrow_mut().push((nth, "others")) });
+                    });
+                }
+                while ran.borrow().len() < 40 {
+                    turnstile.pass().await;
+                }
+                let expected: Vec<_> = (0..20).flat_map(|nth| [(nth, "turn"), (nth, "others")]).collect();
+                assert_eq!(*ran.borrow(), expected);
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_gives_up_leaves_the_queue() {
+        for mode in [DriverMode::Auto, DriverMode::Epoll] {
+            run_on_this_thread(mode, |driver| async move {
+                let turnstile = Turnstile::new(driver);
+                let mut places = queue(&turnstile, 100).await;
+                let last = places.pop().unwrap();
+                drop(places);
+                last.await;
+                assert!(turnstile.rounds.passed.get() <= 2, "{} rounds", turnstile.rounds.passed.get());
+                // One whose turn it is may give up, too.
+                let mut places = queue(&turnstile, 3).await;
+                let last = places.pop().unwrap();
+                turnstile.waiting.borrow_mut().admit();
+                drop(places);
+                last.await;
+                turnstile.pass().await;
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn sockets_are_closed_a_few_at_a_time() {
+        for mode in [DriverMode::Auto, DriverMode::Epoll] {
+            run_on_this_thread(mode, |driver| async move {
+                let turnstile = Turnstile::new(driver);
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+                for _ in 0..20 {
+                    let patience = Duration::from_secs(10);
+                    let mut stream = Stream::connect(listener.local_addr().unwrap(), patience).await.unwrap();
+                    stream.close_in_turn(&turnstile);
+                    ours.push(stream);
+                    theirs.push(listener.accept().unwrap().0);
+                }
+                drop(ours);
+                assert_eq!(turnstile.closing.borrow().len(), 20);
+                turnstile.pass().await;
+                let left = turnstile.closing.borrow().len();
+                assert!((10..20).contains(&left), "{left} are left");
+                while !turnstile.closing.borrow().is_empty() {
+                    turnstile.pass().await;
+                }
+                for mut peer in theirs {
+                    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
                 }
             })
             .unwrap();

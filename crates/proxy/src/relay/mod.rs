@@ -44,6 +44,11 @@ pub(crate) struct Plan<'a> {
     pub(crate) body_timeout: Duration,
     /// An upstream that makes no progress for this long ends the exchange.
     pub(crate) response_timeout: Duration,
+    /// An upstream that has not begun its response by then ends the try, if the request's body does not stream.
+    pub(crate) try_timeout: Duration,
+    /// Whether a response of this status is dropped, because the request goes again. Where there is this, the body is kept until
+    /// then, if it leaves with the head.
+    pub(crate) drops: Option<&'a dyn Fn(u16) -> bool>,
     /// This is the connection's last exchange; asked when the response's head is written.
     pub(crate) close: &'a dyn Fn() -> bool,
     pub(crate) buffers: &'a BufferPool,
@@ -114,7 +119,7 @@ pub(crate) async fn exchange<U: UpstreamSide>(
         _ => None,
     };
     let relayed = if let Some(mut held) = complete {
-        if !U::SAYS_UNPROCESSED {
+        if !U::SAYS_UNPROCESSED && plan.drops.is_none() {
             take(plan, down, std::mem::take(&mut held));
         }
         let relayed = without_body(plan, down, up, response, out).await;
@@ -171,7 +176,7 @@ async fn without_body(
     out: Vec<u8>,
 ) -> Result<Relayed, (ProxyError, bool)> {
     let (mut request, mut answer, deadline) = up.split(plan);
-    deadline.set(millis(plan.response_timeout), Shut::Both);
+    deadline.set(millis(plan.try_timeout), Shut::Both);
     let (sent, out) = request.send(out, true, || {}).await;
     plan.buffers.put(out);
     sent.map_err(|error| (error, true))?;
@@ -180,7 +185,16 @@ async fn without_body(
     deadline.serve(Some(&client));
     let mut download = Download::new(plan, down.split().1, deadline, &client);
     if let Err(error) = download.head(&mut answer, response).await {
-        return Err((error, answer.is_untouched()));
+        let untouched = answer.is_untouched();
+        return Err(match error {
+            ProxyError::UpstreamTimeout(_) if untouched => {
+                (ProxyError::UpstreamTimeout(plan.try_timeout), true)
+            }
+            error => (error, untouched),
+        });
+    }
+    if plan.drops.is_some_and(|drops| drops(response.status())) {
+        return Err((ProxyError::UpstreamStatus(response.status()), true));
     }
     let end = download.body(&mut answer, response, (plan.close)()).await.map_err(|e| (e, false))?;
     Ok(Relayed {

@@ -96,6 +96,7 @@ pub(crate) async fn carry<C: ClientSide>(
     let flow = Flow::new(worker, listener, limits, progress, client.socket().clone());
     match up {
         Upstream::Http1(mut up) => run(client, &mut up, early, &flow).await,
+        Upstream::Http1Tls(mut up) => run(client, &mut up, early, &flow).await,
         // Boxed, so that tunnels to upstreams of HTTP/1.1 need not have room for it.
         Upstream::Http2(mut up) => Box::pin(run(client, &mut *up, early, &flow)).await,
     }

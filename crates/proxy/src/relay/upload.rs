@@ -65,9 +65,10 @@ impl<S: RequestSink> Upload<'_, S> {
         self.up.piece(out, data);
     }
 
-    /// The end of the body, with the trailers that may go on.
+    /// The end of the body, with those of the trailers that may go on.
     pub(crate) fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
-        self.up.end(out, trailers);
+        let edits = self.plan.edits;
+        self.up.end(out, trailers.filter(|(name, _)| !edits.drops_trailer(name.as_bytes())));
     }
 
     /// As [`Upload::send`], unless there is nothing to send.

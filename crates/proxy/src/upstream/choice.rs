@@ -11,8 +11,10 @@ use std::{
     sync::Arc,
 };
 
+use ringward_tls::UpstreamTls;
+
 use super::{
-    Pool, Pools,
+    Pool, PoolKey, Pools,
     endpoints::{Endpoint, EndpointSet, Endpoints},
     shares::{self, Line, Shares},
 };
@@ -21,6 +23,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Choice {
     endpoints: Arc<Endpoints>,
+    tls: Option<Arc<UpstreamTls>>,
     members: RefCell<Rc<Members>>,
     /// Whose turn it is in the round.
     turn: Cell<usize>,
@@ -39,14 +42,19 @@ pub(super) struct Members {
 
 impl Choice {
     /// Each worker begins at another endpoint, so that few requests spread as well.
-    pub(super) fn new(endpoints: Arc<Endpoints>, worker: usize, pools: &mut Pools) -> Choice {
-        let members = Members::new(&endpoints, pools);
+    pub(super) fn new(
+        endpoints: Arc<Endpoints>,
+        tls: Option<Arc<UpstreamTls>>,
+        worker: usize,
+        pools: &mut Pools,
+    ) -> Choice {
+        let members = Members::new(&endpoints, tls.as_deref(), pools);
         let turn = match &members.set.shares {
             Shares::Round(round) => worker % round.len().max(1),
             _ => 0,
         };
         let members = RefCell::new(Rc::new(members));
-        Choice { endpoints, members, turn: Cell::new(turn), drawn: Cell::new(None), dice: Dice::new() }
+        Choice { endpoints, tls, members, turn: Cell::new(turn), drawn: Cell::new(None), dice: Dice::new() }
     }
 
     /// The endpoints as this worker knows them.
@@ -54,11 +62,18 @@ impl Choice {
         self.members.borrow().clone()
     }
 
+    /// What the connections to them are kept by.
+    pub(super) fn pool_keys(&self) -> Vec<PoolKey> {
+        let members = self.known();
+        let endpoints = members.set.endpoints().iter();
+        endpoints.map(|endpoint| PoolKey::new(endpoint.addr, self.tls.as_deref())).collect()
+    }
+
     /// Learns of the endpoints in force: whether there is any difference.
     pub(super) fn refresh(&self, pools: &RefCell<Pools>) -> bool {
         let is_stale = self.members.borrow().version != self.endpoints.version();
         if is_stale {
-            let members = Members::new(&self.endpoints, &mut pools.borrow_mut());
+            let members = Members::new(&self.endpoints, self.tls.as_deref(), &mut pools.borrow_mut());
             self.members.replace(Rc::new(members));
         }
         is_stale
@@ -104,6 +119,11 @@ impl Choice {
         order.map(|index| (members.set.endpoints()[index].addr, &members.pools[index]))
     }
 
+    /// A number by chance, from 0 to 2^16.
+    pub(super) fn roll(&self) -> u64 {
+        self.dice.below(1 << 16)
+    }
+
     /// The endpoint of the next request; `None` if none takes any.
     fn pick(&self, members: &Members, key: Option<u64>) -> Option<usize> {
         match &members.set.shares {
@@ -146,11 +166,14 @@ impl Choice {
 }
 
 impl Members {
-    fn new(endpoints: &Endpoints, pools: &mut Pools) -> Members {
+    fn new(endpoints: &Endpoints, tls: Option<&UpstreamTls>, pools: &mut Pools) -> Members {
         // Asked first: a change in between is seen with the next request.
         let version = endpoints.version();
         let set = endpoints.current();
-        let pool = |endpoint: &Endpoint| pools.entry(endpoint.addr).or_default().clone();
+        let pool = |endpoint: &Endpoint| {
+            let pool = pools.entry(PoolKey::new(endpoint.addr, tls));
+            pool.or_insert_with(|| Rc::new(Pool::new(endpoint.addr, tls))).clone()
+        };
         let pools = set.endpoints().iter().map(pool).collect();
         Members { version, set, pools }
     }
@@ -161,9 +184,9 @@ impl Members {
         Some(&self.pools[index])
     }
 
-    /// Their addresses.
-    pub(super) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
-        self.set.endpoints().iter().map(|endpoint| endpoint.addr)
+    /// There is none, not even one that takes no requests.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pools.is_empty()
     }
 
     /// Whoever has less to do for its weight; the first one in a tie, which keeps to the weights while there is little to do.

@@ -8,22 +8,37 @@ use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseH
 
 use self::tunnel::{StreamInlet, StreamOutlet};
 
-use super::{Connection, failure};
+use super::{
+    Connection, failure,
+    transport::{Inflow, Outflow, Transport},
+};
 use crate::{
     client_side::Sink,
     error::ProxyError,
-    io::{BULK, BufferPool, Deadline, LARGE, ReadHalf, SMALL, WriteHalf},
+    io::{BULK, BufferPool, Deadline, LARGE, SMALL},
     relay::{Download, Plan},
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
 };
 
-impl UpstreamSide for Connection {
+impl<S: Transport> UpstreamSide for Connection<S> {
     const SAYS_UNPROCESSED: bool = false;
 
-    type Sink<'a> = Sending<'a>;
-    type Source<'a> = Receiving<'a>;
-    type Inlet<'a> = StreamInlet<'a>;
-    type Outlet<'a> = StreamOutlet<'a>;
+    type Sink<'a>
+        = Sending<'a, S::Write>
+    where
+        S: 'a;
+    type Source<'a>
+        = Receiving<'a, S::Read>
+    where
+        S: 'a;
+    type Inlet<'a>
+        = StreamInlet<'a, S::Read>
+    where
+        S: 'a;
+    type Outlet<'a>
+        = StreamOutlet<'a, S::Write>
+    where
+        S: 'a;
 
     fn deadline(&self) -> &Deadline {
         &self.deadline
@@ -37,11 +52,12 @@ impl UpstreamSide for Connection {
         Ok(())
     }
 
-    fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Sending<'a>, Receiving<'a>, &'a Deadline) {
+    fn split<'a>(&'a mut self, plan: &'a Plan<'_>) -> (Self::Sink<'a>, Self::Source<'a>, &'a Deadline) {
         let Connection { stream, deadline, .. } = self;
-        let sending = Sending { half: &mut stream.write, plan, deadline };
+        let (read, write) = stream.halves();
+        let sending = Sending { half: write, plan, deadline };
         let receiving = Receiving {
-            half: &mut stream.read,
+            half: read,
             plan,
             deadline,
             buffer: Vec::new(),
@@ -60,21 +76,21 @@ impl UpstreamSide for Connection {
         &'a mut self,
         early: Vec<u8>,
         buffers: &'a BufferPool,
-    ) -> (StreamInlet<'a>, StreamOutlet<'a>) {
+    ) -> (Self::Inlet<'a>, Self::Outlet<'a>) {
         let Connection { stream, deadline, .. } = self;
-        let inlet = StreamInlet::new(&mut stream.read, deadline, buffers, early);
-        (inlet, StreamOutlet::new(&mut stream.write, buffers))
+        let (read, write) = stream.halves();
+        (StreamInlet::new(read, deadline, buffers, early), StreamOutlet::new(write, buffers))
     }
 }
 
 /// A request on its way.
-pub(crate) struct Sending<'a> {
-    half: &'a mut WriteHalf,
+pub(crate) struct Sending<'a, W> {
+    half: &'a mut W,
     plan: &'a Plan<'a>,
     deadline: &'a Deadline,
 }
 
-impl RequestSink for Sending<'_> {
+impl<W: Outflow> RequestSink for Sending<'_, W> {
     fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
         match self.plan.head.body() {
             BodyFraming::Chunked => write::chunk(out, data),
@@ -105,8 +121,8 @@ impl RequestSink for Sending<'_> {
 }
 
 /// A response on its way.
-pub(crate) struct Receiving<'a> {
-    half: &'a mut ReadHalf,
+pub(crate) struct Receiving<'a, R> {
+    half: &'a mut R,
     plan: &'a Plan<'a>,
     deadline: &'a Deadline,
     /// What has arrived and is not used up, from `taken` on.
@@ -116,7 +132,7 @@ pub(crate) struct Receiving<'a> {
     kind: RequestKind,
 }
 
-impl ResponseSource for Receiving<'_> {
+impl<R: Inflow> ResponseSource for Receiving<'_, R> {
     fn is_untouched(&self) -> bool {
         self.untouched
     }
@@ -168,7 +184,7 @@ impl ResponseSource for Receiving<'_> {
     }
 }
 
-impl Receiving<'_> {
+impl<R: Inflow> Receiving<'_, R> {
     async fn length<S: Sink>(
         &mut self,
         download: &mut Download<'_, S>,
@@ -287,7 +303,7 @@ impl Receiving<'_> {
     }
 }
 
-impl Drop for Receiving<'_> {
+impl<R> Drop for Receiving<'_, R> {
     fn drop(&mut self) {
         self.plan.buffers.put(mem::take(&mut self.buffer));
     }

@@ -3,29 +3,41 @@
 //! - `endpoints.rs` has the endpoints that a cluster has at the moment, as the control plane publishes them; `shares.rs` how
 //!   requests are dealt out among them; `choice.rs` one worker's choice, with `hash_key.rs` for the property of a request that
 //!   may decide.
+//! - `split.rs` chooses the cluster where a route divides its requests among several.
+//! - `load.rs` counts what one worker has under way with a cluster, and bounds what is tried again.
 //! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share.
+//! - `transport.rs` is what a connection runs over, `tls.rs` that with TLS.
 
 mod choice;
 mod endpoints;
 mod hash_key;
 mod http1;
 pub(crate) mod http2;
+mod load;
 mod pool;
 mod shares;
+pub(crate) mod split;
+mod tls;
+mod transport;
 
 use std::{io, time::Duration};
 
 use crate::{error::ProxyError, io::Deadline};
 
 pub use endpoints::{Endpoint, EndpointSet, Endpoints};
+pub(crate) use load::Retrying;
 use pool::Pool;
-pub(crate) use pool::{Cluster, Connection, Pools, Upstream};
+pub(crate) use pool::{Cluster, Connection, PoolKey, Pools, Upstream, Wanted};
+use tls::failure_in;
 
 /// Why reading from or writing to an upstream failed (`None`: it closed), seen with the deadline in mind.
 pub(crate) fn failure(deadline: &Deadline, error: Option<io::Error>, limit: Duration) -> ProxyError {
     match error {
         _ if deadline.fired() => ProxyError::UpstreamTimeout(limit),
-        Some(error) => ProxyError::UpstreamReset(error),
+        Some(error) => match failure_in(&error) {
+            Some(failure) => ProxyError::UpstreamTls(failure.clone()),
+            None => ProxyError::UpstreamReset(error),
+        },
         None => ProxyError::UpstreamClosed,
     }
 }

@@ -226,7 +226,7 @@ fn sample(
             id: &route.id,
             template: route.path.as_str(),
             params: &params,
-            upstream: route.action.cluster().unwrap_or_default(),
+            upstream: route.action.clusters().next().unwrap_or_default(),
             labels: &labels,
         },
         now_unix,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use ringward_config::{Cluster, HealthCheck, Probe, Protocol};
+use ringward_config::{Cluster, Discovery, HealthCheck, Probe, Protocol, UpstreamTls};
+use ringward_proxy::Endpoints;
 use serde::Serialize;
 
 /// A cluster, for people and scripts.
@@ -10,9 +11,22 @@ use serde::Serialize;
 pub(super) struct ClusterSummary {
     name: String,
     endpoints: Vec<String>,
+    /// Where they were found, if that is not the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found_in: Option<String>,
     protocol: &'static str,
+    /// `None` if everything is sent in the clear.
+    tls: Option<TlsSummary>,
     /// `None` if nobody looks whether the endpoints are there.
     health_check: Option<HealthCheckSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct TlsSummary {
+    /// Who the endpoints have to be.
+    verified_as: Vec<String>,
+    /// The file of our certificate.
+    presents: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -25,15 +39,33 @@ struct HealthCheckSummary {
 }
 
 impl ClusterSummary {
-    pub(super) fn of(cluster: &Cluster) -> ClusterSummary {
+    /// Of a cluster that has these endpoints for now.
+    pub(super) fn of(cluster: &Cluster, endpoints: &Endpoints) -> ClusterSummary {
+        let endpoints = endpoints.current();
         ClusterSummary {
             name: cluster.name.clone(),
-            endpoints: cluster.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect(),
+            endpoints: endpoints.endpoints().iter().map(|endpoint| endpoint.addr.to_string()).collect(),
+            found_in: cluster.discovery.as_ref().map(found_in),
             protocol: match cluster.protocol {
                 Protocol::Http1 => "http1",
                 Protocol::Http2 => "http2",
             },
+            tls: cluster.tls.as_ref().map(TlsSummary::of),
             health_check: cluster.health_check.as_ref().map(HealthCheckSummary::of),
+        }
+    }
+}
+
+impl TlsSummary {
+    fn of(tls: &UpstreamTls) -> TlsSummary {
+        let ids: Vec<String> = tls.spiffe_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let name = || tls.server_name.clone().unwrap_or_else(|| "their addresses".to_owned());
+        TlsSummary {
+            verified_as: if ids.is_empty() { vec![name()] } else { ids },
+            presents: tls
+                .certificate
+                .as_ref()
+                .map(|certificate| certificate.chain.path.display().to_string()),
         }
     }
 }
@@ -52,6 +84,13 @@ impl HealthCheckSummary {
     }
 }
 
+fn found_in(discovery: &Discovery) -> String {
+    match discovery {
+        Discovery::File(file) => file.path.path.display().to_string(),
+        Discovery::Dns(dns) => format!("DNS as {}", dns.query),
+    }
+}
+
 fn probe(probe: &Probe) -> String {
     match probe {
         Probe::Http { target, .. } => format!("GET {target}"),
@@ -63,8 +102,17 @@ fn probe(probe: &Probe) -> String {
 
 impl fmt::Display for ClusterSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClusterSummary { name, endpoints, protocol, health_check } = self;
-        write!(f, "cluster {name}: {protocol} to {}", endpoints.join(", "))?;
+        let ClusterSummary { name, endpoints, found_in, protocol, tls, health_check } = self;
+        write!(f, "cluster {name}: {protocol} to ")?;
+        match (endpoints.join(", "), found_in) {
+            (endpoints, None) => write!(f, "{endpoints}")?,
+            (none, Some(place)) if none.is_empty() => write!(f, "those in {place}")?,
+            (endpoints, Some(place)) => write!(f, "{endpoints} (in {place})")?,
+        }
+        if let Some(TlsSummary { verified_as, presents }) = tls {
+            let presents = presents.as_deref().unwrap_or("no certificate");
+            write!(f, " by TLS, verified as {}, presenting {presents}", verified_as.join(" or "))?;
+        }
         match health_check {
             Some(HealthCheckSummary { probe, interval_ms, .. }) => {
                 let interval = std::time::Duration::from_millis(*interval_ms);

@@ -159,10 +159,12 @@ impl Summary {
                 tests_passed: report.tests.passed(),
             })
         });
+        let endpoints = &loaded.materials.endpoints;
+        let cluster = |(name, cluster)| Some(ClusterSummary::of(cluster, endpoints.get::<String>(name)?));
         Summary {
             file: config.file().display().to_string(),
             listeners,
-            clusters: config.clusters.values().map(ClusterSummary::of).collect(),
+            clusters: config.clusters.iter().filter_map(cluster).collect(),
             trust: trust.collect(),
             tenants: tenants.collect(),
             keys,
@@ -194,6 +196,12 @@ fn listener_summary(loaded: &Loaded, listener: &Listener) -> ListenerSummary {
     }
 }
 
+/// The names of all clusters of a route; none if it answers by itself.
+pub(crate) fn clusters(route: &Route) -> Option<String> {
+    let names: Vec<&str> = route.action.clusters().collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
 fn route_summary(route: &Route) -> RouteSummary {
     RouteSummary {
         id: route.id.clone(),
@@ -207,7 +215,7 @@ fn route_summary(route: &Route) -> RouteSummary {
         },
         grpc: route.grpc,
         upgrade: route.tunnel.as_ref().map_or_else(Vec::new, |tunnel| tunnel.protocols.clone()),
-        cluster: route.action.cluster().map(str::to_owned),
+        cluster: clusters(route),
         action: route.action.to_string(),
         policies: route.policy.names().to_vec(),
     }

@@ -72,11 +72,11 @@ struct Answer {
     identity: Option<String>,
     policies: Vec<String>,
     decision: Option<Verdict>,
-    /// What the decision changes in the request, and the fields by which the upstream learns of the client.
+    /// What the configuration and then the decision change in request and response, and the fields by which the upstream learns of the client.
     edits: Vec<String>,
     /// What becomes of the request.
     action: Option<String>,
-    /// Where it goes, if it goes somewhere.
+    /// Where it goes, if it goes somewhere and chance does not decide where.
     cluster: Option<String>,
     /// What the client gets if the request goes nowhere.
     refusal: Option<Refusal>,
@@ -205,14 +205,35 @@ fn answer(
     decide(&mut answer, request, listener, &chosen, caller, loaded);
     if let Some((status, flag)) = answer.decision.as_ref().and_then(|verdict| verdict.refusal) {
         answer.refusal = refusal(Some(status), Some(flag), "the policy does not allow it".to_owned());
-    } else {
-        if route.action.cluster().is_some() {
-            answer.edits.extend(identity_fields(host, caller));
-        }
-        answer.cluster = route.action.cluster().map(str::to_owned);
-        answer.action = Some(route.action.to_string());
+        return answer;
     }
+    match snapshot.edits_of(&listener.name, &chosen, request.method, caller) {
+        Ok(mut edits) => {
+            edits.retain(|edit| !is_overruled(edit, &answer.edits));
+            edits.append(&mut answer.edits);
+            answer.edits = edits;
+        }
+        Err(unanswered) => {
+            answer.refusal = refusal(Some(unanswered.status), Some(unanswered.flag), unanswered.why);
+            return answer;
+        }
+    }
+    if route.action.clusters().next().is_some() {
+        answer.edits.extend(identity_fields(host, caller));
+    }
+    answer.cluster.clone_from(&chosen.cluster);
+    answer.action = Some(route.action.to_string());
     answer
+}
+
+/// Whether a policy that wants `decided` has the last word about the field of the request that `edit` is about.
+fn is_overruled(edit: &str, decided: &[String]) -> bool {
+    let field = |edit: &str| {
+        let name =
+            edit.strip_prefix("no request header ").or_else(|| edit.strip_prefix("request header "))?;
+        Some(name.split(':').next().unwrap_or_default().to_ascii_lowercase())
+    };
+    field(edit).is_some_and(|name| decided.iter().any(|other| field(other).as_ref() == Some(&name)))
 }
 
 /// The name of a host, without a port.
@@ -287,7 +308,7 @@ fn decide(
             id: &route.id,
             template: route.path.as_str(),
             params: &params,
-            upstream: route.action.cluster().unwrap_or_default(),
+            upstream: chosen.cluster.as_deref().or(route.action.clusters().next()).unwrap_or_default(),
             labels: &labels,
         },
         now_unix,
@@ -349,7 +370,12 @@ impl fmt::Display for Answer {
         match (&self.refusal, &self.action) {
             (Some(Refusal { status: Some(status), why, .. }), _) => writeln!(f, "answer    {status}: {why}"),
             (Some(Refusal { status: None, why, .. }), _) => writeln!(f, "answer    none: {why}"),
-            (None, Some(action)) => writeln!(f, "action    {action}"),
+            (None, Some(action)) => match &self.cluster {
+                Some(cluster) if action.starts_with("split ") => {
+                    writeln!(f, "action    {action}: to cluster {cluster}")
+                }
+                _ => writeln!(f, "action    {action}"),
+            },
             (None, None) => Ok(()),
         }
     }

@@ -50,7 +50,8 @@ fn credential(
         Some(passphrase) => Some(read_passphrase(passphrase, files, report)?),
     };
     let source = CredentialSource { chain_file: &chain.path, chain_pem, key_file: &key.path, key_pem };
-    let options = CredentialOptions { allow_expired: host.danger_allow_expired_certificate, passphrase };
+    let allow_expired = host.danger_allow_expired_certificate;
+    let options = CredentialOptions { allow_expired, passphrase, ..CredentialOptions::default() };
     let credential = Credential::from_pem(&source, options, UnixTime::now())
         .inspect_err(|error| match error {
             CredentialError::KeyMismatch { .. } => report.torn(at, error.to_string()),
@@ -123,7 +124,7 @@ fn staple(
 }
 
 /// What opens an encrypted key: the first line of a file.
-fn read_passphrase<'f>(
+pub(super) fn read_passphrase<'f>(
     passphrase: &Passphrase,
     files: &'f Files,
     report: &mut Report<'_>,

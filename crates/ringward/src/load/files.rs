@@ -299,6 +299,15 @@ pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, FileError> {
     read_file(path, &Rules::of(FileKind::Crl)).map(|content| Arc::unwrap_or_clone(content.bytes))
 }
 
+/// Reads a file of endpoints.
+///
+/// # Errors
+/// If it cannot be read, is no file, or is larger than one with all the endpoints that a cluster may have.
+pub(crate) fn read_endpoints(path: &Path) -> Result<Vec<u8>, FileError> {
+    let rules = Rules { bytes_max: ENDPOINTS_BYTES_MAX, ..Rules::of(FileKind::Configuration) };
+    read_file(path, &rules).map(|content| Arc::unwrap_or_clone(content.bytes))
+}
+
 fn read_file(path: &Path, rules: &Rules) -> Result<Content, FileError> {
     let unreadable = |error: io::Error| FileError::unreadable(path, &error);
     // Asked before opening too, since opening a pipe waits for its other end.
@@ -344,6 +353,8 @@ fn is_exposed(path: &Path, metadata: &Metadata) -> bool {
 const PIECE_BYTES: u64 = 128 << 10;
 /// Configurations with thousands of routes stay below.
 const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
+/// 1024 endpoints with all that can be said of them and a comment each take a quarter of it.
+const ENDPOINTS_BYTES_MAX: u64 = 1 << 20;
 /// Thousands of CAs in one file.
 const PEM_BYTES_MAX: u64 = 8 << 20;
 /// As the largest data document that a policy may have, see `ringward_policy::Limits`.

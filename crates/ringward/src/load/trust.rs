@@ -270,7 +270,7 @@ pub(super) fn fetch_tls(
 }
 
 /// Path and content of all files that some paths of the configuration lead to; `None` if one cannot be read.
-fn contents(
+pub(super) fn contents(
     paths: &[NamedPath],
     kind: FileKind,
     files: &Files,

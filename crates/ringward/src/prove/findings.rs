@@ -21,25 +21,33 @@ pub(super) fn of(config: &Config, reach: &[ListenerReach]) -> Diagnostics {
     let mut findings = Diagnostics::new();
     for place in places.iter().filter(|place| place.lacks(place.route.require)) {
         let message = format!(
-            "{} declares `require`, but clients that have proved nothing get there: client_auth is \"{}\"",
+            "{} declares `require`, but clients that have {} get there: client_auth is \"{}\"",
             place.words(),
+            proved(place.proof),
             place.route.client_auth.as_str()
         );
         findings.push(config.diagnostic(Severity::Error, &place.route.at, message));
     }
     let mut weak: HashMap<&str, Vec<&Place<'_>>> = HashMap::new();
-    for place in places.iter().filter(|place| place.proof == Proof::None) {
-        if let Some(cluster) = place.route.action.cluster() {
+    for place in places.iter().filter(|place| place.proof < Proof::Certificate) {
+        for cluster in place.route.action.clusters() {
             weak.entry(cluster).or_default().push(place);
         }
     }
     for place in places.iter().filter(|place| place.route.require.is_some()) {
-        let Some(cluster) = place.route.action.cluster() else { continue };
-        let others = weak.get(cluster).into_iter().flatten();
-        for other in others.filter(|other| !other.is(place) && other.route.path.overlaps(&place.route.path)) {
+        let weak = &weak;
+        let others =
+            place.route.action.clusters().flat_map(|cluster| {
+                weak.get(cluster).into_iter().flatten().map(move |other| (cluster, other))
+            });
+        let weaker = |other: &Place<'_>| !other.is(place) && other.lacks(place.route.require);
+        for (cluster, other) in
+            others.filter(|(_, other)| weaker(other) && other.route.path.overlaps(&place.route.path))
+        {
             let message = format!(
-                "{} declares `require`, but clients that have proved nothing reach \"{}\" of cluster {} by {} at line {}",
+                "{} declares `require`, but clients that have {} reach \"{}\" of cluster {} by {} at line {}",
                 place.words(),
+                proved(other.proof),
                 other.route.path,
                 cluster,
                 other.words(),
@@ -66,6 +74,7 @@ impl Place<'_> {
     fn lacks(&self, require: Option<Require>) -> bool {
         match require {
             Some(Require::Mtls) => self.proof < Proof::Certificate,
+            Some(Require::Forwarded) => self.proof < Proof::Forwarded,
             None => false,
         }
     }
@@ -76,5 +85,14 @@ impl Place<'_> {
 
     fn words(&self) -> String {
         format!("route {:?} of {} at listener {}", self.route.id, self.host.names[0], self.listener.name)
+    }
+}
+
+/// What clients have done, in words.
+fn proved(proof: Proof) -> &'static str {
+    match proof {
+        Proof::None => "proved nothing",
+        Proof::Forwarded => "proved themselves to a load balancer alone",
+        Proof::Certificate => "proved themselves",
     }
 }

@@ -6,6 +6,7 @@ use ringward_config::{Config, Host, Listener, Methods, Route};
 use ringward_proxy::{Asked, ListenerReach, Proof};
 use serde::Serialize;
 
+use crate::check;
 use crate::table::Table;
 
 #[derive(Debug, Default, Serialize)]
@@ -54,7 +55,7 @@ struct RouteWays {
     methods: Vec<String>,
     protocols: Vec<&'static str>,
     client_auth: &'static str,
-    /// What a client has proved at the least: `mtls`, or `none`.
+    /// What a client has proved at the least: `mtls`, `forwarded` (to a load balancer) or `none`.
     weakest: &'static str,
     /// What the configuration declares.
     require: Option<&'static str>,
@@ -143,11 +144,12 @@ fn routes(listener: &Listener, host: &Host, proofs: &[Proof]) -> Vec<RouteWays> 
         client_auth: route.client_auth.as_str(),
         weakest: match proof {
             Proof::None => "none",
+            Proof::Forwarded => "forwarded",
             Proof::Certificate => "mtls",
         },
         require: route.require.map(|require| require.as_str()),
         policies: route.policy.names().to_vec(),
-        cluster: route.action.cluster().map(str::to_owned),
+        cluster: check::clusters(route),
     };
     host.routes.iter().zip(proofs).map(ways).collect()
 }

@@ -1,13 +1,14 @@
-//! Active health checks: which endpoints of upstreams take requests.
+//! Which endpoints of upstreams take requests: active health checks, and what [`crate::discovery`] finds.
 //!
 //! Checks run once per node, here, and not once per worker: each endpoint has a task that asks it again and again
 //! ([`probe`]). What the results mean is decided in one place ([`standing`]), and what follows for the endpoints in another
-//! ([`failover`]). It reaches the workers as endpoints with weights ([`ringward_proxy::Endpoints`]), without a new snapshot. What a
-//! reload keeps is decided in [`plan`].
+//! ([`failover`]). It reaches the workers as endpoints with weights ([`ringward_proxy::Endpoints`]), without a new snapshot; nobody else
+//! publishes them ([`cluster`]). What a reload keeps is decided in [`plan`].
 //!
 //! It never removes an endpoint for what happens to requests, never opens a connection that carries any, and knows of no
-//! address that the configuration does not name.
+//! address that neither the configuration nor a source that it names has named.
 
+mod cluster;
 mod failover;
 mod grpc;
 mod plan;
@@ -23,14 +24,14 @@ use std::time::Duration;
 
 use ringward_config::HealthCheck;
 use ringward_telemetry::{CheckOutcome, ControlMetrics};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
+use self::cluster::{Change, LiveCluster, Member};
 use self::failover::Choice;
 pub(crate) use self::plan::Plan;
-use self::plan::{CheckedCluster, CheckedEndpoint};
-use self::probe::Failure;
+use self::probe::{Failure, Way};
 use self::standing::Health;
 use crate::trust::schedule::roll;
 
@@ -38,6 +39,8 @@ use crate::trust::schedule::roll;
 pub(crate) struct HealthChecker {
     plans: watch::Receiver<Arc<Plan>>,
     plan: Arc<Plan>,
+    /// Some source has found something else.
+    news: Arc<Notify>,
     metrics: Arc<ControlMetrics>,
     tasks: Vec<Task>,
     /// What was last chosen for each cluster, so that each change is logged once.
@@ -50,7 +53,7 @@ pub(crate) struct HealthChecker {
 
 /// The checks of one endpoint. Dropping it ends them.
 struct Task {
-    endpoint: Arc<CheckedEndpoint>,
+    endpoint: Arc<Member>,
     check: Arc<HealthCheck>,
     handle: AbortHandle,
 }
@@ -58,17 +61,21 @@ struct Task {
 /// A check that has ended.
 struct Finished {
     cluster: Arc<str>,
-    endpoint: Arc<CheckedEndpoint>,
+    endpoint: Arc<Member>,
     result: Result<(), Failure>,
 }
 
 impl HealthChecker {
-    /// Of the plans that come out of `plans`, beginning with the one that is there.
-    pub(crate) fn new(plans: watch::Receiver<Arc<Plan>>, metrics: Arc<ControlMetrics>) -> HealthChecker {
+    /// Of the plans that come out of `plans`, beginning with the one that is there. `news` says that a source has found something.
+    pub(crate) fn new(
+        plans: watch::Receiver<Arc<Plan>>,
+        news: Arc<Notify>,
+        metrics: Arc<ControlMetrics>,
+    ) -> HealthChecker {
         // Whoever finds it full waits, and checks less often.
         let (results, finished) = mpsc::channel(RESULTS_MAX);
         let (plan, tasks, choices) = Default::default();
-        HealthChecker { plans, plan, metrics, tasks, choices, step: None, results, finished }
+        HealthChecker { plans, plan, news, metrics, tasks, choices, step: None, results, finished }
     }
 
     /// Checks for as long as the process lives.
@@ -81,6 +88,7 @@ impl HealthChecker {
                     // Nobody reloads any more: the process ends.
                     Err(_) => return pending().await,
                 },
+                () = self.news.notified() => self.refresh(),
                 Some(finished) = self.finished.recv() => self.judge(finished),
                 () = step(self.step) => self.advance(),
             }
@@ -90,32 +98,73 @@ impl HealthChecker {
     /// Goes on with the newest plan: tasks of endpoints that it checks as before run on.
     fn adopt(&mut self) {
         let plan = self.plans.borrow_and_update().clone();
-        let before = std::mem::take(&mut self.tasks);
-        let mut before: HashMap<_, _> =
-            before.into_iter().map(|task| (Arc::as_ptr(&task.endpoint), task)).collect();
+        // What was found since the plan was made.
         for (name, cluster) in &plan.clusters {
-            let name: Arc<str> = name.as_str().into();
-            for endpoint in &cluster.endpoints {
-                let running =
-                    before.remove(&Arc::as_ptr(endpoint)).filter(|task| task.check == cluster.check);
-                let task = running.unwrap_or_else(|| self.start(&name, cluster, endpoint));
-                self.tasks.push(task);
-            }
+            cluster.refresh(self.plan.clusters.get(name), Instant::now());
         }
         self.choices.retain(|name, _| plan.clusters.contains_key(name));
         let figures =
             plan.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.figures(Instant::now())));
         self.metrics.upstreams_changed(figures);
         self.plan = plan.clone();
+        self.arrange();
         for (name, cluster) in &plan.clusters {
             self.publish(name, cluster);
         }
     }
 
-    fn start(&self, name: &Arc<str>, cluster: &CheckedCluster, endpoint: &Arc<CheckedEndpoint>) -> Task {
-        let (endpoint, check) = (endpoint.clone(), cluster.check.clone());
+    /// Takes up what sources have found.
+    fn refresh(&mut self) {
+        let plan = self.plan.clone();
+        let mut changed = false;
+        for (name, cluster) in &plan.clusters {
+            let Some(Change { endpoints, added, removed }) = cluster.refresh(None, Instant::now()) else {
+                continue;
+            };
+            // Whoever reads of a change finds it in force.
+            self.publish(name, cluster);
+            changed = true;
+            if endpoints == 0 {
+                tracing::warn!(
+                    cluster = name,
+                    removed,
+                    "no endpoints are left: requests are answered with 503"
+                );
+            } else {
+                tracing::info!(
+                    cluster = name,
+                    endpoints,
+                    added,
+                    removed,
+                    "the endpoints of a cluster have changed"
+                );
+            }
+        }
+        if changed {
+            self.arrange();
+        }
+    }
+
+    /// Begins the checks of endpoints that have none, and ends those of endpoints that are gone.
+    fn arrange(&mut self) {
+        let before = std::mem::take(&mut self.tasks);
+        let mut before: HashMap<_, _> =
+            before.into_iter().map(|task| (Arc::as_ptr(&task.endpoint), task)).collect();
+        let plan = self.plan.clone();
+        for (name, cluster) in &plan.clusters {
+            let Some(check) = &cluster.check else { continue };
+            let name: Arc<str> = name.as_str().into();
+            for endpoint in cluster.members() {
+                let running = before.remove(&Arc::as_ptr(&endpoint)).filter(|task| task.check == *check);
+                let task = running.unwrap_or_else(|| self.start(&name, check, endpoint));
+                self.tasks.push(task);
+            }
+        }
+    }
+
+    fn start(&self, name: &Arc<str>, check: &Arc<HealthCheck>, endpoint: Arc<Member>) -> Task {
         let task = check_again(name.clone(), endpoint.clone(), check.clone(), self.results.clone());
-        Task { endpoint, check, handle: tokio::spawn(task).abort_handle() }
+        Task { endpoint, check: check.clone(), handle: tokio::spawn(task).abort_handle() }
     }
 
     /// Takes a result into account.
@@ -123,14 +172,15 @@ impl HealthChecker {
         let plan = self.plan.clone();
         // It may come from a task that was ended since.
         let Some(cluster) = plan.clusters.get(&*name) else { return };
-        if !cluster.endpoints.iter().any(|own| Arc::ptr_eq(own, &endpoint)) {
+        let Some(check) = &cluster.check else { return };
+        if !cluster.has(&endpoint) {
             return;
         }
         let outcome = result.as_ref().err().map_or(CheckOutcome::Passed, Failure::outcome);
         self.metrics.upstream_checked(&name, outcome);
         let (before, changed) = {
             let mut standing = endpoint.standing();
-            (standing.health, standing.judge(result.is_ok(), &cluster.check))
+            (standing.health, standing.judge(result.is_ok(), check))
         };
         tell(&name, endpoint.addr, before, changed, &result);
         if changed {
@@ -151,7 +201,7 @@ impl HealthChecker {
     }
 
     /// Lets workers use the endpoints that they should, and says so if that is something special.
-    fn publish(&mut self, name: &str, cluster: &CheckedCluster) {
+    fn publish(&mut self, name: &str, cluster: &LiveCluster) {
         let now = Instant::now();
         let choice = cluster.publish(now);
         self.step = [self.step, cluster.next_step(now)].into_iter().flatten().min();
@@ -207,16 +257,18 @@ fn tell(cluster: &str, endpoint: SocketAddr, before: Health, changed: bool, resu
 /// Checks an endpoint until it is aborted.
 async fn check_again(
     cluster: Arc<str>,
-    endpoint: Arc<CheckedEndpoint>,
+    endpoint: Arc<Member>,
     check: Arc<HealthCheck>,
     results: mpsc::Sender<Finished>,
 ) {
     tokio::time::sleep(first_pause(check.interval, roll())).await;
     loop {
-        let (asked, addr) = (check.clone(), endpoint.addr);
+        let (asked, addr, tls) = (check.clone(), endpoint.addr, endpoint.tls.clone());
         // In a task of its own, so that a panic, whatever the endpoint did to cause it, is a failed check and not the last one.
-        let probing =
-            Probing(tokio::spawn(async move { probe::check(&asked.probe, addr, asked.timeout).await }));
+        let probing = Probing(tokio::spawn(async move {
+            let way = Way { tls: tls.as_deref(), sends_proxy_protocol: asked.sends_proxy_protocol };
+            probe::check(&asked.probe, addr, way, asked.timeout).await
+        }));
         let result = probing.result().await;
         let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
         if results.send(Finished { cluster, endpoint, result }).await.is_err() {

@@ -1,181 +1,105 @@
-//! Which endpoints are checked, and what a reload keeps of what is known of them.
+//! Which clusters have endpoints that are checked or found elsewhere, and what a reload keeps of what is known of them.
 //!
-//! A plan is made of a configuration before that is in force, and has no effect until it is. An endpoint that the last one
-//! checked in the same way is the same in both, with what is known of it. What workers read of the endpoints is each plan's own.
+//! A plan is made of a configuration before that is in force, and has no effect until it is. What the last one had of the same
+//! is the same in both: sources with what they have found, endpoints that were checked in the same way with what is known of
+//! them. What workers read of the endpoints is each plan's own.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use ringward_config::{self as config, Cluster, Config, HealthCheck};
-use ringward_proxy::{Endpoint, Endpoints};
-use ringward_telemetry::{EndpointFigures, UpstreamFigures};
+use ringward_config::{Cluster, Config, Diagnostics};
+use ringward_proxy::Endpoints;
+use ringward_tls::UpstreamTls;
 use tokio::time::Instant;
 
-use super::failover::{self, Candidate, Choice, PACE_FULL, Rank};
-use super::standing::{Health, Standing};
+use super::cluster::LiveCluster;
+use crate::discovery::{self, Source};
 
-/// The endpoints of one configuration, and which of them it has checked.
+/// The clusters of one configuration, and which of them are looked after.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Those that are checked, by name.
-    pub(super) clusters: BTreeMap<String, CheckedCluster>,
+    /// Those that are, by name.
+    pub(super) clusters: BTreeMap<String, LiveCluster>,
     /// What the workers read, of all clusters, by name.
     published: HashMap<String, Arc<Endpoints>>,
 }
 
-/// A cluster whose endpoints are checked.
-#[derive(Debug)]
-pub(super) struct CheckedCluster {
-    pub(super) check: Arc<HealthCheck>,
-    pub(super) endpoints: Vec<Arc<CheckedEndpoint>>,
-    /// Of the same endpoints.
-    ranks: Vec<Rank>,
-    slow_start: Option<Duration>,
-    published: Arc<Endpoints>,
-}
-
-/// An endpoint as long as it is checked in one way.
-#[derive(Debug)]
-pub(super) struct CheckedEndpoint {
-    pub(super) addr: SocketAddr,
-    standing: Mutex<Standing>,
-    /// When it began to take requests again.
-    begun: Mutex<Option<Instant>>,
-}
-
 impl Plan {
-    /// Of a configuration that comes after `previous`.
-    pub(crate) fn new(config: &Config, previous: Option<&Plan>) -> Plan {
-        let mut plan = Plan::default();
+    /// Of a configuration that comes after `previous`, with the TLS sides of its clusters. Files that name endpoints are read, if
+    /// `previous` did not have them.
+    ///
+    /// # Errors
+    /// What is wrong with those files.
+    pub(crate) fn new(
+        config: &Config,
+        tls: &HashMap<String, Arc<UpstreamTls>>,
+        previous: Option<&Plan>,
+    ) -> Result<Plan, Diagnostics> {
+        let (mut plan, mut problems) = (Plan::default(), Diagnostics::new());
+        let zone = config.server.zone.as_deref();
         for (name, cluster) in &config.clusters {
             let published = Arc::new(Endpoints::of(cluster));
             plan.published.insert(name.clone(), published.clone());
-            let zone = config.server.zone.as_deref();
-            if let Some(check) = &cluster.health_check {
-                let before = previous.and_then(|previous| previous.clusters.get(name));
-                let checked = CheckedCluster::new((cluster, zone), check, published, before);
-                // Nobody reads it yet.
-                checked.publish(Instant::now());
-                plan.clusters.insert(name.clone(), checked);
+            let before = previous.and_then(|previous| previous.clusters.get(name));
+            let source = match source(config, cluster, before) {
+                Ok(source) => source,
+                Err(found) => {
+                    problems.extend(found);
+                    continue;
+                }
+            };
+            if cluster.health_check.is_none() && source.is_none() {
+                continue;
             }
+            let live = LiveCluster::new((cluster, zone), source, tls.get(name), published, before);
+            // Nobody reads it yet.
+            live.publish(Instant::now());
+            plan.clusters.insert(name.clone(), live);
         }
-        plan
+        if problems.is_empty() { Ok(plan) } else { Err(problems) }
     }
 
     /// What the workers read, by the names of clusters.
     pub(crate) fn published(&self) -> HashMap<String, Arc<Endpoints>> {
         self.published.clone()
     }
-}
 
-impl CheckedCluster {
-    fn new(
-        (cluster, zone): (&Cluster, Option<&str>),
-        check: &HealthCheck,
-        published: Arc<Endpoints>,
-        before: Option<&CheckedCluster>,
-    ) -> CheckedCluster {
-        // Another question finds out something else.
-        let before = before.filter(|before| before.check.probe == check.probe);
-        let known = |addr| {
-            let mut endpoints = before.iter().flat_map(|before| &before.endpoints);
-            endpoints.find(|endpoint| endpoint.addr == addr).cloned()
-        };
-        let endpoints = cluster.endpoints.iter().map(|endpoint| (endpoint.addr, known(endpoint.addr)));
-        let endpoints: Vec<_> = endpoints.collect();
-        let kept = endpoints.iter().filter_map(|(_, known)| known.as_ref());
-        // Whoever serves already can go on doing so for the moment that the first check of the others takes.
-        let works = kept.clone().any(|kept| kept.standing().health == Health::Healthy);
-        let new = if works { Health::Awaited } else { Health::Assumed };
-        let endpoints = endpoints
-            .iter()
-            .map(|(addr, known)| known.clone().unwrap_or_else(|| Arc::new(CheckedEndpoint::new(*addr, new))));
-        let endpoints = endpoints.collect();
-        let is_far = |own: &Option<String>| zone.is_some() && own.as_deref() != zone;
-        let rank = |endpoint: &config::Endpoint| Rank {
-            weight: endpoint.weight,
-            priority: endpoint.priority,
-            is_far: is_far(&endpoint.zone),
-        };
-        let ranks = cluster.endpoints.iter().map(rank).collect();
-        let slow_start = cluster.slow_start;
-        CheckedCluster { check: Arc::new(check.clone()), endpoints, ranks, slow_start, published }
+    /// Waits for the first answers about endpoints, for a bounded time. To be called before the plan is in force.
+    pub(crate) async fn prepare(&self) {
+        discovery::ask_first(self.sources()).await;
+        for cluster in self.clusters.values() {
+            let now = Instant::now();
+            if cluster.refresh(None, now).is_some() {
+                cluster.publish(now);
+            }
+        }
     }
 
-    /// Lets the workers use those endpoints that should be used, given what is known of all.
-    pub(super) fn publish(&self, now: Instant) -> Choice {
-        let (weights, choice) = self.shares(now);
-        let endpoints = self.endpoints.iter().zip(weights);
-        let endpoints = endpoints.map(|(endpoint, weight)| Endpoint { addr: endpoint.addr, weight });
-        self.published.publish(endpoints.collect());
-        choice
-    }
-
-    /// What is known, for metrics.
-    pub(super) fn figures(&self, now: Instant) -> UpstreamFigures {
-        let (weights, choice) = self.shares(now);
-        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-        let endpoints = self.endpoints.iter().zip(weights).map(|(endpoint, weight)| EndpointFigures {
-            addr: endpoint.addr,
-            health: endpoint.standing().health.reported(),
-            share: if weight == 0 { 0.0 } else { f64::from(weight) / sum },
-        });
-        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All }
-    }
-
-    /// The share of each endpoint.
-    fn shares(&self, now: Instant) -> (Vec<u32>, Choice) {
-        let candidates = self.endpoints.iter().zip(&self.ranks).map(|(endpoint, rank)| Candidate {
-            rank: *rank,
-            health: endpoint.standing().health,
-            pace: self.slow_start.map_or(PACE_FULL, |window| endpoint.pace(window, now)),
-        });
-        failover::shares(&candidates.collect::<Vec<_>>(), self.check.panic_threshold)
-    }
-
-    /// Its endpoints are given their full share by and by.
-    pub(super) fn starts_slowly(&self) -> bool {
-        self.slow_start.is_some()
-    }
-
-    /// When its shares change without a check, because an endpoint is starting.
-    pub(super) fn next_step(&self, now: Instant) -> Option<Instant> {
-        let window = self.slow_start?;
-        let starting = self.endpoints.iter().any(|endpoint| endpoint.pace(window, now) < PACE_FULL);
-        starting.then(|| now + window / PACE_FULL)
+    /// Where endpoints are found, by the names of clusters.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &Arc<Source>)> {
+        self.clusters.iter().filter_map(|(name, cluster)| Some((name.as_str(), cluster.source.as_ref()?)))
     }
 }
 
-impl CheckedEndpoint {
-    fn new(addr: SocketAddr, health: Health) -> CheckedEndpoint {
-        CheckedEndpoint { addr, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
-    }
-
-    /// It takes requests again, or for the first time beside others that do.
-    pub(super) fn begin(&self, now: Instant) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-    }
-
-    /// How far it has started, from 1 to [`PACE_FULL`]: a tenth more with each tenth of the time.
-    fn pace(&self, window: Duration, now: Instant) -> u32 {
-        let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(begun) = begun else { return PACE_FULL };
-        let steps = now.duration_since(begun).as_nanos() * u128::from(PACE_FULL) / window.as_nanos().max(1);
-        u32::try_from(steps).unwrap_or(PACE_FULL).saturating_add(1).min(PACE_FULL)
-    }
-
-    /// A poisoned lock is entered anyway: no state in between is invalid.
-    pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Where the endpoints of a cluster are found.
+fn source(
+    config: &Config,
+    cluster: &Cluster,
+    before: Option<&LiveCluster>,
+) -> Result<Option<Arc<Source>>, Diagnostics> {
+    let Some(discovery) = &cluster.discovery else { return Ok(None) };
+    let before = before.and_then(|before| before.source.as_ref());
+    Source::open(config, discovery, before, discovery::now_unix()).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
+    use super::super::cluster::Member;
+    use super::super::failover::Choice;
+    use super::super::standing::Health;
     use super::*;
 
     /// A plan for a cluster with these keys and endpoints, the last figures of whose addresses are given.
@@ -189,11 +113,15 @@ mod tests {
              [[listener.host.route]]\nmatch = {{ path = \"/\" }}\ncluster = \"c\"\n"
         );
         let config = ringward_config::parse(&text, Path::new("ringward.toml"));
-        Plan::new(&config.unwrap_or_else(|problems| panic!("{problems}")), previous)
+        Plan::new(&config.unwrap_or_else(|problems| panic!("{problems}")), &HashMap::new(), previous).unwrap()
     }
 
     fn healths(plan: &Plan) -> Vec<Health> {
-        plan.clusters["c"].endpoints.iter().map(|endpoint| endpoint.standing().health).collect()
+        members(plan).iter().map(|member| member.standing().health).collect()
+    }
+
+    fn members(plan: &Plan) -> Vec<Arc<Member>> {
+        plan.clusters["c"].members()
     }
 
     fn rotation(plan: &Plan) -> Vec<bool> {
@@ -202,7 +130,8 @@ mod tests {
 
     fn judge(plan: &Plan, endpoint: usize, passed: bool) {
         let cluster = &plan.clusters["c"];
-        cluster.endpoints[endpoint].standing().judge(passed, &cluster.check);
+        let check = cluster.check.as_ref().unwrap();
+        members(plan)[endpoint].standing().judge(passed, check);
         cluster.publish(Instant::now());
     }
 
@@ -290,7 +219,7 @@ mod tests {
             set.endpoints().iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>()
         };
         assert_eq!((shares(), cluster.next_step(Instant::now())), (vec![1, 1], None), "all are new");
-        cluster.endpoints[1].begin(Instant::now());
+        members(&plan)[1].begin(Instant::now());
         for (seconds, expected) in [(0, vec![10, 1]), (1, vec![10, 2]), (4, vec![10, 6]), (4, vec![1, 1])] {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             assert_eq!(shares(), expected);

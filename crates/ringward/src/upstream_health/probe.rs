@@ -1,6 +1,6 @@
 //! One check of one endpoint.
 //!
-//! Hides hyper, h2 and every limit. An endpoint may be slow, dead, wrong or hostile: a check has a connection of its own, a time
+//! Hides hyper, h2, TLS and every limit. An endpoint may be slow, dead, wrong or hostile: a check has a connection of its own, a time
 //! limit and a limit of bytes, and takes no more of an answer than it needs. It follows no redirection and reads no body but that of gRPC.
 
 use std::net::SocketAddr;
@@ -14,10 +14,12 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use ringward_config::Probe;
 use ringward_telemetry::{CheckOutcome, GrpcStatus};
-use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite};
+use ringward_tls::EndpointTls;
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::grpc::{self, Serving};
 use crate::cause::in_full;
@@ -28,6 +30,9 @@ pub(super) enum Failure {
     /// No connection; what the kernel said.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    /// A connection, but no TLS.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// Too slow, at whichever point.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -45,16 +50,55 @@ pub(super) enum Failure {
     Protocol(String),
 }
 
+/// How an endpoint is reached, which is how requests reach it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Way<'a> {
+    /// By TLS.
+    pub(super) tls: Option<&'a EndpointTls>,
+    /// Ahead of it, the PROXY protocol says that this is nobody's connection but ours.
+    pub(super) sends_proxy_protocol: bool,
+}
+
 /// Checks the endpoint at `addr` within `limit`.
 ///
 /// # Errors
 /// Why it cannot take requests.
-pub(super) async fn check(probe: &Probe, addr: SocketAddr, limit: Duration) -> Result<(), Failure> {
-    timeout(limit, ask(probe, addr)).await.unwrap_or(Err(Failure::Timeout(limit)))
+pub(super) async fn check(
+    probe: &Probe,
+    addr: SocketAddr,
+    way: Way<'_>,
+    limit: Duration,
+) -> Result<(), Failure> {
+    timeout(limit, connect(probe, addr, way)).await.unwrap_or(Err(Failure::Timeout(limit)))
 }
 
-async fn ask(probe: &Probe, addr: SocketAddr) -> Result<(), Failure> {
-    let (answer, question) = TcpStream::connect(addr).await.map_err(Failure::Connect)?.into_split();
+async fn connect(probe: &Probe, addr: SocketAddr, way: Way<'_>) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(addr).await.map_err(Failure::Connect)?;
+    if way.sends_proxy_protocol {
+        stream.write_all(PROXY_LOCAL).await.map_err(Failure::Connect)?;
+    }
+    let Some(tls) = way.tls else { return ask(probe, addr, "http", stream).await };
+    let (config, name) = tls.client_config();
+    let stream =
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| not_trusted(tls, error))?;
+    tls.check_protocol(stream.get_ref().1.alpn_protocol())
+        .map_err(|failure| Failure::Tls(failure.to_string()))?;
+    ask(probe, addr, "https", stream).await
+}
+
+/// Why TLS has failed.
+fn not_trusted(tls: &EndpointTls, error: io::Error) -> Failure {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    Failure::Tls(cause.map_or_else(|| error.to_string(), |cause| tls.explain(cause).to_string()))
+}
+
+async fn ask(
+    probe: &Probe,
+    addr: SocketAddr,
+    scheme: &str,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<(), Failure> {
+    let (answer, question) = io::split(stream);
     // Whatever it is that comes without end: it ends here.
     let stream = io::join(answer.take(ANSWER_BYTES_MAX), question);
     let authority = |host: &Option<String>| host.clone().unwrap_or_else(|| addr.to_string());
@@ -63,7 +107,7 @@ async fn ask(probe: &Probe, addr: SocketAddr) -> Result<(), Failure> {
         Probe::Http { http2, target, host, expect } => {
             let authority = authority(host);
             let status = if *http2 {
-                let request = http2_request(&authority, target).method(Method::GET).body(());
+                let request = http2_request(scheme, &authority, target).method(Method::GET).body(());
                 let request = request.map_err(protocol)?;
                 http2_exchange(stream, request, Bytes::new()).await?.0.status()
             } else {
@@ -73,7 +117,7 @@ async fn ask(probe: &Probe, addr: SocketAddr) -> Result<(), Failure> {
             if passes { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
         }
         Probe::Grpc { service, host } => {
-            let request = http2_request(&authority(host), grpc::METHOD)
+            let request = http2_request(scheme, &authority(host), grpc::METHOD)
                 .method(Method::POST)
                 .header(header::CONTENT_TYPE, GRPC)
                 .header(header::TE, "trailers")
@@ -128,10 +172,10 @@ async fn http2_exchange(
     Ok((response.await.map_err(protocol)?, driver))
 }
 
-fn http2_request(authority: &str, target: &str) -> hyper::http::request::Builder {
+fn http2_request(scheme: &str, authority: &str, target: &str) -> hyper::http::request::Builder {
     Request::builder()
         .version(Version::HTTP_2)
-        .uri(format!("http://{authority}{target}"))
+        .uri(format!("{scheme}://{authority}{target}"))
         .header(header::USER_AGENT, USER_AGENT)
 }
 
@@ -189,6 +233,7 @@ impl Failure {
     pub(super) fn outcome(&self) -> CheckOutcome {
         match self {
             Failure::Connect(_) => CheckOutcome::Connect,
+            Failure::Tls(_) => CheckOutcome::Tls,
             Failure::Timeout(_) => CheckOutcome::Timeout,
             Failure::Status(_) | Failure::GrpcStatus(_) => CheckOutcome::Status,
             Failure::NotServing(_) => CheckOutcome::NotServing,
@@ -207,6 +252,9 @@ impl Drop for Driver {
 }
 
 const USER_AGENT: &str = concat!("ringward/", env!("CARGO_PKG_VERSION"), " (health check)");
+/// A header of version 2 with the command LOCAL and no address
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2).
+const PROXY_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const GRPC: &str = "application/grpc";
 /// Of all that an endpoint sends: many times what a head or an answer of gRPC needs, with the settings of HTTP/2.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;

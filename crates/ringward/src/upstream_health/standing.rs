@@ -86,6 +86,7 @@ mod tests {
             healthy_threshold,
             unhealthy_threshold,
             panic_threshold: 50,
+            sends_proxy_protocol: false,
         }
     }
 

@@ -120,7 +120,7 @@ fn health_service(request: &Request<()>, body: &[u8], mut responder: SendRespons
 }
 
 async fn failure(probe: &Probe, addr: SocketAddr) -> (CheckOutcome, String) {
-    let failure = probe::check(probe, addr, LONG).await.expect_err("the check fails");
+    let failure = probe::check(probe, addr, Way::default(), LONG).await.expect_err("the check fails");
     (failure.outcome(), failure.to_string())
 }
 
@@ -135,7 +135,7 @@ async fn statuses() {
             responder.send_response(Response::builder().status(status).body(()).unwrap(), true).unwrap();
         });
         for (http2, addr) in [(false, addr), (true, by_2.await)] {
-            let result = probe::check(&http(http2, "/healthz"), addr, LONG).await;
+            let result = probe::check(&http(http2, "/healthz"), addr, Way::default(), LONG).await;
             match result {
                 Ok(()) => assert!(passes, "{status}"),
                 Err(failure) => {
@@ -153,11 +153,27 @@ async fn statuses() {
 #[tokio::test]
 async fn connections() {
     let addr = server(|_stream| async {}).await;
-    assert!(probe::check(&Probe::Tcp, addr, LONG).await.is_ok());
+    assert!(probe::check(&Probe::Tcp, addr, Way::default(), LONG).await.is_ok());
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     for probe in [Probe::Tcp, http(false, "/"), http(true, "/"), grpc("")] {
         assert_eq!(failure(&probe, closed).await.0, CheckOutcome::Connect, "{probe:?}");
     }
+}
+
+/// An endpoint that expects the PROXY protocol is told that nobody's connection is behind a check.
+#[tokio::test]
+async fn a_check_says_that_it_is_nobodys_connection() {
+    let addr = server(|mut stream| async move {
+        let mut begin = [0; 20];
+        let read = stream.read_exact(&mut begin).await;
+        if read.is_ok() && begin == *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET " {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    let addr = addr.await;
+    let told = Way { sends_proxy_protocol: true, ..Way::default() };
+    assert!(probe::check(&http(false, "/"), addr, told, LONG).await.is_ok());
+    assert!(probe::check(&http(false, "/"), addr, Way::default(), LONG).await.is_err());
 }
 
 /// What a server says when it goes away may be as long as a frame, and is told to the log.
@@ -178,7 +194,7 @@ async fn the_words_of_a_server_are_cut() {
 async fn services_of_grpc() {
     let addr = http2(health_service).await;
     for service in ["", "a.B"] {
-        let result = probe::check(&grpc(service), addr, LONG).await;
+        let result = probe::check(&grpc(service), addr, Way::default(), LONG).await;
         assert!(result.is_ok(), "{result:?}");
     }
     let table = [
@@ -294,7 +310,7 @@ async fn what_never_answers_fails_by_the_time() {
     });
     let hung = hung.await;
     for probe in [http(false, "/"), http(true, "/"), grpc("")] {
-        let failure = probe::check(&probe, hung, SHORT).await.expect_err("nothing comes");
+        let failure = probe::check(&probe, hung, Way::default(), SHORT).await.expect_err("nothing comes");
         assert_eq!(
             (failure.outcome(), &*failure.to_string()),
             (CheckOutcome::Timeout, "no answer within 100ms")
@@ -306,7 +322,7 @@ async fn what_never_answers_fails_by_the_time() {
 #[tokio::test]
 async fn an_endless_body_is_not_read() {
     let addr = raw("HTTP/1.1 200 OK\r\n\r\n", [b'x'; 4096]).await;
-    assert!(probe::check(&http(false, "/"), addr, LONG).await.is_ok());
+    assert!(probe::check(&http(false, "/"), addr, Way::default(), LONG).await.is_ok());
 }
 
 #[tokio::test]

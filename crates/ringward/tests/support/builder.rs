@@ -368,7 +368,8 @@ impl Host {
 
     /// Adds a route to `echo` unless `lines` name another cluster or an answer. The first route replaces the one for everything.
     pub(crate) fn route(mut self, matching: &str, lines: &str) -> Self {
-        let has_own = ["cluster =", "redirect =", "respond ="].iter().any(|key| lines.contains(key));
+        let has_own =
+            ["cluster =", "split =", "redirect =", "respond ="].iter().any(|key| lines.contains(key));
         let cluster = if has_own { "" } else { "cluster = \"echo\"\n" };
         self.routes += &format!("[[listener.host.route]]\nmatch = {{ {matching} }}\n{cluster}{lines}\n");
         self

@@ -189,9 +189,19 @@ impl Gateway {
 
     /// The largest resident memory that the program has had, in bytes.
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        self.status("VmHWM:") * 1024
+    }
+
+    /// For how many descriptors the kernel has room now.
+    pub(crate) fn descriptors_reserved(&self) -> u64 {
+        self.status("FDSize:")
+    }
+
+    /// A number of proc(5), in kB if it is memory.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line VmHWM");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
 

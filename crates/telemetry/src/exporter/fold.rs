@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, CacheLookup, CloseReason, Enforced, GrpcStatus, PolicyOutcome, Resumed, RevocationSource,
-    ServerOutcome, StatusClass,
+    ADMITTED, AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, PolicyOutcome,
+    Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -70,6 +70,8 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
         let failed = sum.cell(listener::FAILED + index);
         page.counter(&catalogue::HANDSHAKES_FINISHED, &[name, "failed", reason], failed);
     }
+    page.counter(&catalogue::HANDSHAKES_QUEUED, &[name], sum.cell(listener::HANDSHAKES_QUEUED));
+    page.counter(&catalogue::SOURCES_REFUSED, &[name], sum.cell(listener::SOURCES_REFUSED));
     page.histogram(&catalogue::HANDSHAKE_DURATION, &[name], sum.histogram(&listener::HANDSHAKE));
     identity_series(registry, page, name, sum);
 
@@ -80,9 +82,28 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
     page.counter(&catalogue::REQUESTS_MISDIRECTED, &[name], sum.cell(listener::MISDIRECTED));
     page.counter(&catalogue::STREAMS_UNSERVED, &[name], sum.cell(listener::UNSERVED));
     page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
+    for outcome in AddressClaim::ALL {
+        let claims = sum.cell(listener::CLAIMS + *outcome as usize);
+        page.counter(&catalogue::ADDRESS_CLAIMS, &[name, outcome.as_str()], claims);
+    }
+    forwarded_series(registry, page, name, sum);
     page.counter(&catalogue::DOWNSTREAM_RECEIVED, &[name], sum.cell(listener::RECEIVED_BYTES));
     page.counter(&catalogue::DOWNSTREAM_SENT, &[name], sum.cell(listener::SENT_BYTES));
     tunnel_series(page, name, sum);
+}
+
+fn forwarded_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
+    let layout = registry.layout();
+    let fixed = ForwardedIdentity::ALL.iter().map(|verdict| (verdict.as_str(), layout.forwarded(*verdict)));
+    let reasons = layout.handshake_reasons.all().iter().enumerate();
+    let refused = reasons.map(|(index, reason)| (*reason, layout.forwarded_refused(index)));
+    let requests: Vec<(&str, u64)> =
+        fixed.chain(refused).map(|(verdict, cell)| (verdict, sum.cell(cell))).collect();
+    if requests.iter().any(|(_, count)| *count > 0) {
+        for (verdict, count) in requests {
+            page.counter(&catalogue::FORWARDED_IDENTITIES, &[name, verdict], count);
+        }
+    }
 }
 
 fn tunnel_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
@@ -155,8 +176,21 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
 
 fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
     page.counter(&catalogue::UPSTREAM_REQUESTS, &[name], sum.cell(cluster::REQUESTS));
-    page.counter(&catalogue::UPSTREAM_RETRIES, &[name], sum.cell(cluster::RETRIES));
+    page.gauge(&catalogue::UPSTREAM_ACTIVE, &[name], sum.cell(cluster::ACTIVE) as f64);
+    page.gauge(&catalogue::UPSTREAM_PENDING, &[name], sum.cell(cluster::PENDING) as f64);
+    page.gauge(&catalogue::UPSTREAM_CIRCUITS_OPEN, &[name], sum.cell(cluster::CIRCUIT_OPEN) as f64);
+    for reason in RetryReason::ALL {
+        let retries = sum.cell(cluster::RETRIES + *reason as usize);
+        page.counter(&catalogue::UPSTREAM_RETRIES, &[name, reason.as_str()], retries);
+    }
+    for outcome in RetryOutcome::ALL {
+        let retried = sum.cell(cluster::RETRIED + *outcome as usize);
+        page.counter(&catalogue::UPSTREAM_RETRIED, &[name, outcome.as_str()], retried);
+    }
     page.counter(&catalogue::UPSTREAM_OPENED, &[name], sum.cell(cluster::OPENED));
+    for (how, cell) in [("full", cluster::FULL_HANDSHAKES), ("resumed", cluster::RESUMED_HANDSHAKES)] {
+        page.counter(&catalogue::UPSTREAM_HANDSHAKES, &[name, how], sum.cell(cell));
+    }
     page.counter(&catalogue::UPSTREAM_REUSED, &[name], sum.cell(cluster::REUSED));
     for (index, reason) in registry.layout().upstream_errors.all().iter().enumerate() {
         page.counter(&catalogue::UPSTREAM_ERRORS, &[name, reason], sum.cell(cluster::ERRORS + index));

@@ -5,8 +5,9 @@ use std::thread;
 
 use super::*;
 use crate::closed::{
-    CacheLookup, CheckOutcome, CloseReason, ClosedSets, EndpointHealth, Enforced, FetchOutcome, GrpcStatus,
-    OcspOutcome, PolicyOutcome, Resumed, RevocationSource, ServerOutcome,
+    AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome, EndpointHealth,
+    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, OcspOutcome, PolicyOutcome, Resumed, RetryOutcome,
+    RetryReason, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -121,8 +122,13 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.tunnel_closed(edge);
     shard.tunnel_bytes(edge, 7, 11);
     shard.identity_headers_stripped(edge, 3);
+    shard.address_claim(edge, AddressClaim::Untrusted);
+    shard.forwarded_identity(edge, ForwardedIdentity::Unlisted);
+    shard.forwarded_identity_refused(edge, "expired");
     shard.request_misdirected(edge);
     shard.streams_unserved(edge, 7);
+    shard.handshake_queued(edge);
+    shard.source_refused(edge);
     shard.response_generated(edge, "policy_denied");
     shard.request_finished(registry.route(edge, "orders"), 204, 1_000_000);
     shard.request_finished(registry.unmatched(edge), 404, 50_000);
@@ -140,7 +146,8 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.upstream_connection_opened(cluster);
     shard.upstream_request(cluster, false);
     shard.upstream_request(cluster, true);
-    shard.upstream_retry(cluster);
+    shard.upstream_retry(cluster, RetryReason::Timeout);
+    shard.upstream_retried(cluster, RetryOutcome::Answered);
     shard.upstream_response(cluster, 2_000_000);
     shard.upstream_error(cluster, "connect_refused");
     shard.panic_caught();
@@ -168,6 +175,9 @@ fn measure(control: &ControlMetrics) {
     control.upstreams_changed([("orders".to_owned(), upstream())]);
     control.upstream_checked("orders", CheckOutcome::Passed);
     control.upstream_checked("orders", CheckOutcome::Timeout);
+    control.discoveries_changed([("orders".to_owned(), Some(NOW_UNIX - 90.0))]);
+    control.discovery_finished("orders", DiscoveryOutcome::Updated, Some(NOW_UNIX - 30.0));
+    control.discovery_finished("orders", DiscoveryOutcome::Refused, Some(NOW_UNIX - 30.0));
     let figures = CrlFigures {
         entries: 1_000_000,
         this_update_unix: Some(999_000),
@@ -226,6 +236,10 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_upstream_endpoint_healthy{cluster="orders",endpoint="10.0.0.3:80"}"#, 1.0),
         (r#"ringward_upstream_endpoint_share{cluster="orders",endpoint="10.0.0.2:80"}"#, 0.25),
         (r#"ringward_upstream_panic{cluster="orders"}"#, 1.0),
+        (r#"ringward_upstream_discoveries_finished_total{cluster="orders",outcome="updated"}"#, 1.0),
+        (r#"ringward_upstream_discoveries_finished_total{cluster="orders",outcome="refused"}"#, 1.0),
+        (r#"ringward_upstream_discoveries_finished_total{cluster="orders",outcome="unreachable"}"#, 0.0),
+        (r#"ringward_upstream_discovery_age_seconds{cluster="orders"}"#, 30.0),
         (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="passed"}"#, 1.0),
         (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="timeout"}"#, 1.0),
         (r#"ringward_upstream_health_checks_finished_total{cluster="orders",outcome="status"}"#, 0.0),
@@ -253,6 +267,11 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_revocation_refusals_total{listener="edge",source="deny_list"}"#, 1.0),
         (r#"ringward_revocation_refusals_total{listener="edge",source="crl"}"#, 0.0),
         (r#"ringward_ocsp_unchecked_requests_total{listener="edge"}"#, 1.0),
+        (r#"ringward_client_address_claims_total{listener="edge",outcome="untrusted"}"#, 1.0),
+        (r#"ringward_client_address_claims_total{listener="edge",outcome="taken"}"#, 0.0),
+        (r#"ringward_forwarded_identities_total{listener="edge",verdict="unlisted"}"#, 1.0),
+        (r#"ringward_forwarded_identities_total{listener="edge",verdict="expired"}"#, 1.0),
+        (r#"ringward_forwarded_identities_total{listener="edge",verdict="admitted"}"#, 0.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.0025"}"#, 0.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="idle",le="0.005"}"#, 1.0),
         (r#"ringward_trust_enforcement_seconds_bucket{how="exchange",le="30"}"#, 0.0),
@@ -290,6 +309,8 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_identity_headers_stripped_total{listener="edge"}"#, 3.0),
         (r#"ringward_requests_misdirected_total{listener="edge"}"#, 1.0),
         (r#"ringward_streams_unserved_total{listener="edge"}"#, 7.0),
+        (r#"ringward_handshakes_queued_total{listener="edge"}"#, 1.0),
+        (r#"ringward_sources_refused_total{listener="edge"}"#, 1.0),
         (r#"ringward_responses_generated_total{listener="edge",flag="policy_denied"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="orders",status_class="2xx"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="unmatched",status_class="4xx"}"#, 1.0),
@@ -310,7 +331,8 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_upstream_requests_total{cluster="orders"}"#, 2.0),
         (r#"ringward_upstream_connections_opened_total{cluster="orders"}"#, 1.0),
         (r#"ringward_upstream_connections_reused_total{cluster="orders"}"#, 1.0),
-        (r#"ringward_upstream_retries_total{cluster="orders"}"#, 1.0),
+        (r#"ringward_upstream_retries_total{cluster="orders",reason="timeout"}"#, 1.0),
+        (r#"ringward_upstream_retried_requests_finished_total{cluster="orders",outcome="answered"}"#, 1.0),
         (r#"ringward_upstream_errors_total{cluster="orders",reason="connect_refused"}"#, 1.0),
         (r#"ringward_worker_panics_total{worker="2"}"#, 1.0),
         (r#"ringward_worker_heartbeat_timestamp_seconds{worker="2"}"#, 999_999.5),
@@ -319,6 +341,7 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_log_records_dropped_total{worker="2"}"#, 1.0),
         (r#"ringward_reloads_finished_total{outcome="failed"}"#, 1.0),
         ("ringward_config_generation", 4.0),
+        ("ringward_memory_pressure", 0.0),
         ("ringward_snapshot_age_seconds", 60.0),
         ("ringward_reload_success_timestamp_seconds", NOW_UNIX - 60.0),
         (r#"ringward_certificate_not_after_timestamp_seconds{host="*.example.com"}"#, 1_800_000_000.0),
@@ -494,6 +517,29 @@ fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
 }
 
 #[test]
+fn series_of_discovery_go_with_their_cluster() {
+    let fixture = Fixture::new(Limits::default());
+    let two = ["a", "b"].map(|name| (name.to_owned(), None));
+    fixture.control.discoveries_changed(two);
+    for cluster in ["a", "gone"] {
+        fixture.control.discovery_finished(cluster, DiscoveryOutcome::Unreachable, None);
+    }
+    let failed = r#"ringward_upstream_discoveries_finished_total{cluster="a",outcome="unreachable"}"#;
+    let page = fixture.page();
+    assert_eq!(page.value(failed), 1.0);
+    let has = |page: &ParsedPage, part: &str| page.samples.keys().any(|series| series.contains(part));
+    assert!(has(&page, r#"cluster="b""#) && !has(&page, "gone"));
+    assert!(
+        !has(&page, "ringward_upstream_discovery_age_seconds{"),
+        "nothing was found that could have an age"
+    );
+    fixture.control.discoveries_changed([("a".to_owned(), Some(NOW_UNIX))]);
+    let page = fixture.page();
+    assert_eq!((page.value(failed), has(&page, r#"cluster="b""#)), (1.0, false));
+    assert_eq!(page.value(r#"ringward_upstream_discovery_age_seconds{cluster="a"}"#), 0.0);
+}
+
+#[test]
 fn the_number_of_series_is_bounded_and_says_so() {
     let limits = Limits { listeners_max: 2, routes_max: 3, policies_max: 2, clusters_max: 2, tenants_max: 2 };
     let fixture = Fixture::new(limits);
@@ -506,6 +552,7 @@ fn the_number_of_series_is_bounded_and_says_so() {
         let name = number.to_string();
         let listener = fixture.registry.listener(&name);
         shard.connection_accepted(listener);
+        shard.forwarded_identity(listener, ForwardedIdentity::Absent);
         let route = fixture.registry.route(listener, &name);
         shard.request_finished(route, 200, 1);
         shard.grpc_finished(route, GrpcStatus::Ok);

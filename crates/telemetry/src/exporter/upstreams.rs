@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Page;
-use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::closed::{CheckOutcome, DiscoveryOutcome, EndpointHealth};
+use crate::discovery::DiscoveryState;
 use crate::metrics as catalogue;
 use crate::upstreams::{EndpointFigures, UpstreamState};
 
@@ -27,6 +28,19 @@ pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>
             page.gauge(&catalogue::UPSTREAM_ENDPOINT_SHARE, &labels, *share);
         }
         room = room.saturating_sub(figures.endpoints.len());
+    }
+}
+
+/// Adds what is known of the clusters whose endpoints are found elsewhere.
+pub(super) fn discovery(page: &mut Page, clusters: &BTreeMap<String, DiscoveryState>, now_unix: f64) {
+    for (cluster, DiscoveryState { confirmed_unix, attempts }) in clusters {
+        for outcome in DiscoveryOutcome::ALL {
+            let labels = [cluster, outcome.as_str()];
+            page.counter(&catalogue::UPSTREAM_DISCOVERIES, &labels, attempts[*outcome as usize]);
+        }
+        if let Some(confirmed) = confirmed_unix {
+            page.gauge(&catalogue::UPSTREAM_DISCOVERY_AGE, &[cluster], (now_unix - confirmed).max(0.0));
+        }
     }
 }
 

@@ -227,7 +227,7 @@ fn every_member_is_documented() {
     let writer = include_str!("../json.rs");
     let events = include_str!("../events.rs");
     let written = regex::Regex::new(
-        r#"line\.(?:text|some|excerpt|field|number|taken|id|address|time)\(\s*(?:record, )?"([a-z_.]+)""#,
+        r#"line\.(?:text|some|excerpt|field|number|taken|id|address|displayed|time)\(\s*(?:record, )?"([a-z_.]+)""#,
     );
     let written = written.unwrap();
     let members: Vec<&str> =

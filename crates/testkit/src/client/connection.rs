@@ -99,14 +99,19 @@ impl Connection {
         let length = body.len().to_string();
         let framing = if chunked { ("transfer-encoding", "chunked") } else { ("content-length", &*length) };
         let head = self.head("POST", target, &[framing]);
-        let sent = self.send(&head).and_then(|()| {
-            body.for_each_block(|block| {
-                if !chunked {
-                    return self.send(block);
-                }
-                let size = format!("{:x}\r\n", block.len());
-                self.send(&[size.as_bytes(), block, b"\r\n"].concat())
-            })
+        // A server that has answered already may have stopped reading.
+        let sent = self.send(&head);
+        self.upload_body(body, chunked).map_err(|error| sent.err().unwrap_or(error))
+    }
+
+    /// Sends the body of a POST whose head was sent, and reads the response, as [`Self::upload`] does.
+    pub fn upload_body(&mut self, body: Pattern, chunked: bool) -> Result<Response, ClientError> {
+        let sent = body.for_each_block(|block| {
+            if !chunked {
+                return self.send(block);
+            }
+            let size = format!("{:x}\r\n", block.len());
+            self.send(&[size.as_bytes(), block, b"\r\n"].concat())
         });
         let sent = sent.and_then(|()| if chunked { self.send(b"0\r\n\r\n") } else { Ok(()) });
         // What went wrong while sending is the better explanation if there is no response either.

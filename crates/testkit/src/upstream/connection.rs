@@ -69,7 +69,7 @@ impl Connection<'_> {
         for step in &script.steps {
             match step {
                 Step::ReadBody => {
-                    self.incoming.body(request.framing, &mut |_| {})?;
+                    self.read_body(request.framing, &mut |_| {})?;
                     body_read = true;
                 }
                 Step::Send(bytes) => self.send(bytes)?,
@@ -88,7 +88,7 @@ impl Connection<'_> {
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let mut hash = Sha256::new();
-        let body = self.incoming.body(request.framing, &mut |part| hash.update(part))?;
+        let body = self.read_body(request.framing, &mut |part| hash.update(part))?;
         let with_body = request.received.method != "HEAD";
         if let Some(status) = number_after(path, "/status/") {
             let status = u16::try_from(status).unwrap_or(500);
@@ -117,6 +117,16 @@ impl Connection<'_> {
             self.send_echo(request, body, hash.finish_hex())?;
         }
         Ok(if request.keeps_alive { After::KeepAlive } else { After::Close })
+    }
+
+    /// A proxy may end what it cannot complete by a reset, which is then the end of a broken request like any other.
+    fn read_body(&mut self, framing: Framing, sink: &mut dyn FnMut(&[u8])) -> Result<BodyEnd, MessageError> {
+        self.incoming.body(framing, sink).map_err(|error| match error {
+            MessageError::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                MessageError::Ended("within a body, by a reset")
+            }
+            other => other,
+        })
     }
 
     fn send_echo(&mut self, request: &Request, body: BodyEnd, body_sha256: String) -> io::Result<()> {

@@ -266,6 +266,15 @@ pub enum CredentialError {
         /// The certificate file.
         file: PathBuf,
     },
+    /// Upstreams refuse it.
+    #[error(
+        "`{}`: the certificate is not for clients (extendedKeyUsage lacks clientAuth); use a client certificate",
+        file.display()
+    )]
+    NotForClients {
+        /// The certificate file.
+        file: PathBuf,
+    },
 }
 
 fn in_order(order: &[(usize, String)]) -> String {

@@ -125,6 +125,15 @@ impl SessionCache {
         None
     }
 
+    /// Whether there is a session to be handed out. It may be gone the next moment.
+    pub(super) fn holds(&self, id: &SessionId, scope: &Scope, now: i64) -> bool {
+        self.set_of(id).any(|slot| {
+            slot[STATE].load(Ordering::Acquire) >= NUMBER_MIN
+                && holds(slot, id, scope)
+                && now < slot[EXPIRES].load(Ordering::Relaxed).cast_signed()
+        })
+    }
+
     /// The slot that a session goes to, and its state: an empty one, or else that of an expired session, or else of
     /// the oldest. `None` if all are busy or there are none.
     fn least_wanted(&self, id: &SessionId, now: i64) -> Option<(&[AtomicU64], u64)> {

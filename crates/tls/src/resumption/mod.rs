@@ -108,14 +108,14 @@ impl Scope {
 }
 
 /// How one host issues and takes back sessions: made once, shared by all workers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resumer {
     source: Source,
     auth_age_max: i64,
     clock: Arc<dyn TimeProvider>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     Off,
     Tickets(Arc<TicketKeys>),
@@ -145,6 +145,20 @@ impl Resumer {
             Source::Off => None,
             Source::Tickets(_) => Some(ResumedBy::Ticket),
             Source::Cache(..) => Some(ResumedBy::Cache),
+        }
+    }
+
+    /// Whether a client that offers this session would be taken back by it now, as far as that is known before its certificate is
+    /// judged anew and it has proved that the session is its own.
+    pub(crate) fn knows(&self, session: &[u8]) -> bool {
+        let Some(now) = self.clock.current_time().map(unix_seconds) else { return false };
+        match &self.source {
+            Source::Off => false,
+            Source::Tickets(keys) => {
+                let is_young = |auth_time: i64| now.saturating_sub(auth_time) <= self.auth_age_max;
+                keys.open(session, now).is_some_and(|opened| is_young(opened.auth_time))
+            }
+            Source::Cache(cache, scope) => session.try_into().is_ok_and(|id| cache.holds(id, scope, now)),
         }
     }
 

@@ -11,10 +11,11 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, PeerIncompatible, ServerConfig};
 
-use super::{Phase, ServerSession, encode};
+use super::{Phase, ServerSession};
 use crate::failure::{HandshakeFailure, HandshakeReason, fatal_alert};
 use crate::hello::is_in_one_record;
 use crate::host::WorkerHost;
+use crate::records::encode;
 use crate::resumption::{DeclineReason, Offer};
 
 /// What is needed until the handshake is complete.

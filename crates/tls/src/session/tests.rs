@@ -11,6 +11,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use super::*;
 use crate::HandshakeReason as Reason;
+use crate::records::{ALERT_RECORD_BYTES, RECORD_OVERHEAD_BYTES};
 use crate::testing::{Ca, HOST, Leaf, NOW, Noise, Pair, Pki, bundle, date, session as new_session};
 use crate::{ClientAuthMode, ClientAuthOptions, HostTls, PathMemo};
 

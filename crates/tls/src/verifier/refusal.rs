@@ -14,10 +14,10 @@ use crate::revocation::RevocationRefusal;
 use crate::trust::Violation;
 
 /// A refused chain.
-pub(super) struct Refusal {
-    pub(super) reason: Reason,
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
     /// What is wrong and what may be done, for the operator only.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// What rustls derives the alert from: all that the client learns.
     pub(super) error: CertificateError,
     /// The trust bundle that it is about, if it is about one; else all of the host's were consulted.

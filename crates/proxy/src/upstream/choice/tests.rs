@@ -27,7 +27,7 @@ impl Scene {
     fn new(weights: &[u32], balance: Balance) -> Scene {
         let published = Arc::new(Endpoints::new(endpoints(weights), balance));
         let mut pools = Pools::new();
-        let choice = Choice::new(published.clone(), 0, &mut pools);
+        let choice = Choice::new(published.clone(), None, 0, &mut pools);
         // So that a failure can be had again.
         choice.dice.0.set(1);
         Scene { published, pools: RefCell::new(pools), choice }

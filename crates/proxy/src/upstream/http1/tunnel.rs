@@ -3,13 +3,14 @@
 use std::io;
 
 use crate::{
-    io::{BULK, BufferPool, Deadline, ReadHalf, SMALL, WriteHalf},
+    io::{BULK, BufferPool, Deadline, SMALL},
     relay::{Inlet, Outlet},
+    upstream::transport::{Inflow, Outflow},
 };
 
 /// The upstream's bytes.
-pub(crate) struct StreamInlet<'a> {
-    half: &'a mut ReadHalf,
+pub(crate) struct StreamInlet<'a, R> {
+    half: &'a mut R,
     deadline: &'a Deadline,
     buffers: &'a BufferPool,
     early: Vec<u8>,
@@ -17,19 +18,19 @@ pub(crate) struct StreamInlet<'a> {
     brisk: bool,
 }
 
-impl<'a> StreamInlet<'a> {
+impl<'a, R> StreamInlet<'a, R> {
     /// `early` comes before all else.
     pub(super) fn new(
-        half: &'a mut ReadHalf,
+        half: &'a mut R,
         deadline: &'a Deadline,
         buffers: &'a BufferPool,
         early: Vec<u8>,
-    ) -> StreamInlet<'a> {
+    ) -> StreamInlet<'a, R> {
         StreamInlet { half, deadline, buffers, early, brisk: false }
     }
 }
 
-impl Inlet for StreamInlet<'_> {
+impl<R: Inflow> Inlet for StreamInlet<'_, R> {
     async fn piece(&mut self) -> io::Result<Option<Vec<u8>>> {
         if !self.early.is_empty() {
             return Ok(Some(std::mem::take(&mut self.early)));
@@ -45,18 +46,18 @@ impl Inlet for StreamInlet<'_> {
 }
 
 /// Bytes for the upstream.
-pub(crate) struct StreamOutlet<'a> {
-    half: &'a mut WriteHalf,
+pub(crate) struct StreamOutlet<'a, W> {
+    half: &'a mut W,
     buffers: &'a BufferPool,
 }
 
-impl<'a> StreamOutlet<'a> {
-    pub(super) fn new(half: &'a mut WriteHalf, buffers: &'a BufferPool) -> StreamOutlet<'a> {
+impl<'a, W> StreamOutlet<'a, W> {
+    pub(super) fn new(half: &'a mut W, buffers: &'a BufferPool) -> StreamOutlet<'a, W> {
         StreamOutlet { half, buffers }
     }
 }
 
-impl Outlet for StreamOutlet<'_> {
+impl<W: Outflow> Outlet for StreamOutlet<'_, W> {
     async fn send(&mut self, piece: Vec<u8>, progressed: impl Fn()) -> io::Result<()> {
         let (sent, piece) = self.half.write_all(piece, progressed).await;
         self.buffers.put(piece);

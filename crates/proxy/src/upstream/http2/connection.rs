@@ -14,43 +14,66 @@ use h2::{
     Ping, PingPong,
     client::{Builder, Connection as Protocol},
 };
+use http::uri::Scheme;
 use ringward_http::FrameMeter;
+use ringward_tls::EndpointTls;
 
 use super::{
     Terms,
+    bytes::{Incoming, Outgoing},
     link::{Ended, Link},
-    plain::{Incoming, Outgoing},
     pool::Opening,
 };
 use crate::{
     downstream::ReadError,
     h2::{Piece, Socket, Wire, receive, transmit},
-    io::{BULK, BufferPool, Deadline, ReadHalf, Shut, Stream, WriteHalf},
-    upstream::millis,
+    io::{BULK, BufferPool, Deadline, Shut},
+    upstream::{
+        millis,
+        pool::{Opened, open},
+        transport::{Inflow, Outflow, Transport},
+    },
     worker::Worker,
 };
 
 /// Opens a connection and serves it to its end.
-pub(super) async fn run(opening: Opening, addr: SocketAddr, terms: Terms, worker: Rc<Worker>) {
-    let stream = match Stream::connect(addr, terms.connect_timeout).await {
-        Ok(stream) => stream,
-        Err(error) => return opening.failed(&error),
-    };
-    worker.shard.upstream_connection_opened(terms.cluster);
-    let mut socket = OwnSocket { deadline: Rc::new(worker.deadlines.register(stream.fd())), stream };
+pub(super) async fn run(
+    opening: Opening,
+    addr: SocketAddr,
+    tls: Option<Rc<EndpointTls>>,
+    terms: Terms,
+    worker: Rc<Worker>,
+) {
+    match open((addr, tls.as_deref()), None, terms.cluster, terms.connect_timeout, &worker).await {
+        Ok((Opened::Plain(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
+        Ok((Opened::Tls(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
+        Err(error) => opening.failed(&error),
+    }
+}
+
+/// Serves a connection to its end.
+async fn serve<S: Transport>(
+    opening: Opening,
+    addr: SocketAddr,
+    stream: S,
+    deadline: Deadline,
+    terms: Terms,
+    worker: &Worker,
+) {
+    let mut socket = OwnSocket { deadline: Rc::new(deadline), stream };
     let meter = FrameMeter::of_server(terms.head_list_bytes_max, terms.streams_max, worker.deadlines.now());
     let wire = Rc::new(Wire::new(meter, socket.deadline.clone(), worker.buffers.clone()));
     let (sender, protocol) = match builder(&terms).handshake(Socket(wire.clone())).await {
         Ok(handed) => handed,
         Err(error) => return opening.failed(&io::Error::other(error)),
     };
-    let link = Rc::new(Link::new(sender, addr, &terms, opening.pool(), wire.clone()));
+    let scheme = if S::IS_TLS { Scheme::HTTPS } else { Scheme::HTTP };
+    let link = Rc::new(Link::new(sender, (addr, scheme), &terms, opening.pool(), wire.clone()));
     let course = Course::new(link.clone(), opening, Box::new(protocol), terms, worker.deadlines.timer());
-    let halves = (&mut socket.stream.read, &mut socket.stream.write);
-    let is_whole = drive(course, &link, halves, &worker.buffers).await;
+    let is_whole = drive(course, &link, socket.stream.halves(), &worker.buffers).await;
     if is_whole {
         socket.deadline.set(CLOSE_MILLIS, Shut::Both);
-        socket.stream.end_with(Vec::new()).await;
+        socket.stream.halves().1.shutdown().await;
     }
 }
 
@@ -76,7 +99,7 @@ fn builder(terms: &Terms) -> Builder {
 async fn drive(
     mut course: Course,
     link: &Rc<Link>,
-    (read, write): (&mut ReadHalf, &mut WriteHalf),
+    (read, write): (&mut impl Inflow, &mut impl Outflow),
     buffers: &BufferPool,
 ) -> bool {
     let wire = &*link.wire;
@@ -94,7 +117,7 @@ async fn drive(
             }
             course.poll(cx);
             if let Poll::Ready(error) = transmitted.as_mut().poll(cx) {
-                course.end(if wire.deadline.fired() { Ended::Silent } else { Ended::Io(error.kind()) });
+                course.end(if wire.deadline.fired() { Ended::Silent } else { Ended::of(&error) });
                 return Poll::Ready(false);
             }
             if course.is_over() && wire.is_sent() {
@@ -159,6 +182,12 @@ impl Course {
         if self.is_over() {
             return;
         }
+        // To the protocol, what TLS has refused looks like the end of the input.
+        let refused = match &*self.link.ended.borrow() {
+            Some(Ended::Tls(failure)) => Some(Ended::Tls(failure.clone())),
+            _ => None,
+        };
+        let ended = refused.unwrap_or(ended);
         if let Some(opening) = self.opening.take() {
             opening.failed(&ended.before_settings());
         }
@@ -185,7 +214,7 @@ impl Course {
     fn input_ended(&mut self, error: &ReadError) {
         let ended = match error {
             ReadError::Closed if self.link.wire.deadline.fired() => Ended::Silent,
-            ReadError::Io(error) => Ended::Io(error.kind()),
+            ReadError::Io(error) => Ended::of(error),
             ReadError::Closed | ReadError::Tls(_) => Ended::Closed,
         };
         self.link.ended.borrow_mut().get_or_insert(ended);
@@ -340,12 +369,12 @@ impl Drop for Course {
 }
 
 /// The socket with its entry in the table of deadlines.
-struct OwnSocket {
+struct OwnSocket<S> {
     deadline: Rc<Deadline>,
-    stream: Stream,
+    stream: S,
 }
 
-impl Drop for OwnSocket {
+impl<S> Drop for OwnSocket<S> {
     fn drop(&mut self) {
         // Streams may hold the entry for a moment longer than the socket is open.
         self.deadline.retire();

@@ -10,6 +10,8 @@ use std::{
 };
 
 use h2::{Reason, client::SendRequest};
+use http::uri::Scheme;
+use ringward_tls::UpstreamTlsFailure;
 
 use super::{
     Terms,
@@ -18,11 +20,14 @@ use super::{
 use crate::{
     error::ProxyError,
     h2::{Piece, Wire},
+    upstream::failure_in,
 };
 
 /// What a connection shares with its pool and its streams.
 pub(super) struct Link {
     pub(super) addr: SocketAddr,
+    /// What its requests have.
+    pub(super) scheme: Scheme,
     number: Cell<u64>,
     /// `None` once no more requests are to be sent here.
     pub(super) sender: RefCell<Option<SendRequest<Piece>>>,
@@ -49,6 +54,7 @@ pub(super) enum Ended {
     /// The upstream closed.
     Closed,
     Io(io::ErrorKind),
+    Tls(UpstreamTlsFailure),
     /// It does not answer, or takes no bytes.
     Silent,
     /// The upstream said why.
@@ -60,13 +66,14 @@ pub(super) enum Ended {
 impl Link {
     pub(super) fn new(
         sender: SendRequest<Piece>,
-        addr: SocketAddr,
+        (addr, scheme): (SocketAddr, Scheme),
         terms: &Terms,
         pool: Weak<SharedPool>,
         wire: Rc<Wire>,
     ) -> Link {
         Link {
             addr,
+            scheme,
             number: Cell::new(0),
             sender: RefCell::new(Some(sender)),
             limit: Cell::new(0),
@@ -194,11 +201,17 @@ impl std::fmt::Debug for Link {
 }
 
 impl Ended {
+    /// By an error of the socket, or of TLS.
+    pub(super) fn of(error: &io::Error) -> Ended {
+        failure_in(error).map_or(Ended::Io(error.kind()), |failure| Ended::Tls(failure.clone()))
+    }
+
     /// For a stream that had no part in it.
     fn error(&self) -> ProxyError {
         match self {
             Ended::Closed => ProxyError::UpstreamClosed,
             Ended::Io(kind) => ProxyError::UpstreamReset((*kind).into()),
+            Ended::Tls(failure) => ProxyError::UpstreamTls(failure.clone()),
             Ended::Silent => ProxyError::UpstreamReset(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "it does not answer on this connection any more",
@@ -214,6 +227,7 @@ impl Ended {
     pub(super) fn before_settings(&self) -> io::Error {
         match self {
             Ended::Io(kind) => (*kind).into(),
+            Ended::Tls(failure) => io::Error::other(failure.clone()),
             Ended::Silent => {
                 io::Error::new(io::ErrorKind::TimedOut, "it sends no settings of HTTP/2: does it speak that?")
             }

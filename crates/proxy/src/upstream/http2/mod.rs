@@ -1,8 +1,8 @@
-//! HTTP/2 to upstreams (RFC 9113) with prior knowledge, on the `h2` crate: requests share connections.
+//! HTTP/2 to upstreams (RFC 9113), agreed on by ALPN or with prior knowledge, on the `h2` crate: requests share connections.
 //!
 //! - `pool.rs` has the connections of one worker to one endpoint and gives each request a **lease**: a place on one of them. When
 //!   all are full another is opened, up to `connections_max`; beyond that requests wait, for as long as `connect_timeout`.
-//! - `connection.rs` is one connection, driven by a task of its own; `link.rs` is what of it others see, `plain.rs` its bytes. It
+//! - `connection.rs` is one connection, driven by a task of its own; `link.rs` is what of it others see, `bytes.rs` its bytes. It
 //!   counts as open once the upstream has sent its settings, so that no request goes to somebody who does not speak HTTP/2.
 //! - `stream.rs` is one request: an [`crate::upstream_side::UpstreamSide`] on a lease. Its deadline is a timer, since the socket
 //!   belongs to all: a request that times out, or whose client goes, is called off (CANCEL), and the connection lives on.
@@ -17,9 +17,9 @@
 //! processed ([`crate::error::ProxyError::UpstreamUnprocessed`]) is sent again once, if nothing of its body is gone and nothing of an
 //! answer has come. A connection on which a request has timed out is asked whether it is there (PING), and gets nothing until it says so.
 
+mod bytes;
 mod connection;
 mod link;
-mod plain;
 mod pool;
 mod stream;
 mod tunnel;

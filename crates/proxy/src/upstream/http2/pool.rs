@@ -12,9 +12,12 @@ use std::{
     task::{Poll, Waker},
 };
 
+use ringward_tls::EndpointTls;
+
 use super::{Terms, connection, link::Link};
 use crate::{
     io::{spawn, within},
+    upstream::failure_in,
     worker::{Contained, Worker},
 };
 
@@ -46,6 +49,7 @@ impl SharedPool {
     pub(super) async fn lease(
         self: &Rc<Self>,
         addr: SocketAddr,
+        tls: Option<&Rc<EndpointTls>>,
         terms: &Terms,
         worker: &Rc<Worker>,
         fresh: bool,
@@ -57,7 +61,7 @@ impl SharedPool {
         let waiting = async {
             loop {
                 let waiting = Waiting::enter(self, since);
-                self.open_more(addr, terms, worker);
+                self.open_more(addr, tls, terms, worker);
                 waiting.called().await?;
                 if let Some(lease) = self.pick(terms, since) {
                     return Ok(lease);
@@ -87,7 +91,13 @@ impl SharedPool {
     }
 
     /// Opens as many connections as those who wait will fill.
-    fn open_more(self: &Rc<Self>, addr: SocketAddr, terms: &Terms, worker: &Rc<Worker>) {
+    fn open_more(
+        self: &Rc<Self>,
+        addr: SocketAddr,
+        tls: Option<&Rc<EndpointTls>>,
+        terms: &Terms,
+        worker: &Rc<Worker>,
+    ) {
         self.links.borrow_mut().retain(|link| {
             let suits = link.suits(terms);
             if !suits {
@@ -102,9 +112,9 @@ impl SharedPool {
         while self.opening.get() * places < wanted && self.size() < terms.connections_max {
             self.opening.set(self.opening.get() + 1);
             let opening = Opening(Some(Rc::downgrade(self)));
-            let (terms, worker) = (*terms, worker.clone());
+            let (tls, terms, worker) = (tls.cloned(), *terms, worker.clone());
             spawn(async move {
-                let task = connection::run(opening, addr, terms, worker.clone());
+                let task = connection::run(opening, addr, tls, terms, worker.clone());
                 if Contained::new(task).await.is_err() {
                     worker.shard.panic_caught();
                 }
@@ -138,6 +148,11 @@ impl SharedPool {
         running + self.waiting.borrow().len()
     }
 
+    /// No connection that there is takes further requests. What runs ends as it wants.
+    pub(crate) fn close(&self) {
+        self.links.take().iter().for_each(|link| link.retire());
+    }
+
     /// How many connections have nothing to do.
     pub(super) fn idle(&self) -> usize {
         self.links.borrow().iter().filter(|link| link.is_idle()).count()
@@ -146,8 +161,8 @@ impl SharedPool {
 
 impl Drop for SharedPool {
     fn drop(&mut self) {
-        // The endpoint is in no cluster any more. What runs ends as it wants.
-        self.links.borrow().iter().for_each(|link| link.retire());
+        // The endpoint is in no cluster any more.
+        self.close();
     }
 }
 
@@ -213,6 +228,9 @@ impl Drop for Opening {
 
 /// Errors of the system cannot be cloned.
 fn again(error: &io::Error) -> io::Error {
+    if let Some(failure) = failure_in(error) {
+        return io::Error::other(failure.clone());
+    }
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),

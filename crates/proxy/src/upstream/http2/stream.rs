@@ -17,6 +17,7 @@ use ringward_http::{
     BodyFraming, Http2Response, RequestHead, RequestKind, ResponseHead,
     write::{self, WriteError},
 };
+use ringward_tls::EndpointTls;
 
 use super::{
     SharedPool, Terms,
@@ -60,11 +61,12 @@ impl Stream {
     pub(crate) async fn open(
         pool: &Rc<SharedPool>,
         addr: SocketAddr,
+        tls: Option<&Rc<EndpointTls>>,
         terms: &Terms,
         worker: &Rc<Worker>,
         fresh: bool,
     ) -> io::Result<Stream> {
-        let lease = pool.lease(addr, terms, worker, fresh).await?;
+        let lease = pool.lease(addr, tls, terms, worker, fresh).await?;
         Ok(Stream {
             request: None,
             trailers: None,
@@ -100,8 +102,10 @@ impl UpstreamSide for Stream {
 
     fn head(&mut self, plan: &Plan<'_>, _out: &mut Vec<u8>) -> Result<(), ProxyError> {
         let mut image = plan.buffers.small();
-        let request =
-            plan.edits.request_fields(&mut image, plan.head).and_then(|fields| request(plan.head, fields));
+        let request = plan
+            .edits
+            .request_fields(&mut image, plan.head)
+            .and_then(|fields| request(plan.head, fields, &self.lease.link.scheme));
         plan.buffers.put(image);
         let mut request = request?;
         if let Some(asked) = plan.asked {
@@ -131,7 +135,11 @@ impl UpstreamSide for Stream {
 }
 
 /// The request as the crate wants it.
-fn request(head: &RequestHead, written: write::Http2Fields<'_>) -> Result<Request<()>, WriteError> {
+fn request(
+    head: &RequestHead,
+    written: write::Http2Fields<'_>,
+    scheme: &uri::Scheme,
+) -> Result<Request<()>, WriteError> {
     let bad = |_| WriteError::BadTarget;
     let mut named = Named::default();
     written.fields().for_each(|(name, value)| named.add(name, value));
@@ -140,9 +148,9 @@ fn request(head: &RequestHead, written: write::Http2Fields<'_>) -> Result<Reques
     }
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(uri::PathAndQuery::try_from(written.target).map_err(bad)?);
-    if !head.authority().is_empty() {
-        parts.scheme = Some(uri::Scheme::HTTP);
-        parts.authority = Some(uri::Authority::try_from(head.authority()).map_err(bad)?);
+    if !written.authority.is_empty() {
+        parts.scheme = Some(scheme.clone());
+        parts.authority = Some(uri::Authority::try_from(written.authority).map_err(bad)?);
     }
     let mut request = Request::new(());
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| WriteError::BadTarget)?;

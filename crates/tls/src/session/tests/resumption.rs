@@ -645,3 +645,30 @@ fn hostile_hellos_with_sessions_never_panic_and_never_open() {
         }
     }
 }
+
+/// What decides about who goes first under load.
+#[test]
+fn a_session_of_ours_is_known_before_the_handshake() {
+    for site in Site::each() {
+        let (worker, elsewhere) = (site.worker(), site.worker_with(|options| options.name = "other".into()));
+        let client = Returning::new(&site.pki, Some(&site.pki.client("alice")));
+        let hello = || {
+            let name = HOST.try_into().unwrap();
+            let mut bytes = Vec::new();
+            ClientConnection::new(client.config.clone(), name).unwrap().write_tls(&mut bytes).unwrap();
+            let hello = crate::HelloReader::new().feed(&bytes).unwrap().unwrap();
+            (hello, bytes)
+        };
+        let (first, bytes) = hello();
+        assert!(!worker.knows_session(&first, &bytes), "it has none");
+        client.connect(&worker).full(None);
+        let (next, bytes) = hello();
+        assert!(worker.knows_session(&next, &bytes));
+        assert!(worker.knows_session(&next, &bytes), "asking does not use it up");
+        assert!(!elsewhere.knows_session(&next, &bytes), "one of another host");
+        let in_parts = ClientHello { in_one_record: false, ..next.clone() };
+        assert!(!worker.knows_session(&in_parts, &bytes));
+        site.pki.clock.set(NOW + 1000 * HOUR);
+        assert!(!worker.knows_session(&next, &bytes), "too old");
+    }
+}

@@ -18,15 +18,21 @@ fn taken_with(head: &[u8], query: &[(&str, &str)]) -> Option<Result<Request<()>,
     parsed.parse(head, &limits).ok()?.expect("a whole head");
     let edits = RequestEdits {
         drop_field: &|_| false,
+        path: None,
+        authority: None,
         query: QueryEdits { set: query, remove: &["removed"] },
         set: &[],
+        add: &[],
         via: None,
         forwarded: Forwarded::default(),
         framing: parsed.body(),
         expect_continue: false,
     };
     let mut image = Vec::new();
-    Some(request_fields(&mut image, &parsed, &edits).and_then(|written| request(&parsed, written)))
+    Some(
+        request_fields(&mut image, &parsed, &edits)
+            .and_then(|written| request(&parsed, written, &uri::Scheme::HTTP)),
+    )
 }
 
 /// Puts each byte into the gap, and counts those that may arrive there.

@@ -1,28 +1,29 @@
-//! The bytes of a connection without TLS.
+//! The bytes of a connection, with TLS or without.
 
 use std::{io, mem};
 
 use crate::{
     downstream::ReadError,
     h2::{ByteSink, ByteSource},
-    io::{BufferPool, Deadline, LARGE, ReadHalf, WriteHalf},
+    io::{BufferPool, Deadline, LARGE},
+    upstream::transport::{Inflow, Outflow},
 };
 
-/// Reads without TLS.
-pub(super) struct Incoming<'a> {
-    half: &'a mut ReadHalf,
+/// Where they come from.
+pub(super) struct Incoming<'a, R> {
+    half: &'a mut R,
     buffers: &'a BufferPool,
     /// The last read has filled its buffer.
     is_busy: bool,
 }
 
-impl<'a> Incoming<'a> {
-    pub(super) fn new(half: &'a mut ReadHalf, buffers: &'a BufferPool) -> Incoming<'a> {
+impl<'a, R: Inflow> Incoming<'a, R> {
+    pub(super) fn new(half: &'a mut R, buffers: &'a BufferPool) -> Incoming<'a, R> {
         Incoming { half, buffers, is_busy: false }
     }
 }
 
-impl ByteSource for Incoming<'_> {
+impl<R: Inflow> ByteSource for Incoming<'_, R> {
     async fn next(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ReadError> {
         let buffer = if self.is_busy { self.buffers.large() } else { self.buffers.small() };
         let into = (buffer, usize::MAX);
@@ -36,10 +37,10 @@ impl ByteSource for Incoming<'_> {
     }
 }
 
-/// Writes without TLS.
-pub(super) struct Outgoing<'a>(pub(super) &'a mut WriteHalf);
+/// Where they go.
+pub(super) struct Outgoing<'a, W>(pub(super) &'a mut W);
 
-impl ByteSink for Outgoing<'_> {
+impl<W: Outflow> ByteSink for Outgoing<'_, W> {
     async fn send(&mut self, bytes: &mut Vec<u8>, progressed: impl Fn()) -> io::Result<()> {
         let (sent, buffer) = self.0.write_all(mem::take(bytes), progressed).await;
         *bytes = buffer;

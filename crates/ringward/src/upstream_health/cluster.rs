@@ -1,0 +1,234 @@
+//! A cluster that is looked after while it runs: its endpoints are checked, or come and go, or both.
+//!
+//! Puts together what is known of its endpoints, and publishes what follows for the workers. Nothing in here waits or asks anybody.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ringward_config::{self as config, Cluster, HealthCheck};
+use ringward_proxy::{Endpoint, Endpoints};
+use ringward_telemetry::{EndpointFigures, UpstreamFigures};
+use ringward_tls::{EndpointTls, UpstreamTls};
+use tokio::time::Instant;
+
+use super::failover::{self, Candidate, Choice, PACE_FULL, Rank};
+use super::standing::{Health, Standing};
+use crate::discovery::Source;
+
+/// A cluster whose endpoints are checked, or found elsewhere than in the configuration.
+#[derive(Debug)]
+pub(super) struct LiveCluster {
+    pub(super) check: Option<Arc<HealthCheck>>,
+    pub(super) source: Option<Arc<Source>>,
+    tls: Option<Arc<UpstreamTls>>,
+    slow_start: Option<Duration>,
+    /// The zone that we are in.
+    zone: Option<String>,
+    roster: Mutex<Arc<Roster>>,
+    published: Arc<Endpoints>,
+}
+
+/// The endpoints that a cluster has at one moment.
+#[derive(Debug)]
+struct Roster {
+    /// As they were named.
+    named: Arc<[config::Endpoint]>,
+    /// The same.
+    members: Vec<Arc<Member>>,
+}
+
+/// An endpoint as long as its cluster has it and checks it in one way.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) addr: SocketAddr,
+    /// How it is asked, if by TLS: as requests are.
+    pub(super) tls: Option<Arc<EndpointTls>>,
+    standing: Mutex<Standing>,
+    /// When it began to take requests beside others that did already.
+    begun: Mutex<Option<Instant>>,
+}
+
+/// How the endpoints of a cluster have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) endpoints: usize,
+    pub(super) added: usize,
+    pub(super) removed: usize,
+}
+
+impl LiveCluster {
+    /// A cluster that was `before`, in a node in `zone`.
+    pub(super) fn new(
+        (cluster, zone): (&Cluster, Option<&str>),
+        source: Option<Arc<Source>>,
+        tls: Option<&Arc<UpstreamTls>>,
+        published: Arc<Endpoints>,
+        before: Option<&LiveCluster>,
+    ) -> LiveCluster {
+        let named = match &source {
+            Some(source) => source.endpoints(),
+            None => cluster.endpoints.as_slice().into(),
+        };
+        let live = LiveCluster {
+            check: cluster.health_check.clone().map(Arc::new),
+            source,
+            tls: tls.cloned(),
+            slow_start: cluster.slow_start,
+            zone: zone.map(str::to_owned),
+            roster: Mutex::new(Arc::new(Roster { named: Arc::default(), members: Vec::new() })),
+            published,
+        };
+        live.enlist(named, before, Instant::now());
+        live
+    }
+
+    /// Takes over what its source has found by now, and what is known of it in the same cluster of the plan `before`: what has
+    /// changed, if anything.
+    pub(super) fn refresh(&self, before: Option<&LiveCluster>, now: Instant) -> Option<Change> {
+        let named = self.source.as_ref()?.endpoints();
+        let roster = self.roster();
+        if roster.named == named {
+            return None;
+        }
+        let addrs = |named: &[config::Endpoint]| -> HashSet<SocketAddr> {
+            named.iter().map(|endpoint| endpoint.addr).collect()
+        };
+        let (then, now_named) = (addrs(&roster.named), addrs(&named));
+        self.enlist(named, before, now);
+        Some(Change {
+            endpoints: now_named.len(),
+            added: now_named.difference(&then).count(),
+            removed: then.difference(&now_named).count(),
+        })
+    }
+
+    /// Its endpoints are these from now on. Those that it had already stay what they are.
+    fn enlist(&self, named: Arc<[config::Endpoint]>, before: Option<&LiveCluster>, now: Instant) {
+        // Another question finds out something else, and so does who asks somebody else.
+        let before = before.filter(|before| before.question() == self.question()).map(LiveCluster::roster);
+        let own = self.roster();
+        let all = before.iter().chain([&own]).rev().flat_map(|roster| &roster.members);
+        let known: HashMap<_, _> = all.map(|member| (member.addr, member)).collect();
+        let kept: Vec<_> = named.iter().filter_map(|endpoint| known.get(&endpoint.addr)).collect();
+        // Whoever serves already can go on doing so for the moment that the first check of the others takes.
+        let works = kept.iter().any(|kept| kept.standing().health == Health::Healthy);
+        let health = if works { Health::Awaited } else { Health::Assumed };
+        let starts_at_once = self.check.is_none() && !kept.is_empty();
+        let member = |endpoint: &config::Endpoint| match known.get(&endpoint.addr) {
+            Some(known) => (*known).clone(),
+            None => {
+                let new = Member::new(endpoint.addr, self.tls.as_deref(), health);
+                if starts_at_once {
+                    new.begin(now);
+                }
+                Arc::new(new)
+            }
+        };
+        let members = named.iter().map(member).collect();
+        *self.lock() = Arc::new(Roster { named, members });
+    }
+
+    /// Lets the workers use those endpoints that should be used, given what is known of all.
+    pub(super) fn publish(&self, now: Instant) -> Choice {
+        let roster = self.roster();
+        let (weights, choice) = self.shares(&roster, now);
+        let endpoints = roster.members.iter().zip(weights);
+        let endpoints = endpoints.map(|(member, weight)| Endpoint { addr: member.addr, weight });
+        self.published.publish(endpoints.collect());
+        choice
+    }
+
+    /// What is known, for metrics.
+    pub(super) fn figures(&self, now: Instant) -> UpstreamFigures {
+        let roster = self.roster();
+        let (weights, choice) = self.shares(&roster, now);
+        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let endpoints = roster.members.iter().zip(weights).map(|(member, weight)| EndpointFigures {
+            addr: member.addr,
+            health: member.standing().health.reported(),
+            share: if weight == 0 { 0.0 } else { f64::from(weight) / sum },
+        });
+        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All }
+    }
+
+    /// The share of each endpoint.
+    fn shares(&self, roster: &Roster, now: Instant) -> (Vec<u32>, Choice) {
+        let candidates = roster.members.iter().zip(&*roster.named).map(|(member, named)| Candidate {
+            rank: self.rank(named),
+            health: member.standing().health,
+            pace: self.slow_start.map_or(PACE_FULL, |window| member.pace(window, now)),
+        });
+        let panic_threshold = self.check.as_ref().map_or(0, |check| check.panic_threshold);
+        failover::shares(&candidates.collect::<Vec<_>>(), panic_threshold)
+    }
+
+    fn rank(&self, endpoint: &config::Endpoint) -> Rank {
+        let is_far = self.zone.is_some() && self.zone != endpoint.zone;
+        Rank { weight: endpoint.weight, priority: endpoint.priority, is_far }
+    }
+
+    /// What is asked of whom.
+    fn question(&self) -> (Option<&config::Probe>, Option<&[u8; 32]>) {
+        (self.check.as_ref().map(|check| &check.probe), self.tls.as_ref().map(|tls| tls.digest()))
+    }
+
+    /// Its endpoints are given their full share by and by.
+    pub(super) fn starts_slowly(&self) -> bool {
+        self.slow_start.is_some()
+    }
+
+    /// When its shares change without a check, because an endpoint is starting.
+    pub(super) fn next_step(&self, now: Instant) -> Option<Instant> {
+        let window = self.slow_start?;
+        let starting = self.roster().members.iter().any(|member| member.pace(window, now) < PACE_FULL);
+        starting.then(|| now + window / PACE_FULL)
+    }
+
+    /// Whether this is one of its endpoints still.
+    pub(super) fn has(&self, member: &Arc<Member>) -> bool {
+        self.roster().members.iter().any(|own| Arc::ptr_eq(own, member))
+    }
+
+    /// Its endpoints.
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
+        self.roster().members.clone()
+    }
+
+    fn roster(&self) -> Arc<Roster> {
+        self.lock().clone()
+    }
+
+    /// A poisoned lock is entered anyway: what it guards is replaced whole.
+    fn lock(&self) -> MutexGuard<'_, Arc<Roster>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn new(addr: SocketAddr, tls: Option<&UpstreamTls>, health: Health) -> Member {
+        let of_endpoint =
+            |tls: &UpstreamTls| Arc::new(tls.endpoint(addr.ip()).expect("the same was built before"));
+        let tls = tls.map(of_endpoint);
+        Member { addr, tls, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
+    }
+
+    /// It takes requests again, or for the first time beside others that do.
+    pub(super) fn begin(&self, now: Instant) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// How far it has started, from 1 to [`PACE_FULL`]: a tenth more with each tenth of the time.
+    fn pace(&self, window: Duration, now: Instant) -> u32 {
+        let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(begun) = begun else { return PACE_FULL };
+        let steps = now.duration_since(begun).as_nanos() * u128::from(PACE_FULL) / window.as_nanos().max(1);
+        u32::try_from(steps).unwrap_or(PACE_FULL).saturating_add(1).min(PACE_FULL)
+    }
+
+    /// A poisoned lock is entered anyway: no state in between is invalid.
+    pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
