@@ -5,14 +5,16 @@
 //!
 //! [`UpstreamTls`] is immutable and part of a snapshot. Of it a worker makes an [`EndpointTls`] for each endpoint, which has the
 //! sessions that can be resumed there: they are good for this endpoint, this certificate of ours and this trust, and for no
-//! others. [`ClientSession`] is one connection.
+//! others. [`ClientSession`] is one connection. All of them share one configuration of rustls, of which a connection takes a copy
+//! that has its own place for sessions (`tickets.rs`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringward_identity::SpiffePattern;
-use rustls::client::{ResolvesClientCert, Resumption, Tls12Resumption};
+use rustls::client::{ClientSessionStore, ResolvesClientCert, Resumption, Tls12Resumption};
+use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, SignatureScheme, version};
@@ -32,8 +34,8 @@ mod verifier;
 pub use failure::{UpstreamTlsFailure, UpstreamTlsReason};
 pub use session::ClientSession;
 
-use tickets::Tickets;
-use verifier::Verifier;
+use tickets::{OfConnection, Tickets};
+use verifier::{Rules, Verifier};
 
 /// What is spoken above TLS, and so what is offered by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,17 +90,21 @@ pub struct UpstreamTls {
     options: UpstreamTlsOptions,
     server_name: Option<ServerName<'static>>,
     digest: [u8; 32],
+    rules: Arc<Rules>,
+    /// Resumes nothing, and tells nobody what it was asked: each endpoint has parts of its own for that.
+    config: ClientConfig,
 }
 
-/// The TLS side of one endpoint, as one worker uses it.
+/// The TLS side of one endpoint, as one worker uses it. Small, as there may be thousands.
 #[derive(Debug)]
 pub struct EndpointTls {
-    config: Arc<ClientConfig>,
+    tls: Arc<UpstreamTls>,
+    /// One of the endpoint's and no other's: rustls resumes a session only with the verifier and the identity that it was made with.
+    verifier: Arc<Verifier>,
+    identity: Arc<Identity>,
+    /// None if nothing is resumed.
+    tickets: Option<Arc<Tickets>>,
     name: ServerName<'static>,
-    protocol: UpstreamProtocol,
-    /// Set by rustls when the upstream asks for our certificate, within a call; read by the caller of that call.
-    asked: Arc<AtomicBool>,
-    has_credential: bool,
 }
 
 impl UpstreamTls {
@@ -112,10 +118,13 @@ impl UpstreamTls {
         };
         let server_name = options.server_name.as_ref().map(parse).transpose()?;
         let digest = digest(&options);
-        let tls = Self { options, server_name, digest };
-        // Made once here so that a refusal stops the snapshot, not a worker.
-        tls.make_config(&Arc::default())?;
-        Ok(tls)
+        let UpstreamTlsOptions { trust, spiffe_ids, .. } = &options;
+        let provider =
+            TlsPolicy { min_version_12: options.min_version_12, ..TlsPolicy::default() }.provider()?;
+        let algorithms = provider.signature_verification_algorithms;
+        let rules = Arc::new(Rules::new(trust.clone(), spiffe_ids.clone(), algorithms));
+        let config = config(&options, provider, rules.clone())?;
+        Ok(Self { options, server_name, digest, rules, config })
     }
 
     /// SHA-256 of all that decides who the upstream is, who we are and what is spoken: connections and sessions of one digest are
@@ -125,53 +134,45 @@ impl UpstreamTls {
     }
 
     /// What a worker needs to connect to the endpoint at this address.
-    ///
-    /// # Errors
-    /// None in practice, as [`UpstreamTls::build`] has done the same.
-    pub fn endpoint(&self, address: IpAddr) -> Result<EndpointTls, TlsBuildError> {
-        let asked = Arc::<AtomicBool>::default();
-        Ok(EndpointTls {
-            config: self.make_config(&asked)?,
+    pub fn endpoint(self: &Arc<Self>, address: IpAddr) -> EndpointTls {
+        let UpstreamTlsOptions { resumption, clock, credential, .. } = &self.options;
+        // What proves who we are ends, too.
+        let ours_until = credential.as_ref().map_or(i64::MAX, |credential| credential.not_after_unix());
+        let tickets = resumption.then(|| Arc::new(Tickets::new(clock.clone(), ours_until)));
+        EndpointTls {
+            verifier: Arc::new(Verifier::new(self.rules.clone(), tickets.clone())),
+            identity: Arc::new(Identity::new(&self.options)),
+            tickets,
             name: self.server_name.clone().unwrap_or(ServerName::IpAddress(address.into())),
-            protocol: self.options.protocol,
-            asked,
-            has_credential: self.options.credential.is_some(),
-        })
+            tls: self.clone(),
+        }
     }
+}
 
-    fn make_config(&self, asked: &Arc<AtomicBool>) -> Result<Arc<ClientConfig>, TlsBuildError> {
-        let UpstreamTlsOptions { trust, spiffe_ids, credential, clock, .. } = &self.options;
-        let min_version_12 = self.options.min_version_12;
-        let provider = TlsPolicy { min_version_12, ..TlsPolicy::default() }.provider()?;
-        let algorithms = provider.signature_verification_algorithms;
-        let tickets = self.options.resumption.then(|| Arc::new(Tickets::new(clock.clone())));
-        let verifier = Verifier::new(trust.clone(), spiffe_ids.clone(), algorithms, tickets.clone());
-        let versions: &[_] =
-            if min_version_12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
-        let identity = Identity {
-            key: credential.as_ref().map(|credential| credential.certified_key().clone()),
-            asked: asked.clone(),
-        };
-        let mut config = ClientConfig::builder_with_details(provider, clock.clone())
-            .with_protocol_versions(versions)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(identity));
-        config.alpn_protocols = match self.options.protocol {
-            UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
-            UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
-        };
-        config.resumption = match tickets {
-            // RFC 7627: in TLS 1.2 a resumed session proves less than a full handshake.
-            Some(tickets) => Resumption::store(tickets).tls12_resumption(Tls12Resumption::Disabled),
-            None => Resumption::disabled(),
-        };
-        // RFC 7627: without it our proof could be passed on (the triple handshake attack).
-        config.require_ems = min_version_12;
-        // A request could be replayed, and would leave before the upstream has proved who it is (RFC 8446 §8).
-        config.enable_early_data = false;
-        Ok(Arc::new(config))
-    }
+/// What all endpoints have in common.
+fn config(
+    options: &UpstreamTlsOptions,
+    provider: Arc<CryptoProvider>,
+    rules: Arc<Rules>,
+) -> Result<ClientConfig, TlsBuildError> {
+    let UpstreamTlsOptions { min_version_12, protocol, clock, .. } = options;
+    let versions: &[_] =
+        if *min_version_12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let mut config = ClientConfig::builder_with_details(provider, clock.clone())
+        .with_protocol_versions(versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(rules, None)))
+        .with_client_cert_resolver(Arc::new(Identity::new(options)));
+    config.alpn_protocols = match protocol {
+        UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+        UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+    };
+    config.resumption = Resumption::disabled();
+    // RFC 7627: without it our proof could be passed on (the triple handshake attack).
+    config.require_ems = *min_version_12;
+    // A request could be replayed, and would leave before the upstream has proved who it is (RFC 8446 §8).
+    config.enable_early_data = false;
+    Ok(config)
 }
 
 impl EndpointTls {
@@ -179,15 +180,14 @@ impl EndpointTls {
     /// that each looks at the certificate. The name is the one to verify. For one connection at a time, because of
     /// [`EndpointTls::explain`].
     pub fn client_config(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
-        self.asked.store(false, Ordering::Relaxed);
-        let mut config = (*self.config).clone();
-        config.resumption = Resumption::disabled();
-        (Arc::new(config), self.name.clone())
+        self.identity.asked.store(false, Ordering::Relaxed);
+        (Arc::new(self.config(None)), self.name.clone())
     }
 
     /// What an error of such a connection means.
     pub fn explain(&self, error: &rustls::Error) -> UpstreamTlsFailure {
-        UpstreamTlsFailure::of(error, self.asked.load(Ordering::Relaxed).then_some(self.has_credential))
+        let asked = self.identity.asked.load(Ordering::Relaxed);
+        UpstreamTlsFailure::of(error, asked.then_some(self.has_credential()))
     }
 
     /// Whether the endpoint speaks what it should, given what it has agreed to by ALPN. One that knows no ALPN speaks HTTP/1.1, and
@@ -196,7 +196,24 @@ impl EndpointTls {
     /// # Errors
     /// That it does not.
     pub fn check_protocol(&self, agreed: Option<&[u8]>) -> Result<(), UpstreamTlsFailure> {
-        check_protocol(self.protocol, agreed)
+        check_protocol(self.tls.options.protocol, agreed)
+    }
+
+    /// Of one connection, which takes its sessions from `store`.
+    fn config(&self, store: Option<Arc<OfConnection>>) -> ClientConfig {
+        let mut config = self.tls.config.clone();
+        config.dangerous().set_certificate_verifier(self.verifier.clone());
+        config.client_auth_cert_resolver = self.identity.clone();
+        if let Some(store) = store {
+            let store: Arc<dyn ClientSessionStore> = store;
+            // RFC 7627: in TLS 1.2 a resumed session proves less than a full handshake.
+            config.resumption = Resumption::store(store).tls12_resumption(Tls12Resumption::Disabled);
+        }
+        config
+    }
+
+    fn has_credential(&self) -> bool {
+        self.identity.key.is_some()
     }
 }
 
@@ -204,7 +221,15 @@ impl EndpointTls {
 #[derive(Debug)]
 struct Identity {
     key: Option<Arc<CertifiedKey>>,
-    asked: Arc<AtomicBool>,
+    /// Set by rustls when the upstream asks for our certificate, within a call; read by the caller of that call.
+    asked: AtomicBool,
+}
+
+impl Identity {
+    fn new(options: &UpstreamTlsOptions) -> Identity {
+        let key = options.credential.as_ref().map(|credential| credential.certified_key().clone());
+        Identity { key, asked: AtomicBool::new(false) }
+    }
 }
 
 impl ResolvesClientCert for Identity {

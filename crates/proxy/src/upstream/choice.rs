@@ -48,7 +48,7 @@ impl Choice {
         worker: usize,
         pools: &mut Pools,
     ) -> Choice {
-        let members = Members::new(&endpoints, tls.as_deref(), pools);
+        let members = Members::new(&endpoints, tls.as_ref(), pools);
         let turn = match &members.set.shares {
             Shares::Round(round) => worker % round.len().max(1),
             _ => 0,
@@ -73,7 +73,7 @@ impl Choice {
     pub(super) fn refresh(&self, pools: &RefCell<Pools>) -> bool {
         let is_stale = self.members.borrow().version != self.endpoints.version();
         if is_stale {
-            let members = Members::new(&self.endpoints, self.tls.as_deref(), &mut pools.borrow_mut());
+            let members = Members::new(&self.endpoints, self.tls.as_ref(), &mut pools.borrow_mut());
             self.members.replace(Rc::new(members));
         }
         is_stale
@@ -166,12 +166,12 @@ impl Choice {
 }
 
 impl Members {
-    fn new(endpoints: &Endpoints, tls: Option<&UpstreamTls>, pools: &mut Pools) -> Members {
+    fn new(endpoints: &Endpoints, tls: Option<&Arc<UpstreamTls>>, pools: &mut Pools) -> Members {
         // Asked first: a change in between is seen with the next request.
         let version = endpoints.version();
         let set = endpoints.current();
         let pool = |endpoint: &Endpoint| {
-            let pool = pools.entry(PoolKey::new(endpoint.addr, tls));
+            let pool = pools.entry(PoolKey::new(endpoint.addr, tls.map(Arc::as_ref)));
             pool.or_insert_with(|| Rc::new(Pool::new(endpoint.addr, tls))).clone()
         };
         let pools = set.endpoints().iter().map(pool).collect();

@@ -351,14 +351,11 @@ fn next_but<T>(
 }
 
 impl Pool {
-    pub(super) fn new(addr: SocketAddr, tls: Option<&UpstreamTls>) -> Pool {
-        let of_endpoint = |tls: &UpstreamTls| {
-            Rc::new(tls.endpoint(addr.ip()).expect("the same was built for the snapshot"))
-        };
+    pub(super) fn new(addr: SocketAddr, tls: Option<&Arc<UpstreamTls>>) -> Pool {
         Pool {
             plain: Idle(RefCell::default()),
             encrypted: Idle(RefCell::default()),
-            tls: tls.map(of_endpoint),
+            tls: tls.map(|tls| Rc::new(tls.endpoint(addr.ip()))),
             open: Rc::default(),
             shared: Rc::default(),
             closed: Cell::new(false),
@@ -513,7 +510,7 @@ pub(super) async fn open(
         None => Opened::Plain(stream),
         Some(tls) => {
             // Boxed, so that connections without TLS need not have room for it.
-            let shaken = Box::pin(TlsStream::connect(stream, tls, left(), &worker.buffers)).await?;
+            let shaken = Box::pin(TlsStream::connect(stream, tls, (left(), limit), &worker.buffers)).await?;
             worker.shard.upstream_handshake(cluster, shaken.is_resumed());
             Opened::Tls(shaken)
         }

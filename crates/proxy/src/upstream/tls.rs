@@ -57,20 +57,22 @@ pub(crate) struct TlsWrite {
 }
 
 impl TlsStream {
-    /// Shakes hands on a new connection, at most `limit` long.
+    /// Shakes hands on a new connection, at most `left` long: what is left of `connect_timeout`.
     ///
     /// # Errors
     /// [`failure_in`] says why; the upstream has been told.
     pub(super) async fn connect(
         stream: Stream,
         tls: &EndpointTls,
-        limit: Duration,
+        (left, connect_timeout): (Duration, Duration),
         buffers: &Rc<BufferPool>,
     ) -> io::Result<TlsStream> {
         // The socket is given up when time runs out, so dropping the operation loses nothing.
-        let shaken = within(limit, shake(stream, tls, buffers)).await;
+        let shaken = within(left, shake(stream, tls, buffers)).await;
         shaken.unwrap_or_else(|| {
-            let message = format!("the TLS handshake was not over within {limit:?} (`connect_timeout`)");
+            let message = format!(
+                "the connection was open and the TLS handshake not over within {connect_timeout:?} (`connect_timeout`)"
+            );
             Err(error(UpstreamTlsFailure::new(UpstreamTlsReason::Timeout, message)))
         })
     }

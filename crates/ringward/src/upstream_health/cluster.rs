@@ -119,7 +119,7 @@ impl LiveCluster {
         let member = |endpoint: &config::Endpoint| match known.get(&endpoint.addr) {
             Some(known) => (*known).clone(),
             None => {
-                let new = Member::new(endpoint.addr, self.tls.as_deref(), health);
+                let new = Member::new(endpoint.addr, self.tls.as_ref(), health);
                 if starts_at_once {
                     new.begin(now);
                 }
@@ -207,10 +207,8 @@ impl LiveCluster {
 }
 
 impl Member {
-    fn new(addr: SocketAddr, tls: Option<&UpstreamTls>, health: Health) -> Member {
-        let of_endpoint =
-            |tls: &UpstreamTls| Arc::new(tls.endpoint(addr.ip()).expect("the same was built before"));
-        let tls = tls.map(of_endpoint);
+    fn new(addr: SocketAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
+        let tls = tls.map(|tls| Arc::new(tls.endpoint(addr.ip())));
         Member { addr, tls, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
     }
 

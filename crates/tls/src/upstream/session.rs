@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustls::HandshakeKind;
 use rustls::client::UnbufferedClientConnection;
 
 use super::failure::{UpstreamTlsFailure, UpstreamTlsReason};
-use super::{EndpointTls, UpstreamProtocol, check_protocol};
+use super::tickets::OfConnection;
+use super::{EndpointTls, Identity, UpstreamProtocol, check_protocol};
 use crate::protocol::{application_protocol, suite_name, version_name};
 use crate::records::{self, HANDSHAKE_BYTES_MAX, Step, WriteError};
 use crate::session::{Negotiated, Progress};
@@ -20,11 +21,12 @@ pub struct ClientSession {
     phase: Phase,
     peer_closed: bool,
     protocol: UpstreamProtocol,
-    /// Shared with others of the endpoint: only of use within a call.
-    asking: Arc<AtomicBool>,
+    /// Shared with others of the endpoint: what is noted there is only of use within a call.
+    identity: Arc<Identity>,
     /// The upstream has asked for our certificate.
     asked: bool,
-    has_credential: bool,
+    /// Where its sessions come from and go to; none if nothing is resumed.
+    store: Option<Arc<OfConnection>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +45,19 @@ impl ClientSession {
     /// # Errors
     /// If rustls refuses the configuration.
     pub fn new(endpoint: &EndpointTls) -> Result<Self, UpstreamTlsFailure> {
-        let EndpointTls { config, name, protocol, asked, has_credential } = endpoint;
-        let connection = UnbufferedClientConnection::new(config.clone(), name.clone())
+        let EndpointTls { tls, identity, tickets, name, .. } = endpoint;
+        let store = tickets.clone().map(|tickets| Arc::new(OfConnection::new(tickets)));
+        let config = endpoint.config(store.clone());
+        let connection = UnbufferedClientConnection::new(Arc::new(config), name.clone())
             .map_err(|error| UpstreamTlsFailure::new(UpstreamTlsReason::Internal, error.to_string()))?;
         Ok(Self {
             connection: Box::new(connection),
             phase: Phase::Handshaking,
             peer_closed: false,
-            protocol: *protocol,
-            asking: asked.clone(),
+            protocol: tls.options.protocol,
+            identity: identity.clone(),
             asked: false,
-            has_credential: *has_credential,
+            store,
         })
     }
 
@@ -77,11 +81,12 @@ impl ClientSession {
         let (plain_before, mut consumed) = (plain.len(), 0);
         let handshaking = self.is_handshaking();
         if handshaking {
-            self.asking.store(false, Ordering::Relaxed);
+            self.identity.asked.store(false, Ordering::Relaxed);
         }
         let pumped = self.pump(incoming, &mut consumed, plain, outgoing);
         if handshaking {
-            self.asked |= self.asking.load(Ordering::Relaxed);
+            self.asked |= self.identity.asked.load(Ordering::Relaxed);
+            self.store.iter().for_each(|store| store.called());
         }
         match pumped {
             Ok(()) => {
@@ -93,7 +98,7 @@ impl ClientSession {
                 self.phase = Phase::Failed;
                 Err(match error {
                     Pumped::Rustls(error) => {
-                        UpstreamTlsFailure::of(&error, self.asked.then_some(self.has_credential))
+                        UpstreamTlsFailure::of(&error, self.asked.then_some(self.identity.key.is_some()))
                     }
                     Pumped::Ours(failure) => failure,
                 })

@@ -66,7 +66,7 @@ impl Scene {
 }
 
 fn endpoint(options: UpstreamTlsOptions) -> EndpointTls {
-    UpstreamTls::build(options).unwrap().endpoint("192.0.2.1".parse().unwrap()).unwrap()
+    Arc::new(UpstreamTls::build(options).unwrap()).endpoint("192.0.2.1".parse().unwrap())
 }
 
 /// A certificate of ours.
@@ -181,12 +181,69 @@ fn a_session_ends_with_the_certificate_that_was_verified() {
     assert_eq!(failure.reason, UpstreamTlsReason::Expired, "{failure}");
 }
 
+/// Two servers behind one address, whose certificates end at different times. What the first gives when the second has been verified
+/// already ends with the first one's certificate all the same.
+#[test]
+fn a_ticket_that_comes_late_ends_with_its_own_certificate() {
+    let mut scene = Scene::new(|params| params.not_after = date(NOW + DAY / 24));
+    let endpoint = endpoint(scene.options());
+    let mut short = scene.connect(&endpoint);
+    let lived = scene.upstream_ca.issue_server(&[HOST], |params| params.not_after = date(NOW + DAY));
+    scene.server = Scene::with(Ca::root("upstreams"), Ca::root("ours"), &lived).server;
+    // The first one's own flight is there, and its tickets are not.
+    short.client.process(&mut [], &mut Vec::new(), &mut short.to_server).unwrap();
+    short.serve();
+    let mut flight = std::mem::take(&mut short.to_client);
+    let progress = short.client.process(&mut flight, &mut Vec::new(), &mut short.to_server).unwrap();
+    assert!(progress.consumed == flight.len() && !progress.handshaking);
+    scene.connect(&endpoint).run(usize::MAX).unwrap();
+    let kept = || endpoint.tickets.as_ref().unwrap().ends();
+    assert_eq!(kept().iter().min(), Some(&(NOW + DAY)));
+    short.run(usize::MAX).unwrap();
+    assert_eq!(kept().iter().min(), Some(&(NOW + DAY / 24)), "{:?}", kept());
+    scene.clock.set(NOW + DAY / 24 + 1);
+    let mut pair = scene.connect(&endpoint);
+    assert!(kept().iter().all(|end| *end == NOW + DAY), "{:?}", kept());
+    pair.run(usize::MAX).unwrap();
+}
+
+/// What a resumed session brings is of the certificates of the session that was resumed.
+#[test]
+fn tickets_of_a_resumed_session_live_no_longer() {
+    let scene = Scene::new(|params| params.not_after = date(NOW + DAY / 24));
+    let endpoint = endpoint(scene.options());
+    for seconds in [0, 1000, 2000] {
+        scene.clock.set(NOW + seconds);
+        scene.connect(&endpoint).run(usize::MAX).unwrap();
+        let ends = endpoint.tickets.as_ref().unwrap().ends();
+        assert!(!ends.is_empty() && ends.iter().all(|end| *end == NOW + DAY / 24), "{ends:?}");
+    }
+}
+
+/// Our own proof ends, too: a session must not outlive it.
+#[test]
+fn a_session_ends_with_our_own_certificate() {
+    let scene = Scene::new(|_| {});
+    let ours = scene.our_ca.issue("ringward", |params| params.not_after = date(NOW + DAY / 24));
+    let endpoint = endpoint(UpstreamTlsOptions { credential: Some(presented(&ours)), ..scene.options() });
+    for (seconds, resumed) in [(0, false), (3600, true), (3601, false)] {
+        scene.clock.set(NOW + seconds);
+        // A session looks for one to resume when it is made.
+        let mut pair = scene.connect(&endpoint);
+        let kept = endpoint.tickets.as_ref().unwrap().ends();
+        assert_eq!(!kept.is_empty(), resumed, "after {seconds} s: {kept:?}");
+        if seconds == 0 {
+            pair.run(usize::MAX).unwrap();
+        }
+    }
+}
+
 #[test]
 fn sessions_are_not_kept_where_they_are_off_and_not_shared_between_endpoints() {
     let scene = Scene::new(|_| {});
-    let tls = UpstreamTls::build(scene.options()).unwrap();
+    let tls = Arc::new(UpstreamTls::build(scene.options()).unwrap());
     let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.1"];
-    for endpoint in addresses.map(|address| tls.endpoint(address.parse().unwrap()).unwrap()) {
+    for endpoint in addresses.map(|address| tls.endpoint(address.parse().unwrap())) {
         let mut pair = scene.connect(&endpoint);
         pair.run(usize::MAX).unwrap();
         assert!(!pair.client.is_resumed());

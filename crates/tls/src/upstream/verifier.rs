@@ -19,21 +19,32 @@ use crate::trust::{TrustBundle, Violation};
 /// Judges the chains of one endpoint.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    trust: Arc<TrustBundle>,
-    spiffe_ids: Vec<SpiffePattern>,
-    algorithms: WebPkiSupportedAlgorithms,
+    rules: Arc<Rules>,
     /// Where it is noted until when a path holds.
     tickets: Option<Arc<Tickets>>,
 }
 
+/// Who is an upstream of a cluster.
+#[derive(Debug)]
+pub(super) struct Rules {
+    trust: Arc<TrustBundle>,
+    spiffe_ids: Vec<SpiffePattern>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
 impl Verifier {
+    pub(super) fn new(rules: Arc<Rules>, tickets: Option<Arc<Tickets>>) -> Self {
+        Self { rules, tickets }
+    }
+}
+
+impl Rules {
     pub(super) fn new(
         trust: Arc<TrustBundle>,
         spiffe_ids: Vec<SpiffePattern>,
         algorithms: WebPkiSupportedAlgorithms,
-        tickets: Option<Arc<Tickets>>,
     ) -> Self {
-        Self { trust, spiffe_ids, algorithms, tickets }
+        Self { trust, spiffe_ids, algorithms }
     }
 
     /// Verifies the path; until when it holds.
@@ -125,8 +136,8 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let leaf = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
-        let valid_until = self.verify_path(&leaf, intermediates, now)?;
-        self.verify_name(&leaf, end_entity, server_name)?;
+        let valid_until = self.rules.verify_path(&leaf, intermediates, now)?;
+        self.rules.verify_name(&leaf, end_entity, server_name)?;
         if let Some(tickets) = &self.tickets {
             tickets.verified(valid_until);
         }
@@ -139,7 +150,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.rules.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -148,11 +159,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.rules.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.rules.algorithms.supported_schemes()
     }
 }
 
