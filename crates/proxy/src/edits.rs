@@ -254,6 +254,11 @@ impl<'a> Edits<'a> {
     pub(crate) fn drops_trailer(&self, name: &[u8]) -> bool {
         self.drops(name) || starts_as(name, b"x-forwarded-") || is_one_variable(name, b"forwarded")
     }
+
+    /// Whether a trailer field of the response goes no further: what clients must not see in the head is not for them here either.
+    pub(crate) fn drops_trailer_of_response(&self, name: &[u8]) -> bool {
+        self.fields.is_some_and(|fields| fields.drops_of_response(name))
+    }
 }
 
 /// Whether two names of fields are one to upstreams which make variables of them (RFC 3875 §4.1.18), and so read `_` for `-`.

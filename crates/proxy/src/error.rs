@@ -101,9 +101,13 @@ pub(crate) enum ProxyError {
     #[error("the policy's answer cannot be carried out: {0}")]
     Unwritable(WriteError),
     #[error(
-        "the value of the field {0:?} in `request_headers` or `response_headers` has more than 8192 bytes, or others than visible ASCII and blanks"
+        "the value of the field {0:?} in `request_headers` or `response_headers` has other bytes than visible ASCII and blanks"
     )]
     HeaderValue(Box<str>),
+    #[error(
+        "the value of the field {0:?} in `request_headers` or `response_headers` has more than 8192 bytes with what the client has sent"
+    )]
+    HeaderValueTooLong(Box<str>),
     #[error("the request was not over within {0:?}, the route's `request_timeout`")]
     RequestTimeout(Duration),
     #[error("nothing moved in the tunnel for {0:?}")]
@@ -214,7 +218,8 @@ impl ProxyError {
             | Denied(_)
             | PolicyBudget
             | BadRedirect
-            | BadRewrite => Side::Downstream,
+            | BadRewrite
+            | HeaderValueTooLong(_) => Side::Downstream,
             // Whoever it was that took the time.
             RequestTimeout(_)
             | Redirected(_)
@@ -289,6 +294,7 @@ impl ProxyError {
             PolicyBudget => "policy_budget",
             Policy(_) | Unwritable(_) => "policy_error",
             HeaderValue(_) => "bad_header_value",
+            HeaderValueTooLong(_) => "header_value_too_long",
             PolicyBodyMemory { .. } => "policy_body_memory",
             MemoryCeiling => "memory_ceiling",
             AuditOverflow => "audit_overflow",
@@ -379,6 +385,7 @@ pub const FLAGS: &[&str] = &[
     "conditions_unmet",
     "encoded_slash",
     "grpc_timeout",
+    "header_value_too_long",
     "method_not_allowed",
     "misdirected",
     "no_endpoints",

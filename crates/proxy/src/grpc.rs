@@ -51,7 +51,7 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         | TooFewHops { .. }
         | BadForwardedIdentity(_)
         | UnlistedForwarder => GrpcStatus::InvalidArgument,
-        BodyTooLarge { .. } | PolicyBudget => GrpcStatus::ResourceExhausted,
+        BodyTooLarge { .. } | PolicyBudget | HeaderValueTooLong(_) => GrpcStatus::ResourceExhausted,
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
         PolicyBodyMemory { .. } | MemoryCeiling | AuditOverflow | Stopped | Unsettled(_) => {

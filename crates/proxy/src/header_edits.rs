@@ -47,7 +47,7 @@ impl Asking<'_> {
 /// The changes of an exchange, if its route changes something.
 ///
 /// # Errors
-/// [`ProxyError::HeaderValue`] and [`ProxyError::BadRewrite`].
+/// [`ProxyError::HeaderValue`], [`ProxyError::HeaderValueTooLong`] and [`ProxyError::BadRewrite`].
 pub(crate) fn fields<'r>(
     route: &'r Route,
     asking: &Asking<'_>,
@@ -162,6 +162,9 @@ impl<'r> Side<'r> {
                 }
                 // No field keeps blanks at its ends.
                 let value = text[start..].trim_matches(' ');
+                if value.len() > VALUE_BYTES_MAX {
+                    return Err(ProxyError::HeaderValueTooLong(name.clone()));
+                }
                 if !is_plain(value) {
                     return Err(ProxyError::HeaderValue(name.clone()));
                 }
@@ -261,7 +264,7 @@ impl Fields<'_> {
 
 /// RFC 9110 §5.5, without what servers read differently: bytes beyond ASCII, and tabs.
 fn is_plain(value: &str) -> bool {
-    value.len() <= VALUE_BYTES_MAX && value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// As much as common servers take in one field (nginx `large_client_header_buffers`); a long path could stand in a value

@@ -41,6 +41,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         UnreadableBody(_) => (400, false),
         Redirected(answered) | Responded(answered) | Preflight(answered) => (answered.status, false),
         BadRedirect | BadRewrite => (400, false),
+        // What is too long is what the client has sent, whatever is made of it.
+        HeaderValueTooLong(_) => (431, false),
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
         Policy(_) | Unwritable(_) | HeaderValue(_) => (500, false),

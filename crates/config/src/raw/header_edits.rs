@@ -27,7 +27,8 @@ pub struct HeaderEdits {
     /// one only), `{client.issuer}`, `{client.serial}`, `{client.fingerprint_sha256}`. `{{` and `}}` are braces. Path and query are
     /// what the client has sent. A field with a place that has nothing to stand for, because the client is nobody or has no tenant,
     /// is not written, and what the client has sent under its name is removed all the same. A request whose value would have
-    /// anything else than visible ASCII and blanks, or more than 8192 bytes, gets 500 with the flag `bad_header_value`.
+    /// anything else than visible ASCII and blanks gets 500 with the flag `bad_header_value`, and one whose value would have more
+    /// than 8192 bytes 431 with `header_value_too_long`.
     ///
     /// Default: none; up to 32, values up to 1024 bytes with up to 8 places. Example: `set = { "x-tenant" = "{client.tenant}" }`.
     #[schemars(with = "BTreeMap<String, String>")]

@@ -114,10 +114,12 @@ impl<'a, S: Sink> Download<'a, S> {
         }
     }
 
-    /// The end of the body, with its trailers.
+    /// The end of the body, with those of its trailers that may go on.
     pub(crate) fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
-        let noted = trailers.inspect(|(name, value)| grpc::note(self.plan.progress, name, value));
-        self.sink.end(out, noted, self.rechunk);
+        let Plan { progress, edits, .. } = *self.plan;
+        let noted = trailers.inspect(|(name, value)| grpc::note(progress, name, value));
+        let kept = noted.filter(|(name, _)| !edits.drops_trailer_of_response(name.as_bytes()));
+        self.sink.end(out, kept, self.rechunk);
     }
 
     /// Sends what is in `out`; with `last`, nothing follows.
