@@ -231,6 +231,7 @@ async fn serve(
     let refused = |error| Unserved { error, request_unread: unread };
     let worker = &connection.worker;
     let room = Room::new(&worker.bodies);
+    let counted = on_behalf::Counted::default();
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
         facts.generation = view.generation();
@@ -240,7 +241,7 @@ async fn serve(
         }
         let (listener, admitted_as) = connection.standing.gate(&view).map_err(refused)?;
         let place = (listener, admitted_as);
-        facts.on_behalf = on_behalf::of(connection, &view, place, head).map_err(refused)?;
+        facts.on_behalf = on_behalf::of(connection, &view, place, head, &counted).map_err(refused)?;
         let peer = facts.on_behalf.peer(connection);
         let mut target = route::select(listener, admitted_as, head, peer).map_err(refused)?;
         facts.route = Some(target.route.id);

@@ -13,6 +13,7 @@ use ringward_tls::{Admitted, HandshakeFailure};
 use crate::{
     connection::Connection,
     error::ProxyError,
+    on_behalf::Counted,
     snapshot::{Host, Listener},
     worker::View,
 };
@@ -79,6 +80,7 @@ pub(crate) fn of(
     view: &View,
     (listener, admitted_as): (&Listener, usize),
     head: &RequestHead,
+    counted: &Counted,
 ) -> Result<Option<Forwarded>, ProxyError> {
     if !listener.has_forwarding {
         return Ok(None);
@@ -91,7 +93,11 @@ pub(crate) fn of(
         return Ok(None);
     }
     let shard = &connection.worker.shard;
-    let count = |verdict| shard.forwarded_identity(connection.facts.listener, verdict);
+    let count = |verdict: Verdict| {
+        if counted.is_new(verdict.as_str()) {
+            shard.forwarded_identity(connection.facts.listener, verdict);
+        }
+    };
     let rules = &forwarding.rules;
     if !rules.is_from(connection.standing.admission().terms.peer.as_deref()) {
         if head.names().any(headers::is_identity_lookalike) {
@@ -116,7 +122,10 @@ pub(crate) fn of(
             Client::Known(admitted)
         }
         Err(refused) => {
-            shard.forwarded_identity_refused(connection.facts.listener, refused.reason.as_str());
+            let reason = refused.reason.as_str();
+            if counted.is_new(reason) {
+                shard.forwarded_identity_refused(connection.facts.listener, reason);
+            }
             Client::Refused(said(&refused))
         }
     };

@@ -4,7 +4,10 @@
 //! and believed as far as those are trusted who have written it: what stands in front of that is the client's own word. Requests
 //! from anybody else are their connection's, whatever they say.
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+};
 
 use ringward_config::{ClientAddress, ClientAddressHeader};
 use ringward_http::{BadHops, HopField, Hops, RequestHead};
@@ -39,6 +42,22 @@ pub(crate) struct NamedClient {
     pub(crate) said: Client,
     /// As policies see it. Of this request alone: others of the connection are of other clients.
     pub(crate) subjects: RefCell<Subjects>,
+}
+
+/// What the metrics know of a request. It may be judged several times, and is one request all the same: only what has become of it
+/// since is counted as well.
+#[derive(Default)]
+pub(crate) struct Counted {
+    address: Cell<Option<AddressClaim>>,
+    /// The word of the verdict on the forwarded identity.
+    identity: Cell<Option<&'static str>>,
+}
+
+impl Counted {
+    /// Whether this verdict on the forwarded identity is news.
+    pub(crate) fn is_new(&self, verdict: &'static str) -> bool {
+        self.identity.replace(Some(verdict)) != Some(verdict)
+    }
 }
 
 /// Which received lists of addresses `append` continues.
@@ -94,9 +113,10 @@ pub(crate) fn of(
     view: &View,
     (listener, admitted_as): (&Listener, usize),
     head: &RequestHead,
+    counted: &Counted,
 ) -> Result<OnBehalf, ProxyError> {
-    let (ip, lists) = address(connection, listener, head)?;
-    let forwarded = forwarded::of(connection, view, (listener, admitted_as), head)?;
+    let (ip, lists) = address(connection, listener, head, counted)?;
+    let forwarded = forwarded::of(connection, view, (listener, admitted_as), head, counted)?;
     let client = (ip.is_some() || forwarded.is_some()).then(|| {
         let said = Client::new(ip.unwrap_or_else(|| connection.peer_addr.ip()));
         Box::new(NamedClient { ip, forwarded, said, subjects: RefCell::default() })
@@ -109,9 +129,14 @@ fn address(
     connection: &Connection,
     listener: &Listener,
     head: &RequestHead,
+    counted: &Counted,
 ) -> Result<(Option<IpAddr>, Lists), ProxyError> {
     let Some(rules) = &listener.client_address else { return Ok((None, Lists::All)) };
-    let count = |outcome| connection.worker.shard.address_claim(connection.facts.listener, outcome);
+    let count = |outcome| {
+        if counted.address.replace(Some(outcome)) != Some(outcome) {
+            connection.worker.shard.address_claim(connection.facts.listener, outcome);
+        }
+    };
     if !rules.is_from(connection.peer_addr.ip()) {
         if head.names().any(is_claim) {
             count(AddressClaim::Untrusted);

@@ -4,10 +4,15 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use ringward_testkit::{Authority, Closing, DEADLINE, Gate, Leaf, OcspAnswer, Script, Upstream, eventually};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ringward_testkit::{
+    Authority, Closing, Connection, DEADLINE, Gate, Issued, Leaf, OcspAnswer, Script, Upstream, eventually,
+};
 use socket2::{Domain, Socket, Type};
 
 use self::support::{Gateway, HOST, Host, on_both_drivers, read_until_closed, with_sessions};
@@ -148,4 +153,115 @@ fn a_request_that_waits_until_its_client_has_expired(driver: &str) {
     drop(gateway);
     let received = read_until_closed(&mut upstream);
     assert!(received.is_empty(), "{:?}", String::from_utf8_lossy(&received));
+}
+
+/// A gateway whose upstream accepts nobody yet, with a load balancer that forwards who its clients are.
+struct Forwarding {
+    gateway: Gateway,
+    stalled: Stalled,
+    balancer: Connection,
+}
+
+impl Forwarding {
+    fn start(clients: &Authority) -> Forwarding {
+        let stalled = Stalled::start();
+        let rules = "forwarded_identity = { from = { san_dns = \"edge.example\" }, trust = \"clients\" }";
+        let builder = Gateway::builder()
+            .stateful()
+            .listener("client_address = { from = [\"127.0.0.1\"] }")
+            .trust("clients", &[clients])
+            .section(&format!(
+                "[cluster.far]\nendpoints = \"{}\"\nconnect_timeout = \"20s\"",
+                stalled.address()
+            ))
+            .host(Host::new(&[HOST]).key(rules).route("path = \"/{rest...}\"", "cluster = \"far\""));
+        let balancer = builder.root().issue(&Leaf::client("edge").dns("edge.example"));
+        let gateway = builder.start();
+        let balancer = gateway.client().identity(&balancer).connect(gateway.edge).unwrap();
+        Forwarding { gateway, stalled, balancer }
+    }
+
+    /// Sends a request of this client, and waits until it waits for the upstream.
+    fn send(&mut self, client: &Issued) {
+        let leaf = format!(":{}:", STANDARD.encode(client.leaf()));
+        let fields = [("client-cert", &*leaf), ("x-forwarded-for", "198.51.100.7")];
+        let head = self.balancer.head("GET", "/after", &fields);
+        self.balancer.send(&head).unwrap();
+        eventually(DEADLINE, "the gateway connects", || self.stalled.is_awaited());
+    }
+
+    /// Puts a new generation in force, in which this client is revoked.
+    fn revoke(&self, client: &Issued) {
+        let file = self.gateway.client_files("revoked", client).chain;
+        self.gateway.ask(&["revoke", "--cert", file.to_str().unwrap(), "--reason", "test"]);
+    }
+
+    /// The load balancer's connection goes on and gets 403, and nothing goes upstream.
+    fn expect_refusal(mut self) {
+        let mut upstream = self.stalled.accept();
+        upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(self.balancer.response().unwrap().status, 403);
+        self.gateway.wait_for_record("flag", "certificate_refused");
+        drop(self.gateway);
+        let received = read_until_closed(&mut upstream);
+        assert!(received.is_empty(), "{:?}", String::from_utf8_lossy(&received));
+    }
+}
+
+const VERDICTS: &str = "ringward_forwarded_identities_total";
+
+/// Time alone publishes nothing: the last look before the request leaves has to find it out.
+#[test]
+fn a_forwarded_client_that_expires_while_its_request_waits() {
+    let clients = Authority::root("Clients");
+    let mut forwarding = Forwarding::start(&clients);
+    let ends = SystemTime::now() + Duration::from_secs(8);
+    let leaf = Leaf::client("client").valid_between(ends - Duration::from_secs(3600), ends);
+    forwarding.send(&clients.issue(&leaf));
+    let over = ends + Duration::from_millis(1200);
+    eventually(DEADLINE, "the certificate expires", || SystemTime::now() > over);
+    forwarding.expect_refusal();
+}
+
+/// What has become of it since is counted as well.
+#[test]
+fn a_forwarded_client_that_is_revoked_while_its_request_waits() {
+    let clients = Authority::root("Clients");
+    let mut forwarding = Forwarding::start(&clients);
+    let client = clients.issue(&Leaf::client("client"));
+    forwarding.send(&client);
+    forwarding.revoke(&client);
+    let Forwarding { mut balancer, stalled, gateway } = forwarding;
+    let mut upstream = stalled.accept();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(balancer.response().unwrap().status, 403);
+    for verdict in ["admitted", "deny_listed"] {
+        gateway.wait_for_metric(VERDICTS, &[("verdict", verdict)], 1.0);
+    }
+    drop(gateway);
+    assert!(read_until_closed(&mut upstream).is_empty());
+}
+
+/// A request that is judged again, since the generation has moved, is one request all the same.
+#[test]
+fn what_is_said_of_a_client_counts_once() {
+    let clients = Authority::root("Clients");
+    let mut forwarding = Forwarding::start(&clients);
+    forwarding.send(&clients.issue(&Leaf::client("client")));
+    forwarding.revoke(&clients.issue(&Leaf::client("another")));
+    let Forwarding { mut balancer, stalled, gateway } = forwarding;
+    let mut upstream = stalled.accept();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        upstream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(balancer.response().unwrap().status, 204);
+    let record = gateway.wait_for_record("path", "/after");
+    assert!(record["generation"].as_u64() > Some(1), "it was judged again: {record}");
+    gateway.wait_for_metric("ringward_client_address_claims_total", &[("outcome", "taken")], 1.0);
+    gateway.wait_for_metric(VERDICTS, &[("verdict", "admitted")], 1.0);
 }
