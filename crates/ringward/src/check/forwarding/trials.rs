@@ -135,7 +135,11 @@ impl<'r> Stage<'r> {
             leaks.sort();
             leaks.dedup();
             let what = format!("reaches the upstream as the client wrote it: {}", leaks.join(", "));
-            let help = "remove or set it in `request_headers` of the host or route";
+            let help = match claim.contract {
+                // Nothing that could be configured lets them through.
+                CLAIMS | ADDRESSES => "that is a fault of ringward's: please report it",
+                _ => "remove or set it in `request_headers` of the host or route",
+            };
             return Ok((Outcome::Broken, format!("{what}; {help}")));
         }
         if refused {
