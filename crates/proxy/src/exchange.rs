@@ -4,12 +4,12 @@
 //! request waited for a connection, so that nothing reaches an upstream on a decision that is not current.
 
 use std::{
-    net::SocketAddr,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use ringward_config::EndpointAddr;
 use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
@@ -55,7 +55,7 @@ pub(crate) struct Facts {
     pub(crate) cached: Option<bool>,
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,
-    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) upstream: Option<EndpointAddr>,
     /// How often it was sent.
     pub(crate) attempts: u8,
     /// How many of the tries that its route allows were made.
@@ -368,7 +368,7 @@ async fn forward(
         };
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
-        facts.upstream = Some(up.addr());
+        facts.upstream = Some(up.addr().clone());
         match still_stands(connection, job.view, (target, &facts.on_behalf), job.heard) {
             Ok(true) => {}
             stands => {
@@ -408,7 +408,7 @@ async fn forward(
             },
         };
         progress.answered.set(None);
-        let failed = up.addr();
+        let failed = up.addr().clone();
         drop(up);
         // Boxed, as what is rare.
         Box::pin(tries.next(reason, Some(failed), job.time)).await.map_err(refused)?;

@@ -177,7 +177,7 @@ fn write(
     record.decision = facts.outcome;
     record.cached = facts.cached;
     record.cluster = facts.cluster;
-    record.upstream = facts.upstream;
+    record.upstream = facts.upstream.as_ref().map(crate::upstream::reported);
     record.attempts = facts.attempts;
     record.status = progress.status.get();
     record.grpc_status = progress.grpc.get();

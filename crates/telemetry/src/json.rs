@@ -69,8 +69,8 @@ impl Formatter {
             line.raw(metadata);
         }
         line.some("cluster", record.cluster.map(|id| &**names.clusters.name(id.0)));
-        if let Some(upstream) = record.upstream {
-            line.address("upstream.addr", upstream);
+        if let Some(upstream) = &record.upstream {
+            line.displayed("upstream.addr", upstream);
             line.number("attempts", u64::from(record.attempts));
         }
         line.number("received_bytes", record.received_bytes);

@@ -48,5 +48,5 @@ pub use record::{
 pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, TenantId, UNMATCHED};
 pub use shard::Shard;
 pub use trust::{CrlFigures, SessionCacheFigures};
-pub use upstreams::{EndpointFigures, UpstreamFigures};
+pub use upstreams::{EndpointFigures, UpstreamAddr, UpstreamFigures};
 pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

@@ -4,7 +4,9 @@
 //! along.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::closed::{CheckOutcome, EndpointHealth};
 use crate::control::ControlMetrics;
@@ -19,14 +21,38 @@ pub struct UpstreamFigures {
 }
 
 /// An endpoint, at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndpointFigures {
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: UpstreamAddr,
     /// What its checks have found out.
     pub health: EndpointHealth,
     /// Which part of the cluster's requests is meant for it, from 0 to 1.
     pub share: f64,
+}
+
+/// Where an endpoint listens: the configuration says so, not a peer. As in `10.0.0.11:8080` or `unix:/run/app.sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddr {
+    /// At a port.
+    Ip(SocketAddr),
+    /// At a Unix socket of this path.
+    Unix(Arc<str>),
+}
+
+impl From<SocketAddr> for UpstreamAddr {
+    fn from(addr: SocketAddr) -> UpstreamAddr {
+        UpstreamAddr::Ip(addr)
+    }
+}
+
+impl fmt::Display for UpstreamAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpstreamAddr::Ip(addr) => addr.fmt(f),
+            UpstreamAddr::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
 }
 
 /// One cluster.

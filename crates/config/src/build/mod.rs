@@ -25,6 +25,7 @@ mod process;
 mod retry;
 mod rewrite;
 mod route;
+mod socket_path;
 mod split;
 mod tenant;
 mod tls;
@@ -291,8 +292,9 @@ fn cluster(
         refuse_shared(cx, "streams_per_connection_max", &raw.streams_per_connection_max);
     }
     if !raw.endpoints.is_absent() || !discovery::is_asked_for(raw) {
+        let kind = endpoints::Kind { is_checked, needs_ip: upstream_tls::needs_ip(raw) };
         let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
-        return Some(Cluster { endpoints: endpoints::endpoints(cx, list, is_checked), ..cluster });
+        return Some(Cluster { endpoints: endpoints::endpoints(cx, list, kind), ..cluster });
     }
     Some(cluster)
 }

@@ -32,7 +32,8 @@ pub use self::action::{Action, Split};
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
 pub use self::cors::Cors;
 pub use self::endpoints::{
-    Balance, Discovery, DnsQuery, Endpoint, EndpointsDns, EndpointsFile, Family, HashKey, IdentityKey,
+    Balance, Discovery, DnsQuery, Endpoint, EndpointAddr, EndpointsDns, EndpointsFile, Family, HashKey,
+    IdentityKey,
 };
 pub use self::forwarded_identity::{ForwardedIdentity, ForwardedIdentityHeader};
 pub use self::handshakes::{Handshakes, HandshakesPerSource};

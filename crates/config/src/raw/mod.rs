@@ -435,8 +435,9 @@ pub enum InputShape {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
-    /// The servers: IP address and port each, or a table that says more, such as `{ address = "10.0.0.11:8080", weight = 3 }`.
-    /// They change with the configuration only; those of `endpoints_file` and `endpoints_dns` change without it.
+    /// The servers: IP address and port each, or a Unix socket (`"unix:/run/app/app.sock"`), or a table that says more, such as
+    /// `{ address = "10.0.0.11:8080", weight = 3 }`. A Unix socket has its path from the root on; abstract ones are refused, since
+    /// anybody on the machine could listen there. They change with the configuration only; those of `endpoints_file` and `endpoints_dns` change without it.
     ///
     /// Required, unless another key says where they are found; 1 to 1024. Example:
     /// `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.

@@ -4,26 +4,32 @@
 //! plane, once for all workers, and changes without a new snapshot. What is published is immutable, with all that makes a
 //! choice quick worked out. A worker compares one word per request to know whether what it has is current.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
-use ringward_config::{Balance, Cluster};
+use ringward_config::{Balance, Cluster, EndpointAddr};
+use ringward_telemetry::UpstreamAddr;
 
 use super::shares::Shares;
 
 /// One server of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: EndpointAddr,
     /// Its share, in proportion to those of others; 0 if it takes no requests. Requests that are under way go on.
     pub weight: u32,
+}
+
+/// An address as metrics and logs have it.
+pub fn reported(addr: &EndpointAddr) -> UpstreamAddr {
+    match addr {
+        EndpointAddr::Ip(addr) => UpstreamAddr::Ip(*addr),
+        EndpointAddr::Unix(path) => UpstreamAddr::Unix(path.clone()),
+    }
 }
 
 /// The endpoints of a cluster at one moment.
@@ -64,7 +70,8 @@ impl Endpoints {
     /// Those that the configuration names, all of which take requests.
     pub fn of(cluster: &Cluster) -> Endpoints {
         let endpoints = cluster.endpoints.iter();
-        let endpoints = endpoints.map(|endpoint| Endpoint { addr: endpoint.addr, weight: endpoint.weight });
+        let endpoints =
+            endpoints.map(|endpoint| Endpoint { addr: endpoint.addr.clone(), weight: endpoint.weight });
         Endpoints::new(endpoints.collect(), cluster.balance.clone())
     }
 

@@ -32,8 +32,12 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
         match &dns.query {
             DnsQuery::Addresses { name, port } => {
                 let (addresses, ttl) = asker.addresses(name, before).await?;
-                let endpoint =
-                    |ip| Endpoint { addr: SocketAddr::new(ip, *port), weight: 1, zone: None, priority: 0 };
+                let endpoint = |ip| Endpoint {
+                    addr: SocketAddr::new(ip, *port).into(),
+                    weight: 1,
+                    zone: None,
+                    priority: 0,
+                };
                 Ok(Found { endpoints: addresses.into_iter().map(endpoint).collect(), ttl })
             }
             DnsQuery::Service(name) => asker.service(name).await,
@@ -91,7 +95,7 @@ impl Asker {
         {
             return Err(trouble);
         }
-        let known = known.iter().map(|endpoint| endpoint.addr.ip());
+        let known = known.iter().filter_map(|endpoint| endpoint.addr.ip());
         all.extend(known.filter(|ip| failed[usize::from(ip.is_ipv6())]));
         Ok((all, ttl))
     }
@@ -155,7 +159,7 @@ impl Asker {
             for ip in found.0 {
                 let addr = SocketAddr::new(ip, service.port);
                 let (priority, weight) = ranks.rank(service);
-                let endpoint = Endpoint { addr, weight, zone: None, priority };
+                let endpoint = Endpoint { addr: addr.into(), weight, zone: None, priority };
                 // Of two that name the same server the first priority counts.
                 let known = endpoints.entry(addr).or_insert_with(|| endpoint.clone());
                 if endpoint.priority < known.priority {

@@ -3,12 +3,11 @@
 //! Puts together what is known of its endpoints, and publishes what follows for the workers. Nothing in here waits or asks anybody.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringward_config::{self as config, Cluster, HealthCheck};
-use ringward_proxy::{Endpoint, Endpoints};
+use ringward_config::{self as config, Cluster, EndpointAddr, HealthCheck};
+use ringward_proxy::{Endpoint, Endpoints, reported};
 use ringward_telemetry::{EndpointFigures, UpstreamFigures};
 use ringward_tls::{EndpointTls, UpstreamTls};
 use tokio::time::Instant;
@@ -42,7 +41,7 @@ struct Roster {
 /// An endpoint as long as its cluster has it and checks it in one way.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: EndpointAddr,
     /// How it is asked, if by TLS: as requests are.
     pub(super) tls: Option<Arc<EndpointTls>>,
     standing: Mutex<Standing>,
@@ -92,8 +91,8 @@ impl LiveCluster {
         if roster.named == named {
             return None;
         }
-        let addrs = |named: &[config::Endpoint]| -> HashSet<SocketAddr> {
-            named.iter().map(|endpoint| endpoint.addr).collect()
+        let addrs = |named: &[config::Endpoint]| -> HashSet<EndpointAddr> {
+            named.iter().map(|endpoint| endpoint.addr.clone()).collect()
         };
         let (then, now_named) = (addrs(&roster.named), addrs(&named));
         self.enlist(named, before, now);
@@ -110,7 +109,7 @@ impl LiveCluster {
         let before = before.filter(|before| before.question() == self.question()).map(LiveCluster::roster);
         let own = self.roster();
         let all = before.iter().chain([&own]).rev().flat_map(|roster| &roster.members);
-        let known: HashMap<_, _> = all.map(|member| (member.addr, member)).collect();
+        let known: HashMap<_, _> = all.map(|member| (&member.addr, member)).collect();
         let kept: Vec<_> = named.iter().filter_map(|endpoint| known.get(&endpoint.addr)).collect();
         // Whoever serves already can go on doing so for the moment that the first check of the others takes.
         let works = kept.iter().any(|kept| kept.standing().health == Health::Healthy);
@@ -119,7 +118,7 @@ impl LiveCluster {
         let member = |endpoint: &config::Endpoint| match known.get(&endpoint.addr) {
             Some(known) => (*known).clone(),
             None => {
-                let new = Member::new(endpoint.addr, self.tls.as_ref(), health);
+                let new = Member::new(endpoint.addr.clone(), self.tls.as_ref(), health);
                 if starts_at_once {
                     new.begin(now);
                 }
@@ -135,7 +134,7 @@ impl LiveCluster {
         let roster = self.roster();
         let (weights, choice) = self.shares(&roster, now);
         let endpoints = roster.members.iter().zip(weights);
-        let endpoints = endpoints.map(|(member, weight)| Endpoint { addr: member.addr, weight });
+        let endpoints = endpoints.map(|(member, weight)| Endpoint { addr: member.addr.clone(), weight });
         self.published.publish(endpoints.collect());
         choice
     }
@@ -146,7 +145,7 @@ impl LiveCluster {
         let (weights, choice) = self.shares(&roster, now);
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let endpoints = roster.members.iter().zip(weights).map(|(member, weight)| EndpointFigures {
-            addr: member.addr,
+            addr: reported(&member.addr),
             health: member.standing().health.reported(),
             share: if weight == 0 { 0.0 } else { f64::from(weight) / sum },
         });
@@ -207,7 +206,7 @@ impl LiveCluster {
 }
 
 impl Member {
-    fn new(addr: SocketAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
+    fn new(addr: EndpointAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
         let tls = tls.map(|tls| Arc::new(tls.endpoint(addr.ip())));
         Member { addr, tls, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
     }

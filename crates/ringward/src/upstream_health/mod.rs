@@ -18,11 +18,10 @@ mod standing;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringward_config::HealthCheck;
+use ringward_config::{EndpointAddr, HealthCheck};
 use ringward_telemetry::{CheckOutcome, ControlMetrics};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -182,7 +181,7 @@ impl HealthChecker {
             let mut standing = endpoint.standing();
             (standing.health, standing.judge(result.is_ok(), check))
         };
-        tell(&name, endpoint.addr, before, changed, &result);
+        tell(&name, &endpoint.addr, before, changed, &result);
         if changed {
             if endpoint.standing().health == Health::Healthy && before != Health::Assumed {
                 endpoint.begin(Instant::now());
@@ -241,7 +240,7 @@ async fn step(at: Option<Instant>) {
 }
 
 /// Logs a result. That a new endpoint is as it should be is no news.
-fn tell(cluster: &str, endpoint: SocketAddr, before: Health, changed: bool, result: &Result<(), Failure>) {
+fn tell(cluster: &str, endpoint: &EndpointAddr, before: Health, changed: bool, result: &Result<(), Failure>) {
     match result {
         Err(reason) if changed => {
             tracing::warn!(cluster, %endpoint, %reason, "upstream endpoint is unhealthy");
@@ -263,11 +262,11 @@ async fn check_again(
 ) {
     tokio::time::sleep(first_pause(check.interval, roll())).await;
     loop {
-        let (asked, addr, tls) = (check.clone(), endpoint.addr, endpoint.tls.clone());
+        let (asked, addr, tls) = (check.clone(), endpoint.addr.clone(), endpoint.tls.clone());
         // In a task of its own, so that a panic, whatever the endpoint did to cause it, is a failed check and not the last one.
         let probing = Probing(tokio::spawn(async move {
             let way = Way { tls: tls.as_deref(), sends_proxy_protocol: asked.sends_proxy_protocol };
-            probe::check(&asked.probe, addr, way, asked.timeout).await
+            probe::check(&asked.probe, &addr, way, asked.timeout).await
         }));
         let result = probing.result().await;
         let (cluster, endpoint) = (cluster.clone(), endpoint.clone());

@@ -161,7 +161,7 @@ fn upstream() -> UpstreamFigures {
     use EndpointHealth::{Healthy, Unchecked, Unhealthy};
     let endpoints = [Healthy, Unhealthy, Unchecked, Unhealthy].into_iter().zip(1..);
     let endpoints = endpoints.map(|(health, last)| EndpointFigures {
-        addr: SocketAddr::from(([10, 0, 0, last], 80)),
+        addr: SocketAddr::from(([10, 0, 0, last], 80)).into(),
         health,
         share: 0.25,
     });
@@ -494,7 +494,7 @@ fn trust_that_is_gone_or_not_known_leaves_the_report() {
 fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
     let fixture = Fixture::new(Limits::default());
     let endpoint = |number: u16| EndpointFigures {
-        addr: SocketAddr::from(([10, 0, 0, 1], number)),
+        addr: SocketAddr::from(([10, 0, 0, 1], number)).into(),
         health: EndpointHealth::Unhealthy,
         share: 0.0,
     };
