@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::closed::{CheckOutcome, EndpointHealth, OutlierReason};
 use crate::control::ControlMetrics;
 
 /// A cluster whose endpoints are checked, at one moment.
@@ -16,6 +16,8 @@ pub struct UpstreamFigures {
     pub endpoints: Vec<EndpointFigures>,
     /// So few are healthy that all are used.
     pub panic: bool,
+    /// How many get no requests for a while, since they failed too many; `None` if nobody counts.
+    pub ejected: Option<usize>,
 }
 
 /// An endpoint, at one moment.
@@ -34,6 +36,8 @@ pub struct EndpointFigures {
 pub(crate) struct UpstreamState {
     pub(crate) figures: UpstreamFigures,
     pub(crate) checks: [u64; CheckOutcome::ALL.len()],
+    pub(crate) ejections: [u64; OutlierReason::ALL.len()],
+    pub(crate) withheld: u64,
 }
 
 impl ControlMetrics {
@@ -44,8 +48,8 @@ impl ControlMetrics {
         state.upstreams = clusters
             .into_iter()
             .map(|(cluster, figures)| {
-                let checks = before.remove(&cluster).unwrap_or_default().checks;
-                (cluster, UpstreamState { figures, checks })
+                let before = before.remove(&cluster).unwrap_or_default();
+                (cluster, UpstreamState { figures, ..before })
             })
             .collect::<BTreeMap<_, _>>();
     }
@@ -54,6 +58,17 @@ impl ControlMetrics {
     pub fn upstream_changed(&self, cluster: &str, figures: UpstreamFigures) {
         if let Some(state) = self.lock().upstreams.get_mut(cluster) {
             state.figures = figures;
+        }
+    }
+
+    /// An endpoint of this cluster has failed too many requests, at last in this way. It is ejected, unless too few others would be
+    /// left (`withheld`).
+    pub fn upstream_failed(&self, cluster: &str, reason: OutlierReason, withheld: bool) {
+        if let Some(state) = self.lock().upstreams.get_mut(cluster) {
+            match withheld {
+                true => state.withheld += 1,
+                false => state.ejections[reason as usize] += 1,
+            }
         }
     }
 
