@@ -276,7 +276,7 @@ fn what_is_proved_is_the_least_that_anybody_has_proved_who_gets_there() {
                     Some(name) => client.server_name(name),
                     None => client.without_sni(),
                 };
-                let http2 = (seed as usize + number) % 2 == 0;
+                let http2 = (seed as usize + number).is_multiple_of(2);
                 for route in try_everything(&client, &gateway, visitor, http2) {
                     let host = route.split(' ').next().unwrap().to_owned();
                     let proves = visitor.proves_to(&host, &believing);

@@ -23,6 +23,7 @@ use crate::{
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
     policy_body::Room,
+    standing::Standing,
     upgrade::Asked,
     upstream::millis,
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
@@ -49,12 +50,19 @@ pub(crate) struct Plan<'a> {
     /// Whether a response of this status is dropped, because the request goes again. Where there is this, the body is kept until
     /// then, if it leaves with the head.
     pub(crate) drops: Option<&'a dyn Fn(u16) -> bool>,
-    /// This is the connection's last exchange; asked when the response's head is written.
-    pub(crate) close: &'a dyn Fn() -> bool,
+    /// Of the client's connection.
+    pub(crate) standing: &'a Standing,
     pub(crate) buffers: &'a BufferPool,
     /// What is held of the request's body, because policies have looked at it.
     pub(crate) room: &'a Room<'a>,
     pub(crate) progress: &'a Progress,
+}
+
+impl Plan<'_> {
+    /// This is the connection's last exchange; asked when the response's head is written.
+    fn is_last(&self) -> bool {
+        !self.head.keep_alive() || self.standing.outlived().is_some()
+    }
 }
 
 /// How far an exchange has come.
@@ -196,7 +204,7 @@ async fn without_body(
     if plan.drops.is_some_and(|drops| drops(response.status())) {
         return Err((ProxyError::UpstreamStatus(response.status()), true));
     }
-    let end = download.body(&mut answer, response, (plan.close)()).await.map_err(|e| (e, false))?;
+    let end = download.body(&mut answer, response, plan.is_last()).await.map_err(|e| (e, false))?;
     Ok(Relayed {
         downstream_reusable: end.downstream_reusable,
         request_unread: false,
@@ -237,7 +245,7 @@ async fn with_body(
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));
     let end = {
-        let body = pin!(download.body(&mut answer, response, early || (plan.close)()));
+        let body = pin!(download.body(&mut answer, response, early || plan.is_last()));
         beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
     };
     let request_unread = !matches!(uploaded, Some(Ok(())));

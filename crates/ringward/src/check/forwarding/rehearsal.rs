@@ -132,12 +132,7 @@ fn rehearse(config: &mut Config, upstreams: &Upstreams) {
             cluster.protocol = Protocol::Http1;
         }
         let addr = if cluster.protocol == Protocol::Http2 { upstreams.http2 } else { upstreams.http1 };
-        cluster.endpoints = vec![Endpoint {
-            addr: ringward_config::EndpointAddr::Ip(addr),
-            weight: 1,
-            zone: None,
-            priority: 0,
-        }];
+        cluster.endpoints = vec![Endpoint { addr: addr.into(), weight: 1, zone: None, priority: 0 }];
         (cluster.discovery, cluster.tls) = (None, None);
         (cluster.health_check, cluster.limits, cluster.slow_start) = (None, None, None);
         // Ours could not read it.
