@@ -70,7 +70,7 @@ mod tests {
         let (rule, mut ejection, mut now) = (rule(), Ejection::default(), Instant::now());
         // How long it stands before each, and how long that lasts.
         for (stands, lasts) in
-            [(0, 30), (0, 60), (29, 90), (0, 100), (0, 100), (60, 100), (119, 90), (1000, 30)]
+            [(0, 30), (0, 60), (29, 90), (0, 100), (0, 100), (60, 100), (119, 60), (1000, 30)]
         {
             now += Duration::from_secs(stands);
             assert_eq!(ejection.begin(&rule, now), Duration::from_secs(lasts), "after {stands} s");
