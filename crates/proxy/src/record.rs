@@ -177,6 +177,7 @@ fn write(
     record.decision = facts.outcome;
     record.cached = facts.cached;
     record.cluster = facts.cluster;
+    record.mirror = facts.mirror.get();
     record.upstream = facts.upstream;
     record.attempts = facts.attempts;
     record.status = progress.status.get();

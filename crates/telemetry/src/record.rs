@@ -126,6 +126,8 @@ pub struct AccessRecord {
     pub cached: Option<bool>,
     /// The cluster chosen.
     pub cluster: Option<ClusterId>,
+    /// The cluster that got a copy of the request, or was to get one.
+    pub mirror: Option<ClusterId>,
     /// The endpoint asked last.
     pub upstream: Option<SocketAddr>,
     /// How often the request was sent upstream.
@@ -209,6 +211,7 @@ impl AccessRecord {
             decision: None,
             cached: None,
             cluster: None,
+            mirror: None,
             upstream: None,
             attempts: 0,
             status: 0,

@@ -25,7 +25,7 @@ use std::{io, time::Duration};
 use crate::{error::ProxyError, io::Deadline};
 
 pub use endpoints::{Endpoint, EndpointSet, Endpoints};
-pub(crate) use load::Retrying;
+pub(crate) use load::{Copying, Retrying};
 use pool::Pool;
 pub(crate) use pool::{Cluster, Connection, PoolKey, Pools, Upstream, Wanted};
 use tls::failure_in;
