@@ -37,6 +37,9 @@ fn problems(keys: &str, text: &str) -> String {
     file(keys).parse(text).expect_err("it is refused").to_string()
 }
 
+/// Whose certificates are compared with addresses, and with a name.
+const ADDRESSED: &str = "endpoints_file = \"e.toml\"\ntls = { ca = \"ca.pem\" }";
+const NAMED: &str = "endpoints_file = \"e.toml\"\ntls = { ca = \"ca.pem\", server_name = \"app.internal\" }";
 const FILE: &str = "endpoints_file = \"e.toml\"";
 const CHECKED: &str = "endpoints_file = \"e.toml\"\nhealth_check = { tcp = true }";
 const EMPTY: &str = "endpoints_file = { path = \"e.toml\", allow_empty = true }";
@@ -94,7 +97,7 @@ fn certificates_are_for_the_name_that_is_asked_for_and_not_for_what_dns_says() {
 fn a_file_says_what_the_configuration_could() {
     let text = "# written by a program\nendpoints = [\n  \"10.0.0.1:80\",\n  { address = \"[::1]:81\", weight = 256 },\n]\n";
     let endpoint = |addr: &str, weight, zone: Option<&str>, priority| Endpoint {
-        addr: addr.parse().unwrap(),
+        addr: addr.parse::<std::net::SocketAddr>().unwrap().into(),
         weight,
         zone: zone.map(str::to_owned),
         priority,
@@ -103,6 +106,14 @@ fn a_file_says_what_the_configuration_could() {
     assert_eq!(file(FILE).parse(text).unwrap(), expected);
     let ranked = "endpoints = { address = \"10.0.0.1:80\", zone = \"a\", priority = 15 }";
     assert_eq!(file(CHECKED).parse(ranked).unwrap(), [endpoint("10.0.0.1:80", 1, Some("a"), 15)]);
+    let longest = format!("unix:/{}", "x".repeat(106));
+    for keys in [FILE, NAMED] {
+        for addr in ["unix:/run/app.sock", &longest] {
+            let endpoints = file(keys).parse(&format!("endpoints = {addr:?}")).unwrap();
+            assert_eq!(endpoints[0].addr.to_string(), addr);
+        }
+    }
+    assert!(file(FILE).parse(&format!("endpoints = \"{longest}x\"")).is_err());
     assert_eq!(file(EMPTY).parse("endpoints = []").unwrap(), []);
     let many: Vec<String> = (0..1024).map(|port| format!("10.0.0.1:{}", port + 1)).collect();
     assert_eq!(file(FILE).parse(&format!("endpoints = {many:?}")).unwrap().len(), 1024);
@@ -144,6 +155,16 @@ fn what_is_wrong_is_said_with_its_place() {
             CHECKED,
             "endpoints = { address = \"10.0.0.1:80\", weight = 0 }",
             "e.toml:1:49: error: `weight` is 0: from 1 to 256",
+        ),
+        (
+            FILE,
+            "endpoints = \"unix:@app\"",
+            "e.toml:1:13: error: `endpoints`: abstract Unix sockets are not supported",
+        ),
+        (
+            ADDRESSED,
+            "endpoints = \"unix:/run/app.sock\"",
+            "e.toml:1:13: error: unix:/run/app.sock has no IP address",
         ),
         (FILE, "endpoints = [\"10.0.0.1:80\"", "e.toml:1:"),
         (FILE, "{\"endpoints\": []}", "not valid TOML"),

@@ -13,7 +13,7 @@ fn what_the_documents_show_is_good() {
     for (name, text, pieces) in [
         ("grpc.md", include_str!("../../../deploy/grpc.md"), 1),
         ("streaming.md", include_str!("../../../deploy/streaming.md"), 2),
-        ("balancing.md", include_str!("../../../deploy/balancing.md"), 2),
+        ("balancing.md", include_str!("../../../deploy/balancing.md"), 3),
         ("health-checks.md", include_str!("../../../deploy/health-checks.md"), 1),
         ("discovery.md", include_str!("../../../deploy/discovery.md"), 1),
         ("overload.md", include_str!("../../../deploy/overload.md"), 1),

@@ -5,12 +5,17 @@
 
 use std::{io, rc::Rc, time::Duration};
 
+use ringward_config::EndpointAddr;
 use ringward_http::{BadHops, ChunkError, RequestError, ResponseError, grpc::BadTimeout, write::WriteError};
 use ringward_identity::ForwardedError;
 use ringward_policy::DecisionError;
 use ringward_tls::UpstreamTlsFailure;
 
-use crate::{admission::Withdrawal, route_answer::Answered};
+use crate::{
+    admission::Withdrawal,
+    route_answer::Answered,
+    upstream::{SocketTrouble, in_brackets},
+};
 
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +147,8 @@ pub(crate) enum ProxyError {
     ClusterFull,
     #[error("others were under way for {0:?}: see `requests_max` and `pending_timeout`")]
     ClusterWait(Duration),
-    #[error("cannot connect to {addr}: {source}")]
-    Connect { addr: std::net::SocketAddr, source: io::Error },
+    #[error("cannot connect to {addr}: {source}{}", in_brackets(addr, source))]
+    Connect { addr: EndpointAddr, source: io::Error },
     #[error("TLS with the upstream failed: {0}")]
     UpstreamTls(UpstreamTlsFailure),
     #[error("the upstream broke off: {0}")]
@@ -310,7 +315,9 @@ impl ProxyError {
             ClusterWait(_) => "cluster_wait_timeout",
             NoEndpoints => "no_endpoints",
             Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "upstream_connect_timeout",
-            Connect { .. } => "upstream_connect",
+            Connect { addr, source } => {
+                SocketTrouble::of(addr, source).map_or("upstream_connect", SocketTrouble::flag)
+            }
             UpstreamTls(failure) => failure.reason.as_str(),
             UpstreamReset(_) => "upstream_reset",
             UpstreamClosed => "upstream_closed",
@@ -423,6 +430,9 @@ pub const FLAGS: &[&str] = &[
     "upstream_head_malformed",
     "upstream_protocol",
     "upstream_reset",
+    "upstream_socket_dead",
+    "upstream_socket_forbidden",
+    "upstream_socket_missing",
     "upstream_status",
     "upstream_timeout",
     "upstream_tls_alpn_refused",
@@ -458,6 +468,9 @@ pub const UPSTREAM_FLAGS: &[&str] = &[
     "upstream_head_malformed",
     "upstream_protocol",
     "upstream_reset",
+    "upstream_socket_dead",
+    "upstream_socket_forbidden",
+    "upstream_socket_missing",
     "upstream_status",
     "upstream_timeout",
     "upstream_tls_alpn_refused",

@@ -5,16 +5,16 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    net::SocketAddr,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use ringward_config::EndpointAddr;
 use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
-use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RetryReason, RouteId};
 
 use crate::{
     announced, authorize,
@@ -57,7 +57,7 @@ pub(crate) struct Facts {
     pub(crate) cached: Option<bool>,
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,
-    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) upstream: Option<EndpointAddr>,
     /// The cluster that gets a copy.
     pub(crate) mirror: Cell<Option<ClusterId>>,
     /// How often it was sent.
@@ -375,7 +375,7 @@ async fn forward(
         };
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
-        facts.upstream = Some(up.addr());
+        facts.upstream = Some(up.addr().clone());
         match still_stands(connection, job.view, (target, &facts.on_behalf), job.heard) {
             Ok(true) => {}
             stands => {
@@ -395,18 +395,26 @@ async fn forward(
         tries.answered(matches!(sent, Ok(Ok(_))));
         let reason = match sent.map_err(refused)? {
             Ok(Answer::Relayed(relayed)) => {
+                cluster.has_answered(up.addr(), progress.status.get(), progress.grpc.get());
                 if relayed.upstream_reusable {
                     cluster.keep(up);
                 }
                 return Ok(Some(Served::Relayed(relayed)));
             }
             Ok(Answer::Switched(early)) => {
+                cluster.has_answered(up.addr(), progress.status.get(), None);
                 let limits = tunnel_limits(target.route, job.listener);
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
             Err(failure) => match tries.after(&failure, reused) {
-                Some(reason) => reason,
+                // That a kept connection has died says nothing of its endpoint.
+                Some(RetryReason::StaleConnection) => RetryReason::StaleConnection,
+                Some(reason) => {
+                    cluster.has_failed(up.addr(), &failure.error);
+                    reason
+                }
                 None => {
+                    cluster.has_failed(up.addr(), &failure.error);
                     if failure.error.side() == Side::Upstream {
                         worker.shard.upstream_error(cluster.id, failure.error.flag());
                     }
@@ -415,7 +423,7 @@ async fn forward(
             },
         };
         progress.answered.set(None);
-        let failed = up.addr();
+        let failed = up.addr().clone();
         drop(up);
         // Boxed, as what is rare.
         Box::pin(tries.next(reason, Some(failed), job.time)).await.map_err(refused)?;

@@ -178,7 +178,7 @@ fn write(
     record.cached = facts.cached;
     record.cluster = facts.cluster;
     record.mirror = facts.mirror.get();
-    record.upstream = facts.upstream;
+    record.upstream = facts.upstream.as_ref().map(crate::upstream::reported);
     record.attempts = facts.attempts;
     record.status = progress.status.get();
     record.grpc_status = progress.grpc.get();

@@ -6,11 +6,10 @@
 
 use std::{
     cell::Cell,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use ringward_config::Retry;
+use ringward_config::{EndpointAddr, Retry};
 use ringward_http::{BodyFraming, RequestHead};
 use ringward_telemetry::{RetryOutcome, RetryReason};
 
@@ -39,7 +38,7 @@ pub(crate) struct Tries<'a> {
     /// The last one asks for a new connection.
     fresh: bool,
     /// Endpoints that have failed.
-    tried: Vec<SocketAddr>,
+    tried: Vec<EndpointAddr>,
     retrying: Cell<Option<Retrying<'a>>>,
     /// There would have been another try.
     refused: Cell<bool>,
@@ -177,7 +176,7 @@ impl<'a> Tries<'a> {
     pub(crate) async fn next(
         &mut self,
         reason: RetryReason,
-        failed: Option<SocketAddr>,
+        failed: Option<EndpointAddr>,
         time: &TimeLimit,
     ) -> Result<(), ProxyError> {
         self.worker.shard.upstream_retry(self.cluster.id, reason);

@@ -70,8 +70,8 @@ impl Formatter {
         }
         line.some("cluster", record.cluster.map(|id| &**names.clusters.name(id.0)));
         line.some("mirror", record.mirror.map(|id| &**names.clusters.name(id.0)));
-        if let Some(upstream) = record.upstream {
-            line.address("upstream.addr", upstream);
+        if let Some(upstream) = &record.upstream {
+            line.displayed("upstream.addr", upstream);
             line.number("attempts", u64::from(record.attempts));
         }
         line.number("received_bytes", record.received_bytes);

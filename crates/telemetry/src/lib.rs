@@ -32,8 +32,8 @@ mod writer;
 pub use closed::{
     ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome,
     EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level, MirrorOutcome, OTHER,
-    OcspOutcome, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
-    ServerOutcome, StatusClass, TunnelEvent,
+    OcspOutcome, OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason,
+    RevocationSource, ServerOutcome, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;
@@ -48,5 +48,5 @@ pub use record::{
 pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, TenantId, UNMATCHED};
 pub use shard::Shard;
 pub use trust::{CrlFigures, SessionCacheFigures};
-pub use upstreams::{EndpointFigures, UpstreamFigures};
+pub use upstreams::{EndpointFigures, UpstreamAddr, UpstreamFigures};
 pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

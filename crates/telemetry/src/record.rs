@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::closed::{GrpcStatus, Level, PolicyOutcome, Resumed, TunnelEvent};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId};
+use crate::upstreams::UpstreamAddr;
 
 /// One entry of the queue to the log.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ pub struct AccessRecord {
     /// The cluster that got a copy of the request, or was to get one.
     pub mirror: Option<ClusterId>,
     /// The endpoint asked last.
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<UpstreamAddr>,
     /// How often the request was sent upstream.
     pub attempts: u8,
     /// Status sent to the client; 0 if none was.

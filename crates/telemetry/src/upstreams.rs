@@ -4,9 +4,11 @@
 //! along.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::closed::{CheckOutcome, EndpointHealth, OutlierReason};
 use crate::control::ControlMetrics;
 
 /// A cluster whose endpoints are checked, at one moment.
@@ -16,17 +18,43 @@ pub struct UpstreamFigures {
     pub endpoints: Vec<EndpointFigures>,
     /// So few are healthy that all are used.
     pub panic: bool,
+    /// How many get no requests for a while, since they failed too many; `None` if nobody counts.
+    pub ejected: Option<usize>,
 }
 
 /// An endpoint, at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndpointFigures {
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: UpstreamAddr,
     /// What its checks have found out.
     pub health: EndpointHealth,
     /// Which part of the cluster's requests is meant for it, from 0 to 1.
     pub share: f64,
+}
+
+/// Where an endpoint listens: the configuration says so, not a peer. As in `10.0.0.11:8080` or `unix:/run/app.sock`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddr {
+    /// At a port.
+    Ip(SocketAddr),
+    /// At a Unix socket of this path.
+    Unix(Arc<str>),
+}
+
+impl From<SocketAddr> for UpstreamAddr {
+    fn from(addr: SocketAddr) -> UpstreamAddr {
+        UpstreamAddr::Ip(addr)
+    }
+}
+
+impl fmt::Display for UpstreamAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpstreamAddr::Ip(addr) => addr.fmt(f),
+            UpstreamAddr::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
 }
 
 /// One cluster.
@@ -34,6 +62,8 @@ pub struct EndpointFigures {
 pub(crate) struct UpstreamState {
     pub(crate) figures: UpstreamFigures,
     pub(crate) checks: [u64; CheckOutcome::ALL.len()],
+    pub(crate) ejections: [u64; OutlierReason::ALL.len()],
+    pub(crate) withheld: u64,
 }
 
 impl ControlMetrics {
@@ -44,8 +74,8 @@ impl ControlMetrics {
         state.upstreams = clusters
             .into_iter()
             .map(|(cluster, figures)| {
-                let checks = before.remove(&cluster).unwrap_or_default().checks;
-                (cluster, UpstreamState { figures, checks })
+                let before = before.remove(&cluster).unwrap_or_default();
+                (cluster, UpstreamState { figures, ..before })
             })
             .collect::<BTreeMap<_, _>>();
     }
@@ -54,6 +84,17 @@ impl ControlMetrics {
     pub fn upstream_changed(&self, cluster: &str, figures: UpstreamFigures) {
         if let Some(state) = self.lock().upstreams.get_mut(cluster) {
             state.figures = figures;
+        }
+    }
+
+    /// An endpoint of this cluster has failed too many requests, at last in this way. It is ejected, unless too few others would be
+    /// left (`withheld`).
+    pub fn upstream_failed(&self, cluster: &str, reason: OutlierReason, withheld: bool) {
+        if let Some(state) = self.lock().upstreams.get_mut(cluster) {
+            match withheld {
+                true => state.withheld += 1,
+                false => state.ejections[reason as usize] += 1,
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 //! others. [`ClientSession`] is one connection. All of them share one configuration of rustls, of which a connection takes a copy
 //! that has its own place for sessions (`tickets.rs`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -133,8 +133,9 @@ impl UpstreamTls {
         &self.digest
     }
 
-    /// What a worker needs to connect to the endpoint at this address.
-    pub fn endpoint(self: &Arc<Self>, address: IpAddr) -> EndpointTls {
+    /// What a worker needs to connect to the endpoint at this address; `None` for one that has none, a Unix socket. Without a name or
+    /// SPIFFE IDs nobody's certificate is good for that.
+    pub fn endpoint(self: &Arc<Self>, address: Option<IpAddr>) -> EndpointTls {
         let UpstreamTlsOptions { resumption, clock, credential, .. } = &self.options;
         // What proves who we are ends, too.
         let ours_until = credential.as_ref().map_or(i64::MAX, |credential| credential.not_after_unix());
@@ -143,7 +144,10 @@ impl UpstreamTls {
             verifier: Arc::new(Verifier::new(self.rules.clone(), tickets.clone())),
             identity: Arc::new(Identity::new(&self.options)),
             tickets,
-            name: self.server_name.clone().unwrap_or(ServerName::IpAddress(address.into())),
+            name: self
+                .server_name
+                .clone()
+                .unwrap_or(ServerName::IpAddress(address.unwrap_or(NOWHERE).into())),
             tls: self.clone(),
         }
     }
@@ -276,6 +280,9 @@ fn digest(options: &UpstreamTlsOptions) -> [u8; 32] {
     hasher.number(*protocol as u64);
     hasher.finish()
 }
+
+/// The address of no server (RFC 1122 section 3.2.1.3), for whom no certificate should be.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 #[cfg(test)]
 mod tests;

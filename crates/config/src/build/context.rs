@@ -372,8 +372,8 @@ impl<'s> Context<'s> {
             return Some(addr);
         }
         let help = match text.rsplit_once(':') {
-            _ if text.starts_with("unix:") && key == "endpoints" => {
-                "Unix sockets of upstreams are not available yet: have it listen on 127.0.0.1".to_owned()
+            _ if key == "endpoints" && text.starts_with('/') => {
+                format!("for a Unix socket write \"unix:{text}\"")
             }
             Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
             Some(("" | "*", port)) if key == "bind" => {

@@ -6,7 +6,8 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 
 use super::context::{Context, ProcessKeys, UNLIMITED};
-use super::endpoints;
+use super::endpoints::{self, Kind};
+use super::upstream_tls;
 use crate::bounds;
 use crate::decode;
 use crate::diagnostic::{Diagnostics, Severity, Source};
@@ -33,12 +34,11 @@ pub(super) fn discovery(
     if let (Some((first, _)), Some((second, span))) = (written.next(), written.next()) {
         cx.error(span, format!("`{second}` does not go together with `{first}`")).help("write one of them");
     }
-    let is_checked = !raw.health_check.is_absent();
-    let file = file(cx, raw, is_checked).map(Discovery::File);
+    let file = file(cx, raw).map(Discovery::File);
     file.or_else(|| dns(cx, raw, dns_servers).map(Discovery::Dns))
 }
 
-fn file(cx: &mut Context<'_>, raw: &raw::Cluster, is_checked: bool) -> Option<EndpointsFile> {
+fn file(cx: &mut Context<'_>, raw: &raw::Cluster) -> Option<EndpointsFile> {
     let file = cx.given(&raw.endpoints_file)?;
     let (path, span, allow_empty) = match file.get_ref() {
         WordOrTable::Word(path) => (path, file.span(), false),
@@ -48,7 +48,12 @@ fn file(cx: &mut Context<'_>, raw: &raw::Cluster, is_checked: bool) -> Option<En
             (path.get_ref(), path.span(), cx.value_or(&table.allow_empty, false))
         }
     };
-    Some(EndpointsFile { path: cx.path("endpoints_file", path, &span)?, allow_empty, is_checked })
+    Some(EndpointsFile {
+        path: cx.path("endpoints_file", path, &span)?,
+        allow_empty,
+        is_checked: !raw.health_check.is_absent(),
+        needs_ip: upstream_tls::needs_ip(raw),
+    })
 }
 
 fn dns(cx: &mut Context<'_>, raw: &raw::Cluster, servers: &[SocketAddr]) -> Option<EndpointsDns> {
@@ -179,7 +184,9 @@ impl EndpointsFile {
                     .help("if that is meant, write allow_empty = true into `endpoints_file` of the cluster");
                 Vec::new()
             }
-            (false, _) => endpoints::endpoints(cx, list, self.is_checked),
+            (false, _) => {
+                endpoints::endpoints(cx, list, Kind { is_checked: self.is_checked, needs_ip: self.needs_ip })
+            }
         }
     }
 }
@@ -187,8 +194,9 @@ impl EndpointsFile {
 impl PartialEq for EndpointsFile {
     /// Whether the same is found there, wherever the configuration names it.
     fn eq(&self, other: &EndpointsFile) -> bool {
-        (&self.path.path, self.allow_empty, self.is_checked)
-            == (&other.path.path, other.allow_empty, other.is_checked)
+        let EndpointsFile { path, allow_empty, is_checked, needs_ip } = self;
+        (&path.path, *allow_empty, *is_checked, *needs_ip)
+            == (&other.path.path, other.allow_empty, other.is_checked, other.needs_ip)
     }
 }
 

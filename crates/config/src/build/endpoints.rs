@@ -1,23 +1,31 @@
 //! The endpoints of a cluster, and how one of them is chosen: addresses that can be connected to, names that can be looked up.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use serde_spanned::Spanned;
 
 use super::context::Context;
-use super::discovery;
+use super::{discovery, socket_path};
 use crate::bounds;
-use crate::model::{Balance, Endpoint, HashKey};
+use crate::model::{Balance, Endpoint, EndpointAddr, HashKey};
 use crate::raw::{self, Field, WordOrTable};
 
-/// Those of a list. `is_checked`: it is found out how they are.
+/// What else is known of the endpoints of a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// It is found out how they are.
+    pub(super) is_checked: bool,
+    /// Their certificates are compared with their IP addresses.
+    pub(super) needs_ip: bool,
+}
+
+/// Those of a list.
 pub(super) fn endpoints(
     cx: &mut Context<'_>,
     list: &Spanned<raw::Endpoints>,
-    is_checked: bool,
+    Kind { is_checked, needs_ip }: Kind,
 ) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut known = HashSet::new();
@@ -37,12 +45,16 @@ pub(super) fn endpoints(
             refuse_unchecked(cx, "priority", &table.priority);
         }
         let Some((endpoint, span)) = endpoint(cx, item) else { continue };
-        let addr = endpoint.addr;
-        if !known.insert(addr) {
+        let addr = &endpoint.addr;
+        if !known.insert(addr.clone()) {
             cx.error(&span, format!("the endpoint {addr} appears twice"))
-                .help("write it once, with a weight: { address = \"10.0.0.11:8080\", weight = 2 }");
+                .help(format!("write it once, with a weight: {{ address = \"{addr}\", weight = 2 }}"));
         }
         check_connectable(cx, addr, &span);
+        if needs_ip && addr.ip().is_none() {
+            cx.error(&span, format!("{addr} has no IP address that its certificate could be for"))
+                .help("write into `tls` the name that the certificate has: server_name = \"orders.internal\"; or `spiffe_ids`");
+        }
         endpoints.push(endpoint);
     }
     endpoints
@@ -64,12 +76,16 @@ fn endpoint(
     let zone = cx.given(&table.zone).and_then(|zone| cx.name("a zone", zone.get_ref(), &zone.span()));
     let priority = cx.number("priority", &table.priority, &bounds::ENDPOINT_PRIORITY);
     let priority = u8::try_from(priority).unwrap_or(u8::MAX);
-    let addr = cx.socket_addr("endpoints", text, &span)?;
+    let addr = match text.strip_prefix("unix:") {
+        Some(path) => EndpointAddr::Unix(socket_path::socket_path(cx, "endpoints", path, &span)?.into()),
+        None => cx.socket_addr("endpoints", text, &span)?.into(),
+    };
     let weight = u32::try_from(weight).unwrap_or(u32::MAX);
     Some((Endpoint { addr, weight, zone, priority }, span))
 }
 
-fn check_connectable(cx: &mut Context<'_>, addr: SocketAddr, span: &Range<usize>) {
+fn check_connectable(cx: &mut Context<'_>, addr: &EndpointAddr, span: &Range<usize>) {
+    let EndpointAddr::Ip(addr) = addr else { return };
     if addr.port() == 0 {
         cx.error(span, format!("the endpoint {addr} has port 0, which nothing listens on"));
     } else if addr.ip().is_unspecified() || addr.ip().is_multicast() {

@@ -20,12 +20,14 @@ mod host;
 mod listener;
 mod mirror;
 mod names;
+mod outlier_detection;
 mod policy_server;
 mod precedence;
 mod process;
 mod retry;
 mod rewrite;
 mod route;
+mod socket_path;
 mod split;
 mod tenant;
 mod tls;
@@ -279,6 +281,7 @@ fn cluster(
             &bounds::STREAMS_PER_CONNECTION_MAX,
         ),
         health_check: health_check::health_check(cx, raw, protocol),
+        outlier_detection: outlier_detection::outlier_detection(cx, &raw.outlier_detection),
         limits: retry::limits(cx, raw),
         retry_budget: retry::budget(cx, &raw.retry_budget),
         tls: upstream_tls::upstream_tls(cx, &raw.tls, discovery.as_ref()),
@@ -292,8 +295,9 @@ fn cluster(
         refuse_shared(cx, "streams_per_connection_max", &raw.streams_per_connection_max);
     }
     if !raw.endpoints.is_absent() || !discovery::is_asked_for(raw) {
+        let kind = endpoints::Kind { is_checked, needs_ip: upstream_tls::needs_ip(raw) };
         let list = cx.required("endpoints", "endpoints = [\"10.0.0.11:8080\"]", &raw.endpoints, &span)?;
-        return Some(Cluster { endpoints: endpoints::endpoints(cx, list, is_checked), ..cluster });
+        return Some(Cluster { endpoints: endpoints::endpoints(cx, list, kind), ..cluster });
     }
     Some(cluster)
 }

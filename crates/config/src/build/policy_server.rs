@@ -82,10 +82,13 @@ fn build(
 fn address(cx: &mut Context<'_>, key: &str, text: &str, span: &Range<usize>) -> Option<PolicyServerAddress> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = cx.path(key, path, span)?.path;
-        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        if path.as_os_str().len() > bounds::SOCKET_PATH_BYTES_MAX {
             cx.error(
                 span,
-                format!("`{key}`: the path of the socket has more than {SOCKET_PATH_BYTES_MAX} bytes"),
+                format!(
+                    "`{key}`: the path of the socket has more than {} bytes",
+                    bounds::SOCKET_PATH_BYTES_MAX
+                ),
             )
             .help("the kernel takes no longer ones: put it into /run");
             return None;
@@ -119,6 +122,3 @@ fn refuse<T>(cx: &mut Context<'_>, key: &str, field: &Field<T>, help: &str) {
         cx.error(&span, format!("`{key}` has no meaning for this engine")).help(help);
     }
 }
-
-/// `sun_path` of unix(7) has 108 bytes, with the one that ends it.
-const SOCKET_PATH_BYTES_MAX: usize = 107;

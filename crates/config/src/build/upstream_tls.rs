@@ -66,6 +66,12 @@ pub(super) fn upstream_tls(
     })
 }
 
+/// Whether certificates of endpoints are compared with the addresses of these, unless DNS names them all.
+pub(super) fn needs_ip(raw: &raw::Cluster) -> bool {
+    // What cannot be read was reported, and says too little to complain of what follows from it.
+    matches!(&raw.tls, Field::Given(tls) if tls.get_ref().server_name.is_absent() && tls.get_ref().spiffe_ids.is_absent())
+}
+
 fn authorities(cx: &mut Context<'_>, list: &Spanned<OneOrMany>) -> Vec<NamedPath> {
     let mut ca = Vec::new();
     for item in cx.list("ca", list, bounds::PATHS) {

@@ -1,7 +1,8 @@
 //! The endpoints of a cluster, and how one of them is chosen.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::NamedPath;
@@ -10,14 +11,58 @@ pub use crate::raw::{Family, IdentityKey};
 /// One server of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its address.
-    pub addr: SocketAddr,
+    /// Where it listens.
+    pub addr: EndpointAddr,
     /// How many requests it gets in proportion to others; at least 1.
     pub weight: u32,
     /// The zone that it is in.
     pub zone: Option<String>,
     /// Those of a lower number come first.
     pub priority: u8,
+}
+
+/// Where a server of a cluster listens. As in `10.0.0.11:8080` or `unix:/run/app.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndpointAddr {
+    /// At a port.
+    Ip(SocketAddr),
+    /// At a Unix socket: its path, which is absolute, has at most 107 bytes and no control characters. Shared, since requests carry
+    /// it with them.
+    Unix(Arc<str>),
+}
+
+impl EndpointAddr {
+    /// The address that its certificate can be for, if it has one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(addr) => Some(addr.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// What a request to it is for (`Host`) that is nobody else's.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Ip(addr) => addr.to_string(),
+            // A path is no host (RFC 3986 section 3.2.2).
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl From<SocketAddr> for EndpointAddr {
+    fn from(addr: SocketAddr) -> EndpointAddr {
+        EndpointAddr::Ip(addr)
+    }
+}
+
+impl fmt::Display for EndpointAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
 }
 
 /// Where the endpoints of a cluster are found, if the configuration does not name them.
@@ -78,6 +123,8 @@ pub struct EndpointsFile {
     pub allow_empty: bool,
     /// It may say of endpoints what follows from health.
     pub is_checked: bool,
+    /// They have to have IP addresses, since their certificates are compared with those.
+    pub needs_ip: bool,
 }
 
 /// How an endpoint is chosen.

@@ -14,6 +14,7 @@ mod header_edits;
 mod health_check;
 mod listener;
 mod mirror;
+mod outlier_detection;
 mod policy_server;
 mod retry;
 mod rewrite;
@@ -33,7 +34,8 @@ pub use self::action::{Action, Split};
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
 pub use self::cors::Cors;
 pub use self::endpoints::{
-    Balance, Discovery, DnsQuery, Endpoint, EndpointsDns, EndpointsFile, Family, HashKey, IdentityKey,
+    Balance, Discovery, DnsQuery, Endpoint, EndpointAddr, EndpointsDns, EndpointsFile, Family, HashKey,
+    IdentityKey,
 };
 pub use self::forwarded_identity::{ForwardedIdentity, ForwardedIdentityHeader};
 pub use self::handshakes::{Handshakes, HandshakesPerSource};
@@ -45,6 +47,7 @@ pub use self::listener::{
     TlsPolicy, TlsVersion, Tunnel, XfccMode,
 };
 pub use self::mirror::Mirror;
+pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::retry::{ClusterLimits, Retry, RetryBudget};
 pub use self::rewrite::Rewrite;
@@ -342,6 +345,8 @@ pub struct Cluster {
     pub streams_per_connection_max: usize,
     /// How its endpoints are checked, if they are.
     pub health_check: Option<HealthCheck>,
+    /// When endpoints that fail requests get none for a while, if that is so.
+    pub outlier_detection: Option<OutlierDetection>,
     /// How many requests it has at once; none for no limit.
     pub limits: Option<ClusterLimits>,
     /// How many of its requests are tried again.

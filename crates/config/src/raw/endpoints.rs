@@ -12,7 +12,7 @@ pub type Endpoints = OneOrMore<WordOrTable<Endpoint>>;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "endpoint", default, deny_unknown_fields)]
 pub struct Endpoint {
-    /// IP address and port.
+    /// IP address and port, or `unix:` and the absolute path of a Unix socket (`"unix:/run/app/app.sock"`).
     ///
     /// Required. Example: `address = "10.0.0.11:8080"`.
     pub address: Field<String>,

@@ -22,6 +22,7 @@ mod health_check;
 mod host;
 mod listener;
 mod mirror;
+mod outlier_detection;
 mod policy_server;
 mod retry;
 mod rewrite;
@@ -54,6 +55,7 @@ pub use self::listener::{
     ProxyProtocolOthers, Resumption, Tls, TlsVersion,
 };
 pub use self::mirror::Mirror;
+pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::PolicyServer;
 pub use self::retry::{Retry, RetryBudget, RetryOn};
 pub use self::rewrite::Rewrite;
@@ -437,8 +439,9 @@ pub enum InputShape {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[cluster.NAME]", default, deny_unknown_fields)]
 pub struct Cluster {
-    /// The servers: IP address and port each, or a table that says more, such as `{ address = "10.0.0.11:8080", weight = 3 }`.
-    /// They change with the configuration only; those of `endpoints_file` and `endpoints_dns` change without it.
+    /// The servers: IP address and port each, or a Unix socket (`"unix:/run/app/app.sock"`), or a table that says more, such as
+    /// `{ address = "10.0.0.11:8080", weight = 3 }`. A Unix socket has its path from the root on; abstract ones are refused, since
+    /// anybody on the machine could listen there. They change with the configuration only; those of `endpoints_file` and `endpoints_dns` change without it.
     ///
     /// Required, unless another key says where they are found; 1 to 1024. Example:
     /// `endpoints = ["10.0.0.11:8080", "[2001:db8::1]:8080"]`.
@@ -523,10 +526,15 @@ pub struct Cluster {
     pub health_check: Field<HealthCheck>,
     /// Below how many percent of healthy endpoints all of them get requests again, healthy or not; 0 for never. So few are
     /// rather overrun by the requests of all others than able to serve them, and more often it is the check that is wrong. With
-    /// 0, requests are answered with 503 while no endpoint is healthy. Needs a `health_check`.
+    /// 0, requests are answered with 503 while no endpoint is healthy. Needs a `health_check`; with that, endpoints that are ejected
+    /// (`outlier_detection`) count like unhealthy ones.
     ///
     /// Default 50; 0 to 100. Example: `panic_threshold = 0`.
     pub panic_threshold: Field<Count>,
+    /// `outlier_detection = { ... }`: endpoints that fail requests get none for a while.
+    ///
+    /// Default: none. Example: `outlier_detection = { consecutive_failures = 3 }`.
+    pub outlier_detection: Field<OutlierDetection>,
     /// How many requests there may be at once from this node to the cluster, or `"unlimited"`. With HTTP/1.1, where each has a
     /// connection of its own, this also bounds the connections in use. A tunnel counts until it is open. Each worker has its share,
     /// rounded up: of N workers all together have at most N - 1 more, and a worker whose share is used up does not ask others.

@@ -18,8 +18,8 @@ fn every_error_that_is_answered_has_a_status_of_its_own_kind() {
         Unauthenticated, Unavailable, Unimplemented,
     };
     let time = Duration::from_secs(1);
-    let addr = "127.0.0.1:1".parse().unwrap();
-    let connect = |kind: io::ErrorKind| ProxyError::Connect { addr, source: kind.into() };
+    let addr = ringward_config::EndpointAddr::Ip(([127, 0, 0, 1], 1).into());
+    let connect = |kind: io::ErrorKind| ProxyError::Connect { addr: addr.clone(), source: kind.into() };
     for (error, expected) in [
         (denied(None), PermissionDenied),
         (denied(Some(403)), PermissionDenied),

@@ -1,4 +1,4 @@
-//! TCP sockets on owned buffers.
+//! Sockets on owned buffers: TCP, and Unix sockets in the same clothes.
 //!
 //! Both halves can have an operation in flight at once, which is what a full-duplex relay needs.
 
@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use monoio::{
@@ -16,9 +16,12 @@ use monoio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{BufferPool, Deadline, Turnstile, is_called_off, sys, within};
+use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A connected TCP socket.
+use super::{BufferPool, Deadline, Turnstile, is_called_off, sleep, sys, within};
+
+/// A connected stream socket. What the runtime does with one of TCP (recv, send, shutdown, poll) the kernel does with one of Unix as
+/// well, so both are one type, and who uses TCP pays nothing for the other.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) read: ReadHalf,
@@ -35,9 +38,35 @@ impl Stream {
         connecting.await.ok_or(io::ErrorKind::TimedOut)?.map(Stream::new)
     }
 
+    /// Connects to a Unix socket, at most `limit` long.
+    ///
+    /// The kernel says at once whether that works (unix(7)). Only where the server's queue is full there is something to wait for,
+    /// and nothing tells when that is over, so it is tried again by and by, as TCP does.
+    pub(crate) async fn connect_unix(path: &str, limit: Duration) -> io::Result<Stream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        let address = SockAddr::unix(path)?;
+        let (began, mut pause) = (Instant::now(), UNIX_RETRY_MIN);
+        loop {
+            match socket.connect(&address) {
+                Ok(()) => return Ok(Stream::of(TcpStream::from_std(socket.into())?)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = limit.checked_sub(began.elapsed()).ok_or(io::ErrorKind::TimedOut)?;
+                    // Boxed as above.
+                    Box::pin(sleep(pause.min(left))).await;
+                    pause = (pause * 2).min(UNIX_RETRY_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn new(tcp: TcpStream) -> Stream {
         // Heads and small bodies leave in one write each; waiting for more would only add latency.
         let _ = tcp.set_nodelay(true);
+        Stream::of(tcp)
+    }
+
+    fn of(tcp: TcpStream) -> Stream {
         let fd = tcp.as_raw_fd();
         let (read, write) = tcp.into_split();
         Stream { read: ReadHalf(read), write: WriteHalf { half: Some(write), turnstile: None }, fd }
@@ -223,5 +252,8 @@ impl Acceptor {
     }
 }
 
+/// Between two tries to connect to a Unix socket whose queue is full: twice as long each time, from the one to the other.
+const UNIX_RETRY_MIN: Duration = Duration::from_millis(1);
+const UNIX_RETRY_MAX: Duration = Duration::from_millis(32);
 /// A shorter pause than this between two reads is none.
 pub(crate) const BUSY_MILLIS: u64 = 250;

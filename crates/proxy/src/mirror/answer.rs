@@ -24,11 +24,12 @@ impl Sink for Nobody {
 
     fn head(
         &mut self,
-        _plan: &Plan<'_>,
+        plan: &Plan<'_>,
         _out: &mut Vec<u8>,
-        _head: &ResponseHead,
+        head: &ResponseHead,
         keep_alive: bool,
     ) -> Result<ResponseFraming, WriteError> {
+        plan.progress.status.set(head.status());
         Ok(ResponseFraming { body: BodyFraming::None, keep_alive })
     }
 

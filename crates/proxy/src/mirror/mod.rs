@@ -231,6 +231,7 @@ async fn exchange(
     }
     match (sent, source.ended) {
         (Ok(reusable), _) => {
+            cluster.has_answered(up.addr(), progress.status.get(), None);
             if reusable {
                 cluster.keep(up);
             }
@@ -243,6 +244,10 @@ async fn exchange(
         (Err(error), None) if error.side() == Side::Downstream => MirrorOutcome::Answered,
         (Err(error), None) => {
             worker.shard.upstream_error(cluster.id, error.flag());
+            // That a kept connection has died says nothing of its endpoint.
+            if !reused || !matches!(error, ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_)) {
+                cluster.has_failed(up.addr(), &error);
+            }
             MirrorOutcome::Failed
         }
     }

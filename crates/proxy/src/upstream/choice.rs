@@ -6,16 +6,17 @@
 use std::{
     cell::{Cell, RefCell},
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
 };
 
+use ringward_config::EndpointAddr;
 use ringward_tls::UpstreamTls;
 
 use super::{
     Pool, PoolKey, Pools,
     endpoints::{Endpoint, EndpointSet, Endpoints},
+    outliers::Outliers,
     shares::{self, Line, Shares},
 };
 
@@ -66,7 +67,7 @@ impl Choice {
     pub(super) fn pool_keys(&self) -> Vec<PoolKey> {
         let members = self.known();
         let endpoints = members.set.endpoints().iter();
-        endpoints.map(|endpoint| PoolKey::new(endpoint.addr, self.tls.as_deref())).collect()
+        endpoints.map(|endpoint| PoolKey::new(endpoint.addr.clone(), self.tls.as_deref())).collect()
     }
 
     /// Learns of the endpoints in force: whether there is any difference.
@@ -100,7 +101,7 @@ impl Choice {
         &self,
         members: &'m Members,
         key: Option<u64>,
-    ) -> impl Iterator<Item = (SocketAddr, &'m Rc<Pool>)> + use<'m> {
+    ) -> impl Iterator<Item = (&'m EndpointAddr, &'m Rc<Pool>)> + use<'m> {
         // A second draw would pass over those that have no connection yet.
         let drawn = self.drawn.take().filter(|(version, _)| key.is_none() && *version == members.version);
         let first = drawn.map(|(_, index)| index).or_else(|| self.pick(members, key));
@@ -116,7 +117,12 @@ impl Choice {
         let rest = first.into_iter().flat_map(from).map(move |index| index % count);
         let takes_requests = |index: &usize| members.set.endpoints()[*index].weight > 0;
         let order = first.into_iter().chain(rest).filter(takes_requests);
-        order.map(|index| (members.set.endpoints()[index].addr, &members.pools[index]))
+        order.map(|index| (&members.set.endpoints()[index].addr, &members.pools[index]))
+    }
+
+    /// Where failures of endpoints are counted, if they are.
+    pub(super) fn outliers(&self) -> Option<&Outliers> {
+        self.endpoints.outliers()
     }
 
     /// A number by chance, from 0 to 2^16.
@@ -171,16 +177,16 @@ impl Members {
         let version = endpoints.version();
         let set = endpoints.current();
         let pool = |endpoint: &Endpoint| {
-            let pool = pools.entry(PoolKey::new(endpoint.addr, tls.map(Arc::as_ref)));
-            pool.or_insert_with(|| Rc::new(Pool::new(endpoint.addr, tls))).clone()
+            let pool = pools.entry(PoolKey::new(endpoint.addr.clone(), tls.map(Arc::as_ref)));
+            pool.or_insert_with(|| Rc::new(Pool::new(&endpoint.addr, tls))).clone()
         };
         let pools = set.endpoints().iter().map(pool).collect();
         Members { version, set, pools }
     }
 
     /// The pool of an endpoint that is a member still.
-    pub(super) fn pool(&self, addr: SocketAddr) -> Option<&Pool> {
-        let index = self.set.endpoints().iter().position(|endpoint| endpoint.addr == addr)?;
+    pub(super) fn pool(&self, addr: &EndpointAddr) -> Option<&Pool> {
+        let index = self.set.endpoints().iter().position(|endpoint| endpoint.addr == *addr)?;
         Some(&self.pools[index])
     }
 

@@ -5,7 +5,7 @@
 //! choice quick worked out. A worker compares one word per request to know whether what it has is current.
 
 use std::{
-    net::SocketAddr,
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,17 +13,30 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use ringward_config::{Balance, Cluster};
+use ringward_config::{Balance, Cluster, EndpointAddr, OutlierDetection};
+use ringward_telemetry::UpstreamAddr;
+use tokio::sync::Notify;
 
-use super::shares::Shares;
+use super::{
+    outliers::{Conduct, Outliers},
+    shares::Shares,
+};
 
 /// One server of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: EndpointAddr,
     /// Its share, in proportion to those of others; 0 if it takes no requests. Requests that are under way go on.
     pub weight: u32,
+}
+
+/// An address as metrics and logs have it.
+pub fn reported(addr: &EndpointAddr) -> UpstreamAddr {
+    match addr {
+        EndpointAddr::Ip(addr) => UpstreamAddr::Ip(*addr),
+        EndpointAddr::Unix(path) => UpstreamAddr::Unix(path.clone()),
+    }
 }
 
 /// The endpoints of a cluster at one moment.
@@ -40,6 +53,8 @@ pub struct Endpoints {
     /// Counts what was published.
     version: AtomicU64,
     set: ArcSwap<EndpointSet>,
+    /// If their failures count.
+    outliers: Option<Outliers>,
 }
 
 impl EndpointSet {
@@ -58,13 +73,14 @@ impl Endpoints {
     /// To be chosen from by `balance`.
     pub fn new(endpoints: Vec<Endpoint>, balance: Balance) -> Endpoints {
         let set = ArcSwap::from_pointee(EndpointSet::new(endpoints, &balance));
-        Endpoints { balance, version: AtomicU64::new(0), set }
+        Endpoints { balance, version: AtomicU64::new(0), set, outliers: None }
     }
 
     /// Those that the configuration names, all of which take requests.
     pub fn of(cluster: &Cluster) -> Endpoints {
         let endpoints = cluster.endpoints.iter();
-        let endpoints = endpoints.map(|endpoint| Endpoint { addr: endpoint.addr, weight: endpoint.weight });
+        let endpoints =
+            endpoints.map(|endpoint| Endpoint { addr: endpoint.addr.clone(), weight: endpoint.weight });
         Endpoints::new(endpoints.collect(), cluster.balance.clone())
     }
 
@@ -75,6 +91,25 @@ impl Endpoints {
             // Afterwards, so that whoever sees the new number finds the new endpoints.
             self.version.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The failures of endpoints are to be counted, as [`Self::watch`] says. `suspects` is notified when one of them has had too many,
+    /// which [`Conduct::take_suspicion`] tells then.
+    #[must_use]
+    pub fn with_outlier_detection(self, rule: OutlierDetection, suspects: Arc<Notify>) -> Endpoints {
+        Endpoints { outliers: Some(Outliers::new(rule, suspects)), ..self }
+    }
+
+    /// Where failures are counted from now on. Without [`Self::with_outlier_detection`] none are.
+    pub fn watch(&self, endpoints: HashMap<EndpointAddr, Arc<Conduct>>) {
+        if let Some(outliers) = &self.outliers {
+            outliers.watch(endpoints);
+        }
+    }
+
+    /// Where failures are counted, if they are.
+    pub(super) fn outliers(&self) -> Option<&Outliers> {
+        self.outliers.as_ref()
     }
 
     /// How one is chosen.

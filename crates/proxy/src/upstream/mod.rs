@@ -5,8 +5,9 @@
 //!   may decide.
 //! - `split.rs` chooses the cluster where a route divides its requests among several.
 //! - `load.rs` counts what one worker has under way with a cluster, and bounds what is tried again.
+//! - `outliers.rs` counts the failures of endpoints.
 //! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share.
-//! - `transport.rs` is what a connection runs over, `tls.rs` that with TLS.
+//! - `transport.rs` is what a connection runs over, `tls.rs` that with TLS. `socket_trouble.rs` says what is wrong with a Unix socket.
 
 mod choice;
 mod endpoints;
@@ -14,8 +15,10 @@ mod hash_key;
 mod http1;
 pub(crate) mod http2;
 mod load;
+mod outliers;
 mod pool;
 mod shares;
+mod socket_trouble;
 pub(crate) mod split;
 mod tls;
 mod transport;
@@ -24,10 +27,13 @@ use std::{io, time::Duration};
 
 use crate::{error::ProxyError, io::Deadline};
 
-pub use endpoints::{Endpoint, EndpointSet, Endpoints};
+pub use endpoints::{Endpoint, EndpointSet, Endpoints, reported};
 pub(crate) use load::{Copying, Retrying};
+pub use outliers::Conduct;
 use pool::Pool;
 pub(crate) use pool::{Cluster, Connection, PoolKey, Pools, Upstream, Wanted};
+pub use socket_trouble::SocketTrouble;
+pub(crate) use socket_trouble::in_brackets;
 use tls::failure_in;
 
 /// Why reading from or writing to an upstream failed (`None`: it closed), seen with the deadline in mind.

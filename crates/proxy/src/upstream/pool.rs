@@ -9,16 +9,16 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ringward_config::{Balance, HashKey, Protocol};
+use ringward_config::{Balance, EndpointAddr, HashKey, Protocol};
 use ringward_http::RequestHead;
 use ringward_identity::PeerIdentity;
-use ringward_telemetry::{ClusterId, Shard};
+use ringward_telemetry::{ClusterId, GrpcStatus, Shard};
 use ringward_tls::{EndpointTls, UpstreamTls, UpstreamTlsFailure};
 use smallvec::SmallVec;
 
@@ -43,15 +43,15 @@ pub(crate) type Pools = HashMap<PoolKey, Rc<Pool>>;
 
 /// What two clusters that share connections have in common. A connection is good for nothing else: who the upstream is was found
 /// out by its TLS side, and so was who we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
-    addr: SocketAddr,
+    addr: EndpointAddr,
     /// [`UpstreamTls::digest`].
     tls: Option<[u8; 32]>,
 }
 
 impl PoolKey {
-    pub(crate) fn new(addr: SocketAddr, tls: Option<&UpstreamTls>) -> PoolKey {
+    pub(crate) fn new(addr: EndpointAddr, tls: Option<&UpstreamTls>) -> PoolKey {
         PoolKey { addr, tls: tls.map(|tls| *tls.digest()) }
     }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Wanted<'a> {
     /// A new one, if there may be one more.
     pub(crate) fresh: bool,
     /// To another endpoint than these, if one takes it.
-    pub(crate) others_than: &'a [SocketAddr],
+    pub(crate) others_than: &'a [EndpointAddr],
 }
 
 /// What an exchange has of its endpoint.
@@ -114,10 +114,10 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> &EndpointAddr {
         match self {
-            Upstream::Http1(connection) => connection.addr,
-            Upstream::Http1Tls(connection) => connection.addr,
+            Upstream::Http1(connection) => &connection.addr,
+            Upstream::Http1Tls(connection) => &connection.addr,
             Upstream::Http2(stream) => stream.addr(),
         }
     }
@@ -234,6 +234,7 @@ impl Cluster {
                 Err(source) => {
                     let error = not_connected(addr, source);
                     worker.shard.upstream_error(self.id, error.flag());
+                    self.has_failed(addr, &error);
                     last = Some(error);
                 }
             }
@@ -244,6 +245,20 @@ impl Cluster {
             worker.shard.upstream_error(self.id, error.flag());
             error
         }))
+    }
+
+    /// An endpoint has answered with this status, `grpc` if it was a call of gRPC.
+    pub(crate) fn has_answered(&self, addr: &EndpointAddr, status: u16, grpc: Option<GrpcStatus>) {
+        if let Some(outliers) = self.choice.outliers() {
+            outliers.answered(addr, status, grpc);
+        }
+    }
+
+    /// A request to an endpoint has failed.
+    pub(crate) fn has_failed(&self, addr: &EndpointAddr, error: &ProxyError) {
+        if let Some(outliers) = self.choice.outliers() {
+            outliers.failed(addr, error);
+        }
     }
 
     /// A request is under way; `None` if it has to wait for that ([`Cluster::wait`]).
@@ -290,12 +305,12 @@ impl Cluster {
         let (idle_max, idle_timeout) = (self.pool_idle_max, self.idle_timeout);
         match upstream {
             Upstream::Http1(connection) => {
-                if let Some(pool) = members.pool(connection.addr).filter(|pool| pool.wants(&connection)) {
+                if let Some(pool) = members.pool(&connection.addr).filter(|pool| pool.wants(&connection)) {
                     pool.plain.keep(connection, idle_max, idle_timeout);
                 }
             }
             Upstream::Http1Tls(connection) => {
-                if let Some(pool) = members.pool(connection.addr).filter(|pool| pool.wants(&connection)) {
+                if let Some(pool) = members.pool(&connection.addr).filter(|pool| pool.wants(&connection)) {
                     pool.encrypted.keep(connection, idle_max, idle_timeout);
                 }
             }
@@ -308,7 +323,7 @@ impl Cluster {
     async fn open(
         &self,
         worker: &Worker,
-        addr: SocketAddr,
+        addr: &EndpointAddr,
         pool: &Pool,
         announced: Option<&[u8]>,
     ) -> io::Result<Upstream> {
@@ -316,8 +331,8 @@ impl Cluster {
         let peer = (addr, pool.tls.as_deref());
         let (opened, deadline) = open(peer, announced, self.id, self.connect_timeout, worker).await?;
         Ok(match opened {
-            Opened::Plain(stream) => Upstream::Http1(Connection::new(stream, deadline, addr, held)),
-            Opened::Tls(stream) => Upstream::Http1Tls(Connection::new(stream, deadline, addr, held)),
+            Opened::Plain(stream) => Upstream::Http1(Connection::new(stream, deadline, addr.clone(), held)),
+            Opened::Tls(stream) => Upstream::Http1Tls(Connection::new(stream, deadline, addr.clone(), held)),
         })
     }
 
@@ -336,13 +351,13 @@ impl Cluster {
 }
 
 /// The next endpoint in order, those of `last` at the end.
-fn next_but<T>(
-    order: &mut impl Iterator<Item = (SocketAddr, T)>,
-    last: &[SocketAddr],
-    put_off: &mut SmallVec<[(SocketAddr, T); 2]>,
-) -> Option<(SocketAddr, T)> {
+fn next_but<'m, T>(
+    order: &mut impl Iterator<Item = (&'m EndpointAddr, T)>,
+    last: &[EndpointAddr],
+    put_off: &mut SmallVec<[(&'m EndpointAddr, T); 2]>,
+) -> Option<(&'m EndpointAddr, T)> {
     for next in order {
-        if !last.contains(&next.0) {
+        if !last.contains(next.0) {
             return Some(next);
         }
         put_off.push(next);
@@ -351,7 +366,7 @@ fn next_but<T>(
 }
 
 impl Pool {
-    pub(super) fn new(addr: SocketAddr, tls: Option<&Arc<UpstreamTls>>) -> Pool {
+    pub(super) fn new(addr: &EndpointAddr, tls: Option<&Arc<UpstreamTls>>) -> Pool {
         Pool {
             plain: Idle(RefCell::default()),
             encrypted: Idle(RefCell::default()),
@@ -447,7 +462,7 @@ pub(crate) struct Connection<S = Stream> {
     // Declared before the stream: the entry in the table of deadlines must end before the descriptor is closed.
     pub(crate) deadline: Deadline,
     pub(crate) stream: S,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: EndpointAddr,
     /// It has carried an exchange before.
     pub(crate) reused: bool,
     open: Open,
@@ -456,7 +471,7 @@ pub(crate) struct Connection<S = Stream> {
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S, deadline: Deadline, addr: SocketAddr, open: Open) -> Connection<S> {
+    fn new(stream: S, deadline: Deadline, addr: EndpointAddr, open: Open) -> Connection<S> {
         Connection { deadline, stream, addr, reused: false, open, is_busy: false }
     }
 }
@@ -489,7 +504,7 @@ pub(super) enum Opened {
 /// A new connection to `addr`, within `limit`, with its entry in the table of deadlines. It begins with `announced`, ahead of
 /// everything else.
 pub(super) async fn open(
-    (addr, tls): (SocketAddr, Option<&EndpointTls>),
+    (addr, tls): (&EndpointAddr, Option<&EndpointTls>),
     announced: Option<&[u8]>,
     cluster: ClusterId,
     limit: Duration,
@@ -497,7 +512,10 @@ pub(super) async fn open(
 ) -> io::Result<(Opened, Deadline)> {
     let began = Instant::now();
     let left = || limit.saturating_sub(began.elapsed());
-    let mut stream = Stream::connect(addr, limit).await?;
+    let mut stream = match addr {
+        EndpointAddr::Ip(addr) => Stream::connect(*addr, limit).await?,
+        EndpointAddr::Unix(path) => Stream::connect_unix(path, limit).await?,
+    };
     stream.close_in_turn(&worker.turnstile);
     worker.shard.upstream_connection_opened(cluster);
     if let Some(announced) = announced {
@@ -519,11 +537,11 @@ pub(super) async fn open(
 }
 
 /// Why there is no connection to `addr`.
-fn not_connected(addr: SocketAddr, source: io::Error) -> ProxyError {
+fn not_connected(addr: &EndpointAddr, source: io::Error) -> ProxyError {
     match failure_in(&source) {
         Some(UpstreamTlsFailure { reason, message }) => {
             ProxyError::UpstreamTls(UpstreamTlsFailure::new(*reason, format!("{addr}: {message}")))
         }
-        None => ProxyError::Connect { addr, source },
+        None => ProxyError::Connect { addr: addr.clone(), source },
     }
 }

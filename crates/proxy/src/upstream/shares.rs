@@ -1,13 +1,9 @@
 //! How requests are dealt out among endpoints, worked out ahead so that a choice takes a few steps whatever the number of
 //! endpoints: for turns a round, for draws the sum of weights, for properties of requests Maglev's table.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    net::{IpAddr, SocketAddr},
-};
+use std::{cmp::Reverse, collections::BinaryHeap, net::IpAddr};
 
-use ringward_config::Balance;
+use ringward_config::{Balance, EndpointAddr};
 
 use super::endpoints::Endpoint;
 
@@ -119,13 +115,16 @@ fn maglev(endpoints: &[Endpoint]) -> Box<[u16]> {
         .enumerate()
         .filter(|(_, endpoint)| endpoint.weight > 0)
         .map(|(index, endpoint)| {
-            let offset = hash_addr(0, endpoint.addr) % slots;
-            let skip = hash_addr(1, endpoint.addr) % (slots - 1) + 1;
+            let offset = hash_addr(0, &endpoint.addr) % slots;
+            let skip = hash_addr(1, &endpoint.addr) % (slots - 1) + 1;
             Wants { index: index as u16, weight: u64::from(endpoint.weight), credit: 0, slot: offset, skip }
         })
         .collect();
     // Sorted by address, so that the order of a list makes no difference.
-    wants.sort_by_key(|wants| endpoints[usize::from(wants.index)].addr);
+    wants.sort_by(|a, b| {
+        let addr = |wants: &Wants| &endpoints[usize::from(wants.index)].addr;
+        addr(a).cmp(addr(b))
+    });
     let mut table = vec![FREE; slots as usize];
     let mut free = table.len();
     while free > 0 {
@@ -162,7 +161,11 @@ impl Wants {
     }
 }
 
-fn hash_addr(seed: u8, addr: SocketAddr) -> u64 {
+fn hash_addr(seed: u8, addr: &EndpointAddr) -> u64 {
+    let addr = match addr {
+        EndpointAddr::Ip(addr) => addr,
+        EndpointAddr::Unix(path) => return hash(&[path.as_bytes(), &[seed]].concat()),
+    };
     let mut bytes = [0; 19];
     bytes[..16].copy_from_slice(&octets(addr.ip()));
     bytes[16..18].copy_from_slice(&addr.port().to_be_bytes());

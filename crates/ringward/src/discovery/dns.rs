@@ -16,7 +16,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use ringward_config::{DnsQuery, Endpoint, EndpointsDns, Family};
+use ringward_config::{DnsQuery, Endpoint, EndpointAddr, EndpointsDns, Family};
 use ringward_telemetry::DiscoveryOutcome;
 use tokio::time::timeout;
 
@@ -32,10 +32,11 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
         match &dns.query {
             DnsQuery::Addresses { name, port } => {
                 let Addresses { found, ttl, failed } = asker.addresses(name).await?;
-                let endpoint =
-                    |ip| Endpoint { addr: SocketAddr::new(ip, *port), weight: 1, zone: None, priority: 0 };
-                let mut endpoints =
-                    found.into_iter().map(|ip| (SocketAddr::new(ip, *port), endpoint(ip))).collect();
+                let endpoint = |ip| {
+                    let addr = SocketAddr::new(ip, *port);
+                    (addr, Endpoint { addr: addr.into(), weight: 1, zone: None, priority: 0 })
+                };
+                let mut endpoints = found.into_iter().map(endpoint).collect();
                 let is_partial = keep(&mut endpoints, before, |addr| failed[usize::from(addr.is_ipv6())]);
                 Ok(Found { endpoints: endpoints.into_values().collect(), ttl, is_partial })
             }
@@ -59,8 +60,14 @@ type Endpoints = BTreeMap<SocketAddr, Endpoint>;
 /// Those of `before` stay of whose kind not all is known now; whether there are any.
 fn keep(endpoints: &mut Endpoints, before: &[Endpoint], is_unknown: impl Fn(&SocketAddr) -> bool) -> bool {
     let found = endpoints.len();
-    for endpoint in before.iter().filter(|endpoint| is_unknown(&endpoint.addr)) {
-        endpoints.entry(endpoint.addr).or_insert_with(|| endpoint.clone());
+    for endpoint in before {
+        match &endpoint.addr {
+            EndpointAddr::Ip(addr) if is_unknown(addr) => {
+                endpoints.entry(*addr).or_insert_with(|| endpoint.clone());
+            }
+            // DNS names no sockets.
+            EndpointAddr::Ip(_) | EndpointAddr::Unix(_) => {}
+        }
     }
     endpoints.len() > found
 }
@@ -179,7 +186,7 @@ impl Asker {
             for ip in found.found {
                 let addr = SocketAddr::new(ip, service.port);
                 let (priority, weight) = ranks.rank(service);
-                let endpoint = Endpoint { addr, weight, zone: None, priority };
+                let endpoint = Endpoint { addr: addr.into(), weight, zone: None, priority };
                 // Of two that name the same server the first priority counts.
                 let known = endpoints.entry(addr).or_insert_with(|| endpoint.clone());
                 if endpoint.priority < known.priority {

@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn found(ttl: u64) -> Result<Found, Trouble> {
-        let addr = "10.0.0.1:80".parse().unwrap();
+        let addr = "10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into();
         let endpoint = Endpoint { addr, weight: 1, zone: None, priority: 0 };
         Ok(Found { endpoints: vec![endpoint], ttl: Duration::from_secs(ttl), is_partial: false })
     }

@@ -3,16 +3,16 @@
 //! Puts together what is known of its endpoints, and publishes what follows for the workers. Nothing in here waits or asks anybody.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringward_config::{self as config, Cluster, HealthCheck};
-use ringward_proxy::{Endpoint, Endpoints};
-use ringward_telemetry::{EndpointFigures, UpstreamFigures};
+use ringward_config::{self as config, Cluster, EndpointAddr, HealthCheck, OutlierDetection};
+use ringward_proxy::{Conduct, Endpoint, Endpoints, reported};
+use ringward_telemetry::{EndpointFigures, OutlierReason, UpstreamFigures};
 use ringward_tls::{EndpointTls, UpstreamTls};
 use tokio::time::Instant;
 
+use super::ejection::{self, Ejection};
 use super::failover::{self, Candidate, Choice, PACE_FULL, Rank};
 use super::standing::{Health, Standing};
 use crate::discovery::Source;
@@ -22,6 +22,7 @@ use crate::discovery::Source;
 pub(super) struct LiveCluster {
     pub(super) check: Option<Arc<HealthCheck>>,
     pub(super) source: Option<Arc<Source>>,
+    outliers: Option<OutlierDetection>,
     tls: Option<Arc<UpstreamTls>>,
     slow_start: Option<Duration>,
     /// The zone that we are in.
@@ -42,12 +43,24 @@ struct Roster {
 /// An endpoint as long as its cluster has it and checks it in one way.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: EndpointAddr,
     /// How it is asked, if by TLS: as requests are.
     pub(super) tls: Option<Arc<EndpointTls>>,
     standing: Mutex<Standing>,
+    /// What requests have found out.
+    conduct: Arc<Conduct>,
+    ejection: Mutex<Ejection>,
     /// When it began to take requests beside others that did already.
     begun: Mutex<Option<Instant>>,
+}
+
+/// What came of an endpoint that failed too many requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) addr: EndpointAddr,
+    pub(super) reason: OutlierReason,
+    /// For how long it is ejected; `None` if it is not, since too few others would be left.
+    pub(super) ejected_for: Option<Duration>,
 }
 
 /// How the endpoints of a cluster have changed.
@@ -74,6 +87,7 @@ impl LiveCluster {
         let live = LiveCluster {
             check: cluster.health_check.clone().map(Arc::new),
             source,
+            outliers: cluster.outlier_detection.clone(),
             tls: tls.cloned(),
             slow_start: cluster.slow_start,
             zone: zone.map(str::to_owned),
@@ -92,8 +106,8 @@ impl LiveCluster {
         if roster.named == named {
             return None;
         }
-        let addrs = |named: &[config::Endpoint]| -> HashSet<SocketAddr> {
-            named.iter().map(|endpoint| endpoint.addr).collect()
+        let addrs = |named: &[config::Endpoint]| -> HashSet<EndpointAddr> {
+            named.iter().map(|endpoint| endpoint.addr.clone()).collect()
         };
         let (then, now_named) = (addrs(&roster.named), addrs(&named));
         self.enlist(named, before, now);
@@ -110,7 +124,7 @@ impl LiveCluster {
         let before = before.filter(|before| before.question() == self.question()).map(LiveCluster::roster);
         let own = self.roster();
         let all = before.iter().chain([&own]).rev().flat_map(|roster| &roster.members);
-        let known: HashMap<_, _> = all.map(|member| (member.addr, member)).collect();
+        let known: HashMap<_, _> = all.map(|member| (&member.addr, member)).collect();
         let kept: Vec<_> = named.iter().filter_map(|endpoint| known.get(&endpoint.addr)).collect();
         // Whoever serves already can go on doing so for the moment that the first check of the others takes.
         let works = kept.iter().any(|kept| kept.standing().health == Health::Healthy);
@@ -119,14 +133,16 @@ impl LiveCluster {
         let member = |endpoint: &config::Endpoint| match known.get(&endpoint.addr) {
             Some(known) => (*known).clone(),
             None => {
-                let new = Member::new(endpoint.addr, self.tls.as_ref(), health);
+                let new = Member::new(endpoint.addr.clone(), self.tls.as_ref(), health);
                 if starts_at_once {
                     new.begin(now);
                 }
                 Arc::new(new)
             }
         };
-        let members = named.iter().map(member).collect();
+        let members: Vec<Arc<Member>> = named.iter().map(member).collect();
+        self.published
+            .watch(members.iter().map(|member| (member.addr.clone(), member.conduct.clone())).collect());
         *self.lock() = Arc::new(Roster { named, members });
     }
 
@@ -135,7 +151,7 @@ impl LiveCluster {
         let roster = self.roster();
         let (weights, choice) = self.shares(&roster, now);
         let endpoints = roster.members.iter().zip(weights);
-        let endpoints = endpoints.map(|(member, weight)| Endpoint { addr: member.addr, weight });
+        let endpoints = endpoints.map(|(member, weight)| Endpoint { addr: member.addr.clone(), weight });
         self.published.publish(endpoints.collect());
         choice
     }
@@ -146,11 +162,12 @@ impl LiveCluster {
         let (weights, choice) = self.shares(&roster, now);
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let endpoints = roster.members.iter().zip(weights).map(|(member, weight)| EndpointFigures {
-            addr: member.addr,
+            addr: reported(&member.addr),
             health: member.standing().health.reported(),
             share: if weight == 0 { 0.0 } else { f64::from(weight) / sum },
         });
-        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All }
+        let ejected = self.outliers.as_ref().map(|_| self.ejected(&roster));
+        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All, ejected }
     }
 
     /// The share of each endpoint.
@@ -158,9 +175,11 @@ impl LiveCluster {
         let candidates = roster.members.iter().zip(&*roster.named).map(|(member, named)| Candidate {
             rank: self.rank(named),
             health: member.standing().health,
+            is_ejected: self.is_ejected(member),
             pace: self.slow_start.map_or(PACE_FULL, |window| member.pace(window, now)),
         });
-        let panic_threshold = self.check.as_ref().map_or(0, |check| check.panic_threshold);
+        // Without a check: if those that are left are all ejected, the others having gone.
+        let panic_threshold = self.check.as_ref().map_or(1, |check| check.panic_threshold);
         failover::shares(&candidates.collect::<Vec<_>>(), panic_threshold)
     }
 
@@ -174,16 +193,68 @@ impl LiveCluster {
         (self.check.as_ref().map(|check| &check.probe), self.tls.as_ref().map(|tls| tls.digest()))
     }
 
-    /// Its endpoints are given their full share by and by.
-    pub(super) fn starts_slowly(&self) -> bool {
-        self.slow_start.is_some()
+    /// Its shares may change with time alone.
+    pub(super) fn changes_with_time(&self) -> bool {
+        self.slow_start.is_some() || self.outliers.is_some()
     }
 
-    /// When its shares change without a check, because an endpoint is starting.
+    /// When its shares change without a check, because an endpoint is starting or its ejection ends.
     pub(super) fn next_step(&self, now: Instant) -> Option<Instant> {
-        let window = self.slow_start?;
-        let starting = self.roster().members.iter().any(|member| member.pace(window, now) < PACE_FULL);
-        starting.then(|| now + window / PACE_FULL)
+        let roster = self.roster();
+        let starting = self.slow_start.and_then(|window| {
+            let starts = roster.members.iter().any(|member| member.pace(window, now) < PACE_FULL);
+            starts.then(|| now + window / PACE_FULL)
+        });
+        let ejected = self
+            .outliers
+            .as_ref()
+            .and_then(|_| roster.members.iter().filter_map(|member| member.ejection().until()).min());
+        [starting, ejected].into_iter().flatten().min()
+    }
+
+    /// Ejects endpoints that have failed too many requests, as many as may be.
+    pub(super) fn judge_suspects(&self, now: Instant) -> Vec<Verdict> {
+        let Some(rule) = &self.outliers else { return Vec::new() };
+        let roster = self.roster();
+        let judge = |member: &Arc<Member>| {
+            let reason = member.conduct.take_suspicion()?;
+            // What is still under way there says nothing new.
+            if self.is_ejected(member) {
+                return None;
+            }
+            let takes = |other: &&Arc<Member>| {
+                !Arc::ptr_eq(member, other) && other.standing().health.is_fit() && !self.is_ejected(other)
+            };
+            let others = roster.members.iter().filter(takes).count();
+            let is_allowed = ejection::is_allowed(rule, roster.members.len(), self.ejected(&roster), others);
+            let ejected_for = is_allowed.then(|| member.ejection().begin(rule, now));
+            if ejected_for.is_none() {
+                // So that it is judged again after as many.
+                member.conduct.forgive();
+            }
+            Some(Verdict { addr: member.addr.clone(), reason, ejected_for })
+        };
+        roster.members.iter().filter_map(judge).collect()
+    }
+
+    /// Lets endpoints back whose ejection is over.
+    pub(super) fn end_ejections(&self, now: Instant) -> Vec<EndpointAddr> {
+        let is_over = |member: &&Arc<Member>| member.ejection().end(now);
+        let roster = self.roster();
+        let back = roster.members.iter().filter(is_over).map(|member| {
+            member.conduct.forgive();
+            member.begin(now);
+            member.addr.clone()
+        });
+        back.collect()
+    }
+
+    fn ejected(&self, roster: &Roster) -> usize {
+        roster.members.iter().filter(|member| self.is_ejected(member)).count()
+    }
+
+    fn is_ejected(&self, member: &Member) -> bool {
+        self.outliers.is_some() && member.ejection().until().is_some()
     }
 
     /// Whether this is one of its endpoints still.
@@ -207,9 +278,16 @@ impl LiveCluster {
 }
 
 impl Member {
-    fn new(addr: SocketAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
+    fn new(addr: EndpointAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
         let tls = tls.map(|tls| Arc::new(tls.endpoint(addr.ip())));
-        Member { addr, tls, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
+        Member {
+            addr,
+            tls,
+            standing: Mutex::new(Standing::new(health)),
+            conduct: Arc::default(),
+            ejection: Mutex::default(),
+            begun: Mutex::default(),
+        }
     }
 
     /// It takes requests again, or for the first time beside others that do.
@@ -226,6 +304,11 @@ impl Member {
     }
 
     /// A poisoned lock is entered anyway: no state in between is invalid.
+    fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same.
     pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,6 @@
 //! Hides hyper, h2, TLS and every limit. An endpoint may be slow, dead, wrong or hostile: a check has a connection of its own, a time
 //! limit and a limit of bytes, and takes no more of an answer than it needs. It follows no redirection and reads no body but that of gRPC.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use h2::RecvStream;
@@ -12,13 +11,14 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use ringward_config::Probe;
+use ringward_config::{EndpointAddr, Probe};
+use ringward_proxy::SocketTrouble;
 use ringward_telemetry::{CheckOutcome, GrpcStatus};
 use ringward_tls::EndpointTls;
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::grpc::{self, Serving};
@@ -30,6 +30,9 @@ pub(super) enum Failure {
     /// No connection; what the kernel said.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    /// The same of a Unix socket, where it is known what that means.
+    #[error("cannot connect: {0}: {advice}", advice = .1.advice())]
+    Socket(io::Error, SocketTrouble),
     /// A connection, but no TLS.
     #[error("TLS failed: {0}")]
     Tls(String),
@@ -65,15 +68,46 @@ pub(super) struct Way<'a> {
 /// Why it cannot take requests.
 pub(super) async fn check(
     probe: &Probe,
-    addr: SocketAddr,
+    addr: &EndpointAddr,
     way: Way<'_>,
     limit: Duration,
 ) -> Result<(), Failure> {
     timeout(limit, connect(probe, addr, way)).await.unwrap_or(Err(Failure::Timeout(limit)))
 }
 
-async fn connect(probe: &Probe, addr: SocketAddr, way: Way<'_>) -> Result<(), Failure> {
-    let mut stream = TcpStream::connect(addr).await.map_err(Failure::Connect)?;
+async fn connect(probe: &Probe, addr: &EndpointAddr, way: Way<'_>) -> Result<(), Failure> {
+    let failed = |error| match SocketTrouble::of(addr, &error) {
+        Some(trouble) => Failure::Socket(error, trouble),
+        None => Failure::Connect(error),
+    };
+    match addr {
+        EndpointAddr::Ip(at) => {
+            let stream = TcpStream::connect(at).await.map_err(failed)?;
+            connected(probe, addr, way, stream).await
+        }
+        EndpointAddr::Unix(path) => {
+            let stream = connect_unix(path).await.map_err(failed)?;
+            connected(probe, addr, way, stream).await
+        }
+    }
+}
+
+/// As requests do, it waits for room in the queue of the server, as long as a check may take.
+async fn connect_unix(path: &str) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_RETRY).await,
+            connected => return connected,
+        }
+    }
+}
+
+async fn connected(
+    probe: &Probe,
+    addr: &EndpointAddr,
+    way: Way<'_>,
+    mut stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<(), Failure> {
     if way.sends_proxy_protocol {
         stream.write_all(PROXY_LOCAL).await.map_err(Failure::Connect)?;
     }
@@ -94,14 +128,14 @@ fn not_trusted(tls: &EndpointTls, error: io::Error) -> Failure {
 
 async fn ask(
     probe: &Probe,
-    addr: SocketAddr,
+    addr: &EndpointAddr,
     scheme: &str,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<(), Failure> {
     let (answer, question) = io::split(stream);
     // Whatever it is that comes without end: it ends here.
     let stream = io::join(answer.take(ANSWER_BYTES_MAX), question);
-    let authority = |host: &Option<String>| host.clone().unwrap_or_else(|| addr.to_string());
+    let authority = |host: &Option<String>| host.clone().unwrap_or_else(|| addr.authority());
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { http2, target, host, expect } => {
@@ -232,7 +266,7 @@ impl Failure {
     /// As it is counted.
     pub(super) fn outcome(&self) -> CheckOutcome {
         match self {
-            Failure::Connect(_) => CheckOutcome::Connect,
+            Failure::Connect(_) | Failure::Socket(..) => CheckOutcome::Connect,
             Failure::Tls(_) => CheckOutcome::Tls,
             Failure::Timeout(_) => CheckOutcome::Timeout,
             Failure::Status(_) | Failure::GrpcStatus(_) => CheckOutcome::Status,
@@ -255,6 +289,8 @@ const USER_AGENT: &str = concat!("ringward/", env!("CARGO_PKG_VERSION"), " (heal
 /// A header of version 2 with the command LOCAL and no address
 /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2).
 const PROXY_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// What a server that has work may take for a connection from its queue.
+const QUEUE_RETRY: Duration = Duration::from_millis(10);
 const GRPC: &str = "application/grpc";
 /// Of all that an endpoint sends: many times what a head or an answer of gRPC needs, with the settings of HTTP/2.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Checks against servers that behave, and others.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use h2::server::SendResponse;
 use hyper::body::Bytes;
@@ -120,7 +120,7 @@ fn health_service(request: &Request<()>, body: &[u8], mut responder: SendRespons
 }
 
 async fn failure(probe: &Probe, addr: SocketAddr) -> (CheckOutcome, String) {
-    let failure = probe::check(probe, addr, Way::default(), LONG).await.expect_err("the check fails");
+    let failure = probe::check(probe, &addr.into(), Way::default(), LONG).await.expect_err("the check fails");
     (failure.outcome(), failure.to_string())
 }
 
@@ -135,7 +135,7 @@ async fn statuses() {
             responder.send_response(Response::builder().status(status).body(()).unwrap(), true).unwrap();
         });
         for (http2, addr) in [(false, addr), (true, by_2.await)] {
-            let result = probe::check(&http(http2, "/healthz"), addr, Way::default(), LONG).await;
+            let result = probe::check(&http(http2, "/healthz"), &addr.into(), Way::default(), LONG).await;
             match result {
                 Ok(()) => assert!(passes, "{status}"),
                 Err(failure) => {
@@ -153,7 +153,7 @@ async fn statuses() {
 #[tokio::test]
 async fn connections() {
     let addr = server(|_stream| async {}).await;
-    assert!(probe::check(&Probe::Tcp, addr, Way::default(), LONG).await.is_ok());
+    assert!(probe::check(&Probe::Tcp, &addr.into(), Way::default(), LONG).await.is_ok());
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     for probe in [Probe::Tcp, http(false, "/"), http(true, "/"), grpc("")] {
         assert_eq!(failure(&probe, closed).await.0, CheckOutcome::Connect, "{probe:?}");
@@ -172,8 +172,8 @@ async fn a_check_says_that_it_is_nobodys_connection() {
     });
     let addr = addr.await;
     let told = Way { sends_proxy_protocol: true, ..Way::default() };
-    assert!(probe::check(&http(false, "/"), addr, told, LONG).await.is_ok());
-    assert!(probe::check(&http(false, "/"), addr, Way::default(), LONG).await.is_err());
+    assert!(probe::check(&http(false, "/"), &addr.into(), told, LONG).await.is_ok());
+    assert!(probe::check(&http(false, "/"), &addr.into(), Way::default(), LONG).await.is_err());
 }
 
 /// What a server says when it goes away may be as long as a frame, and is told to the log.
@@ -194,7 +194,7 @@ async fn the_words_of_a_server_are_cut() {
 async fn services_of_grpc() {
     let addr = http2(health_service).await;
     for service in ["", "a.B"] {
-        let result = probe::check(&grpc(service), addr, Way::default(), LONG).await;
+        let result = probe::check(&grpc(service), &addr.into(), Way::default(), LONG).await;
         assert!(result.is_ok(), "{result:?}");
     }
     let table = [
@@ -310,7 +310,8 @@ async fn what_never_answers_fails_by_the_time() {
     });
     let hung = hung.await;
     for probe in [http(false, "/"), http(true, "/"), grpc("")] {
-        let failure = probe::check(&probe, hung, Way::default(), SHORT).await.expect_err("nothing comes");
+        let failure =
+            probe::check(&probe, &hung.into(), Way::default(), SHORT).await.expect_err("nothing comes");
         assert_eq!(
             (failure.outcome(), &*failure.to_string()),
             (CheckOutcome::Timeout, "no answer within 100ms")
@@ -322,7 +323,7 @@ async fn what_never_answers_fails_by_the_time() {
 #[tokio::test]
 async fn an_endless_body_is_not_read() {
     let addr = raw("HTTP/1.1 200 OK\r\n\r\n", [b'x'; 4096]).await;
-    assert!(probe::check(&http(false, "/"), addr, Way::default(), LONG).await.is_ok());
+    assert!(probe::check(&http(false, "/"), &addr.into(), Way::default(), LONG).await.is_ok());
 }
 
 #[tokio::test]
@@ -340,4 +341,20 @@ fn pauses_are_spread_by_a_tenth() {
     assert_eq!(first_pause(interval, 0.0), Duration::ZERO);
     assert_eq!(first_pause(interval, 1.0), Duration::from_millis(500));
     assert_eq!(first_pause(Duration::from_secs(3600), 1.0), FIRST_PAUSE_MAX);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_there_says_so_and_a_full_queue_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let addr = EndpointAddr::Unix(path.to_str().unwrap().into());
+    let failure = probe::check(&Probe::Tcp, &addr, Way::default(), LONG).await.unwrap_err();
+    assert_eq!(failure.outcome(), CheckOutcome::Connect);
+    assert!(failure.to_string().contains("is the upstream running"), "{failure}");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    assert!(probe::check(&Probe::Tcp, &addr, Way::default(), LONG).await.is_ok());
+    let failure = probe::check(&Probe::Tcp, &addr, Way::default(), SHORT).await.unwrap_err();
+    assert_eq!(failure.outcome(), CheckOutcome::Timeout, "its queue has room for one: {failure}");
 }

@@ -160,7 +160,7 @@ impl Builder {
 
     /// Sends everything to these endpoints instead of `echo`, as the cluster `others` with these keys. For the one host that
     /// is there unless others are added.
-    pub(crate) fn endpoints(self, endpoints: &[SocketAddr], keys: &str) -> Self {
+    pub(crate) fn endpoints(self, endpoints: &[impl ToString], keys: &str) -> Self {
         let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
         let host = Host::new(&[HOST]).route("path = \"/{rest...}\"", "cluster = \"others\"");
         self.section(&format!("[cluster.others]\nendpoints = {endpoints:?}\n{keys}")).host(host)

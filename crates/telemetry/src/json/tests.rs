@@ -58,7 +58,7 @@ fn access_line_golden() {
     record.cached = Some(false);
     record.cluster = Some(registry.cluster("orders"));
     record.mirror = Some(registry.cluster("orders"));
-    record.upstream = Some(([10, 0, 0, 11], 8_080).into());
+    record.upstream = Some(SocketAddr::from(([10, 0, 0, 11], 8_080)).into());
     (record.attempts, record.status, record.generation) = (1, 200, 4);
     record.grpc_status = Some(GrpcStatus::NotFound);
     (record.policy_ns, record.upstream_connect_ns, record.upstream_first_byte_ns) = (15_999, 0, 2_000_000);

@@ -66,7 +66,7 @@ impl Scene {
 }
 
 fn endpoint(options: UpstreamTlsOptions) -> EndpointTls {
-    Arc::new(UpstreamTls::build(options).unwrap()).endpoint("192.0.2.1".parse().unwrap())
+    Arc::new(UpstreamTls::build(options).unwrap()).endpoint(Some("192.0.2.1".parse().unwrap()))
 }
 
 /// A certificate of ours.
@@ -243,7 +243,7 @@ fn sessions_are_not_kept_where_they_are_off_and_not_shared_between_endpoints() {
     let scene = Scene::new(|_| {});
     let tls = Arc::new(UpstreamTls::build(scene.options()).unwrap());
     let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.1"];
-    for endpoint in addresses.map(|address| tls.endpoint(address.parse().unwrap())) {
+    for endpoint in addresses.map(|address| tls.endpoint(Some(address.parse().unwrap()))) {
         let mut pair = scene.connect(&endpoint);
         pair.run(usize::MAX).unwrap();
         assert!(!pair.client.is_resumed());

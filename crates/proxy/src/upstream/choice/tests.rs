@@ -1,11 +1,13 @@
 //! What one worker chooses, given what was published.
 
+use std::net::SocketAddr;
+
 use ringward_config::{Balance, HashKey};
 
 use super::*;
 
-fn addr(index: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, index as u8], 80))
+fn addr(index: usize) -> EndpointAddr {
+    SocketAddr::from(([10, 0, 0, index as u8], 80)).into()
 }
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
@@ -46,7 +48,7 @@ impl Scene {
         self.choice.refresh(&self.pools);
         let members = self.choice.known();
         let order = self.choice.order(&members, key);
-        order.map(|(tried, _)| (0..).find(|index| addr(*index) == tried).unwrap()).collect()
+        order.map(|(tried, _)| (0..).find(|index| addr(*index) == *tried).unwrap()).collect()
     }
 
     fn counts(&self, requests: usize, endpoints: usize) -> Vec<usize> {
@@ -204,7 +206,7 @@ fn who_was_drawn_and_has_no_connection_is_tried_first() {
     for balance in [Balance::Random, Balance::LeastRequest, maglev()] {
         let scene = Scene::new(&[1; 8], balance);
         let cold = addr(5);
-        let cold = scene.choice.known().pool(cold).unwrap() as *const Pool;
+        let cold = scene.choice.known().pool(&cold).unwrap() as *const Pool;
         let mut first = 0;
         for _ in 0..8_000 {
             let kept = scene.choice.try_next(None, |pool| (!std::ptr::eq(pool, cold)).then_some(()));

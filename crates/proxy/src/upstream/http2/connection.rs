@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -15,6 +14,7 @@ use h2::{
     client::{Builder, Connection as Protocol},
 };
 use http::uri::Scheme;
+use ringward_config::EndpointAddr;
 use ringward_http::FrameMeter;
 use ringward_tls::EndpointTls;
 
@@ -39,12 +39,12 @@ use crate::{
 /// Opens a connection and serves it to its end.
 pub(super) async fn run(
     opening: Opening,
-    addr: SocketAddr,
+    addr: EndpointAddr,
     tls: Option<Rc<EndpointTls>>,
     terms: Terms,
     worker: Rc<Worker>,
 ) {
-    match open((addr, tls.as_deref()), None, terms.cluster, terms.connect_timeout, &worker).await {
+    match open((&addr, tls.as_deref()), None, terms.cluster, terms.connect_timeout, &worker).await {
         Ok((Opened::Plain(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
         Ok((Opened::Tls(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
         Err(error) => opening.failed(&error),
@@ -54,7 +54,7 @@ pub(super) async fn run(
 /// Serves a connection to its end.
 async fn serve<S: Transport>(
     opening: Opening,
-    addr: SocketAddr,
+    addr: EndpointAddr,
     stream: S,
     deadline: Deadline,
     terms: Terms,

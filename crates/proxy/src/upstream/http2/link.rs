@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::SocketAddr,
     rc::{Rc, Weak},
     task::Waker,
     time::Duration,
@@ -11,6 +10,7 @@ use std::{
 
 use h2::{Reason, client::SendRequest};
 use http::uri::Scheme;
+use ringward_config::EndpointAddr;
 use ringward_tls::UpstreamTlsFailure;
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// What a connection shares with its pool and its streams.
 pub(super) struct Link {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: EndpointAddr,
     /// What its requests have.
     pub(super) scheme: Scheme,
     number: Cell<u64>,
@@ -66,7 +66,7 @@ pub(super) enum Ended {
 impl Link {
     pub(super) fn new(
         sender: SendRequest<Piece>,
-        (addr, scheme): (SocketAddr, Scheme),
+        (addr, scheme): (EndpointAddr, Scheme),
         terms: &Terms,
         pool: Weak<SharedPool>,
         wire: Rc<Wire>,

@@ -7,11 +7,11 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
-    net::SocketAddr,
     rc::{Rc, Weak},
     task::{Poll, Waker},
 };
 
+use ringward_config::EndpointAddr;
 use ringward_tls::EndpointTls;
 
 use super::{Terms, connection, link::Link};
@@ -48,7 +48,7 @@ impl SharedPool {
     /// When no connection can be opened, or none has a place in time.
     pub(super) async fn lease(
         self: &Rc<Self>,
-        addr: SocketAddr,
+        addr: &EndpointAddr,
         tls: Option<&Rc<EndpointTls>>,
         terms: &Terms,
         worker: &Rc<Worker>,
@@ -93,7 +93,7 @@ impl SharedPool {
     /// Opens as many connections as those who wait will fill.
     fn open_more(
         self: &Rc<Self>,
-        addr: SocketAddr,
+        addr: &EndpointAddr,
         tls: Option<&Rc<EndpointTls>>,
         terms: &Terms,
         worker: &Rc<Worker>,
@@ -112,7 +112,7 @@ impl SharedPool {
         while self.opening.get() * places < wanted && self.size() < terms.connections_max {
             self.opening.set(self.opening.get() + 1);
             let opening = Opening(Some(Rc::downgrade(self)));
-            let (tls, terms, worker) = (tls.cloned(), *terms, worker.clone());
+            let (addr, tls, terms, worker) = (addr.clone(), tls.cloned(), *terms, worker.clone());
             spawn(async move {
                 let task = connection::run(opening, addr, tls, terms, worker.clone());
                 if Contained::new(task).await.is_err() {

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -13,6 +12,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, Method, Request, Response, Uri, uri};
+use ringward_config::EndpointAddr;
 use ringward_http::{
     BodyFraming, Http2Response, RequestHead, RequestKind, ResponseHead,
     write::{self, WriteError},
@@ -60,7 +60,7 @@ impl Stream {
     /// When no connection has a place for it in time.
     pub(crate) async fn open(
         pool: &Rc<SharedPool>,
-        addr: SocketAddr,
+        addr: &EndpointAddr,
         tls: Option<&Rc<EndpointTls>>,
         terms: &Terms,
         worker: &Rc<Worker>,
@@ -79,8 +79,8 @@ impl Stream {
         })
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.lease.link.addr
+    pub(crate) fn addr(&self) -> &EndpointAddr {
+        &self.lease.link.addr
     }
 
     /// Its connection has carried a request before.

@@ -1,8 +1,10 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     let endpoint = |(index, weight): (usize, &u32)| Endpoint {
-        addr: SocketAddr::from(([10, 0, (index >> 8) as u8, index as u8], 8080)),
+        addr: SocketAddr::from(([10, 0, (index >> 8) as u8, index as u8], 8080)).into(),
         weight: *weight,
     };
     weights.iter().enumerate().map(endpoint).collect()
