@@ -353,6 +353,14 @@ pub(crate) const REGEXES_MAX: usize = 64;
 pub(crate) const SPLIT_CLUSTERS: RangeInclusive<usize> = 2..=16;
 /// Weight of such a cluster.
 pub(crate) const SPLIT_WEIGHT: NumberBounds = numbers(0, 0..=10_000);
+/// Copies of requests.
+pub(crate) const MIRROR_PERCENT: NumberBounds = numbers(100, 0..=100);
+/// Longer than good answers take; a copy holds its place among the others for as long.
+pub(crate) const MIRROR_TIMEOUT: DurationBounds = durations(secs(10), millis(1)..=secs(300));
+/// A few reads, for a cluster that has yet to be connected to. Two of the largest at least.
+pub(crate) const MIRROR_BODY_HELD_MAX: NumberBounds = numbers(256 << 10, 128 << 10..=16 << 20);
+/// With 256 KiB each, 25 MiB of bodies.
+pub(crate) const MIRROR_REQUESTS_MAX: NumberBounds = numbers(100, 1..=100_000);
 /// Origins, or names of fields, in a list of `cors`.
 pub(crate) const CORS_LIST: RangeInclusive<usize> = 1..=64;
 /// How long browsers remember a preflight.

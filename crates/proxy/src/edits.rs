@@ -32,6 +32,8 @@ pub(crate) struct Edits<'a> {
     peer: Option<&'a PeerIdentity>,
     decision: Option<&'a Decision>,
     date: &'a [u8; 29],
+    /// The request's head is written as it is: all this was done to it before.
+    is_written: bool,
     /// What is left of the time of a gRPC call, if that is limited.
     pub(crate) grpc_timeout: Option<TimeoutText>,
     /// What the configuration changes.
@@ -74,7 +76,35 @@ impl<'a> Edits<'a> {
         let client = on_behalf.client.as_deref().map_or(sender, |client| &client.said);
         let lists = on_behalf.lists;
         let forward = &host.forward;
-        Edits { forward, client, sender, lists, peer, decision, date, grpc_timeout: None, fields: None }
+        Edits {
+            forward,
+            client,
+            sender,
+            lists,
+            peer,
+            decision,
+            date,
+            is_written: false,
+            grpc_timeout: None,
+            fields: None,
+        }
+    }
+
+    /// No changes of a request's head, because it is a copy of one that was written for an upstream. Of the rest `forward` and `client`
+    /// are to say nothing.
+    pub(crate) fn written(forward: &'a Forward, client: &'a Client) -> Edits<'a> {
+        Edits {
+            forward,
+            client,
+            sender: client,
+            lists: Lists::default(),
+            peer: None,
+            decision: None,
+            date: b"Thu, 01 Jan 1970 00:00:00 GMT",
+            is_written: true,
+            grpc_timeout: None,
+            fields: None,
+        }
     }
 
     /// Writes the request's head for an upstream that speaks HTTP/1.1.
@@ -106,6 +136,9 @@ impl<'a> Edits<'a> {
         head: &RequestHead,
         write: impl FnOnce(&write::RequestEdits<'_>) -> T,
     ) -> T {
+        if self.is_written {
+            return write(&as_it_is(head));
+        }
         let (mut set, mut add): (Set<'_>, Set<'_>) = (SmallVec::new(), SmallVec::new());
         if let Some(fields) = self.fields {
             // The policy, which knows the request, has the last word.
@@ -258,6 +291,22 @@ impl<'a> Edits<'a> {
     /// Whether a trailer field of the response goes no further: what clients must not see in the head is not for them here either.
     pub(crate) fn drops_trailer_of_response(&self, name: &[u8]) -> bool {
         self.fields.is_some_and(|fields| fields.drops_of_response(name))
+    }
+}
+
+/// Nothing changes.
+fn as_it_is(head: &RequestHead) -> write::RequestEdits<'_> {
+    write::RequestEdits {
+        drop_field: &|_| false,
+        path: None,
+        authority: None,
+        query: write::QueryEdits { set: &[], remove: &[] },
+        set: &[],
+        add: &[],
+        via: None,
+        forwarded: write::Forwarded::default(),
+        framing: head.body(),
+        expect_continue: false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! request waited for a connection, so that nothing reaches an upstream on a decision that is not current.
 
 use std::{
+    cell::{Cell, OnceCell},
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
@@ -26,6 +27,7 @@ use crate::{
     error::{ProxyError, Side},
     grpc,
     header_edits::{self, Asking, Fields},
+    mirror::{self, Mirror, Tap},
     on_behalf::{self, OnBehalf},
     policy_body::{self, PolicyBody, Room},
     record,
@@ -56,6 +58,8 @@ pub(crate) struct Facts {
     pub(crate) policy_time: Duration,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) upstream: Option<EndpointAddr>,
+    /// The cluster that gets a copy.
+    pub(crate) mirror: Cell<Option<ClusterId>>,
     /// How often it was sent.
     pub(crate) attempts: u8,
     /// How many of the tries that its route allows were made.
@@ -101,7 +105,7 @@ struct Job<'a> {
     connection: &'a Connection,
     head: &'a RequestHead,
     time: &'a TimeLimit,
-    view: &'a View,
+    view: &'a Rc<View>,
     listener: &'a Listener,
     target: &'a Target<'a>,
     /// The client, as far as the route wants to know.
@@ -119,6 +123,8 @@ struct Attempt<'a, 't> {
     asked: Option<&'a Asked<'a>>,
     /// Header fields that the route adds.
     fields: Option<&'a Fields<'a>>,
+    /// Where the body is copied to, once that is decided.
+    copy: &'a OnceCell<Option<Tap>>,
     tries: &'a Tries<'t>,
     facts: &'a Facts,
     progress: &'a Progress,
@@ -352,6 +358,7 @@ async fn forward(
         header_edits::fields(target.route, &asking, job.caller).map_err(refused)?
     };
     let hash = cluster.hash(job.head, job.caller, facts.on_behalf.ip(connection));
+    let copy = OnceCell::new();
     loop {
         let started = Instant::now();
         let kept = if tries.is_plain() { cluster.kept(hash) } else { None };
@@ -381,7 +388,7 @@ async fn forward(
         facts.sent_at = Some(started + facts.connect_time);
         worker.shard.upstream_request(cluster.id, reused);
         let (asked, fields) = (asked.as_ref(), fields.as_deref());
-        let attempt = Attempt { job, asked, fields, tries: &tries, facts, progress };
+        let attempt = Attempt { job, asked, fields, copy: &copy, tries: &tries, facts, progress };
         up.set_busy(true);
         let sent = send(client, &attempt, &mut up).await;
         up.set_busy(!matches!(sent, Ok(Ok(_))));
@@ -462,12 +469,19 @@ async fn send(
     let mut edits = Edits::new(target.host, from, job.caller, facts.decision.as_deref(), &date);
     edits.fields = attempt.fields;
     edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
+    let copy = match &target.route.mirror {
+        Some(mirror) if attempt.asked.is_none() => {
+            attempt.copy.get_or_init(|| begin_copy(mirror, client, attempt, &edits)).as_ref()
+        }
+        _ => None,
+    };
     let tries = attempt.tries;
     let drops = |status| tries.drops(status);
     let plan = Plan {
         head,
         edits: &edits,
         asked: attempt.asked,
+        mirror: copy,
         head_limits: &listener.limits.head,
         body_bytes_max: target.route.body_bytes_max,
         body_timeout: grpc::body_timeout(is_grpc, &listener.limits, target.route),
@@ -508,6 +522,33 @@ async fn send(
     };
     worker.heads.put_response(response);
     Ok(answered)
+}
+
+/// Begins a copy of a request that is about to leave, if there is to be one and it leaves for the first time.
+#[inline(never)]
+fn begin_copy(
+    mirror: &Mirror,
+    client: &mut impl ClientSide,
+    attempt: &Attempt<'_, '_>,
+    edits: &Edits<'_>,
+) -> Option<Tap> {
+    let Attempt { job, facts, .. } = *attempt;
+    let Job { connection, head, view, caller, .. } = *job;
+    if facts.attempts > 1 {
+        return None;
+    }
+    let request = mirror::Request {
+        number: (connection.facts.id, facts.number),
+        head,
+        edits,
+        hash: &|cluster| cluster.hash(head, caller, facts.on_behalf.ip(connection)),
+        announced: &mut || {
+            announced::header(connection, client.session(), caller, facts.on_behalf.client.as_deref())
+        },
+    };
+    let copy = mirror.begin(&connection.worker, view, request);
+    facts.mirror.set(copy.is_some().then(|| mirror.cluster(view)));
+    copy
 }
 
 /// Whether what was decided holds now that the request can be sent. There were waits since: for OCSP, for the body, for a

@@ -126,8 +126,11 @@ async fn run(
     let mut downstream = Downstream::new(stream, deadline.clone(), session, raw, worker.buffers.clone());
     if let Err(error) = downstream.handshake().await {
         let failure = of_read(error, &deadline);
-        drop(turn);
         attempt.declined = downstream.with_session(ServerSession::declined);
+        if let (Some(limits), Some(turn), true) = (&listener.handshakes, &turn, attempt.declined.is_some()) {
+            gate.failed_in_full(limits, address, turn);
+        }
+        drop(turn);
         // The alert has been sent. What the client has sent behind its certificate must not turn it into a reset.
         downstream.close().await;
         downstream.linger().await;

@@ -30,6 +30,7 @@ mod header_edits;
 mod io;
 mod listener;
 mod live;
+mod mirror;
 mod on_behalf;
 mod overload;
 mod policy_body;

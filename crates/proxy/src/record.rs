@@ -177,6 +177,7 @@ fn write(
     record.decision = facts.outcome;
     record.cached = facts.cached;
     record.cluster = facts.cluster;
+    record.mirror = facts.mirror.get();
     record.upstream = facts.upstream.as_ref().map(crate::upstream::reported);
     record.attempts = facts.attempts;
     record.status = progress.status.get();

@@ -23,6 +23,7 @@ use ringward_tls::{
 
 use crate::{
     header_edits::RouteEdits,
+    mirror::Mirror,
     policy_server::PolicyServer,
     route_answer::RouteAnswer,
     upstream::{Endpoints, millis, split::Split},
@@ -187,6 +188,8 @@ pub(crate) struct Route {
     pub(crate) cluster_name: Box<str>,
     /// Among which clusters its requests are divided; `cluster` and `cluster_name` say nothing then.
     pub(crate) split: Option<Split>,
+    /// Where copies of its requests go.
+    pub(crate) mirror: Option<Box<Mirror>>,
     /// What requests are answered with instead of being sent upstream.
     pub(crate) answer: Option<RouteAnswer>,
     /// What it changes in heads, if it does.
@@ -585,6 +588,7 @@ impl Builder<'_> {
                 config::Action::Split(split) => Some(Split::new(split, cluster_index)),
                 _ => None,
             },
+            mirror: route.mirror.as_ref().map(|mirror| Box::new(Mirror::new(mirror, cluster_index))),
             answer: RouteAnswer::of(&route.action),
             edits: RouteEdits::of(route),
             policies: route

@@ -170,6 +170,34 @@ fn a_family_that_is_not_answered_for_keeps_its_addresses() {
     eventually(DEADLINE, "the old one is gone", || share("127.0.0.2") == 0.5 && share("127.0.0.3") == 0.5);
 }
 
+/// Else one name server that fails for a family would have addresses stay that nobody has confirmed for days.
+#[test]
+fn addresses_of_a_family_that_is_not_answered_for_expire() {
+    let (_upstreams, port) = on_one_port::<1>();
+    let dns = DnsServer::start();
+    dns.addresses(NAME, &[local(1), "2001:db8::7".parse().unwrap()], 0);
+    let gateway = builder(&dns, port, "stale_max = \"1s\", ttl_max = \"1s\"").start();
+    dns.answer(NAME, AAAA, Answer::Code(SERVFAIL));
+    let labels = [("endpoint", &*format!("127.0.0.1:{port}"))];
+    gateway.wait_for_metric("ringward_upstream_endpoint_share", &labels, 1.0);
+    gateway.wait_for_metric("ringward_upstream_endpoints", &[("cluster", "others")], 1.0);
+}
+
+#[test]
+fn servers_of_a_service_of_a_family_that_is_not_answered_for_stay() {
+    let (_upstreams, port) = on_one_port::<1>();
+    let dns = DnsServer::start();
+    dns.addresses("a.internal", &[local(1), "2001:db8::7".parse().unwrap()], 0);
+    dns.services("_http._tcp.orders.internal", "a.internal", &[(0, 1, port)]);
+    let gateway = server(&dns).section(&cluster("srv = \"_http._tcp.orders.internal\"")).start();
+    dns.answer("a.internal", AAAA, Answer::Code(SERVFAIL));
+    dns.answer("a.internal", A, Answer::Records(vec![(0, vec![127, 0, 0, 2]), (0, vec![127, 0, 0, 3])]));
+    wait_for_message(&gateway, CHANGED, 1);
+    gateway.wait_for_metric("ringward_upstream_endpoints", &[("cluster", "others")], 3.0);
+    dns.answer("a.internal", AAAA, Answer::Records(Vec::new()));
+    gateway.wait_for_metric("ringward_upstream_endpoints", &[("cluster", "others")], 2.0);
+}
+
 #[test]
 fn a_service_has_ports_weights_and_priorities() {
     let upstreams = start::<3>();

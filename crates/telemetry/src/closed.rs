@@ -370,6 +370,26 @@ closed_set! {
 }
 
 closed_set! {
+    /// What came of a copy of a request.
+    MirrorOutcome {
+        /// It was sent, and answered.
+        Answered => "answered",
+        /// It was not sent, or not answered.
+        Failed => "failed",
+        /// It was sent in part: the cluster took the body more slowly than the request's own did.
+        Cut => "cut",
+        /// It was sent in part: so was the request.
+        Incomplete => "incomplete",
+        /// It was not sent, since too many requests or copies were under way.
+        Limit => "limit",
+        /// It was not sent, since memory runs short.
+        Memory => "memory",
+        /// It was not sent, since the configuration had changed.
+        Stale => "stale",
+    }
+}
+
+closed_set! {
     /// How a health check of an endpoint ended. Only `Passed` is a success.
     CheckOutcome {
         /// As it should.

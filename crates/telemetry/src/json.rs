@@ -69,6 +69,7 @@ impl Formatter {
             line.raw(metadata);
         }
         line.some("cluster", record.cluster.map(|id| &**names.clusters.name(id.0)));
+        line.some("mirror", record.mirror.map(|id| &**names.clusters.name(id.0)));
         if let Some(upstream) = &record.upstream {
             line.displayed("upstream.addr", upstream);
             line.number("attempts", u64::from(record.attempts));

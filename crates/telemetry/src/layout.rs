@@ -5,7 +5,8 @@
 
 use crate::closed::{
     AddressClaim, CacheLookup, CloseReason, ClosedSets, Enforced, ForwardedIdentity, GrpcStatus,
-    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass, Words,
+    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -157,7 +158,8 @@ pub(crate) mod cluster {
     pub(crate) const RESUMED_HANDSHAKES: usize = 4;
     pub(crate) const RETRIES: usize = 5;
     pub(crate) const RETRIED: usize = RETRIES + RetryReason::ALL.len();
-    pub(crate) const ACTIVE: usize = RETRIED + RetryOutcome::ALL.len();
+    pub(crate) const MIRRORED: usize = RETRIED + RetryOutcome::ALL.len();
+    pub(crate) const ACTIVE: usize = MIRRORED + MirrorOutcome::ALL.len();
     pub(crate) const PENDING: usize = ACTIVE + 1;
     pub(crate) const CIRCUIT_OPEN: usize = PENDING + 1;
     const DURATION_FIRST: usize = CIRCUIT_OPEN + 1;

@@ -31,9 +31,9 @@ mod writer;
 
 pub use closed::{
     ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome,
-    EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level, OTHER, OcspOutcome,
-    OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
-    ServerOutcome, StatusClass, TunnelEvent,
+    EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level, MirrorOutcome, OTHER,
+    OcspOutcome, OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason,
+    RevocationSource, ServerOutcome, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -139,6 +139,8 @@ catalogue! {
         "Workers whose share of the cluster's requests is used up, looked up twice a second.";
     UPSTREAM_RETRIED = Kind::Counter, "ringward_upstream_retried_requests_finished_total", ["cluster", "outcome"],
         "Requests that were sent again or would have been, by what came of them; budget had no other try, since the cluster's budget was used up.";
+    UPSTREAM_MIRRORED = Kind::Counter, "ringward_upstream_mirrored_requests_finished_total", ["cluster", "outcome"],
+        "Copies of requests for the cluster, by what came of them; limit, memory and stale were not sent, cut and incomplete in part.";
     UPSTREAM_OPENED = Kind::Counter, "ringward_upstream_connections_opened_total", ["cluster"],
         "Upstream connections opened.";
     UPSTREAM_HANDSHAKES = Kind::Counter, "ringward_upstream_tls_handshakes_total", ["cluster", "how"],

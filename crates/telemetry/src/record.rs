@@ -127,6 +127,8 @@ pub struct AccessRecord {
     pub cached: Option<bool>,
     /// The cluster chosen.
     pub cluster: Option<ClusterId>,
+    /// The cluster that got a copy of the request, or was to get one.
+    pub mirror: Option<ClusterId>,
     /// The endpoint asked last.
     pub upstream: Option<UpstreamAddr>,
     /// How often the request was sent upstream.
@@ -210,6 +212,7 @@ impl AccessRecord {
             decision: None,
             cached: None,
             cluster: None,
+            mirror: None,
             upstream: None,
             attempts: 0,
             status: 0,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, PolicyOutcome, Resumed,
-    RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
+    AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, MirrorOutcome,
+    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -314,6 +314,11 @@ impl Shard {
     /// A request has ended that was sent more than once, or would have been.
     pub fn upstream_retried(&self, id: ClusterId, outcome: RetryOutcome) {
         self.cluster(id).add(cluster::RETRIED + outcome as usize, 1);
+    }
+
+    /// A copy of a request has ended, or was not begun.
+    pub fn upstream_mirrored(&self, id: ClusterId, outcome: MirrorOutcome) {
+        self.cluster(id).add(cluster::MIRRORED + outcome as usize, 1);
     }
 
     /// An exchange with an upstream failed for one of [`ClosedSets::upstream_errors`](crate::ClosedSets::upstream_errors).

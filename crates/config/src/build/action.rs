@@ -56,6 +56,7 @@ fn refuse_useless(cx: &mut Context<'_>, raw: &raw::Route) {
         ("upgrade", raw.upgrade.span()),
         ("response_timeout", raw.response_timeout.span()),
         ("retry", raw.retry.span()),
+        ("mirror", raw.mirror.span()),
         ("request_headers", raw.request_headers.span()),
         ("rewrite", raw.rewrite.span()),
     ];

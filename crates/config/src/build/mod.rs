@@ -18,6 +18,7 @@ mod header_edits;
 mod health_check;
 mod host;
 mod listener;
+mod mirror;
 mod names;
 mod outlier_detection;
 mod policy_server;

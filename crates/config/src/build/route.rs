@@ -7,8 +7,8 @@ use serde_spanned::Spanned;
 use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
 use super::{
-    References, action, client_auth, conditions, cors, grpc, header_edits, precedence, retry, rewrite, split,
-    tunnel,
+    References, action, client_auth, conditions, cors, grpc, header_edits, mirror, precedence, retry,
+    rewrite, split, tunnel,
 };
 use crate::bounds;
 use crate::model::Route;
@@ -89,6 +89,9 @@ fn route(
     if let Some(text) = grpc {
         action.clusters().for_each(|name| grpc::warn_over_http1(cx, text, name, defaults.clusters));
     }
+    let answers = action.clusters().next().is_none();
+    let mirror =
+        if answers { None } else { mirror::mirror(cx, &raw.mirror, &action, grpc, references, defaults) };
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     // Of a cluster that is broken, which was reported, nothing is known.
     let of_clusters = action.clusters().filter_map(|name| defaults.clusters.get(name));
@@ -104,6 +107,7 @@ fn route(
         conditions,
         grpc: grpc.is_some(),
         action,
+        mirror,
         rewrite,
         cors,
         request_headers,

@@ -62,6 +62,7 @@ impl Note {
 use Note::{Instead, Later, Never};
 
 const TIMEOUTS: &str = "write response_timeout for how long the upstream may be silent, request_timeout for how long all of it may take";
+const MIRROR: &str = "write mirror = { cluster = \"orders-next\", percent = 10 }";
 const SPLIT: &str = "write split = { weights = { orders = 95, orders-next = 5 } }";
 const MAGLEV: &str =
     "write balance = { maglev = { header = \"x-user\" } }, or by cookie, identity or source_address";
@@ -335,7 +336,11 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[[listener.host.route]]", "grpc_json", GRPC_JSON),
     ("[[listener.host.route]]", "transcode", GRPC_JSON),
     ("match", "grpc_json", GRPC_JSON),
-    ("[[listener.host.route]]", "mirror", Later("mirrored requests")),
+    ("[[listener.host.route]]", "shadow", Instead(MIRROR)),
+    ("[[listener.host.route]]", "mirrors", Instead(MIRROR)),
+    ("[[listener.host.route]]", "request_mirror_policies", Instead(MIRROR)),
+    ("mirror", "fraction", Instead("write percent = 10")),
+    ("mirror", "retry", Instead("a copy is sent once, whatever comes of it")),
     ("[[listener.host.route]]", "websocket", Instead("write upgrade = [\"websocket\"]")),
     (
         "[[listener.host.route]]",

@@ -185,6 +185,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Rewrite>(),
         described::<raw::Cors>(),
         described::<raw::Split>(),
+        described::<raw::Mirror>(),
         described::<raw::Match>(),
         described::<raw::TextCondition>(),
         described::<raw::Redirect>(),

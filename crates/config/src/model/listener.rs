@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Action, ClientAuth, ClientAuthMode, Cors, FileKind, ForwardedIdentity, Handshakes, HeaderEdits,
+    Action, ClientAuth, ClientAuthMode, Cors, FileKind, ForwardedIdentity, Handshakes, HeaderEdits, Mirror,
     NamedPath, NamedUrl, OcspMode, Retry, Rewrite, WatchedPath,
 };
 use crate::diagnostic::Location;
@@ -312,6 +312,8 @@ pub struct Route {
     pub grpc: bool,
     /// What becomes of its requests.
     pub action: Action,
+    /// Where copies of its requests go; none if nowhere.
+    pub mirror: Option<Mirror>,
     /// The path and the host that the upstream gets.
     pub rewrite: Rewrite,
     /// Which pages of other origins may use it, by its own words or its host's.
@@ -349,6 +351,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// The clusters that its requests go to, and the one that gets copies of them.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        let copies = self.mirror.as_ref().map(|mirror| mirror.cluster.as_str());
+        self.action.clusters().chain(copies)
+    }
+
     /// What it takes.
     pub fn matched(&self) -> RouteMatch {
         let Self { path, methods, conditions, .. } = self;

@@ -13,6 +13,7 @@ mod handshakes;
 mod header_edits;
 mod health_check;
 mod listener;
+mod mirror;
 mod outlier_detection;
 mod policy_server;
 mod retry;
@@ -45,6 +46,7 @@ pub use self::listener::{
     HostPolicy, Limits, Listener, Passphrase, ProxyProtocol, Require, Resumption, Route, StapleMode,
     TlsPolicy, TlsVersion, Tunnel, XfccMode,
 };
+pub use self::mirror::Mirror;
 pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::retry::{ClusterLimits, Retry, RetryBudget};

@@ -21,6 +21,7 @@ mod header_edits;
 mod health_check;
 mod host;
 mod listener;
+mod mirror;
 mod outlier_detection;
 mod policy_server;
 mod retry;
@@ -53,6 +54,7 @@ pub use self::listener::{
     CipherSuite, ClientAddress, ClientAddressHeader, Group, Limits, Listener, ProxyProtocol,
     ProxyProtocolOthers, Resumption, Tls, TlsVersion,
 };
+pub use self::mirror::Mirror;
 pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::PolicyServer;
 pub use self::retry::{Retry, RetryBudget, RetryOn};

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::{
-    ClientAuthMode, Cors, Count, DurationText, Field, HeaderEdits, OcspMode, OneOrMany, Require, Retry,
-    Rewrite, SizeText, Split, WordOrTable,
+    ClientAuthMode, Cors, Count, DurationText, Field, HeaderEdits, Mirror, OcspMode, OneOrMany, Require,
+    Retry, Rewrite, SizeText, Split, WordOrTable,
 };
 
 /// `[[listener.host.route]]`: where the requests of a path go.
@@ -33,6 +33,10 @@ pub struct Route {
     ///
     /// Default: none. Example: `split = { weights = { orders = 95, orders-next = 5 } }`.
     pub split: Field<Split>,
+    /// `mirror = { ... }`: copies of its requests go to another cluster as well, whose answers nobody sees.
+    ///
+    /// Default: none. Example: `mirror = { cluster = "orders-next", percent = 10 }`.
+    pub mirror: Field<Mirror>,
     /// `redirect = { ... }`: instead of `cluster`, clients are sent elsewhere. Authentication and policies come first, as everywhere.
     ///
     /// Default: none. Example: `redirect = { to = "https://{host}/new/{id}{query}" }`.

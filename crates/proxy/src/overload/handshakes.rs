@@ -84,7 +84,9 @@ impl Gate {
     ) -> Result<Turn, Box<HandshakeFailure>> {
         self.places.set(self.rules(limits));
         let now = self.places.now();
-        let resumes = resumes();
+        // Who has owed more than there is is let in as everybody else, whatever it shows: a session that is never resumed would be a way
+        // around all rates.
+        let resumes = resumes() && !self.owes(limits, address, now);
         let rank = match resumes {
             true => Rank::Cheap,
             false if self.knows(address, now) => Rank::Known,
@@ -123,6 +125,13 @@ impl Gate {
             let mut known = self.known.borrow_mut();
             let known = known.get_or_insert_with(|| Table::new(KNOWN_SETS));
             known.entry(known_as(address)).0 = now.saturating_add(KNOWN_FOR);
+        }
+    }
+
+    /// A handshake with this turn has failed on which a session was `declined`, so that it was a full one.
+    pub(crate) fn failed_in_full(&self, limits: &Handshakes, address: IpAddr, turn: &Turn) {
+        if turn.resumes {
+            self.charge(limits, address, self.places.now());
         }
     }
 
@@ -196,6 +205,14 @@ impl Gate {
             let source = sources.get_or_insert_with(|| Table::new(SOURCE_SETS)).entry(network);
             Rate::share(limit, SECOND, self.workers).charge(&mut source.full, now);
         }
+    }
+
+    /// Whether the network of this address has been charged for more full handshakes than it may have.
+    fn owes(&self, limits: &Handshakes, address: IpAddr, now: u64) -> bool {
+        let Some((limit, network)) = source_limit(limits, address) else { return false };
+        let sources = self.sources.borrow();
+        let source = sources.as_ref().and_then(|sources| sources.get(network));
+        source.is_some_and(|source| Rate::share(limit, SECOND, self.workers).is_overdrawn(source.full, now))
     }
 
     fn knows(&self, address: IpAddr, now: u64) -> bool {

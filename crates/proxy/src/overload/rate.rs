@@ -49,6 +49,11 @@ impl Rate {
         // What is owed has an end, or it would be owed for hours.
         *spent = after.min(now.saturating_add(self.burst).saturating_add(self.interval));
     }
+
+    /// Whether more was charged than there is.
+    pub(crate) fn is_overdrawn(self, spent: u64, now: u64) -> bool {
+        spent.saturating_sub(now) > self.burst
+    }
 }
 
 /// Durations here are of hours at most.

@@ -7,6 +7,7 @@
 //! side sets the pace. Both directions run at once, because an upstream may answer while the request still arrives. Heads are
 //! written anew from their parsed parts.
 
+mod copy;
 mod download;
 mod tunnel;
 mod upgrade;
@@ -22,6 +23,7 @@ use crate::{
     edits::Edits,
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
+    mirror::Tap,
     policy_body::Room,
     standing::Standing,
     upgrade::Asked,
@@ -31,7 +33,7 @@ use crate::{
 
 pub(crate) use tunnel::{Inlet, Limits as TunnelLimits, Opened, Outlet, carry as tunnel};
 pub(crate) use upgrade::{Answer, ask};
-pub(crate) use {download::Download, upload::Upload};
+pub(crate) use {copy::copy, download::Download, upload::Upload};
 
 /// What an exchange is to do, and where it counts.
 pub(crate) struct Plan<'a> {
@@ -39,6 +41,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) edits: &'a Edits<'a>,
     /// The protocol that the request asks for besides.
     pub(crate) asked: Option<&'a Asked<'a>>,
+    /// Where the body is copied to as it passes.
+    pub(crate) mirror: Option<&'a Tap>,
     pub(crate) head_limits: &'a HeadLimits,
     pub(crate) body_bytes_max: u64,
     /// A client that makes no progress with a body for this long ends the exchange.
@@ -127,6 +131,10 @@ pub(crate) async fn exchange<U: UpstreamSide>(
         _ => None,
     };
     let relayed = if let Some(mut held) = complete {
+        if let Some(copy) = plan.mirror {
+            copy.piece(&down.arrived()[..held]);
+            copy.end();
+        }
         if !U::SAYS_UNPROCESSED && plan.drops.is_none() {
             take(plan, down, std::mem::take(&mut held));
         }

@@ -28,6 +28,9 @@ pub(super) async fn run(
     client: &Deadline,
 ) -> Result<(), ProxyError> {
     source.stream(&mut Upload { plan, up, up_deadline, client }).await?;
+    if let Some(copy) = plan.mirror {
+        copy.end();
+    }
     client.clear();
     if plan.progress.answered.get().is_none() {
         up_deadline.set(millis(plan.response_timeout), Shut::Both);
@@ -62,13 +65,25 @@ impl<S: RequestSink> Upload<'_, S> {
 
     /// A piece of the body, as the upstream gets it.
     pub(crate) fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
+        self.mirror(data);
         self.up.piece(out, data);
+    }
+
+    /// A piece of the body goes to where the request is mirrored, too.
+    fn mirror(&self, data: &[u8]) {
+        if let Some(copy) = self.plan.mirror {
+            copy.piece(data);
+        }
     }
 
     /// The end of the body, with those of the trailers that may go on.
     pub(crate) fn end<'t>(&mut self, out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'t str, &'t [u8])>) {
         let edits = self.plan.edits;
-        self.up.end(out, trailers.filter(|(name, _)| !edits.drops_trailer(name.as_bytes())));
+        let kept = trailers.filter(|(name, _)| !edits.drops_trailer(name.as_bytes()));
+        let Some(copy) = self.plan.mirror else { return self.up.end(out, kept) };
+        let kept: Vec<_> = kept.collect();
+        copy.end_with(kept.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect());
+        self.up.end(out, kept.into_iter());
     }
 
     /// As [`Upload::send`], unless there is nothing to send.
@@ -149,6 +164,7 @@ impl Reader<'_> {
             let piece = self.take_buffer(usize::try_from(left).unwrap_or(usize::MAX));
             left -= piece.len() as u64;
             upload.count(piece.len());
+            upload.mirror(&piece);
             upload.send(piece, left == 0, || self.held()).await?;
         }
         Ok(())

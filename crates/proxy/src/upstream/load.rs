@@ -30,6 +30,8 @@ pub(crate) struct Load {
     /// Retries that are saved up, in billionths, and when they were last counted.
     saved: Cell<u64>,
     saved_at: Cell<Option<Instant>>,
+    /// Copies of requests to other clusters, from their beginning to their end.
+    copies: Cell<usize>,
     /// Requests that wait to be under way, the first one in front.
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
@@ -57,6 +59,10 @@ pub(crate) struct Budget {
 /// A request in the count of those under way.
 #[derive(Debug)]
 pub(crate) struct Active<'l>(&'l Load);
+
+/// A copy in the count of those under way.
+#[derive(Debug)]
+pub(crate) struct Copying(Rc<Load>);
 
 /// Leave to try a request again, until it is given back.
 #[derive(Debug)]
@@ -88,6 +94,15 @@ impl Load {
             Poll::Pending
         });
         Some(entered.await)
+    }
+
+    /// One more copy is under way, unless there are `max` already.
+    pub(crate) fn copy(self: &Rc<Self>, max: usize) -> Option<Copying> {
+        let copies = self.copies.get();
+        (copies < max).then(|| {
+            self.copies.set(copies + 1);
+            Copying(self.clone())
+        })
     }
 
     /// How many requests are under way, and how many wait.
@@ -190,6 +205,12 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
         self.0.call();
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.copies.set(self.0.copies.get() - 1);
     }
 }
 

@@ -68,6 +68,8 @@ struct RouteSummary {
     cluster: Option<String>,
     /// Where requests go, or what they are answered with.
     action: String,
+    /// The cluster that gets copies of its requests.
+    mirror: Option<String>,
     /// In the order in which they are asked; empty if nobody decides.
     policies: Vec<String>,
 }
@@ -216,7 +218,11 @@ fn route_summary(route: &Route) -> RouteSummary {
         grpc: route.grpc,
         upgrade: route.tunnel.as_ref().map_or_else(Vec::new, |tunnel| tunnel.protocols.clone()),
         cluster: clusters(route),
-        action: route.action.to_string(),
+        action: match &route.mirror {
+            Some(mirror) => format!("{}, {mirror}", route.action),
+            None => route.action.to_string(),
+        },
+        mirror: route.mirror.as_ref().map(|mirror| mirror.cluster.clone()),
         policies: route.policy.names().to_vec(),
     }
 }

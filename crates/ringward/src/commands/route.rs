@@ -78,6 +78,8 @@ struct Answer {
     action: Option<String>,
     /// Where it goes, if it goes somewhere and chance does not decide where.
     cluster: Option<String>,
+    /// How many of its requests are copied, and where the copies go.
+    mirror: Option<String>,
     /// What the client gets if the request goes nowhere.
     refusal: Option<Refusal>,
 }
@@ -223,6 +225,7 @@ fn answer(
     }
     answer.cluster.clone_from(&chosen.cluster);
     answer.action = Some(route.action.to_string());
+    answer.mirror = route.mirror.as_ref().map(ToString::to_string);
     answer
 }
 
@@ -377,6 +380,10 @@ impl fmt::Display for Answer {
                 _ => writeln!(f, "action    {action}"),
             },
             (None, None) => Ok(()),
+        }?;
+        match (&self.mirror, &self.refusal) {
+            (Some(mirror), None) => writeln!(f, "mirror    {mirror}"),
+            _ => Ok(()),
         }
     }
 }

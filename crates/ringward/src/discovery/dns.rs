@@ -16,7 +16,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use ringward_config::{DnsQuery, Endpoint, EndpointsDns, Family};
+use ringward_config::{DnsQuery, Endpoint, EndpointAddr, EndpointsDns, Family};
 use ringward_telemetry::DiscoveryOutcome;
 use tokio::time::timeout;
 
@@ -31,16 +31,16 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
         let asker = Asker { resolver: resolver(&dns.servers)?, family: dns.family };
         match &dns.query {
             DnsQuery::Addresses { name, port } => {
-                let (addresses, ttl) = asker.addresses(name, before).await?;
-                let endpoint = |ip| Endpoint {
-                    addr: SocketAddr::new(ip, *port).into(),
-                    weight: 1,
-                    zone: None,
-                    priority: 0,
+                let Addresses { found, ttl, failed } = asker.addresses(name).await?;
+                let endpoint = |ip| {
+                    let addr = SocketAddr::new(ip, *port);
+                    (addr, Endpoint { addr: addr.into(), weight: 1, zone: None, priority: 0 })
                 };
-                Ok(Found { endpoints: addresses.into_iter().map(endpoint).collect(), ttl })
+                let mut endpoints = found.into_iter().map(endpoint).collect();
+                let is_partial = keep(&mut endpoints, before, |addr| failed[usize::from(addr.is_ipv6())]);
+                Ok(Found { endpoints: endpoints.into_values().collect(), ttl, is_partial })
             }
-            DnsQuery::Service(name) => asker.service(name).await,
+            DnsQuery::Service(name) => asker.service(name, before).await,
         }
     };
     let found = timeout(ATTEMPT_MAX, asking).await;
@@ -54,19 +54,44 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
     }
 }
 
+/// Endpoints, each once.
+type Endpoints = BTreeMap<SocketAddr, Endpoint>;
+
+/// Those of `before` stay of whose kind not all is known now; whether there are any.
+fn keep(endpoints: &mut Endpoints, before: &[Endpoint], is_unknown: impl Fn(&SocketAddr) -> bool) -> bool {
+    let found = endpoints.len();
+    for endpoint in before {
+        match &endpoint.addr {
+            EndpointAddr::Ip(addr) if is_unknown(addr) => {
+                endpoints.entry(*addr).or_insert_with(|| endpoint.clone());
+            }
+            // DNS names no sockets.
+            EndpointAddr::Ip(_) | EndpointAddr::Unix(_) => {}
+        }
+    }
+    endpoints.len() > found
+}
+
+/// The addresses of a name.
+struct Addresses {
+    found: BTreeSet<IpAddr>,
+    /// For how long they hold.
+    ttl: Duration,
+    /// That there was no answer for IPv4, and for IPv6.
+    failed: [bool; 2],
+}
+
 struct Asker {
     resolver: TokioResolver,
     family: Family,
 }
 
 impl Asker {
-    /// The addresses of a name, in order, each once, and for how long they hold. If one family cannot be asked for, its addresses among
-    /// `known` are taken for the answer: that a server does not answer for IPv6 takes nothing away.
-    async fn addresses(
-        &self,
-        name: &str,
-        known: &[Endpoint],
-    ) -> Result<(BTreeSet<IpAddr>, Duration), Trouble> {
+    /// The addresses of a name.
+    ///
+    /// # Errors
+    /// When there is none. That a server does not answer for one family takes nothing away from the other.
+    async fn addresses(&self, name: &str) -> Result<Addresses, Trouble> {
         let (ipv4, ipv6) = tokio::join!(
             self.of_family(name, Family::Ipv4, RecordType::A),
             self.of_family(name, Family::Ipv6, RecordType::AAAA),
@@ -95,9 +120,7 @@ impl Asker {
         {
             return Err(trouble);
         }
-        let known = known.iter().filter_map(|endpoint| endpoint.addr.ip());
-        all.extend(known.filter(|ip| failed[usize::from(ip.is_ipv6())]));
-        Ok((all, ttl))
+        Ok(Addresses { found: all, ttl, failed })
     }
 
     /// `None` if this family is not wanted.
@@ -129,7 +152,7 @@ impl Asker {
     }
 
     /// The servers of a service (RFC 2782). All of its targets have to be found.
-    async fn service(&self, name: &str) -> Result<Found, Trouble> {
+    async fn service(&self, name: &str, before: &[Endpoint]) -> Result<Found, Trouble> {
         let (records, mut ttl) = self.ask(name, RecordType::SRV).await?;
         let services = records.iter().filter_map(|data| match data {
             RData::SRV(service) => Some(service),
@@ -146,17 +169,21 @@ impl Asker {
             return Err(refused(format!("{name}: {count} SRV records, of which {TARGETS_MAX} are allowed")));
         }
         let ranks = Ranks::of(&services);
-        let mut endpoints: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+        let mut endpoints = Endpoints::new();
+        // Ports of which a family of addresses is not known.
+        let mut failed = BTreeSet::new();
         for service in services {
             let target = service.target.to_ascii();
-            let found = match self.addresses(target.trim_end_matches('.'), &[]).await {
+            let found = match self.addresses(target.trim_end_matches('.')).await {
                 Ok(found) => found,
                 // One that has no address is not there; the others are.
                 Err(trouble) if trouble.outcome == DiscoveryOutcome::Negative => continue,
                 Err(trouble) => return Err(trouble),
             };
-            ttl = ttl.min(found.1);
-            for ip in found.0 {
+            ttl = ttl.min(found.ttl);
+            let unknown = [false, true].into_iter().filter(|is_ipv6| found.failed[usize::from(*is_ipv6)]);
+            failed.extend(unknown.map(|is_ipv6| (service.port, is_ipv6)));
+            for ip in found.found {
                 let addr = SocketAddr::new(ip, service.port);
                 let (priority, weight) = ranks.rank(service);
                 let endpoint = Endpoint { addr: addr.into(), weight, zone: None, priority };
@@ -167,7 +194,8 @@ impl Asker {
                 }
             }
         }
-        Ok(Found { endpoints: endpoints.into_values().collect(), ttl })
+        let is_partial = keep(&mut endpoints, before, |addr| failed.contains(&(addr.port(), addr.is_ipv6())));
+        Ok(Found { endpoints: endpoints.into_values().collect(), ttl, is_partial })
     }
 
     /// The data of all records of an answer, and for how long all of it holds.

@@ -193,7 +193,7 @@ pub(crate) async fn ask_first(sources: impl Iterator<Item = (&str, &Arc<Source>)
 async fn ask_again(cluster: Arc<str>, source: Arc<Source>, dns: EndpointsDns, answers: mpsc::Sender<Answer>) {
     loop {
         sleep_until(source.due()).await;
-        let (asked, before) = (dns.clone(), source.endpoints());
+        let (asked, before) = (dns.clone(), source.to_keep());
         // In a task of its own, so that a panic, whatever the answer was, is a failed attempt and not the last one.
         let mut attempt = JoinSet::new();
         attempt.spawn(async move { dns::look_up(&asked, &before).await });
@@ -213,7 +213,7 @@ async fn ask_again(cluster: Arc<str>, source: Arc<Source>, dns: EndpointsDns, an
 async fn read_again(named: EndpointsFile) -> Result<Found, Trouble> {
     let trouble = |outcome, reason| Err(Trouble { outcome, reason });
     match background::spawn(move || file::read(&named)).await {
-        Ok(Ok(endpoints)) => Ok(Found { endpoints, ttl: Duration::ZERO }),
+        Ok(Ok(endpoints)) => Ok(Found { endpoints, ttl: Duration::ZERO, is_partial: false }),
         Ok(Err(Unread::Unreachable(error))) => trouble(DiscoveryOutcome::Unreachable, error.to_string()),
         Ok(Err(Unread::Refused(problems))) => trouble(DiscoveryOutcome::Refused, reload::brief(&problems)),
         Err(error) => trouble(DiscoveryOutcome::Unreachable, format!("it cannot be read: {error}")),

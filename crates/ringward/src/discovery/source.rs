@@ -21,6 +21,8 @@ struct Known {
     endpoints: Arc<[Endpoint]>,
     /// When they were found or confirmed.
     confirmed: Option<Confirmed>,
+    /// Since when a part of them is not confirmed, while the others are.
+    partial_since: Option<Instant>,
     /// Why the last attempt failed, if it did.
     trouble: Option<String>,
     /// How many attempts in a row have failed.
@@ -41,6 +43,8 @@ pub(super) struct Found {
     pub(super) endpoints: Vec<Endpoint>,
     /// For how long that holds, as DNS says.
     pub(super) ttl: Duration,
+    /// Some are those that were known before: nobody answers for them.
+    pub(super) is_partial: bool,
 }
 
 /// Why an attempt has found nothing that can be used.
@@ -76,8 +80,14 @@ impl Source {
             return Ok(before.clone());
         }
         let now = Instant::now();
-        let mut known =
-            Known { endpoints: Arc::default(), confirmed: None, trouble: None, failures: 0, due: now };
+        let mut known = Known {
+            endpoints: Arc::default(),
+            confirmed: None,
+            partial_since: None,
+            trouble: None,
+            failures: 0,
+            due: now,
+        };
         match (discovery, before.map(|before| (&before.discovery, before))) {
             (Discovery::File(named), _) => {
                 known.endpoints =
@@ -96,6 +106,16 @@ impl Source {
     /// The last good endpoints.
     pub(crate) fn endpoints(&self) -> Arc<[Endpoint]> {
         self.known().endpoints.clone()
+    }
+
+    /// Those that stay if an attempt is answered in part: the last good ones, unless some were not confirmed for too long.
+    pub(super) fn to_keep(&self) -> Arc<[Endpoint]> {
+        let known = self.known();
+        if known.partial_left(&self.discovery, Instant::now()).is_zero() {
+            Arc::default()
+        } else {
+            known.endpoints.clone()
+        }
     }
 
     /// When they were found or confirmed, if they ever were.
@@ -120,7 +140,9 @@ impl Source {
         let (now, before) = (Instant::now(), known.trouble.take());
         let mut has_expired = false;
         let (outcome, is_news) = match found {
-            Ok(Found { endpoints, .. }) => {
+            Ok(Found { endpoints, is_partial, .. }) => {
+                let last = known.confirmed.map_or(now, |confirmed| confirmed.at);
+                known.partial_since = is_partial.then(|| known.partial_since.unwrap_or(last));
                 known.confirmed = Some(Confirmed { at: now, unix: now_unix });
                 known.failures = 0;
                 let is_same = *known.endpoints == **endpoints;
@@ -154,13 +176,12 @@ impl Source {
 impl Known {
     /// For how long the endpoints may be used without being confirmed.
     fn left(&self, discovery: &Discovery, now: Instant) -> Duration {
-        match (discovery, self.confirmed) {
-            (Discovery::Dns(dns), Some(confirmed)) => {
-                let since = now.duration_since(confirmed.at);
-                dns.stale_max.map_or(Duration::MAX, |stale_max| stale_max.saturating_sub(since))
-            }
-            (Discovery::Dns(_) | Discovery::File(_), _) => Duration::MAX,
-        }
+        left_since(self.confirmed.map(|confirmed| confirmed.at), discovery, now)
+    }
+
+    /// The same for those of them that are not confirmed while the others are.
+    fn partial_left(&self, discovery: &Discovery, now: Instant) -> Duration {
+        left_since(self.partial_since, discovery, now)
     }
 
     /// Until DNS is asked again: the TTL within its bounds, and after failures ever longer. A tenth more, by chance, so that several
@@ -176,10 +197,22 @@ impl Known {
             }
         };
         let pause = pause.mul_f64(1.0 + 0.1 * roll);
-        match self.endpoints.is_empty() {
-            true => pause,
-            false => pause.min(self.left(discovery, now)),
+        match (self.endpoints.is_empty(), self.failures) {
+            (true, _) => pause,
+            (false, 0) => pause.min(self.left(discovery, now)).min(self.partial_left(discovery, now)),
+            (false, _) => pause.min(self.left(discovery, now)),
         }
+    }
+}
+
+/// For how long what was confirmed last at this moment may be used.
+fn left_since(confirmed: Option<Instant>, discovery: &Discovery, now: Instant) -> Duration {
+    match (discovery, confirmed) {
+        (Discovery::Dns(dns), Some(confirmed)) => {
+            let since = now.duration_since(confirmed);
+            dns.stale_max.map_or(Duration::MAX, |stale_max| stale_max.saturating_sub(since))
+        }
+        (Discovery::Dns(_) | Discovery::File(_), _) => Duration::MAX,
     }
 }
 
@@ -231,7 +264,7 @@ mod tests {
     fn found(ttl: u64) -> Result<Found, Trouble> {
         let addr = "10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into();
         let endpoint = Endpoint { addr, weight: 1, zone: None, priority: 0 };
-        Ok(Found { endpoints: vec![endpoint], ttl: Duration::from_secs(ttl) })
+        Ok(Found { endpoints: vec![endpoint], ttl: Duration::from_secs(ttl), is_partial: false })
     }
 
     fn failed() -> Result<Found, Trouble> {
@@ -275,6 +308,22 @@ mod tests {
         assert_eq!(source.due().duration_since(Instant::now()), Duration::from_secs(10));
         assert!(!source.take(&failed(), 0.0, 0.0).has_expired);
         assert_eq!(source.take(&found(60), 0.0, 0.0).outcome, DiscoveryOutcome::Updated);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_is_not_confirmed_for_too_long_is_not_kept() {
+        let source = open(&dns(80, 300, Some(12)), None);
+        source.take(&found(5), 0.0, 0.0);
+        let partial = || found(5).map(|found| Found { is_partial: true, ..found });
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(pause(&source, &partial(), 0.0), 5.0);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(pause(&source, &partial(), 0.0), 2.0, "no later than when it expires");
+        assert_eq!(source.to_keep().len(), 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(source.to_keep().is_empty() && source.endpoints().len() == 1, "until it is asked again");
+        source.take(&found(5), 0.0, 0.0);
+        assert_eq!(source.to_keep().len(), 1, "all is confirmed");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn of(config: &Config, reach: &[ListenerReach]) -> Diagnostics {
     }
     let mut weak: HashMap<&str, Vec<&Place<'_>>> = HashMap::new();
     for place in places.iter().filter(|place| place.proof < Proof::Certificate) {
-        for cluster in place.route.action.clusters() {
+        for cluster in place.route.clusters() {
             weak.entry(cluster).or_default().push(place);
         }
     }

@@ -63,6 +63,8 @@ struct RouteWays {
     policies: Vec<String>,
     /// Absent if Ringward answers itself.
     cluster: Option<String>,
+    /// The cluster that gets copies of its requests.
+    mirror: Option<String>,
 }
 
 impl Listeners {
@@ -150,6 +152,7 @@ fn routes(listener: &Listener, host: &Host, proofs: &[Proof]) -> Vec<RouteWays> 
         require: route.require.map(|require| require.as_str()),
         policies: route.policy.names().to_vec(),
         cluster: check::clusters(route),
+        mirror: route.mirror.as_ref().map(|mirror| mirror.cluster.clone()),
     };
     host.routes.iter().zip(proofs).map(ways).collect()
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, PolicyOutcome,
-    Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
+    ADMITTED, AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, MirrorOutcome,
+    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -186,6 +186,10 @@ fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_
     for outcome in RetryOutcome::ALL {
         let retried = sum.cell(cluster::RETRIED + *outcome as usize);
         page.counter(&catalogue::UPSTREAM_RETRIED, &[name, outcome.as_str()], retried);
+    }
+    for outcome in MirrorOutcome::ALL {
+        let mirrored = sum.cell(cluster::MIRRORED + *outcome as usize);
+        page.counter(&catalogue::UPSTREAM_MIRRORED, &[name, outcome.as_str()], mirrored);
     }
     page.counter(&catalogue::UPSTREAM_OPENED, &[name], sum.cell(cluster::OPENED));
     for (how, cell) in [("full", cluster::FULL_HANDSHAKES), ("resumed", cluster::RESUMED_HANDSHAKES)] {

@@ -6,8 +6,8 @@ use std::thread;
 use super::*;
 use crate::closed::{
     AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome, EndpointHealth,
-    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, OcspOutcome, OutlierReason, PolicyOutcome,
-    Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome, OutlierReason,
+    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -148,6 +148,7 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.upstream_request(cluster, true);
     shard.upstream_retry(cluster, RetryReason::Timeout);
     shard.upstream_retried(cluster, RetryOutcome::Answered);
+    shard.upstream_mirrored(cluster, MirrorOutcome::Cut);
     shard.upstream_response(cluster, 2_000_000);
     shard.upstream_error(cluster, "connect_refused");
     shard.panic_caught();
@@ -335,6 +336,7 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_upstream_connections_reused_total{cluster="orders"}"#, 1.0),
         (r#"ringward_upstream_retries_total{cluster="orders",reason="timeout"}"#, 1.0),
         (r#"ringward_upstream_retried_requests_finished_total{cluster="orders",outcome="answered"}"#, 1.0),
+        (r#"ringward_upstream_mirrored_requests_finished_total{cluster="orders",outcome="cut"}"#, 1.0),
         (r#"ringward_upstream_errors_total{cluster="orders",reason="connect_refused"}"#, 1.0),
         (r#"ringward_worker_panics_total{worker="2"}"#, 1.0),
         (r#"ringward_worker_heartbeat_timestamp_seconds{worker="2"}"#, 999_999.5),

@@ -57,6 +57,7 @@ fn access_line_golden() {
     record.decision = Some(PolicyOutcome::Allowed);
     record.cached = Some(false);
     record.cluster = Some(registry.cluster("orders"));
+    record.mirror = Some(registry.cluster("orders"));
     record.upstream = Some(SocketAddr::from(([10, 0, 0, 11], 8_080)).into());
     (record.attempts, record.status, record.generation) = (1, 200, 4);
     record.grpc_status = Some(GrpcStatus::NotFound);
@@ -73,7 +74,7 @@ fn access_line_golden() {
         r#""host":"api.example.com","path":"/orders/7","protocol":"HTTP/1.1","route":"orders","status":200,"#,
         r#""grpc_status":"not_found","#,
         r#""policy":"main","decision":"allowed","cached":false,"rule":"partner_a","reason":"role reader","#,
-        r#""metadata":{"team":"a"},"cluster":"orders","#,
+        r#""metadata":{"team":"a"},"cluster":"orders","mirror":"orders","#,
         r#""upstream.addr":"10.0.0.11:8080","attempts":1,"received_bytes":0,"sent_bytes":128,"duration_us":2500,"#,
         r#""policy_us":15,"upstream_first_byte_us":2000,"generation":4}"#,
         "\n"

@@ -101,6 +101,22 @@ fn a_resumption_that_became_a_full_handshake_is_charged() {
     assert_eq!(world.enter(HERE, false).err(), Some(HandshakeReason::SourceRate));
 }
 
+/// Else a session that is offered again and again and never resumed would be a way around the rates.
+#[test]
+fn a_resumption_that_failed_as_a_full_handshake_is_charged_and_is_none_in_the_end() {
+    let world = World::new(4, 1000, 1);
+    let turns: Vec<_> = (0..100)
+        .map_while(|_| {
+            let turn = world.enter(HERE, true).ok()?;
+            world.gate.failed_in_full(&world.limits, HERE.parse().unwrap(), &turn);
+            Some(turn)
+        })
+        .collect();
+    assert!((4..=6).contains(&turns.len()), "{}", turns.len());
+    assert_eq!(world.enter(HERE, true).err(), Some(HandshakeReason::SourceRate));
+    assert!(world.enter(ELSEWHERE, true).is_ok());
+}
+
 #[test]
 fn a_network_that_fails_too_often_is_refused_but_for_those_who_are_known() {
     let world = World::new(1000, 3, 1);
