@@ -247,14 +247,16 @@ async fn with_body(
     let mut download = Download::new(plan, sink, deadline, &client);
     {
         let head = pin!(download.head(&mut answer, response));
-        beside(upload.as_mut(), &mut uploaded, head).await.map_err(unread)?;
+        let arrived = beside(upload.as_mut(), &mut uploaded, head).await;
+        arrived.map_err(|error| unread(first_told(error, &mut uploaded)))?;
     }
     // An answer to a request that has not arrived completely is the connection's last: what is left of the request would have
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));
     let end = {
         let body = pin!(download.body(&mut answer, response, early || plan.is_last()));
-        beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
+        let ended = beside(upload.as_mut(), &mut uploaded, body).await;
+        ended.map_err(|error| unread(first_told(error, &mut uploaded)))?
     };
     let request_unread = !matches!(uploaded, Some(Ok(())));
     Ok(Relayed {
@@ -286,6 +288,18 @@ async fn beside<T>(
         main.as_mut().poll(cx)
     })
     .await
+}
+
+/// The kernel tells of a reset once. If it was the upload that learned of it, the download finds nothing but an end.
+fn first_told(error: ProxyError, uploaded: &mut Option<Result<(), ProxyError>>) -> ProxyError {
+    match (error, uploaded.take()) {
+        (ProxyError::UpstreamClosed, Some(Err(ProxyError::UpstreamReset(reset))))
+            if reset.kind() == std::io::ErrorKind::ConnectionReset =>
+        {
+            ProxyError::UpstreamReset(reset)
+        }
+        (error, _) => error,
+    }
 }
 
 /// The client took nothing, or is gone.

@@ -15,6 +15,7 @@ pub(crate) struct Builder {
     admin: String,
     log: String,
     listeners: Vec<Listener>,
+    bind: Vec<String>,
     limits: Vec<String>,
     echo: String,
     sections: String,
@@ -56,6 +57,7 @@ impl Builder {
             admin: String::new(),
             log: String::new(),
             listeners: vec![Listener::new("edge", "")],
+            bind: vec![LOOPBACK.to_string()],
             limits: Vec::new(),
             echo: String::new(),
             sections: String::new(),
@@ -124,6 +126,12 @@ impl Builder {
     /// Adds a key to the listener, of several the last one.
     pub(crate) fn listener(mut self, line: &str) -> Self {
         self.last_listener().keys.push_str(&format!("{line}\n"));
+        self
+    }
+
+    /// Binds every listener to these addresses; otherwise any port of the loopback interface.
+    pub(crate) fn bind(mut self, addresses: &[&str]) -> Self {
+        self.bind = addresses.iter().map(|address| (*address).to_owned()).collect();
         self
     }
 
@@ -298,7 +306,8 @@ impl Builder {
         let mut index = 0;
         for Listener { name, keys, hosts } in &self.listeners {
             text += &format!(
-                "\n[[listener]]\nname = \"{name}\"\nbind = [\"{LOOPBACK}\"]\n{keys}limits = {{ {limits} }}\n\n"
+                "\n[[listener]]\nname = \"{name}\"\nbind = {:?}\n{keys}limits = {{ {limits} }}\n\n",
+                self.bind
             );
             for host in hosts {
                 host.write(&mut text, index);

@@ -457,8 +457,14 @@ impl Receiving<'_> {
                     None => return Ok((taken, false)),
                 }
             };
-            let Some(data) = next.map_err(|error| truncated(error, *left))? else {
-                return Ok((taken, true));
+            let data = match next {
+                Ok(Some(data)) => data,
+                Ok(None) => return Ok((taken, true)),
+                Err(error) if is_behind_the_end(&error, *left) => {
+                    *self.body = None;
+                    return Ok((taken, true));
+                }
+                Err(error) => return Err(truncated(error, *left)),
             };
             download.piece(out, &data);
             download.count(data.len());
@@ -512,6 +518,12 @@ impl Receiving<'_> {
             let _ = body.flow_control().release_capacity(bytes);
         }
     }
+}
+
+/// A connection that ends as soon as a response is whole, while the request is still being sent: of such a stream it is not known any
+/// more that it had ended, but its length says so. There are no trailers then.
+fn is_behind_the_end(error: &ProxyError, left: Option<u64>) -> bool {
+    left == Some(0) && matches!(error, ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_))
 }
 
 /// What an end within a body of known length means.
