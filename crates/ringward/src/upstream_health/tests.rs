@@ -310,7 +310,8 @@ async fn what_never_answers_fails_by_the_time() {
     });
     let hung = hung.await;
     for probe in [http(false, "/"), http(true, "/"), grpc("")] {
-        let failure = probe::check(&probe, hung, Way::default(), SHORT).await.expect_err("nothing comes");
+        let failure =
+            probe::check(&probe, &hung.into(), Way::default(), SHORT).await.expect_err("nothing comes");
         assert_eq!(
             (failure.outcome(), &*failure.to_string()),
             (CheckOutcome::Timeout, "no answer within 100ms")
