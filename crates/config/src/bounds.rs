@@ -121,6 +121,18 @@ pub(crate) const UNHEALTHY_THRESHOLD: NumberBounds = numbers(3, 1..=100);
 /// As with Envoy.
 pub(crate) const PANIC_THRESHOLD: NumberBounds = numbers(50, 0..=100);
 
+/// As with Envoy; it is rather a series than chance.
+pub(crate) const CONSECUTIVE_FAILURES: NumberBounds = numbers(5, 1..=1000);
+
+/// As with Envoy.
+pub(crate) const EJECTION_TIME: DurationBounds = durations(secs(30), millis(100)..=secs(86_400));
+
+/// As with Envoy.
+pub(crate) const EJECTION_TIME_MAX: DurationBounds = durations(secs(300), millis(100)..=secs(86_400));
+
+/// Half of a small cluster can mostly serve what all did. What all fail at is rather the fault of what is behind them.
+pub(crate) const EJECTED_PERCENT_MAX: NumberBounds = numbers(50, 1..=100);
+
 /// One more than without; ten tries of one request are an attack on the upstream.
 pub(crate) const RETRY_ATTEMPTS: NumberBounds = numbers(2, 2..=10);
 

@@ -13,7 +13,7 @@ use ringward_config::EndpointAddr;
 use ringward_http::{BodyFraming, RequestHead, grpc::TimeoutText};
 use ringward_identity::PeerIdentity;
 use ringward_policy::Decision;
-use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RouteId};
+use ringward_telemetry::{CloseReason, ClusterId, GrpcStatus, PolicyId, PolicyOutcome, RetryReason, RouteId};
 
 use crate::{
     announced, authorize,
@@ -391,18 +391,26 @@ async fn forward(
         tries.answered(matches!(sent, Ok(Ok(_))));
         let reason = match sent.map_err(refused)? {
             Ok(Answer::Relayed(relayed)) => {
+                cluster.has_answered(up.addr(), progress.status.get(), progress.grpc.get());
                 if relayed.upstream_reusable {
                     cluster.keep(up);
                 }
                 return Ok(Some(Served::Relayed(relayed)));
             }
             Ok(Answer::Switched(early)) => {
+                cluster.has_answered(up.addr(), progress.status.get(), None);
                 let limits = tunnel_limits(target.route, job.listener);
                 return Ok(Some(Served::Switched(Box::new(Opened { up, early, limits }))));
             }
             Err(failure) => match tries.after(&failure, reused) {
-                Some(reason) => reason,
+                // That a kept connection has died says nothing of its endpoint.
+                Some(RetryReason::StaleConnection) => RetryReason::StaleConnection,
+                Some(reason) => {
+                    cluster.has_failed(up.addr(), &failure.error);
+                    reason
+                }
                 None => {
+                    cluster.has_failed(up.addr(), &failure.error);
                     if failure.error.side() == Side::Upstream {
                         worker.shard.upstream_error(cluster.id, failure.error.flag());
                     }

@@ -60,5 +60,5 @@ pub use io::{Driver, DriverMode, RuntimeError};
 pub use live::LivePeer;
 pub use reach::{Asked, HostReach, ListenerReach, Proof};
 pub use snapshot::{Materials, Snapshot, SnapshotError};
-pub use upstream::{Endpoint, EndpointSet, Endpoints, SocketTrouble, reported};
+pub use upstream::{Conduct, Endpoint, EndpointSet, Endpoints, SocketTrouble, reported};
 pub use worker::{WorkerOptions, run_worker};

@@ -4,6 +4,7 @@
 
 mod admission;
 mod clusters;
+pub(crate) mod forwarding;
 mod path;
 mod summary;
 

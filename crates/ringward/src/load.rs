@@ -153,6 +153,12 @@ impl Gathered {
         &self.config
     }
 
+    /// With something changed after it was read.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Config)) -> Gathered {
+        change(&mut self.config);
+        self
+    }
+
     /// Digest of the content of all files.
     pub(crate) fn digest(&self) -> [u8; 32] {
         self.files.digest()

@@ -83,6 +83,15 @@ enum Command {
         /// intermediates. May be given several times.
         #[arg(long = "cert", value_name = "FILE")]
         clients: Vec<PathBuf>,
+        /// Run the configuration for a moment, on loopback addresses and with certificates made for the occasion, and try whether clients
+        /// can say by header fields, trailers or the PROXY protocol who they are, and listed load balancers as configured. Fails if a
+        /// part of that is not as it has to be (exit code 2).
+        #[arg(long, conflicts_with = "clients")]
+        forwarding: bool,
+        /// The name of a field that upstreams trust, such as `x-real-ip`: no client may get through with one of its own. May be given
+        /// several times.
+        #[arg(long = "upstream-trusts", value_name = "FIELD", requires = "forwarding", value_parser = field_name)]
+        trusted: Vec<String>,
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,
@@ -132,6 +141,15 @@ enum Pki {
     },
 }
 
+/// The name of a header field, in lower case (RFC 9110 §5.6.2).
+fn field_name(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a header field has no such name".to_owned()),
+    }
+}
+
 /// For `--version`.
 fn version_line() -> &'static str {
     static LINE: LazyLock<String> = LazyLock::new(|| {
@@ -150,7 +168,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo { once, port } => demo::run(once, port),
         Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
-        Command::Check { config, clients, json } => check::run(&config, &clients, json),
+        Command::Check { config, forwarding: true, trusted, json, .. } => {
+            check::forwarding::run(&config, &trusted, json)
+        }
+        Command::Check { config, clients, json, .. } => check::run(&config, &clients, json),
         Command::Prove { config, json } => prove::run(&config, json),
         Command::Route(question) => commands::route::run(&question),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),

@@ -83,7 +83,7 @@ pub(crate) fn create(dir: &Path, names: &[String]) -> Result<DevPki, PkiError> {
         chain: dir.join(format!("{stem}.pem")),
         key: dir.join(format!("{stem}.key")),
     };
-    let validity = Validity::from(OffsetDateTime::now_utc());
+    let validity = Validity::now();
     let ca = authority("ringward development CA - do not trust", &validity)?;
     let other_ca = authority("ringward development outsider CA - do not trust", &validity)?;
 
@@ -142,9 +142,17 @@ impl Output {
     }
 }
 
-struct Validity {
+/// From when until when certificates are valid.
+pub(crate) struct Validity {
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
+}
+
+impl Validity {
+    /// From a little ago on.
+    pub(crate) fn now() -> Validity {
+        OffsetDateTime::now_utc().into()
+    }
 }
 
 impl From<OffsetDateTime> for Validity {
@@ -154,9 +162,11 @@ impl From<OffsetDateTime> for Validity {
     }
 }
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+/// An authority with its key.
+pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str, validity: &Validity) -> Result<Issuer, PkiError> {
+/// An authority that signs end-entity certificates only.
+pub(crate) fn authority(name: &str, validity: &Validity) -> Result<Issuer, PkiError> {
     let refused = |source| PkiError::Certificate { subject: name.to_owned(), source };
     let mut params = parameters(name, validity);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -164,7 +174,12 @@ fn authority(name: &str, validity: &Validity) -> Result<Issuer, PkiError> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(refused)?).map_err(refused)
 }
 
-fn server(names: &[String], ca: &Issuer, validity: &Validity) -> Result<(String, String), PkiError> {
+/// The chain and the key of a server, in PEM.
+pub(crate) fn server(
+    names: &[String],
+    ca: &Issuer,
+    validity: &Validity,
+) -> Result<(String, String), PkiError> {
     let common_name = names.first().map_or("localhost", String::as_str);
     let refused = |source| PkiError::Certificate { subject: format!("the server names {names:?}"), source };
     let mut params = parameters(common_name, validity);
@@ -190,7 +205,8 @@ fn client(profile: &Profile, issuer: &Issuer, validity: &Validity) -> Result<(St
     sign(params, issuer).map_err(refused)
 }
 
-fn parameters(common_name: &str, validity: &Validity) -> CertificateParams {
+/// Those of an end-entity certificate with nothing but a common name.
+pub(crate) fn parameters(common_name: &str, validity: &Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);

@@ -269,7 +269,7 @@ fn announce(outline: &Outline) {
 }
 
 /// The words of closed sets that other crates own.
-fn words() -> ClosedSets {
+pub(crate) fn words() -> ClosedSets {
     // Once per process, and needed until its end.
     let handshake_reasons =
         HandshakeReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().leak();
@@ -377,7 +377,8 @@ fn start_log(
     Ok((senders, log.map_err(|error| Failure::Runtime(format!("cannot start the log writer: {error}")))?))
 }
 
-fn driver_mode(driver: IoDriver) -> DriverMode {
+/// The driver that the configuration wants.
+pub(crate) fn driver_mode(driver: IoDriver) -> DriverMode {
     match driver {
         IoDriver::Auto => DriverMode::Auto,
         IoDriver::IoUring => DriverMode::IoUring,

@@ -57,6 +57,12 @@ fn route_protection() {
 }
 
 #[test]
+fn load_balancers() {
+    let ran = Reader::new().read("deploy/load-balancers.md");
+    assert!(count(&ran, "ringward check --forwarding") >= 2, "{ran:#?}");
+}
+
+#[test]
 fn routing() {
     let ran = Reader::new().read("deploy/routing.md");
     assert!(count(&ran, "ringward route") >= 2, "{ran:#?}");

@@ -267,6 +267,25 @@ fn ways_in_which_mutual_tls_was_lost_elsewhere_are_refused() {
             "client_auth of the host is \"observe\", but `require` says \"mtls\"",
         ),
         (
+            "an expression takes what a route protects (traefik 9202, 7530)",
+            Gateway::builder().host(
+                Host::new(&[HOST])
+                    .key("require = \"mtls\"")
+                    .route("path = \"/admin/{rest...}\"", "")
+                    .route("regex = \"/adm[a-z]+/.*\"", "client_auth = \"off\""),
+            ),
+            "client_auth is \"off\", but `require` says \"mtls\"",
+        ),
+        (
+            "a header that another proxy writes is as good as a handshake",
+            Gateway::builder().host(
+                Host::new(&[HOST])
+                    .key("forwarded_identity = { from = { san_dns = \"edge.example\" } }")
+                    .route("path = \"/{rest...}\"", "require = \"mtls\""),
+            ),
+            "load balancers vouch for clients here",
+        ),
+        (
             "a laxer host answers whoever names none (gateway-api 3630)",
             Gateway::builder()
                 .listener("default_host = \"open.example.com\"")

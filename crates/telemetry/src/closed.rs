@@ -390,6 +390,24 @@ closed_set! {
 }
 
 closed_set! {
+    /// What an endpoint did last before it was ejected.
+    OutlierReason {
+        /// It took no connection.
+        Connect => "connect",
+        /// It took a connection, and TLS failed on it.
+        Tls => "tls",
+        /// It took too long.
+        Timeout => "timeout",
+        /// It ended its connection, or a stream, too early.
+        Reset => "reset",
+        /// Its answer could not be read.
+        Protocol => "protocol",
+        /// Its answer had a status that is a failure.
+        Status => "status",
+    }
+}
+
+closed_set! {
     /// What came of an attempt to find the endpoints of a cluster. With all but `Updated` and `Unchanged` the last good ones stay.
     DiscoveryOutcome {
         /// They are others than before.

@@ -32,8 +32,8 @@ mod writer;
 pub use closed::{
     ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome,
     EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level, OTHER, OcspOutcome,
-    PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
-    StatusClass, TunnelEvent,
+    OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
+    ServerOutcome, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

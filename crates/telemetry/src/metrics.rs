@@ -155,6 +155,12 @@ catalogue! {
         "The part of the cluster's requests that is meant for the endpoint, from 0 to 1, by health, weight, zone, priority and slow start; of the same endpoints.";
     UPSTREAM_PANIC = Kind::Gauge, "ringward_upstream_panic", ["cluster"],
         "1 if so few endpoints of the cluster are healthy that all are used, else 0.";
+    UPSTREAM_EJECTED = Kind::Gauge, "ringward_upstream_endpoints_ejected", ["cluster"],
+        "Endpoints that get no requests for a while, since they failed too many.";
+    UPSTREAM_EJECTIONS = Kind::Counter, "ringward_upstream_ejections_total", ["cluster", "reason"],
+        "Times that an endpoint was ejected, by its last failure.";
+    UPSTREAM_EJECTIONS_WITHHELD = Kind::Counter, "ringward_upstream_ejections_withheld_total", ["cluster"],
+        "Times that an endpoint failed too many requests and was not ejected, since too few others would have been left.";
     UPSTREAM_HEALTH_CHECKS = Kind::Counter, "ringward_upstream_health_checks_finished_total", ["cluster", "outcome"],
         "Health checks of the cluster's endpoints, by outcome; only passed is a success.";
     UPSTREAM_DISCOVERIES = Kind::Counter, "ringward_upstream_discoveries_finished_total", ["cluster", "outcome"],

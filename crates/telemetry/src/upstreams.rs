@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::closed::{CheckOutcome, EndpointHealth};
+use crate::closed::{CheckOutcome, EndpointHealth, OutlierReason};
 use crate::control::ControlMetrics;
 
 /// A cluster whose endpoints are checked, at one moment.
@@ -18,6 +18,8 @@ pub struct UpstreamFigures {
     pub endpoints: Vec<EndpointFigures>,
     /// So few are healthy that all are used.
     pub panic: bool,
+    /// How many get no requests for a while, since they failed too many; `None` if nobody counts.
+    pub ejected: Option<usize>,
 }
 
 /// An endpoint, at one moment.
@@ -60,6 +62,8 @@ impl fmt::Display for UpstreamAddr {
 pub(crate) struct UpstreamState {
     pub(crate) figures: UpstreamFigures,
     pub(crate) checks: [u64; CheckOutcome::ALL.len()],
+    pub(crate) ejections: [u64; OutlierReason::ALL.len()],
+    pub(crate) withheld: u64,
 }
 
 impl ControlMetrics {
@@ -70,8 +74,8 @@ impl ControlMetrics {
         state.upstreams = clusters
             .into_iter()
             .map(|(cluster, figures)| {
-                let checks = before.remove(&cluster).unwrap_or_default().checks;
-                (cluster, UpstreamState { figures, checks })
+                let before = before.remove(&cluster).unwrap_or_default();
+                (cluster, UpstreamState { figures, ..before })
             })
             .collect::<BTreeMap<_, _>>();
     }
@@ -80,6 +84,17 @@ impl ControlMetrics {
     pub fn upstream_changed(&self, cluster: &str, figures: UpstreamFigures) {
         if let Some(state) = self.lock().upstreams.get_mut(cluster) {
             state.figures = figures;
+        }
+    }
+
+    /// An endpoint of this cluster has failed too many requests, at last in this way. It is ejected, unless too few others would be
+    /// left (`withheld`).
+    pub fn upstream_failed(&self, cluster: &str, reason: OutlierReason, withheld: bool) {
+        if let Some(state) = self.lock().upstreams.get_mut(cluster) {
+            match withheld {
+                true => state.withheld += 1,
+                false => state.ejections[reason as usize] += 1,
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod health_check;
 mod host;
 mod listener;
 mod names;
+mod outlier_detection;
 mod policy_server;
 mod precedence;
 mod process;
@@ -279,6 +280,7 @@ fn cluster(
             &bounds::STREAMS_PER_CONNECTION_MAX,
         ),
         health_check: health_check::health_check(cx, raw, protocol),
+        outlier_detection: outlier_detection::outlier_detection(cx, &raw.outlier_detection),
         limits: retry::limits(cx, raw),
         retry_budget: retry::budget(cx, &raw.retry_budget),
         tls: upstream_tls::upstream_tls(cx, &raw.tls, discovery.as_ref()),

@@ -180,7 +180,6 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("[cluster.NAME]", "retries", Instead(RETRY)),
     ("[cluster.NAME]", "weights", Instead(WEIGHTS)),
     ("[cluster.NAME]", "circuit_breaker", Instead("write requests_max = 1000, pending_max = 100")),
-    ("[cluster.NAME]", "outlier_detection", Later("outlier detection")),
     ("[cluster.NAME]", "discovery", Instead(DNS)),
     ("[cluster.NAME]", "dns", Instead(DNS)),
     ("[cluster.NAME]", "srv", Instead("write endpoints_dns = { srv = \"_http._tcp.orders.internal\" }")),

@@ -13,6 +13,7 @@ mod handshakes;
 mod header_edits;
 mod health_check;
 mod listener;
+mod outlier_detection;
 mod policy_server;
 mod retry;
 mod rewrite;
@@ -44,6 +45,7 @@ pub use self::listener::{
     HostPolicy, Limits, Listener, Passphrase, ProxyProtocol, Require, Resumption, Route, StapleMode,
     TlsPolicy, TlsVersion, Tunnel, XfccMode,
 };
+pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
 pub use self::retry::{ClusterLimits, Retry, RetryBudget};
 pub use self::rewrite::Rewrite;
@@ -341,6 +343,8 @@ pub struct Cluster {
     pub streams_per_connection_max: usize,
     /// How its endpoints are checked, if they are.
     pub health_check: Option<HealthCheck>,
+    /// When endpoints that fail requests get none for a while, if that is so.
+    pub outlier_detection: Option<OutlierDetection>,
     /// How many requests it has at once; none for no limit.
     pub limits: Option<ClusterLimits>,
     /// How many of its requests are tried again.

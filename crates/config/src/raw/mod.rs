@@ -21,6 +21,7 @@ mod header_edits;
 mod health_check;
 mod host;
 mod listener;
+mod outlier_detection;
 mod policy_server;
 mod retry;
 mod rewrite;
@@ -52,6 +53,7 @@ pub use self::listener::{
     CipherSuite, ClientAddress, ClientAddressHeader, Group, Limits, Listener, ProxyProtocol,
     ProxyProtocolOthers, Resumption, Tls, TlsVersion,
 };
+pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::PolicyServer;
 pub use self::retry::{Retry, RetryBudget, RetryOn};
 pub use self::rewrite::Rewrite;
@@ -523,10 +525,15 @@ pub struct Cluster {
     pub health_check: Field<HealthCheck>,
     /// Below how many percent of healthy endpoints all of them get requests again, healthy or not; 0 for never. So few are
     /// rather overrun by the requests of all others than able to serve them, and more often it is the check that is wrong. With
-    /// 0, requests are answered with 503 while no endpoint is healthy. Needs a `health_check`.
+    /// 0, requests are answered with 503 while no endpoint is healthy. Needs a `health_check`; with that, endpoints that are ejected
+    /// (`outlier_detection`) count like unhealthy ones.
     ///
     /// Default 50; 0 to 100. Example: `panic_threshold = 0`.
     pub panic_threshold: Field<Count>,
+    /// `outlier_detection = { ... }`: endpoints that fail requests get none for a while.
+    ///
+    /// Default: none. Example: `outlier_detection = { consecutive_failures = 3 }`.
+    pub outlier_detection: Field<OutlierDetection>,
     /// How many requests there may be at once from this node to the cluster, or `"unlimited"`. With HTTP/1.1, where each has a
     /// connection of its own, this also bounds the connections in use. A tunnel counts until it is open. Each worker has its share,
     /// rounded up: of N workers all together have at most N - 1 more, and a worker whose share is used up does not ask others.

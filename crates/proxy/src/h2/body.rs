@@ -171,7 +171,8 @@ impl<'a> BodySource<'a> {
         let fields = trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         upload.plan.head_limits.check_trailers(fields)?;
         let is_stripped = |name: &str| is_stripped_inbound(name.as_bytes());
-        let stripped = trailers.keys().filter(|name| is_stripped(name.as_str())).count();
+        // Fields, of which several may have one name.
+        let stripped = trailers.iter().filter(|(name, _)| is_stripped(name.as_str())).count();
         upload.plan.progress.stripped_trailers.set(stripped as u64);
         let kept = trailers.iter().filter(|(name, _)| !is_stripped(name.as_str()));
         upload.end(out, kept.map(|(name, value)| (name.as_str(), value.as_bytes())));

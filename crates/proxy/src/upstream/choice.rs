@@ -16,6 +16,7 @@ use ringward_tls::UpstreamTls;
 use super::{
     Pool, PoolKey, Pools,
     endpoints::{Endpoint, EndpointSet, Endpoints},
+    outliers::Outliers,
     shares::{self, Line, Shares},
 };
 
@@ -117,6 +118,11 @@ impl Choice {
         let takes_requests = |index: &usize| members.set.endpoints()[*index].weight > 0;
         let order = first.into_iter().chain(rest).filter(takes_requests);
         order.map(|index| (&members.set.endpoints()[index].addr, &members.pools[index]))
+    }
+
+    /// Where failures of endpoints are counted, if they are.
+    pub(super) fn outliers(&self) -> Option<&Outliers> {
+        self.endpoints.outliers()
     }
 
     /// A number by chance, from 0 to 2^16.

@@ -4,16 +4,23 @@
 //! plane, once for all workers, and changes without a new snapshot. What is published is immutable, with all that makes a
 //! choice quick worked out. A worker compares one word per request to know whether what it has is current.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use ringward_config::{Balance, Cluster, EndpointAddr};
+use ringward_config::{Balance, Cluster, EndpointAddr, OutlierDetection};
 use ringward_telemetry::UpstreamAddr;
+use tokio::sync::Notify;
 
-use super::shares::Shares;
+use super::{
+    outliers::{Conduct, Outliers},
+    shares::Shares,
+};
 
 /// One server of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ pub struct Endpoints {
     /// Counts what was published.
     version: AtomicU64,
     set: ArcSwap<EndpointSet>,
+    /// If their failures count.
+    outliers: Option<Outliers>,
 }
 
 impl EndpointSet {
@@ -64,7 +73,7 @@ impl Endpoints {
     /// To be chosen from by `balance`.
     pub fn new(endpoints: Vec<Endpoint>, balance: Balance) -> Endpoints {
         let set = ArcSwap::from_pointee(EndpointSet::new(endpoints, &balance));
-        Endpoints { balance, version: AtomicU64::new(0), set }
+        Endpoints { balance, version: AtomicU64::new(0), set, outliers: None }
     }
 
     /// Those that the configuration names, all of which take requests.
@@ -82,6 +91,25 @@ impl Endpoints {
             // Afterwards, so that whoever sees the new number finds the new endpoints.
             self.version.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The failures of endpoints are to be counted, as [`Self::watch`] says. `suspects` is notified when one of them has had too many,
+    /// which [`Conduct::take_suspicion`] tells then.
+    #[must_use]
+    pub fn with_outlier_detection(self, rule: OutlierDetection, suspects: Arc<Notify>) -> Endpoints {
+        Endpoints { outliers: Some(Outliers::new(rule, suspects)), ..self }
+    }
+
+    /// Where failures are counted from now on. Without [`Self::with_outlier_detection`] none are.
+    pub fn watch(&self, endpoints: HashMap<EndpointAddr, Arc<Conduct>>) {
+        if let Some(outliers) = &self.outliers {
+            outliers.watch(endpoints);
+        }
+    }
+
+    /// Where failures are counted, if they are.
+    pub(super) fn outliers(&self) -> Option<&Outliers> {
+        self.outliers.as_ref()
     }
 
     /// How one is chosen.

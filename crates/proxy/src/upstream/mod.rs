@@ -5,6 +5,7 @@
 //!   may decide.
 //! - `split.rs` chooses the cluster where a route divides its requests among several.
 //! - `load.rs` counts what one worker has under way with a cluster, and bounds what is tried again.
+//! - `outliers.rs` counts the failures of endpoints.
 //! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share;
 //!   `by_alpn.rs` which of the two it is, where the endpoint says so.
 //! - `transport.rs` is what a connection runs over, `tls.rs` that with TLS. `socket_trouble.rs` says what is wrong with a Unix socket.
@@ -16,6 +17,7 @@ mod hash_key;
 mod http1;
 pub(crate) mod http2;
 mod load;
+mod outliers;
 mod pool;
 mod shares;
 mod socket_trouble;
@@ -29,6 +31,7 @@ use crate::{error::ProxyError, io::Deadline};
 
 pub use endpoints::{Endpoint, EndpointSet, Endpoints, reported};
 pub(crate) use load::Retrying;
+pub use outliers::Conduct;
 use pool::Pool;
 pub(crate) use pool::{Cluster, Connection, PoolKey, Pools, Upstream, Wanted};
 pub use socket_trouble::SocketTrouble;

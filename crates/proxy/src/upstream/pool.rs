@@ -18,7 +18,7 @@ use std::{
 use ringward_config::{Balance, EndpointAddr, HashKey, Protocol};
 use ringward_http::RequestHead;
 use ringward_identity::PeerIdentity;
-use ringward_telemetry::{ClusterId, Shard};
+use ringward_telemetry::{ClusterId, GrpcStatus, Shard};
 use ringward_tls::{EndpointTls, UpstreamTls, UpstreamTlsFailure};
 use smallvec::SmallVec;
 
@@ -239,6 +239,7 @@ impl Cluster {
                 Err(source) => {
                     let error = not_connected(addr, source);
                     worker.shard.upstream_error(self.id, error.flag());
+                    self.has_failed(addr, &error);
                     last = Some(error);
                 }
             }
@@ -260,6 +261,20 @@ impl Cluster {
             return Ok(());
         }
         by_alpn::check_grpc(up).inspect_err(|error| shard.upstream_error(self.id, error.flag()))
+    }
+
+    /// An endpoint has answered with this status, `grpc` if it was a call of gRPC.
+    pub(crate) fn has_answered(&self, addr: &EndpointAddr, status: u16, grpc: Option<GrpcStatus>) {
+        if let Some(outliers) = self.choice.outliers() {
+            outliers.answered(addr, status, grpc);
+        }
+    }
+
+    /// A request to an endpoint has failed.
+    pub(crate) fn has_failed(&self, addr: &EndpointAddr, error: &ProxyError) {
+        if let Some(outliers) = self.choice.outliers() {
+            outliers.failed(addr, error);
+        }
     }
 
     /// A request is under way; `None` if it has to wait for that ([`Cluster::wait`]).

@@ -351,7 +351,7 @@ fn decide<'n>(
 }
 
 /// A path that the template matches: its parameters stand for themselves.
-fn path_for(pattern: &PathPattern) -> String {
+pub(super) fn path_for(pattern: &PathPattern) -> String {
     if let Some(regex) = pattern.regex() {
         return regex.example().unwrap_or_default();
     }

@@ -1,6 +1,7 @@
 //! The clusters of a configuration, for its summary.
 
 use std::fmt;
+use std::time::Duration;
 
 use ringward_config::{Cluster, Discovery, HealthCheck, Probe, Protocol, UpstreamTls};
 use ringward_proxy::Endpoints;
@@ -19,6 +20,8 @@ pub(super) struct ClusterSummary {
     tls: Option<TlsSummary>,
     /// `None` if nobody looks whether the endpoints are there.
     health_check: Option<HealthCheckSummary>,
+    /// `None` if endpoints that fail requests go on getting them.
+    outlier_detection: Option<OutlierSummary>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,6 +41,13 @@ struct HealthCheckSummary {
     panic_threshold: u32,
 }
 
+#[derive(Debug, Serialize)]
+struct OutlierSummary {
+    consecutive_failures: u32,
+    ejection_time_ms: u64,
+    ejected_percent_max: u32,
+}
+
 impl ClusterSummary {
     /// Of a cluster that has these endpoints for now.
     pub(super) fn of(cluster: &Cluster, endpoints: &Endpoints) -> ClusterSummary {
@@ -53,6 +63,11 @@ impl ClusterSummary {
             },
             tls: cluster.tls.as_ref().map(TlsSummary::of),
             health_check: cluster.health_check.as_ref().map(HealthCheckSummary::of),
+            outlier_detection: cluster.outlier_detection.as_ref().map(|rule| OutlierSummary {
+                consecutive_failures: rule.consecutive_failures,
+                ejection_time_ms: millis(rule.ejection_time),
+                ejected_percent_max: rule.ejected_percent_max,
+            }),
         }
     }
 }
@@ -74,15 +89,18 @@ impl TlsSummary {
 impl HealthCheckSummary {
     fn of(check: &HealthCheck) -> HealthCheckSummary {
         let HealthCheck { interval, timeout, panic_threshold, .. } = check;
-        // A configured duration is an hour at most.
-        let millis = |duration: &std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         HealthCheckSummary {
             probe: probe(&check.probe),
-            interval_ms: millis(interval),
-            timeout_ms: millis(timeout),
+            interval_ms: millis(*interval),
+            timeout_ms: millis(*timeout),
             panic_threshold: *panic_threshold,
         }
     }
+}
+
+/// A configured duration is a day at most.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn found_in(discovery: &Discovery) -> String {
@@ -103,7 +121,8 @@ fn probe(probe: &Probe) -> String {
 
 impl fmt::Display for ClusterSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClusterSummary { name, endpoints, found_in, protocol, tls, health_check } = self;
+        let ClusterSummary { name, endpoints, found_in, protocol, tls, health_check, outlier_detection } =
+            self;
         write!(f, "cluster {name}: {protocol} to ")?;
         match (endpoints.join(", "), found_in) {
             (endpoints, None) => write!(f, "{endpoints}")?,
@@ -116,10 +135,14 @@ impl fmt::Display for ClusterSummary {
         }
         match health_check {
             Some(HealthCheckSummary { probe, interval_ms, .. }) => {
-                let interval = std::time::Duration::from_millis(*interval_ms);
-                writeln!(f, "; checked by {probe} every {interval:?}")
+                let interval = Duration::from_millis(*interval_ms);
+                write!(f, "; checked by {probe} every {interval:?}")?;
             }
-            None => writeln!(f, "; not checked"),
+            None => write!(f, "; not checked")?,
         }
+        if let Some(OutlierSummary { consecutive_failures, .. }) = outlier_detection {
+            write!(f, "; ejected after {consecutive_failures} failures in a row")?;
+        }
+        writeln!(f)
     }
 }

@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringward_config::{self as config, Cluster, EndpointAddr, HealthCheck};
-use ringward_proxy::{Endpoint, Endpoints, reported};
-use ringward_telemetry::{EndpointFigures, UpstreamFigures};
+use ringward_config::{self as config, Cluster, EndpointAddr, HealthCheck, OutlierDetection};
+use ringward_proxy::{Conduct, Endpoint, Endpoints, reported};
+use ringward_telemetry::{EndpointFigures, OutlierReason, UpstreamFigures};
 use ringward_tls::{EndpointTls, UpstreamTls};
 use tokio::time::Instant;
 
+use super::ejection::{self, Ejection};
 use super::failover::{self, Candidate, Choice, PACE_FULL, Rank};
 use super::standing::{Health, Standing};
 use crate::discovery::Source;
@@ -21,6 +22,7 @@ use crate::discovery::Source;
 pub(super) struct LiveCluster {
     pub(super) check: Option<Arc<HealthCheck>>,
     pub(super) source: Option<Arc<Source>>,
+    outliers: Option<OutlierDetection>,
     tls: Option<Arc<UpstreamTls>>,
     slow_start: Option<Duration>,
     /// The zone that we are in.
@@ -45,8 +47,20 @@ pub(super) struct Member {
     /// How it is asked, if by TLS: as requests are.
     pub(super) tls: Option<Arc<EndpointTls>>,
     standing: Mutex<Standing>,
+    /// What requests have found out.
+    conduct: Arc<Conduct>,
+    ejection: Mutex<Ejection>,
     /// When it began to take requests beside others that did already.
     begun: Mutex<Option<Instant>>,
+}
+
+/// What came of an endpoint that failed too many requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) addr: EndpointAddr,
+    pub(super) reason: OutlierReason,
+    /// For how long it is ejected; `None` if it is not, since too few others would be left.
+    pub(super) ejected_for: Option<Duration>,
 }
 
 /// How the endpoints of a cluster have changed.
@@ -73,6 +87,7 @@ impl LiveCluster {
         let live = LiveCluster {
             check: cluster.health_check.clone().map(Arc::new),
             source,
+            outliers: cluster.outlier_detection.clone(),
             tls: tls.cloned(),
             slow_start: cluster.slow_start,
             zone: zone.map(str::to_owned),
@@ -125,7 +140,9 @@ impl LiveCluster {
                 Arc::new(new)
             }
         };
-        let members = named.iter().map(member).collect();
+        let members: Vec<Arc<Member>> = named.iter().map(member).collect();
+        self.published
+            .watch(members.iter().map(|member| (member.addr.clone(), member.conduct.clone())).collect());
         *self.lock() = Arc::new(Roster { named, members });
     }
 
@@ -149,7 +166,8 @@ impl LiveCluster {
             health: member.standing().health.reported(),
             share: if weight == 0 { 0.0 } else { f64::from(weight) / sum },
         });
-        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All }
+        let ejected = self.outliers.as_ref().map(|_| self.ejected(&roster));
+        UpstreamFigures { endpoints: endpoints.collect(), panic: choice == Choice::All, ejected }
     }
 
     /// The share of each endpoint.
@@ -157,9 +175,11 @@ impl LiveCluster {
         let candidates = roster.members.iter().zip(&*roster.named).map(|(member, named)| Candidate {
             rank: self.rank(named),
             health: member.standing().health,
+            is_ejected: self.is_ejected(member),
             pace: self.slow_start.map_or(PACE_FULL, |window| member.pace(window, now)),
         });
-        let panic_threshold = self.check.as_ref().map_or(0, |check| check.panic_threshold);
+        // Without a check: if those that are left are all ejected, the others having gone.
+        let panic_threshold = self.check.as_ref().map_or(1, |check| check.panic_threshold);
         failover::shares(&candidates.collect::<Vec<_>>(), panic_threshold)
     }
 
@@ -173,16 +193,68 @@ impl LiveCluster {
         (self.check.as_ref().map(|check| &check.probe), self.tls.as_ref().map(|tls| tls.digest()))
     }
 
-    /// Its endpoints are given their full share by and by.
-    pub(super) fn starts_slowly(&self) -> bool {
-        self.slow_start.is_some()
+    /// Its shares may change with time alone.
+    pub(super) fn changes_with_time(&self) -> bool {
+        self.slow_start.is_some() || self.outliers.is_some()
     }
 
-    /// When its shares change without a check, because an endpoint is starting.
+    /// When its shares change without a check, because an endpoint is starting or its ejection ends.
     pub(super) fn next_step(&self, now: Instant) -> Option<Instant> {
-        let window = self.slow_start?;
-        let starting = self.roster().members.iter().any(|member| member.pace(window, now) < PACE_FULL);
-        starting.then(|| now + window / PACE_FULL)
+        let roster = self.roster();
+        let starting = self.slow_start.and_then(|window| {
+            let starts = roster.members.iter().any(|member| member.pace(window, now) < PACE_FULL);
+            starts.then(|| now + window / PACE_FULL)
+        });
+        let ejected = self
+            .outliers
+            .as_ref()
+            .and_then(|_| roster.members.iter().filter_map(|member| member.ejection().until()).min());
+        [starting, ejected].into_iter().flatten().min()
+    }
+
+    /// Ejects endpoints that have failed too many requests, as many as may be.
+    pub(super) fn judge_suspects(&self, now: Instant) -> Vec<Verdict> {
+        let Some(rule) = &self.outliers else { return Vec::new() };
+        let roster = self.roster();
+        let judge = |member: &Arc<Member>| {
+            let reason = member.conduct.take_suspicion()?;
+            // What is still under way there says nothing new.
+            if self.is_ejected(member) {
+                return None;
+            }
+            let takes = |other: &&Arc<Member>| {
+                !Arc::ptr_eq(member, other) && other.standing().health.is_fit() && !self.is_ejected(other)
+            };
+            let others = roster.members.iter().filter(takes).count();
+            let is_allowed = ejection::is_allowed(rule, roster.members.len(), self.ejected(&roster), others);
+            let ejected_for = is_allowed.then(|| member.ejection().begin(rule, now));
+            if ejected_for.is_none() {
+                // So that it is judged again after as many.
+                member.conduct.forgive();
+            }
+            Some(Verdict { addr: member.addr.clone(), reason, ejected_for })
+        };
+        roster.members.iter().filter_map(judge).collect()
+    }
+
+    /// Lets endpoints back whose ejection is over.
+    pub(super) fn end_ejections(&self, now: Instant) -> Vec<EndpointAddr> {
+        let is_over = |member: &&Arc<Member>| member.ejection().end(now);
+        let roster = self.roster();
+        let back = roster.members.iter().filter(is_over).map(|member| {
+            member.conduct.forgive();
+            member.begin(now);
+            member.addr.clone()
+        });
+        back.collect()
+    }
+
+    fn ejected(&self, roster: &Roster) -> usize {
+        roster.members.iter().filter(|member| self.is_ejected(member)).count()
+    }
+
+    fn is_ejected(&self, member: &Member) -> bool {
+        self.outliers.is_some() && member.ejection().until().is_some()
     }
 
     /// Whether this is one of its endpoints still.
@@ -208,7 +280,14 @@ impl LiveCluster {
 impl Member {
     fn new(addr: EndpointAddr, tls: Option<&Arc<UpstreamTls>>, health: Health) -> Member {
         let tls = tls.map(|tls| Arc::new(tls.endpoint(addr.ip())));
-        Member { addr, tls, standing: Mutex::new(Standing::new(health)), begun: Mutex::default() }
+        Member {
+            addr,
+            tls,
+            standing: Mutex::new(Standing::new(health)),
+            conduct: Arc::default(),
+            ejection: Mutex::default(),
+            begun: Mutex::default(),
+        }
     }
 
     /// It takes requests again, or for the first time beside others that do.
@@ -225,6 +304,11 @@ impl Member {
     }
 
     /// A poisoned lock is entered anyway: no state in between is invalid.
+    fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same.
     pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,8 +13,17 @@ use super::standing::Health;
 pub(super) struct Candidate {
     pub(super) rank: Rank,
     pub(super) health: Health,
+    /// It gets nothing for now, since it failed requests.
+    pub(super) is_ejected: bool,
     /// How far it has started, from 1 to [`PACE_FULL`].
     pub(super) pace: u32,
+}
+
+impl Candidate {
+    /// Whether it may take requests.
+    fn is_fit(&self) -> bool {
+        self.health.is_fit() && !self.is_ejected
+    }
 }
 
 /// Where an endpoint stands among those of its cluster, by the configuration.
@@ -65,7 +74,7 @@ pub(super) fn shares(candidates: &[Candidate], panic_threshold: u32) -> (Vec<u32
         if uses_all {
             choice = Choice::All;
         }
-        let takes = |index: &usize| uses_all || candidates[*index].health.is_fit();
+        let takes = |index: &usize| uses_all || candidates[*index].is_fit();
         let members: Vec<usize> = group.members.iter().copied().filter(takes).collect();
         deal_out(&members, candidates, (*load < FULL).then_some(*load), &mut weights);
     }
@@ -74,11 +83,12 @@ pub(super) fn shares(candidates: &[Candidate], panic_threshold: u32) -> (Vec<u32
 
 fn groups(candidates: &[Candidate]) -> Vec<Group> {
     let mut groups: BTreeMap<(u8, bool), Group> = BTreeMap::new();
-    for (index, Candidate { rank, health, .. }) in candidates.iter().enumerate() {
+    for (index, candidate) in candidates.iter().enumerate() {
+        let Candidate { rank, health, .. } = candidate;
         let group = groups.entry((rank.priority, rank.is_far)).or_default();
         group.members.push(index);
         group.known += u64::from(*health != Health::Awaited);
-        group.fit += u64::from(health.is_fit());
+        group.fit += u64::from(candidate.is_fit());
     }
     groups.into_values().collect()
 }
@@ -144,7 +154,12 @@ mod tests {
     fn candidates(of: &[(u8, Health)]) -> Vec<Candidate> {
         let rank = |priority| Rank { weight: 1, priority, is_far: false };
         of.iter()
-            .map(|(priority, health)| Candidate { rank: rank(*priority), health: *health, pace: 10 })
+            .map(|(priority, health)| Candidate {
+                rank: rank(*priority),
+                health: *health,
+                is_ejected: false,
+                pace: 10,
+            })
             .collect()
     }
 

@@ -5,10 +5,13 @@
 //! ([`failover`]). It reaches the workers as endpoints with weights ([`ringward_proxy::Endpoints`]), without a new snapshot; nobody else
 //! publishes them ([`cluster`]). What a reload keeps is decided in [`plan`].
 //!
-//! It never removes an endpoint for what happens to requests, never opens a connection that carries any, and knows of no
+//! Endpoints that fail requests are left out for a while ([`ejection`]); the workers say which ([`ringward_proxy::Conduct`]).
+//!
+//! It never opens a connection that carries any, and knows of no
 //! address that neither the configuration nor a source that it names has named.
 
 mod cluster;
+mod ejection;
 mod failover;
 mod grpc;
 mod plan;
@@ -27,7 +30,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-use self::cluster::{Change, LiveCluster, Member};
+use self::cluster::{Change, LiveCluster, Member, Verdict};
 use self::failover::Choice;
 pub(crate) use self::plan::Plan;
 use self::probe::{Failure, Way};
@@ -81,6 +84,7 @@ impl HealthChecker {
     pub(crate) async fn run(mut self) -> Infallible {
         self.adopt();
         loop {
+            let suspects = self.plan.suspects.clone();
             tokio::select! {
                 changed = self.plans.changed() => match changed {
                     Ok(()) => self.adopt(),
@@ -88,6 +92,7 @@ impl HealthChecker {
                     Err(_) => return pending().await,
                 },
                 () = self.news.notified() => self.refresh(),
+                () = suspects.notified() => self.judge_suspects(),
                 Some(finished) = self.finished.recv() => self.judge(finished),
                 () = step(self.step) => self.advance(),
             }
@@ -190,11 +195,45 @@ impl HealthChecker {
         }
     }
 
-    /// Gives endpoints that are starting more requests.
+    /// Ejects endpoints that have failed too many requests.
+    fn judge_suspects(&mut self) {
+        let plan = self.plan.clone();
+        for (name, cluster) in &plan.clusters {
+            let verdicts = cluster.judge_suspects(Instant::now());
+            for Verdict { addr, reason, ejected_for } in &verdicts {
+                self.metrics.upstream_failed(name, *reason, ejected_for.is_none());
+                let last = reason.as_str();
+                match ejected_for {
+                    Some(time) => tracing::warn!(
+                        cluster = name,
+                        endpoint = %addr,
+                        last,
+                        ejected_for = ?time,
+                        "an endpoint fails requests: it gets none for a while"
+                    ),
+                    None => tracing::warn!(
+                        cluster = name,
+                        endpoint = %addr,
+                        last,
+                        "an endpoint fails requests, and still gets them: too few others would be left \
+                         (`ejected_percent_max`)"
+                    ),
+                }
+            }
+            if !verdicts.is_empty() {
+                self.publish(name, cluster);
+            }
+        }
+    }
+
+    /// Gives endpoints that are starting more requests, and those whose ejection is over some again.
     fn advance(&mut self) {
         let plan = self.plan.clone();
         self.step = None;
-        for (name, cluster) in plan.clusters.iter().filter(|(_, cluster)| cluster.starts_slowly()) {
+        for (name, cluster) in plan.clusters.iter().filter(|(_, cluster)| cluster.changes_with_time()) {
+            for endpoint in cluster.end_ejections(Instant::now()) {
+                tracing::info!(cluster = name, %endpoint, "an endpoint that failed requests gets some again");
+            }
             self.publish(name, cluster);
         }
     }

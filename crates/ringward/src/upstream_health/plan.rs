@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ringward_config::{Cluster, Config, Diagnostics};
 use ringward_proxy::Endpoints;
 use ringward_tls::UpstreamTls;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::LiveCluster;
@@ -20,6 +21,8 @@ use crate::discovery::{self, Source};
 pub(crate) struct Plan {
     /// Those that are, by name.
     pub(super) clusters: BTreeMap<String, LiveCluster>,
+    /// Notified when an endpoint has failed too many requests; one for all plans.
+    pub(super) suspects: Arc<Notify>,
     /// What the workers read, of all clusters, by name.
     published: HashMap<String, Arc<Endpoints>>,
 }
@@ -36,9 +39,16 @@ impl Plan {
         previous: Option<&Plan>,
     ) -> Result<Plan, Diagnostics> {
         let (mut plan, mut problems) = (Plan::default(), Diagnostics::new());
+        if let Some(previous) = previous {
+            plan.suspects = previous.suspects.clone();
+        }
         let zone = config.server.zone.as_deref();
         for (name, cluster) in &config.clusters {
-            let published = Arc::new(Endpoints::of(cluster));
+            let mut published = Endpoints::of(cluster);
+            if let Some(rule) = &cluster.outlier_detection {
+                published = published.with_outlier_detection(rule.clone(), plan.suspects.clone());
+            }
+            let published = Arc::new(published);
             plan.published.insert(name.clone(), published.clone());
             let before = previous.and_then(|previous| previous.clusters.get(name));
             let source = match source(config, cluster, before) {
@@ -48,7 +58,8 @@ impl Plan {
                     continue;
                 }
             };
-            if cluster.health_check.is_none() && source.is_none() {
+            let is_watched = cluster.health_check.is_some() || cluster.outlier_detection.is_some();
+            if !is_watched && source.is_none() {
                 continue;
             }
             let live = LiveCluster::new((cluster, zone), source, tls.get(name), published, before);

@@ -6,8 +6,8 @@ use std::thread;
 use super::*;
 use crate::closed::{
     AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome, EndpointHealth,
-    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, OcspOutcome, PolicyOutcome, Resumed, RetryOutcome,
-    RetryReason, RevocationSource, ServerOutcome,
+    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, OcspOutcome, OutlierReason, PolicyOutcome,
+    Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -165,7 +165,7 @@ fn upstream() -> UpstreamFigures {
         health,
         share: 0.25,
     });
-    UpstreamFigures { endpoints: endpoints.collect(), panic: true }
+    UpstreamFigures { endpoints: endpoints.collect(), panic: true, ejected: Some(1) }
 }
 
 /// Measures one of everything on the control plane.
@@ -175,6 +175,8 @@ fn measure(control: &ControlMetrics) {
     control.upstreams_changed([("orders".to_owned(), upstream())]);
     control.upstream_checked("orders", CheckOutcome::Passed);
     control.upstream_checked("orders", CheckOutcome::Timeout);
+    control.upstream_failed("orders", OutlierReason::Status, false);
+    control.upstream_failed("orders", OutlierReason::Timeout, true);
     control.discoveries_changed([("orders".to_owned(), Some(NOW_UNIX - 90.0))]);
     control.discovery_finished("orders", DiscoveryOutcome::Updated, Some(NOW_UNIX - 30.0));
     control.discovery_finished("orders", DiscoveryOutcome::Refused, Some(NOW_UNIX - 30.0));
@@ -498,7 +500,7 @@ fn series_of_endpoints_are_bounded_and_those_of_clusters_go_with_them() {
         health: EndpointHealth::Unhealthy,
         share: 0.0,
     };
-    let many = UpstreamFigures { endpoints: (0..1500).map(endpoint).collect(), panic: false };
+    let many = UpstreamFigures { endpoints: (0..1500).map(endpoint).collect(), panic: false, ejected: None };
     fixture.control.upstreams_changed(["a", "b"].map(|name| (name.to_owned(), many.clone())));
     fixture.control.upstream_checked("a", CheckOutcome::Passed);
     fixture.control.upstream_checked("gone", CheckOutcome::Passed);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Page;
-use crate::closed::{CheckOutcome, DiscoveryOutcome, EndpointHealth};
+use crate::closed::{CheckOutcome, DiscoveryOutcome, EndpointHealth, OutlierReason};
 use crate::discovery::DiscoveryState;
 use crate::metrics as catalogue;
 use crate::upstreams::{EndpointFigures, UpstreamState};
@@ -11,7 +11,7 @@ use crate::upstreams::{EndpointFigures, UpstreamState};
 /// Adds them to the page.
 pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>) {
     let mut room = ENDPOINT_SERIES_MAX;
-    for (cluster, UpstreamState { figures, checks }) in clusters {
+    for (cluster, UpstreamState { figures, checks, ejections, withheld }) in clusters {
         for health in EndpointHealth::ALL {
             let count = figures.endpoints.iter().filter(|known| known.health == *health).count();
             page.gauge(&catalogue::UPSTREAM_ENDPOINTS, &[cluster, health.as_str()], count as f64);
@@ -20,6 +20,14 @@ pub(super) fn series(page: &mut Page, clusters: &BTreeMap<String, UpstreamState>
         for outcome in CheckOutcome::ALL {
             let labels = [cluster, outcome.as_str()];
             page.counter(&catalogue::UPSTREAM_HEALTH_CHECKS, &labels, checks[*outcome as usize]);
+        }
+        if let Some(ejected) = figures.ejected {
+            page.gauge(&catalogue::UPSTREAM_EJECTED, &[cluster], ejected as f64);
+            for reason in OutlierReason::ALL {
+                let labels = [cluster, reason.as_str()];
+                page.counter(&catalogue::UPSTREAM_EJECTIONS, &labels, ejections[*reason as usize]);
+            }
+            page.counter(&catalogue::UPSTREAM_EJECTIONS_WITHHELD, &[cluster], *withheld);
         }
         for EndpointFigures { addr, health, share } in figures.endpoints.iter().take(room) {
             let labels = [cluster, &*addr.to_string()];

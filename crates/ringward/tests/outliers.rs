@@ -1,0 +1,181 @@
+//! Endpoints that fail requests get none for a while.
+#![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
+
+mod support;
+
+use ringward_testkit::{DEADLINE, Gate, Script, Upstream, eventually};
+
+use self::support::{Builder, Gateway, HOST, Host, on_both_drivers};
+
+on_both_drivers!(who_fails_is_left_out_and_comes_back,);
+
+const EJECTED: &str = "ringward_upstream_endpoints_ejected";
+const EJECTIONS: &str = "ringward_upstream_ejections_total";
+const WITHHELD: &str = "ringward_upstream_ejections_withheld_total";
+const SHARE: &str = "ringward_upstream_endpoint_share";
+const CLUSTER: (&str, &str) = ("cluster", "others");
+
+fn who_fails_is_left_out_and_comes_back(driver: &str) {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    let rule = "consecutive_failures = 3, ejection_time = \"100ms\"";
+    let gateway = builder(&[&bad, &good], rule, "").io(driver).start();
+    bad.on("*", Script::new().read_body().respond(503, &[], "no"));
+    let mut connection = gateway.connect();
+    // Every other one is bad, for as long as it is not left out.
+    eventually(DEADLINE, "it is left out", || {
+        connection.get("/x").unwrap();
+        gateway.metric(EJECTIONS, &[CLUSTER, ("reason", "status")]) >= 1.0
+    });
+    assert_eq!(gateway.metric(EJECTIONS, &[CLUSTER, ("reason", "reset")]), 0.0);
+    // It is asked again, fails again and is left out for longer, again and again: requests are lost to it less and less.
+    eventually(DEADLINE, "it is left out again", || {
+        connection.get("/x").unwrap();
+        gateway.metric(EJECTIONS, &[CLUSTER, ("reason", "status")]) >= 3.0
+    });
+    assert_eq!(gateway.metric(WITHHELD, &[CLUSTER]), 0.0);
+    bad.on("*", Script::new().read_body().respond(200, &[], "yes"));
+    eventually(DEADLINE, "it is back", || {
+        gateway.metric(EJECTED, &[CLUSTER]) == 0.0 && (share(&gateway, &bad) - 0.5).abs() < 0.01
+    });
+    let before = bad.requests().len();
+    assert!((0..10).all(|_| connection.get("/x").unwrap().status == 200));
+    assert_eq!(bad.requests().len() - before, 5);
+}
+
+#[test]
+fn each_kind_of_failure_counts_once_the_row_is_long_enough() {
+    let gate = Gate::new();
+    let scripts = [
+        ("status", Script::new().read_body().respond(504, &[], "late")),
+        ("reset", Script::new().read_body().reset()),
+        ("protocol", Script::new().read_body().send(b"what?\r\n\r\n").close()),
+        ("timeout", Script::new().read_body().wait(&gate)),
+        // The head is there, and not all that it promises.
+        (
+            "reset",
+            Script::new().read_body().send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome").close(),
+        ),
+    ];
+    for (reason, script) in scripts {
+        let (bad, good) = (Upstream::start(), Upstream::start());
+        bad.on("*", script);
+        let gateway =
+            builder(&[&bad, &good], "consecutive_failures = 3", "response_timeout = \"300ms\"").start();
+        for asked in 1..=3 {
+            assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 0.0, "{reason}: {} in a row", asked - 1);
+            while bad.requests().len() < asked {
+                // Whatever comes of it.
+                let _ = gateway.connect().get("/x");
+            }
+        }
+        gateway.wait_for_metric(EJECTIONS, &[CLUSTER, ("reason", reason)], 1.0);
+        assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 1.0, "{reason}");
+        eventually(DEADLINE, "it gets none", || share(&gateway, &bad) == 0.0);
+        let before = bad.requests().len();
+        assert!((0..6).all(|_| gateway.connect().get("/x").unwrap().status == 200), "{reason}");
+        assert_eq!(bad.requests().len(), before, "{reason}");
+    }
+    gate.open();
+}
+
+#[test]
+fn an_endpoint_that_takes_no_connection_is_not_asked_any_more() {
+    let good = Upstream::start();
+    let gone = Upstream::start().address();
+    let section = format!(
+        "[cluster.others]\nendpoints = [\"{gone}\", \"{}\"]\noutlier_detection = {{ consecutive_failures = 3 }}",
+        good.address()
+    );
+    let gateway = Gateway::builder().section(&section).host(host("")).start();
+    // Clients notice nothing: the next endpoint is asked at once.
+    assert!((0..10).all(|_| gateway.connect().get("/x").unwrap().status == 200));
+    gateway.wait_for_metric(EJECTIONS, &[CLUSTER, ("reason", "connect")], 1.0);
+    let errors = || gateway.metric("ringward_upstream_errors_total", &[CLUSTER]);
+    assert_eq!(errors(), 3.0, "it was tried as often as makes an outlier");
+}
+
+#[test]
+fn one_good_answer_ends_the_row() {
+    let flaky = Upstream::start();
+    flaky.on("/bad", Script::new().read_body().respond(503, &[], "no"));
+    let gateway = builder(&[&flaky], "consecutive_failures = 2", "").start();
+    let mut connection = gateway.connect();
+    for _ in 0..5 {
+        assert_eq!(connection.get("/bad").unwrap().status, 503);
+        assert_eq!(connection.get("/good").unwrap().status, 200);
+    }
+    assert_eq!(gateway.metric(WITHHELD, &[CLUSTER]), 0.0);
+    // Two in a row are too many, and still there is nobody else.
+    assert!((0..2).all(|_| connection.get("/bad").unwrap().status == 503));
+    gateway.wait_for_metric(WITHHELD, &[CLUSTER], 1.0);
+    assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 0.0);
+    assert_eq!(connection.get("/good").unwrap().status, 200);
+}
+
+#[test]
+fn no_more_are_left_out_than_may_be() {
+    let upstreams = [Upstream::start(), Upstream::start(), Upstream::start(), Upstream::start()];
+    let all: Vec<&Upstream> = upstreams.iter().collect();
+    let rule = "consecutive_failures = 2, ejected_percent_max = 50, status = \"500\"";
+    let gateway = builder(&all, rule, "").start();
+    for upstream in &upstreams {
+        upstream.on("*", Script::new().read_body().respond(500, &[], "no"));
+    }
+    let mut connection = gateway.connect();
+    eventually(DEADLINE, "half of them are left out", || {
+        connection.get("/x").unwrap();
+        gateway.metric(EJECTED, &[CLUSTER]) == 2.0 && gateway.metric(WITHHELD, &[CLUSTER]) >= 2.0
+    });
+    assert_eq!(gateway.metric("ringward_upstream_panic", &[CLUSTER]), 0.0);
+    assert_eq!(gateway.metric(EJECTIONS, &[CLUSTER]), 2.0);
+}
+
+#[test]
+fn retries_go_elsewhere_so_that_clients_notice_nothing() {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    bad.on("*", Script::new().read_body().respond(503, &[], "no"));
+    let rule = "consecutive_failures = 3";
+    let gateway =
+        builder(&[&bad, &good], rule, "").host(host("retry = { status = \"503\", backoff = \"1ms\" }"));
+    let gateway = gateway.start();
+    let mut connection = gateway.connect();
+    assert!((0..20).all(|_| connection.get("/x").unwrap().status == 200));
+    gateway.wait_for_metric(EJECTIONS, &[CLUSTER, ("reason", "status")], 1.0);
+}
+
+#[test]
+fn a_reload_keeps_who_is_left_out() {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    bad.on("*", Script::new().read_body().respond(503, &[], "no"));
+    let gateway = builder(&[&bad, &good], "consecutive_failures = 1", "").start();
+    let mut connection = gateway.connect();
+    while gateway.metric(EJECTED, &[CLUSTER]) == 0.0 {
+        connection.get("/x").unwrap();
+    }
+    gateway.reconfigure("consecutive_failures = 1", "consecutive_failures = 2");
+    eventually(DEADLINE, "it is left out still", || {
+        gateway.metric(EJECTED, &[CLUSTER]) == 1.0 && share(&gateway, &bad) == 0.0
+    });
+    let before = bad.requests().len();
+    assert!((0..4).all(|_| connection.get("/x").unwrap().status == 200));
+    assert_eq!(bad.requests().len(), before);
+}
+
+/// Before `upstreams`, by this rule, with more keys of the cluster.
+fn builder(upstreams: &[&Upstream], rule: &str, keys: &str) -> Builder {
+    Gateway::builder().section(&section(upstreams, rule, keys)).host(host(""))
+}
+
+fn section(upstreams: &[&Upstream], rule: &str, keys: &str) -> String {
+    let endpoints: Vec<String> = upstreams.iter().map(|upstream| upstream.address().to_string()).collect();
+    format!("[cluster.others]\nendpoints = {endpoints:?}\noutlier_detection = {{ {rule} }}\n{keys}")
+}
+
+fn host(keys: &str) -> Host {
+    Host::new(&[HOST]).route("path = \"/{rest...}\"", &format!("cluster = \"others\"\n{keys}"))
+}
+
+/// Its part of the requests.
+fn share(gateway: &Gateway, upstream: &Upstream) -> f64 {
+    gateway.metric(SHARE, &[CLUSTER, ("endpoint", &*upstream.address().to_string())])
+}
