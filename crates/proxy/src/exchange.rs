@@ -376,6 +376,9 @@ async fn forward(
         let reused = up.is_reused();
         facts.connect_time = if reused { Duration::ZERO } else { started.elapsed() };
         facts.upstream = Some(up.addr().clone());
+        if target.route.grpc {
+            cluster.check_grpc(&up, &worker.shard).map_err(refused)?;
+        }
         match still_stands(connection, job.view, (target, &facts.on_behalf), job.heard) {
             Ok(true) => {}
             stands => {

@@ -44,6 +44,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2, which the upstream has to agree to (RFC 9113 §3.2).
     Http2,
+    /// Whichever of both the upstream chooses, rather HTTP/2.
+    Either,
 }
 
 /// What the TLS side of a cluster is made of.
@@ -170,6 +172,7 @@ fn config(
     config.alpn_protocols = match protocol {
         UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
         UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+        UpstreamProtocol::Either => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     config.resumption = Resumption::disabled();
     // RFC 7627: without it our proof could be passed on (the triple handshake attack).

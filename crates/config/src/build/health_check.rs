@@ -88,7 +88,7 @@ fn target(cx: &mut Context<'_>, target: &Spanned<String>) -> Option<String> {
 
 fn service(cx: &mut Context<'_>, service: &Spanned<String>, protocol: Protocol) -> Option<String> {
     let text = service.get_ref();
-    if protocol != Protocol::Http2 {
+    if protocol == Protocol::Http1 {
         cx.error(&service.span(), "`grpc` needs HTTP/2, which the cluster does not speak")
             .help("write protocol = \"http2\" for endpoints that serve gRPC, or check them by http or tcp");
         return None;

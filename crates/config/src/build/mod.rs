@@ -256,7 +256,7 @@ fn cluster(
     dns_servers: &[SocketAddr],
 ) -> Option<Cluster> {
     let (raw, span) = (raw.get_ref(), raw.span());
-    let protocol = cx.value_or(&raw.protocol, Protocol::Http1);
+    let protocol = protocol(cx, raw);
     let balance = endpoints::balance(cx, &raw.balance);
     // One that cannot be read was meant to be there.
     let is_checked = !raw.health_check.is_absent();
@@ -302,11 +302,25 @@ fn cluster(
     Some(cluster)
 }
 
+/// What its endpoints speak.
+fn protocol(cx: &mut Context<'_>, raw: &raw::Cluster) -> Protocol {
+    let protocol = cx.value_or(&raw.protocol, Protocol::Http1);
+    if protocol == Protocol::Auto
+        && raw.tls.is_absent()
+        && let Some(span) = raw.protocol.span()
+    {
+        cx.error(&span, "`protocol` is \"auto\", and the cluster has no `tls`").help(
+            "without TLS an endpoint cannot say what it speaks: write protocol = \"http1\" or \"http2\"",
+        );
+    }
+    protocol
+}
+
 /// Whether its connections begin with whose they are, which leaves none that others could use.
 fn sends_proxy_protocol(cx: &mut Context<'_>, raw: &raw::Cluster, protocol: Protocol) -> bool {
     let Some(sent) = cx.given(&raw.proxy_protocol) else { return false };
     let raw::SentProxyProtocol::V2 = *sent.get_ref();
-    if protocol == Protocol::Http2 {
+    if protocol != Protocol::Http1 {
         cx.error(&sent.span(), "`proxy_protocol` has no meaning with HTTP/2")
             .help("requests of all clients share its connections: write protocol = \"http1\", or remove it");
     }

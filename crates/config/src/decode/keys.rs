@@ -157,7 +157,11 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("cluster.tls", "trust", Instead("write ca = [\"FILE-OR-DIRECTORY\"]")),
     ("cluster.tls", "cert", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
     ("cluster.tls", "chain", Instead("write certificate = { chain = \"FILE\", key = \"FILE\" }")),
-    ("cluster.tls", "alpn", Instead("write protocol = \"http2\" beside tls: it says what is offered")),
+    (
+        "cluster.tls",
+        "alpn",
+        Instead("write protocol = \"http2\" or \"auto\" beside tls: it says what is offered"),
+    ),
     ("cluster.tls", "verify", NO_VERIFICATION),
     ("cluster.tls", "insecure", NO_VERIFICATION),
     ("cluster.tls", "skip_verify", NO_VERIFICATION),

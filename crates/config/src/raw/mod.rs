@@ -462,7 +462,8 @@ pub struct Cluster {
     pub endpoints_dns: Field<WordOrTable<EndpointsDns>>,
     /// What the endpoints speak: `"http1"` is HTTP/1.1; `"http2"` is HTTP/2, which every endpoint has to speak then, with TLS
     /// agreed on by ALPN and without from the first byte on (prior knowledge, also called h2c). Clients may speak either in both
-    /// cases.
+    /// cases. `"auto"` is for endpoints with `tls`: each connection speaks HTTP/2 if the endpoint agrees to that by ALPN, else HTTP/1.1.
+    /// Not with `proxy_protocol`.
     ///
     /// Default `"http1"`. Example: `protocol = "http2"`.
     pub protocol: Field<Protocol>,
@@ -573,4 +574,6 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Either, as each endpoint agrees to by ALPN: HTTP/2 if it can, else HTTP/1.1.
+    Auto,
 }

@@ -6,9 +6,11 @@
 //! - `split.rs` chooses the cluster where a route divides its requests among several.
 //! - `load.rs` counts what one worker has under way with a cluster, and bounds what is tried again.
 //! - `outliers.rs` counts the failures of endpoints.
-//! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share.
+//! - `pool.rs` has the connections to an endpoint, `http1.rs` an exchange on one of them, `http2/` those that requests share;
+//!   `by_alpn.rs` which of the two it is, where the endpoint says so.
 //! - `transport.rs` is what a connection runs over, `tls.rs` that with TLS. `socket_trouble.rs` says what is wrong with a Unix socket.
 
+mod by_alpn;
 mod choice;
 mod endpoints;
 mod hash_key;

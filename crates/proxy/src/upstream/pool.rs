@@ -23,6 +23,7 @@ use ringward_tls::{EndpointTls, UpstreamTls, UpstreamTlsFailure};
 use smallvec::SmallVec;
 
 use super::{
+    by_alpn,
     choice::Choice,
     failure_in, hash_key,
     http2::{self, SharedPool, Terms},
@@ -62,11 +63,11 @@ pub(crate) struct Pool {
     plain: Idle<Stream>,
     /// Those with TLS, if `tls` is there.
     encrypted: Idle<TlsStream>,
-    tls: Option<Rc<EndpointTls>>,
+    pub(super) tls: Option<Rc<EndpointTls>>,
     /// How many connections for one exchange at a time there are, in use, idle or about to be opened.
     open: Rc<Cell<usize>>,
     /// Those that speak HTTP/2.
-    shared: Rc<SharedPool>,
+    pub(super) shared: Rc<SharedPool>,
     /// Its endpoint is in no cluster any more.
     closed: Cell<bool>,
 }
@@ -167,7 +168,7 @@ impl Cluster {
             idle_timeout: cluster.idle_timeout,
             pool_idle_max: cluster.pool_idle_max,
             announces: cluster.announces,
-            terms: (cluster.protocol == Protocol::Http2).then(|| Terms::of(cluster)),
+            terms: (cluster.protocol != Protocol::Http1).then(|| Terms::of(cluster)),
         }
     }
 
@@ -188,7 +189,7 @@ impl Cluster {
 
     /// A kept connection to the endpoint whose turn it is: what most requests find, without a wait. `hash` is from [`Self::hash`].
     pub(crate) fn kept(&self, hash: Option<u64>) -> Option<Upstream> {
-        if self.terms.is_some() || self.announces {
+        if self.announces || self.terms.as_ref().is_some_and(|terms| !terms.by_alpn()) {
             return None;
         }
         self.choice.try_next(hash, Pool::take)
@@ -223,6 +224,10 @@ impl Cluster {
             }
             let connected = match &self.terms {
                 None => self.open(worker, addr, pool, announced).await,
+                // Boxed, so that those who know what they speak need not have room for it.
+                Some(terms) if terms.by_alpn() => {
+                    Box::pin(by_alpn::connect(worker, addr, pool, terms, fresh)).await
+                }
                 Some(terms) => {
                     let open =
                         http2::Stream::open(&pool.shared, addr, pool.tls.as_ref(), terms, worker, fresh);
@@ -245,6 +250,17 @@ impl Cluster {
             worker.shard.upstream_error(self.id, error.flag());
             error
         }))
+    }
+
+    /// Refuses a call of gRPC on a connection that it cannot go on, where endpoints choose the protocol.
+    ///
+    /// # Errors
+    /// [`ProxyError::UpstreamTls`].
+    pub(crate) fn check_grpc(&self, up: &Upstream, shard: &Shard) -> Result<(), ProxyError> {
+        if !self.terms.as_ref().is_some_and(Terms::by_alpn) {
+            return Ok(());
+        }
+        by_alpn::check_grpc(up).inspect_err(|error| shard.upstream_error(self.id, error.flag()))
     }
 
     /// An endpoint has answered with this status, `grpc` if it was a call of gRPC.
@@ -395,7 +411,7 @@ impl Pool {
     }
 
     /// A kept connection.
-    fn take(&self) -> Option<Upstream> {
+    pub(super) fn take(&self) -> Option<Upstream> {
         match self.tls {
             None => self.plain.take().map(Upstream::Http1),
             Some(_) => self.encrypted.take().map(Upstream::Http1Tls),
@@ -415,6 +431,7 @@ impl Pool {
     pub(crate) fn prune(&self) {
         self.plain.prune();
         self.encrypted.prune();
+        self.shared.prune();
     }
 }
 
@@ -471,7 +488,7 @@ pub(crate) struct Connection<S = Stream> {
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S, deadline: Deadline, addr: EndpointAddr, open: Open) -> Connection<S> {
+    pub(super) fn new(stream: S, deadline: Deadline, addr: EndpointAddr, open: Open) -> Connection<S> {
         Connection { deadline, stream, addr, reused: false, open, is_busy: false }
     }
 }

@@ -24,6 +24,7 @@ struct Halves {
     read: TlsRead,
     write: TlsWrite,
     is_resumed: bool,
+    speaks_http2: bool,
 }
 
 /// What both directions share.
@@ -81,6 +82,11 @@ impl TlsStream {
     pub(super) fn is_resumed(&self) -> bool {
         self.0.is_resumed
     }
+
+    /// The upstream has agreed to HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.0.speaks_http2
+    }
 }
 
 async fn shake(stream: Stream, tls: &EndpointTls, buffers: &Rc<BufferPool>) -> io::Result<TlsStream> {
@@ -113,8 +119,11 @@ async fn shake(stream: Stream, tls: &EndpointTls, buffers: &Rc<BufferPool>) -> i
             Err(error) => return Err(broken_off(error)),
         }
     }
-    let is_resumed = read.tls.borrow().session.is_resumed();
-    Ok(TlsStream(Box::new(Halves { read, write, is_resumed })))
+    let (is_resumed, speaks_http2) = {
+        let session = &read.tls.borrow().session;
+        (session.is_resumed(), session.negotiated().alpn == "h2")
+    };
+    Ok(TlsStream(Box::new(Halves { read, write, is_resumed, speaks_http2 })))
 }
 
 /// The upstream went away in the middle of the handshake.

@@ -59,6 +59,7 @@ impl ClusterSummary {
             protocol: match cluster.protocol {
                 Protocol::Http1 => "http1",
                 Protocol::Http2 => "http2",
+                Protocol::Auto => "http2 or http1",
             },
             tls: cluster.tls.as_ref().map(TlsSummary::of),
             health_check: cluster.health_check.as_ref().map(HealthCheckSummary::of),

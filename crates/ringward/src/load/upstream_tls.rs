@@ -51,6 +51,7 @@ fn upstream_tls(cluster: &Cluster, files: &Files, report: &mut Report<'_>) -> Op
         protocol: match cluster.protocol {
             Protocol::Http1 => UpstreamProtocol::Http1,
             Protocol::Http2 => UpstreamProtocol::Http2,
+            Protocol::Auto => UpstreamProtocol::Either,
         },
         ..UpstreamTlsOptions::new(trust?)
     };

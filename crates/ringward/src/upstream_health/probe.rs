@@ -111,13 +111,14 @@ async fn connected(
     if way.sends_proxy_protocol {
         stream.write_all(PROXY_LOCAL).await.map_err(Failure::Connect)?;
     }
-    let Some(tls) = way.tls else { return ask(probe, addr, "http", stream).await };
+    let Some(tls) = way.tls else { return ask(probe, addr, "http", prior(probe), stream).await };
     let (config, name) = tls.client_config();
     let stream =
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| not_trusted(tls, error))?;
     tls.check_protocol(stream.get_ref().1.alpn_protocol())
         .map_err(|failure| Failure::Tls(failure.to_string()))?;
-    ask(probe, addr, "https", stream).await
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    ask(probe, addr, "https", http2, stream).await
 }
 
 /// Why TLS has failed.
@@ -130,6 +131,7 @@ async fn ask(
     probe: &Probe,
     addr: &EndpointAddr,
     scheme: &str,
+    http2: bool,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<(), Failure> {
     let (answer, question) = io::split(stream);
@@ -138,9 +140,9 @@ async fn ask(
     let authority = |host: &Option<String>| host.clone().unwrap_or_else(|| addr.authority());
     match probe {
         Probe::Tcp => Ok(()),
-        Probe::Http { http2, target, host, expect } => {
+        Probe::Http { target, host, expect, .. } => {
             let authority = authority(host);
-            let status = if *http2 {
+            let status = if http2 {
                 let request = http2_request(scheme, &authority, target).method(Method::GET).body(());
                 let request = request.map_err(protocol)?;
                 http2_exchange(stream, request, Bytes::new()).await?.0.status()
@@ -149,6 +151,9 @@ async fn ask(
             };
             let passes = expect.iter().any(|range| range.contains(&status.as_u16()));
             if passes { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
+        }
+        Probe::Grpc { .. } if !http2 => {
+            Err(Failure::Protocol("the endpoint agreed to HTTP/1.1, and gRPC is HTTP/2".to_owned()))
         }
         Probe::Grpc { service, host } => {
             let request = http2_request(scheme, &authority(host), grpc::METHOD)
@@ -161,6 +166,11 @@ async fn ask(
             grpc_answer(response).await
         }
     }
+}
+
+/// Whether HTTP/2 is spoken where nothing says so but the configuration.
+fn prior(probe: &Probe) -> bool {
+    matches!(probe, Probe::Http { http2: true, .. } | Probe::Grpc { .. })
 }
 
 async fn http1_status(

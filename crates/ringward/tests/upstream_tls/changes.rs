@@ -6,7 +6,8 @@ use std::thread;
 use ringward_testkit::{Authority, DEADLINE, Leaf, eventually};
 
 use super::servers::Server;
-use super::{HANDSHAKES, MUTUAL, Scene};
+use super::support::{HOST, Host};
+use super::{HANDSHAKES, MUTUAL, OPENED, Scene};
 
 #[test]
 fn a_new_certificate_of_ours_is_shown_with_the_next_request() {
@@ -45,6 +46,36 @@ struct Stop<'a>(&'a AtomicBool);
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Rule: who we are to an upstream was proved on one connection, and no request that is somebody else's to say goes on it.
+#[test]
+fn clusters_with_certificates_of_their_own_share_no_connection() {
+    for cluster in ["", "protocol = \"http2\"", "protocol = \"auto\""] {
+        let scene = Scene::new();
+        scene.present("other", "ringward-other");
+        let haproxy = Server::haproxy(&scene, "alpn h2,http/1.1", None);
+        let clusters: String = ["client", "other"]
+            .map(|file| {
+                format!(
+                    "[cluster.{file}]\nendpoints = {:?}\n{cluster}\ntls = {{ ca = \"up-ca.pem\", server_name = \"orders.internal\", \
+                     certificate = {{ chain = \"{file}.pem\", key = \"{file}.key\" }} }}\n",
+                    haproxy.address.to_string()
+                )
+            })
+            .concat();
+        let host = Host::new(&[HOST])
+            .route("path = \"/client\"", "cluster = \"client\"")
+            .route("path = \"/other\"", "cluster = \"other\"");
+        let gateway = scene.builder.section(&clusters).host(host).start();
+        let mut connection = gateway.connect();
+        for _ in 0..3 {
+            assert!(connection.get("/client").unwrap().text().starts_with("ringward-client|"), "{cluster}");
+            assert!(connection.get("/other").unwrap().text().starts_with("ringward-other|"), "{cluster}");
+        }
+        gateway.wait_for_metric(OPENED, &[("cluster", "client")], 1.0);
+        gateway.wait_for_metric(OPENED, &[("cluster", "other")], 1.0);
     }
 }
 

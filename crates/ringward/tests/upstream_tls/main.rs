@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agreed;
 mod changes;
 mod checks;
 mod liars;

@@ -37,24 +37,22 @@ impl Server {
     /// nginx, which says who it thinks we are. It asks for a certificate of ours and closes each connection after two requests.
     pub(super) fn nginx(scene: &Scene, keys: &str) -> Server {
         let directory = scene.builder.pki().path().to_owned();
-        Server::start(|address| {
-            let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                .map(|kind| format!("{kind}_temp_path {kind}-temp;\n"))
-                .concat();
-            let text = format!(
-                "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\nevents {{}}\nhttp {{\n\
-                 access_log off;\n{temporary}keepalive_requests 2;\nserver {{\nlisten {address} ssl;\n\
-                 ssl_certificate server.pem;\nssl_certificate_key server.key;\n\
-                 ssl_client_certificate up-ca.pem;\nssl_verify_client on;\nssl_protocols TLSv1.3;\n{keys}\n\
-                 location / {{ return 200 \
-                 \"$ssl_client_s_dn|$ssl_server_name|$ssl_session_reused|$ssl_protocol\"; }}\n}}\n}}\n"
-            );
-            let file = directory.join(format!("nginx-{}.conf", address.port()));
-            std::fs::write(&file, text).expect("write the configuration");
-            let mut nginx = program("nginx", "nginx");
-            nginx.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(file);
-            nginx
-        })
+        Server::start(|address| nginx(&directory, address, "ssl", keys))
+    }
+
+    /// nginx, which says on `/protocol` what is spoken and on which connection: HTTP/2, or nothing but HTTP/1.1.
+    pub(super) fn nginx_speaking(scene: &Scene, http2: bool) -> Server {
+        let directory = scene.builder.pki().path().to_owned();
+        Server::start(|address| nginx_speaking(&directory, address, http2))
+    }
+
+    /// The same in place of another, at its address.
+    pub(super) fn replace(self, directory: &Path, http2: bool) -> Server {
+        let address = self.address;
+        drop(self);
+        let process = Process::start(&mut nginx_speaking(directory, address, http2));
+        eventually(DEADLINE, "nginx listens again", || TcpStream::connect(address).is_ok());
+        Server { _process: process, address }
     }
 
     /// HAProxy with a certificate of ours required, in front of a plain server, or saying itself who it thinks we are.
@@ -96,4 +94,29 @@ impl Server {
             server
         })
     }
+}
+
+fn nginx_speaking(directory: &Path, address: SocketAddr, http2: bool) -> Command {
+    let keys =
+        "keepalive_requests 100000;\nlocation = /protocol { return 200 \"$server_protocol $connection\"; }";
+    nginx(directory, address, if http2 { "ssl http2" } else { "ssl" }, keys)
+}
+
+fn nginx(directory: &Path, address: SocketAddr, listen: &str, keys: &str) -> Command {
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {kind}-temp;\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\nevents {{}}\nhttp {{\n\
+         access_log off;\n{temporary}keepalive_requests 2;\nserver {{\nlisten {address} {listen};\n\
+         ssl_certificate server.pem;\nssl_certificate_key server.key;\n\
+         ssl_client_certificate up-ca.pem;\nssl_verify_client on;\nssl_protocols TLSv1.3;\n{keys}\n\
+         location / {{ return 200 \
+         \"$ssl_client_s_dn|$ssl_server_name|$ssl_session_reused|$ssl_protocol\"; }}\n}}\n}}\n"
+    );
+    let file = directory.join(format!("nginx-{}.conf", address.port()));
+    std::fs::write(&file, text).expect("write the configuration");
+    let mut nginx = program("nginx", "nginx");
+    nginx.arg("-p").arg(directory).arg("-e").arg("stderr").arg("-c").arg(file);
+    nginx
 }

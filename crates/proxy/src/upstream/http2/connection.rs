@@ -46,13 +46,16 @@ pub(super) async fn run(
 ) {
     match open((&addr, tls.as_deref()), None, terms.cluster, terms.connect_timeout, &worker).await {
         Ok((Opened::Plain(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
+        Ok((Opened::Tls(stream), deadline)) if terms.by_alpn && !stream.speaks_http2() => {
+            opening.declined(stream, deadline);
+        }
         Ok((Opened::Tls(stream), deadline)) => serve(opening, addr, stream, deadline, terms, &worker).await,
         Err(error) => opening.failed(&error),
     }
 }
 
 /// Serves a connection to its end.
-async fn serve<S: Transport>(
+pub(super) async fn serve<S: Transport>(
     opening: Opening,
     addr: EndpointAddr,
     stream: S,

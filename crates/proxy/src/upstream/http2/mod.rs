@@ -26,6 +26,7 @@ mod tunnel;
 
 use std::time::Duration;
 
+use ringward_config::Protocol;
 use ringward_telemetry::ClusterId;
 
 use crate::snapshot;
@@ -43,6 +44,7 @@ pub(crate) struct Terms {
     connections_max: usize,
     streams_max: usize,
     head_list_bytes_max: usize,
+    by_alpn: bool,
 }
 
 impl Terms {
@@ -55,6 +57,20 @@ impl Terms {
             connections_max: cluster.connections_max,
             streams_max: cluster.streams_per_connection_max,
             head_list_bytes_max: cluster.head_list_bytes_max,
+            by_alpn: cluster.protocol == Protocol::Auto,
         }
+    }
+
+    /// Endpoints may agree to HTTP/1.1 instead.
+    pub(crate) fn by_alpn(&self) -> bool {
+        self.by_alpn
+    }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 }

@@ -16,8 +16,8 @@ use ringward_tls::EndpointTls;
 
 use super::{Terms, connection, link::Link};
 use crate::{
-    io::{spawn, within},
-    upstream::failure_in,
+    io::{Deadline, Shut, spawn, within},
+    upstream::{by_alpn::Http1Agreed, failure_in, tls::TlsStream},
     worker::{Contained, Worker},
 };
 
@@ -31,6 +31,18 @@ pub(crate) struct SharedPool {
     /// The number of the next connection.
     next: Cell<u64>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    /// The endpoint has agreed to HTTP/1.1 last.
+    speaks_http1: Cell<bool>,
+    /// The connection on which it did, for the first who wants it.
+    http1: RefCell<Option<Unused>>,
+}
+
+/// A connection of HTTP/1.1 that has carried nothing yet.
+#[derive(Debug)]
+struct Unused {
+    // Declared before the stream: the entry in the table of deadlines must end before the descriptor is closed.
+    deadline: Deadline,
+    stream: TlsStream,
 }
 
 /// A place on a connection, for one request.
@@ -76,6 +88,53 @@ impl SharedPool {
                 "all connections that there may be are full: raise connections_max or streams_per_connection_max",
             )),
         }
+    }
+
+    /// The endpoint has agreed to HTTP/1.1 last.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.speaks_http1.get()
+    }
+
+    /// A connection that speaks HTTP/1.1 and has carried nothing yet.
+    pub(crate) fn take_http1(&self) -> Option<(TlsStream, Deadline)> {
+        let unused = self.http1.take()?;
+        // Sessions that can be resumed have come by now, so that something waits to be read.
+        if unused.deadline.fired() {
+            return None;
+        }
+        unused.deadline.clear();
+        Some((unused.stream, unused.deadline))
+    }
+
+    /// Forgets the connection that died of age.
+    pub(crate) fn prune(&self) {
+        let mut http1 = self.http1.borrow_mut();
+        if http1.as_ref().is_some_and(|unused| unused.deadline.fired()) {
+            *http1 = None;
+        }
+    }
+
+    /// Shares a connection that was opened elsewhere and speaks HTTP/2, unless there are as many as may be.
+    pub(crate) fn adopt(
+        self: &Rc<Self>,
+        addr: &EndpointAddr,
+        (stream, deadline): (TlsStream, Deadline),
+        terms: &Terms,
+        worker: &Rc<Worker>,
+    ) {
+        self.speaks_http1.set(false);
+        if self.size() >= terms.connections_max {
+            return;
+        }
+        self.opening.set(self.opening.get() + 1);
+        let opening = Opening(Some(Rc::downgrade(self)));
+        let (addr, terms, worker) = (addr.clone(), *terms, worker.clone());
+        spawn(async move {
+            let task = connection::serve(opening, addr, stream, deadline, terms, &worker);
+            if Contained::new(task).await.is_err() {
+                worker.shard.panic_caught();
+            }
+        });
     }
 
     /// A place that is free, on a connection of this number or a later one.
@@ -150,6 +209,7 @@ impl SharedPool {
 
     /// No connection that there is takes further requests. What runs ends as it wants.
     pub(crate) fn close(&self) {
+        drop(self.http1.take());
         self.links.take().iter().for_each(|link| link.retire());
     }
 
@@ -196,6 +256,17 @@ impl Opening {
         self.fail(error);
     }
 
+    /// The upstream has agreed to HTTP/1.1: whoever waits has to look for a connection elsewhere.
+    pub(super) fn declined(mut self, stream: TlsStream, deadline: Deadline) {
+        let Some(pool) = self.end() else { return };
+        pool.speaks_http1.set(true);
+        deadline.set(UNUSED_MILLIS, Shut::Both);
+        pool.http1.replace(Some(Unused { deadline, stream }));
+        for waiter in pool.waiting.borrow_mut().drain(..) {
+            waiter.call(Err(io::Error::other(Http1Agreed)));
+        }
+    }
+
     fn fail(&mut self, error: &io::Error) {
         let Some(pool) = self.end() else { return };
         let mut waiting = pool.waiting.borrow_mut();
@@ -225,6 +296,9 @@ impl Drop for Opening {
         self.fail(&io::ErrorKind::ConnectionAborted.into());
     }
 }
+
+/// Who waits for a connection takes it at once; what nobody takes for so long may be closed by the other side at any moment.
+const UNUSED_MILLIS: u64 = 1_000;
 
 /// Errors of the system cannot be cloned.
 fn again(error: &io::Error) -> io::Error {
