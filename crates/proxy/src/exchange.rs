@@ -462,7 +462,6 @@ async fn send(
     let mut edits = Edits::new(target.host, from, job.caller, facts.decision.as_deref(), &date);
     edits.fields = attempt.fields;
     edits.grpc_timeout = left.filter(|_| is_grpc).map(TimeoutText::new);
-    let standing = &connection.standing;
     let tries = attempt.tries;
     let drops = |status| tries.drops(status);
     let plan = Plan {
@@ -475,7 +474,8 @@ async fn send(
         response_timeout: target.route.response_timeout,
         try_timeout: tries.timeout(target.route.response_timeout),
         drops: tries.keeps_body().then_some(&drops),
-        close: &|| !head.keep_alive() || standing.outlived().is_some(),
+        compression: target.route.compression.as_deref().filter(|_| !is_grpc && attempt.asked.is_none()),
+        standing: &connection.standing,
         buffers: &worker.buffers,
         room: job.room,
         progress,

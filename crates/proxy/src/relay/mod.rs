@@ -8,12 +8,14 @@
 //! written anew from their parsed parts.
 
 mod download;
+mod encode;
 mod tunnel;
 mod upgrade;
 mod upload;
 
 use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
 
+use ringward_config::Compression;
 use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead};
 use ringward_telemetry::GrpcStatus;
 
@@ -23,6 +25,7 @@ use crate::{
     error::{ProxyError, Side},
     io::{BufferPool, Deadline, Shut},
     policy_body::Room,
+    standing::Standing,
     upgrade::Asked,
     upstream::millis,
     upstream_side::{RequestSink, ResponseSource, UpstreamSide},
@@ -49,12 +52,21 @@ pub(crate) struct Plan<'a> {
     /// Whether a response of this status is dropped, because the request goes again. Where there is this, the body is kept until
     /// then, if it leaves with the head.
     pub(crate) drops: Option<&'a dyn Fn(u16) -> bool>,
-    /// This is the connection's last exchange; asked when the response's head is written.
-    pub(crate) close: &'a dyn Fn() -> bool,
+    /// How the response is compressed, if its route wants that.
+    pub(crate) compression: Option<&'a Compression>,
+    /// Of the client's connection.
+    pub(crate) standing: &'a Standing,
     pub(crate) buffers: &'a BufferPool,
     /// What is held of the request's body, because policies have looked at it.
     pub(crate) room: &'a Room<'a>,
     pub(crate) progress: &'a Progress,
+}
+
+impl Plan<'_> {
+    /// Whether this is the connection's last exchange, as things are when the response's head is written.
+    fn is_last(&self) -> bool {
+        !self.head.keep_alive() || self.standing.outlived().is_some()
+    }
 }
 
 /// How far an exchange has come.
@@ -196,7 +208,7 @@ async fn without_body(
     if plan.drops.is_some_and(|drops| drops(response.status())) {
         return Err((ProxyError::UpstreamStatus(response.status()), true));
     }
-    let end = download.body(&mut answer, response, (plan.close)()).await.map_err(|e| (e, false))?;
+    let end = download.body(&mut answer, response, plan.is_last()).await.map_err(|e| (e, false))?;
     Ok(Relayed {
         downstream_reusable: end.downstream_reusable,
         request_unread: false,
@@ -237,7 +249,7 @@ async fn with_body(
     // to be read to find the next one.
     let early = !matches!(uploaded, Some(Ok(())));
     let end = {
-        let body = pin!(download.body(&mut answer, response, early || (plan.close)()));
+        let body = pin!(download.body(&mut answer, response, early || plan.is_last()));
         beside(upload.as_mut(), &mut uploaded, body).await.map_err(unread)?
     };
     let request_unread = !matches!(uploaded, Some(Ok(())));

@@ -79,7 +79,7 @@ async fn run(
         // To the client this would say that the tunnel is open (RFC 8441 §4).
         return Err(answered(ProxyError::UpstreamUpgrade("it answers 2xx instead of 101")));
     }
-    let end = download.body(&mut source, response, (plan.close)()).await.map_err(answered)?;
+    let end = download.body(&mut source, response, plan.is_last()).await.map_err(answered)?;
     Ok(Answer::Relayed(Relayed {
         downstream_reusable: end.downstream_reusable,
         request_unread: false,
