@@ -212,6 +212,24 @@ pub(crate) const POLICY_BODY_MAX: NumberBounds = numbers(64 << 10, 1..=1 << 20);
 /// 4 MiB.
 pub(crate) const POLICY_BODY_MEMORY_MAX: NumberBounds = numbers(64 << 20, 4 << 20..=64 << 30);
 
+/// A response of less fits a packet with its head, compressed or not. As with most gateways; nginx has 20 bytes.
+pub(crate) const COMPRESSION_BYTES_MIN: NumberBounds = numbers(1024, 1..=1 << 30);
+
+/// As zstd has it. Above 9, a step takes too long.
+pub(crate) const ZSTD_LEVEL: NumberBounds = numbers(3, 1..=9);
+
+/// 0 and 1 are no better than gzip, and above 4 the encoder is no better than with 4, or a step takes too long.
+pub(crate) const BR_LEVEL: NumberBounds = numbers(4, 2..=4);
+
+/// 6 is zlib's own, for files; nearly as good, and faster.
+pub(crate) const GZIP_LEVEL: NumberBounds = numbers(5, 1..=9);
+
+/// Media types in a list.
+pub(crate) const CONTENT_TYPES: RangeInclusive<usize> = 1..=64;
+
+/// Some hundred encoders. Beyond that many responses at a time, the processor is the bottleneck.
+pub(crate) const COMPRESSION_MEMORY_MAX: NumberBounds = numbers(256 << 20, 4 << 20..=64 << 30);
+
 /// A handshake takes two round trips and a signature; 10 s hold on the slowest radio link.
 pub(crate) const HANDSHAKE_TIMEOUT: DurationBounds = durations(secs(10), millis(100)..=secs(300));
 

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringward_config::{
-    AccessLog, Audit, Balance, ClientAuthMode, Config, CrlMode, Engine, FileKind, ForwardMode, HashKey,
-    HealthCheck, HostPolicy, IdentityKey, IoDriver, Level, Lookup, Methods, PolicyCache, PolicyServer,
-    PolicyServerAddress, Probe, Protocol, RevocationPolicy, Severity, XfccMode, load, parse,
+    AccessLog, Audit, Balance, ClientAuthMode, CompressionAlgorithm, Config, CrlMode, Engine, FileKind,
+    ForwardMode, HashKey, HealthCheck, HostPolicy, IdentityKey, IoDriver, Level, Lookup, Methods,
+    PolicyCache, PolicyServer, PolicyServerAddress, Probe, Protocol, RevocationPolicy, Severity, XfccMode,
+    load, parse,
 };
 
 const MINIMAL: &str = r#"
@@ -116,6 +117,14 @@ fn the_sample_is_good_and_complete() {
         ("/orders.v1.Orders/{method}", "orders.v1.Orders-method")
     );
     assert_eq!((calls.request_timeout, calls.grpc), (Some(seconds(15)), true));
+    let compression = host.routes[2].compression.as_ref().unwrap();
+    assert_eq!(
+        compression.algorithms,
+        [(CompressionAlgorithm::Zstd, 3), (CompressionAlgorithm::Br, 4), (CompressionAlgorithm::Gzip, 5)]
+    );
+    assert_eq!((compression.bytes_min, config.server.compression_memory_max), (1024, 256 << 20));
+    assert!(compression.takes(b"text/html; charset=utf-8") && !compression.takes(b"image/svg+xml"));
+    assert!(host.routes[0].compression.is_none());
     let tunnel = host.routes[3].tunnel.as_ref().unwrap();
     assert_eq!((&*tunnel.protocols, tunnel.idle_timeout), (&["websocket".to_owned()][..], seconds(600)));
     assert_eq!(tunnel.age_max, Some(seconds(86_400)));

@@ -104,6 +104,7 @@ fn edits(version: Version) -> ResponseEdits<'static> {
     ResponseEdits {
         version,
         keep_alive: true,
+        is_recoded: false,
         via: None,
         date: None,
         drop_field: &|_| false,

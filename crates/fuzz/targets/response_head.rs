@@ -60,6 +60,7 @@ fn relay(head: &ResponseHead, version: Version) -> (Vec<u8>, ResponseFraming) {
     let edits = ResponseEdits {
         version,
         keep_alive: true,
+        is_recoded: false,
         via: None,
         date: None,
         drop_field: &|_| false,

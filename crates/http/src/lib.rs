@@ -9,6 +9,7 @@
 //!
 //! - [`RequestHead::take_http2`] and [`ResponseHead::take_http2`] hold what arrived as HTTP/2 to the same rules.
 //! - [`RequestHead`] and [`ResponseHead`] parse and own one head each, and are reused for the next.
+//! - [`RequestHead::preferred_coding`] reads `Accept-Encoding`.
 //! - [`FrameMeter`] counts the frames of an HTTP/2 connection that cost more than they serve.
 //! - [`mod@grpc`] reads what gRPC has in heads.
 //! - [`Hops`] are the addresses in `X-Forwarded-For` and `Forwarded`.
@@ -17,6 +18,7 @@
 //! - [`mod@write`] serialises heads and chunks.
 #![forbid(unsafe_code)]
 
+mod accept_encoding;
 mod authority;
 mod chunked;
 mod connection;

@@ -13,6 +13,7 @@ use ringward_http::{
 use ringward_tls::Negotiated;
 
 use crate::{
+    compression::Recoded,
     connection::{Connection, Next},
     downstream::ReadError,
     error::ProxyError,
@@ -122,13 +123,14 @@ pub(crate) trait Sink {
     /// An interim response.
     fn interim(&mut self, plan: &Plan<'_>, out: &mut Vec<u8>, head: &ResponseHead);
 
-    /// The head of the final response; how its body has to follow in `out`.
+    /// The head of the final response; how its body has to follow in `out`. `recoded` is what compression changes in it.
     fn head(
         &mut self,
         plan: &Plan<'_>,
         out: &mut Vec<u8>,
         head: &ResponseHead,
         keep_alive: bool,
+        recoded: Option<&Recoded>,
     ) -> Result<ResponseFraming, WriteError>;
 
     /// That the upstream, with this head, switches to `protocol`; the status that says so.

@@ -16,6 +16,7 @@ use ringward_policy::Decision;
 use smallvec::SmallVec;
 
 use crate::{
+    compression::Recoded,
     header_edits::Fields,
     on_behalf::{Lists, OnBehalf},
     snapshot::Host,
@@ -199,10 +200,11 @@ impl<'a> Edits<'a> {
     /// Writes the head of an interim response for the client.
     pub(crate) fn interim_head(&self, out: &mut Vec<u8>, head: &RequestHead, response: &ResponseHead) {
         // Nothing of ours is in it, so nothing can be refused.
-        let _ = self.response_head(out, head, response, true);
+        let _ = self.response_head(out, head, response, true, None);
     }
 
-    /// Writes the head of a response for the client, interim or final, and says how its body has to follow.
+    /// Writes the head of a response for the client, interim or final, and says how its body has to follow. `recoded` is what compression
+    /// changes in it.
     ///
     /// # Errors
     /// When a field that the policy added cannot be written; nothing is written then.
@@ -212,8 +214,11 @@ impl<'a> Edits<'a> {
         head: &RequestHead,
         response: &ResponseHead,
         keep_alive: bool,
+        recoded: Option<&Recoded>,
     ) -> Result<ResponseFraming, write::WriteError> {
-        self.with_response_edits(head, keep_alive, |edits| write::response_head(out, response, edits))
+        self.with_response_edits(head, keep_alive, recoded, |edits| {
+            write::response_head(out, response, edits)
+        })
     }
 
     /// Gives `field` what an HTTP/2 client gets of a response, interim or final, as names and values.
@@ -224,15 +229,17 @@ impl<'a> Edits<'a> {
         &self,
         head: &RequestHead,
         response: &ResponseHead,
+        recoded: Option<&Recoded>,
         field: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), write::WriteError> {
-        self.with_response_edits(head, true, |edits| write::response_fields(response, edits, field))
+        self.with_response_edits(head, true, recoded, |edits| write::response_fields(response, edits, field))
     }
 
     fn with_response_edits<T>(
         &self,
         head: &RequestHead,
         keep_alive: bool,
+        recoded: Option<&Recoded>,
         write: impl FnOnce(&write::ResponseEdits<'_>) -> T,
     ) -> T {
         let (mut set, mut add): (Set<'_>, Set<'_>) = (SmallVec::new(), SmallVec::new());
@@ -245,15 +252,27 @@ impl<'a> Edits<'a> {
                 decision.response_headers_to_add.iter().map(|(name, value)| (&**name, value.as_bytes())),
             );
         }
+        let changed = recoded.map(Recoded::fields);
+        add.extend(changed.iter().flatten().copied());
         write(&write::ResponseEdits {
             version: head.version(),
             keep_alive,
+            is_recoded: recoded.is_some_and(Recoded::is_encoded),
             via: None,
             date: Some(self.date),
-            drop_field: &|name| self.fields.is_some_and(|fields| fields.drops_of_response(name)),
+            drop_field: &|name| {
+                self.fields.is_some_and(|fields| fields.drops_of_response(name))
+                    || recoded.is_some_and(|recoded| recoded.drops(name))
+            },
             set: &set,
             add: &add,
         })
+    }
+
+    /// Whether the policy adds such a field to responses. The configuration was checked when it was read.
+    pub(crate) fn adds_to_response(&self, lower_name: &str) -> bool {
+        let added = self.decision.map_or(&[][..], |decision| &decision.response_headers_to_add);
+        added.iter().any(|(name, _)| name.eq_ignore_ascii_case(lower_name))
     }
 
     /// Whether the policy has said what becomes of a field of the request.

@@ -123,6 +123,8 @@ pub(crate) enum ProxyError {
     Stopped,
     #[error("the configuration changed {0} times while the request waited")]
     Unsettled(u32),
+    #[error("the response cannot be compressed: {0}")]
+    Encode(#[from] ringward_coding::EncodeError),
 
     // The route's own answer.
     #[error("the route redirects")]
@@ -239,7 +241,8 @@ impl ProxyError {
             | TunnelIdle(_)
             | TunnelAge(_)
             | Stopped
-            | Unsettled(_) => Side::Internal,
+            | Unsettled(_)
+            | Encode(_) => Side::Internal,
             NoHealthyUpstream
             | ClusterFull
             | ClusterWait(_)
@@ -310,6 +313,7 @@ impl ProxyError {
             BadRewrite => "bad_rewrite",
             Stopped => "stopped",
             Unsettled(_) => "unsettled",
+            Encode(_) => "encoder_failed",
             NoHealthyUpstream => "no_healthy_upstream",
             ClusterFull => "cluster_full",
             ClusterWait(_) => "cluster_wait_timeout",
@@ -391,6 +395,7 @@ pub const FLAGS: &[&str] = &[
     "cluster_wait_timeout",
     "conditions_unmet",
     "encoded_slash",
+    "encoder_failed",
     "grpc_timeout",
     "header_value_too_long",
     "method_not_allowed",

@@ -491,6 +491,7 @@ async fn send(
         response_timeout: target.route.response_timeout,
         try_timeout: tries.timeout(target.route.response_timeout),
         drops: tries.keeps_body().then_some(&drops),
+        compression: target.route.compression.as_deref().filter(|_| !is_grpc && attempt.asked.is_none()),
         standing: &connection.standing,
         buffers: &worker.buffers,
         room: job.room,

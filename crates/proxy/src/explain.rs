@@ -7,7 +7,7 @@ use ringward_config::{ClientAuthMode, Params, TemplateValues};
 use ringward_http::{RequestHead, grpc};
 use ringward_identity::PeerIdentity;
 
-use crate::{cors, error::ProxyError, respond, route, snapshot::Snapshot};
+use crate::{compression, cors, error::ProxyError, respond, route, snapshot::Snapshot};
 
 /// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Chosen {
     pub route: usize,
     /// The cluster that it goes to, if it goes to one and chance does not decide to which.
     pub cluster: Option<String>,
+    /// The content coding in which the client gets the response, if that is one that the route compresses.
+    pub coding: Option<&'static str>,
     /// The normalised path.
     pub path: String,
     /// The query as received.
@@ -86,6 +88,12 @@ impl Snapshot {
                 Some(part) => part.map(|part| part.name.to_string()),
                 None => Some(target.route.cluster_name.to_string()).filter(|name| !name.is_empty()),
             },
+            coding: target
+                .route
+                .compression
+                .as_deref()
+                .and_then(|rules| compression::wanted(rules, &parsed))
+                .map(|(algorithm, _)| algorithm.as_str()),
             places: target.params,
             request_host: parsed.host().to_owned(),
         })

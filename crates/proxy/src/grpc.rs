@@ -69,7 +69,7 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         | ClusterWait(_)
         | UpstreamUnprocessed(_) => GrpcStatus::Unavailable,
         UpstreamStreamReset(reason) => of_reset(*reason),
-        Policy(_) | Unwritable(_) | HeaderValue(_) => GrpcStatus::Internal,
+        Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => GrpcStatus::Internal,
         UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)

@@ -10,6 +10,7 @@ use ringward_telemetry::CloseReason;
 
 use crate::{
     client_side::{ClientSide, SessionFacts, Sink},
+    compression::Recoded,
     connection::{Connection, End, Next},
     downstream::{Downstream, ReadError, Reader, Writer},
     error::ProxyError,
@@ -145,8 +146,9 @@ impl Sink for Writer<'_> {
         out: &mut Vec<u8>,
         head: &ResponseHead,
         keep_alive: bool,
+        recoded: Option<&Recoded>,
     ) -> Result<ResponseFraming, WriteError> {
-        plan.edits.response_head(out, plan.head, head, keep_alive)
+        plan.edits.response_head(out, plan.head, head, keep_alive, recoded)
     }
 
     fn switch(
@@ -156,7 +158,7 @@ impl Sink for Writer<'_> {
         head: &ResponseHead,
         protocol: &str,
     ) -> Result<u16, WriteError> {
-        plan.edits.response_head(out, plan.head, head, true)?;
+        plan.edits.response_head(out, plan.head, head, true, None)?;
         write::upgrade(out, protocol, &[])?;
         Ok(head.status())
     }

@@ -13,6 +13,7 @@ mod authorize;
 mod caller;
 mod client_side;
 mod clock;
+mod compression;
 mod connection;
 mod control;
 mod cors;

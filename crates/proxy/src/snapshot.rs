@@ -109,6 +109,8 @@ pub struct Snapshot {
     pub(crate) trust_drain_rate: Option<NonZeroU32>,
     /// Bytes of bodies that are held for policies, on the whole node.
     pub(crate) policy_body_memory_max: usize,
+    /// Bytes that encoders of responses may take, on the whole node.
+    pub(crate) compression_memory_max: usize,
 }
 
 /// A tenant, as far as connections are concerned.
@@ -214,6 +216,8 @@ pub(crate) struct Route {
     pub(crate) retry: Option<Box<config::Retry>>,
     /// Which tunnels it carries.
     pub(crate) tunnel: Option<config::Tunnel>,
+    /// How its responses are compressed, if they are.
+    pub(crate) compression: Option<Box<config::Compression>>,
 }
 
 impl Route {
@@ -303,6 +307,7 @@ impl Snapshot {
             trust_grace_millis: millis(config.server.trust_grace),
             trust_drain_rate: config.server.trust_drain_rate,
             policy_body_memory_max: config.server.policy_body_memory_max,
+            compression_memory_max: config.server.compression_memory_max,
         })
     }
 
@@ -344,6 +349,7 @@ impl Snapshot {
             trust_grace_millis: 0,
             trust_drain_rate: None,
             policy_body_memory_max: 0,
+            compression_memory_max: 0,
         }
     }
 }
@@ -612,6 +618,7 @@ impl Builder<'_> {
             request_timeout: route.request_timeout,
             retry: route.retry.clone().map(Box::new),
             tunnel: route.tunnel.clone(),
+            compression: route.compression.clone().map(Box::new),
         }
     }
 }

@@ -82,6 +82,11 @@ impl Standing {
         }
     }
 
+    /// Who serves it.
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
     /// Why this connection must not serve a request after the present one, if it must not.
     pub(crate) fn outlived(&self) -> Option<CloseReason> {
         let view = self.worker.view();

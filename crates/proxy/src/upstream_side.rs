@@ -78,6 +78,11 @@ pub(crate) trait RequestSink {
 
 /// The response on its way.
 pub(crate) trait ResponseSource {
+    /// The body, once its head is there.
+    type Body<'s>: ResponseBody
+    where
+        Self: 's;
+
     /// Whether nothing of a response has arrived.
     fn is_untouched(&self) -> bool;
 
@@ -93,6 +98,39 @@ pub(crate) trait ResponseSource {
         out: &mut Vec<u8>,
     ) -> Result<bool, ProxyError>;
 
+    /// The body that follows `head`, for those who look at its bytes.
+    fn body<'s>(&'s mut self, head: &ResponseHead) -> Self::Body<'s>;
+
     /// What has been read behind the head that opens a tunnel.
     fn into_rest(self) -> Vec<u8>;
+}
+
+/// The body of a response as bytes alone, whatever delimits it.
+pub(crate) trait ResponseBody {
+    /// Appends to `plain` what has arrived, up to about `max` bytes. With `waits`, something or the end; without, perhaps nothing. What
+    /// was taken before is taken to have gone on.
+    async fn take<S: Sink>(
+        &mut self,
+        download: &Download<'_, S>,
+        plain: &mut Vec<u8>,
+        max: usize,
+        waits: bool,
+    ) -> Result<Taken, ProxyError>;
+
+    /// What came behind the end.
+    fn trailers(&self) -> impl Iterator<Item = (&str, &[u8])>;
+
+    /// Whether the connection may be used again, after the end.
+    fn is_reusable(&self) -> bool;
+}
+
+/// What follows a part of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There is more.
+    More,
+    /// Nothing more has arrived.
+    Pause,
+    /// Nothing: that was the end.
+    End,
 }

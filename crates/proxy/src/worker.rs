@@ -22,6 +22,7 @@ use ringward_tls::{ForwardedVerifier, MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls}
 
 use crate::{
     clock::Clock,
+    compression::Encoders,
     control::{Control, Phase},
     h2::Seats,
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError, Turnstile},
@@ -91,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     /// What policies look at of the bodies of requests.
     pub(crate) bodies: HeldBodies,
+    /// What compresses the bodies of responses.
+    pub(crate) encoders: Encoders,
     view: RefCell<Rc<View>>,
     pools: RefCell<Pools>,
     retired: Retired,
@@ -372,6 +375,7 @@ async fn run(driver: Driver, control: Arc<Control>, options: WorkerOptions) {
         turnstile: Turnstile::new(driver),
         clock: Clock::new(),
         bodies: HeldBodies::default(),
+        encoders: Encoders::default(),
         view: RefCell::new(Rc::new(view)),
         pools: RefCell::new(pools),
         retired: Retired::default(),

@@ -390,6 +390,18 @@ closed_set! {
 }
 
 closed_set! {
+    /// How a response is compressed: the names of content codings.
+    ContentCoding {
+        /// RFC 1952.
+        Gzip => "gzip",
+        /// RFC 7932.
+        Brotli => "br",
+        /// RFC 8878.
+        Zstd => "zstd",
+    }
+}
+
+closed_set! {
     /// How a health check of an endpoint ended. Only `Passed` is a success.
     CheckOutcome {
         /// As it should.

@@ -4,9 +4,9 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    AddressClaim, CacheLookup, CloseReason, ClosedSets, Enforced, ForwardedIdentity, GrpcStatus,
-    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
-    StatusClass, Words,
+    AddressClaim, CacheLookup, CloseReason, ClosedSets, ContentCoding, Enforced, ForwardedIdentity,
+    GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
+    ServerOutcome, StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -185,11 +185,18 @@ pub(crate) mod worker {
     pub(crate) const PANICS: usize = 2;
     pub(crate) const ACCESS_DROPPED: usize = 3;
     pub(crate) const LOG_DROPPED: usize = 4;
-    const ENFORCED_FIRST: usize = 5;
+    pub(crate) const COMPRESSION_SKIPPED: usize = 5;
+    const CODINGS: usize = 6;
+    const ENFORCED_FIRST: usize = CODINGS + ContentCoding::ALL.len() * 3;
     const ENFORCED_CELLS: usize = Histogram::cells(bounds(&TRUST_ENFORCEMENT));
     const ADOPTION_FIRST: usize = ENFORCED_FIRST + Enforced::ALL.len() * ENFORCED_CELLS;
     pub(crate) const ADOPTION: Histogram = Histogram::new(bounds(&WORKER_ADOPTION), ADOPTION_FIRST);
     pub(crate) const CELLS: usize = ADOPTION_FIRST + Histogram::cells(bounds(&WORKER_ADOPTION));
+
+    /// Three cells: responses, bytes as they came, bytes as they left.
+    pub(crate) const fn coding(coding: ContentCoding) -> usize {
+        CODINGS + coding as usize * 3
+    }
 
     /// How long changes of trust took to reach the clients that they affect.
     pub(crate) const fn enforced(how: Enforced) -> Histogram {

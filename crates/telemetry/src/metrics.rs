@@ -97,6 +97,14 @@ catalogue! {
         "Bytes received from clients, TLS included.";
     DOWNSTREAM_SENT = Kind::Counter, "ringward_downstream_sent_bytes_total", ["listener"],
         "Bytes sent to clients, TLS included.";
+    COMPRESSED = Kind::Counter, "ringward_compressed_responses_total", ["coding"],
+        "Responses that are compressed on their way to the client, those that were cut included; of codings that were used.";
+    COMPRESSION_RECEIVED = Kind::Counter, "ringward_compression_received_bytes_total", ["coding"],
+        "Bytes of these responses as they come from the upstream.";
+    COMPRESSION_SENT = Kind::Counter, "ringward_compression_sent_bytes_total", ["coding"],
+        "Bytes of these responses as they leave for the client.";
+    COMPRESSION_SKIPPED = Kind::Counter, "ringward_compression_skipped_total", [],
+        "Responses that passed as they are since memory for compressing them was short (`compression_memory_max`, `memory_max`).";
     TUNNELS_OPENED = Kind::Counter, "ringward_tunnels_opened_total", ["listener"],
         "Exchanges that became a tunnel: upgraded connections, and streams of extended CONNECT.";
     TUNNELS_ACTIVE = Kind::Gauge, "ringward_tunnels_active", ["listener"],

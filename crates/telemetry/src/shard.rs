@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, MirrorOutcome,
-    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
+    AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
+    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -325,6 +326,22 @@ impl Shard {
     pub fn upstream_error(&self, id: ClusterId, reason: &str) {
         let reason = self.cells.layout.upstream_errors.index(reason);
         self.cluster(id).add(cluster::ERRORS + reason, 1);
+    }
+
+    /// A response begins to be compressed.
+    pub fn compressed(&self, coding: ContentCoding) {
+        self.cells.own.add(worker::coding(coding), 1);
+    }
+
+    /// So many bytes of a response have become so many.
+    pub fn compressed_bytes(&self, coding: ContentCoding, received: u64, sent: u64) {
+        self.cells.own.add(worker::coding(coding) + 1, received);
+        self.cells.own.add(worker::coding(coding) + 2, sent);
+    }
+
+    /// A response passes as it is, since there was no memory to compress it.
+    pub fn compression_skipped(&self) {
+        self.cells.own.add(worker::COMPRESSION_SKIPPED, 1);
     }
 
     /// A panic was caught.

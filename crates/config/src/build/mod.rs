@@ -6,6 +6,7 @@
 mod action;
 mod certificate;
 mod client_auth;
+mod compression;
 mod conditions;
 mod context;
 mod cors;

@@ -32,6 +32,11 @@ pub(super) fn server(cx: &mut Context<'_>, field: &Field<raw::Server>) -> Server
             &raw.policy_body_memory_max,
             &bounds::POLICY_BODY_MEMORY_MAX,
         ),
+        compression_memory_max: cx.size(
+            "compression_memory_max",
+            &raw.compression_memory_max,
+            &bounds::COMPRESSION_MEMORY_MAX,
+        ),
         dns_servers: cx.given(&raw.dns_servers).map(|list| discovery::servers(cx, list)).unwrap_or_default(),
         memory_max: cx.optional_size("memory_max", &raw.memory_max, &bounds::MEMORY_MAX),
         zone: cx.given(&raw.zone).and_then(|zone| cx.name("a zone", zone.get_ref(), &zone.span())),

@@ -7,8 +7,8 @@ use serde_spanned::Spanned;
 use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
 use super::{
-    References, action, client_auth, conditions, cors, grpc, header_edits, mirror, precedence, retry,
-    rewrite, split, tunnel,
+    References, action, client_auth, compression, conditions, cors, grpc, header_edits, mirror, precedence,
+    retry, rewrite, split, tunnel,
 };
 use crate::bounds;
 use crate::model::Route;
@@ -83,6 +83,7 @@ fn route(
     let tunnel = tunnel::tunnel(cx, raw, &methods);
     let (request_headers, response_headers) = header_edits::of_route(cx, raw, &path, client_auth, inherited);
     let cors = cors::of_route(cx, written, &response_headers, inherited);
+    let compression = compression::compression(cx, raw, action.as_ref(), &response_headers);
     let rewrite = rewrite::rewrite(cx, &raw.rewrite, &path);
     let action = action?;
     split::check_key(cx, raw, &action, client_auth);
@@ -112,6 +113,7 @@ fn route(
         cors,
         request_headers,
         response_headers,
+        compression,
         policy: match defaults.global_policy {
             Some(global) => policy.behind(global),
             None => policy,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Action, ClientAuth, ClientAuthMode, Cors, FileKind, ForwardedIdentity, Handshakes, HeaderEdits, Mirror,
-    NamedPath, NamedUrl, OcspMode, Retry, Rewrite, WatchedPath,
+    Action, ClientAuth, ClientAuthMode, Compression, Cors, FileKind, ForwardedIdentity, Handshakes,
+    HeaderEdits, Mirror, NamedPath, NamedUrl, OcspMode, Retry, Rewrite, WatchedPath,
 };
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
@@ -322,6 +322,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// What changes in its responses, by its own words and the host's.
     pub response_headers: HeaderEdits,
+    /// How its responses are compressed; none if they are not.
+    pub compression: Option<Compression>,
     /// What decides about its requests: the global policy, then its own policies or the host's.
     pub policy: HostPolicy,
     /// What it wants of clients: its own mode or the host's. The host's handshake is not stricter.

@@ -6,6 +6,7 @@
 
 mod action;
 mod client_auth;
+mod compression;
 mod cors;
 mod endpoints;
 mod forwarded_identity;
@@ -32,6 +33,7 @@ use ringward_identity::TenantMap;
 
 pub use self::action::{Action, Split};
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode};
+pub use self::compression::Compression;
 pub use self::cors::Cors;
 pub use self::endpoints::{
     Balance, Discovery, DnsQuery, Endpoint, EndpointAddr, EndpointsDns, EndpointsFile, Family, HashKey,
@@ -58,7 +60,7 @@ pub use self::trust::{
 pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-pub use crate::raw::{Audit, Engine, InputShape, IoDriver, Level, Protocol};
+pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, Level, Protocol};
 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
@@ -208,6 +210,8 @@ pub struct Server {
     pub trust_drain_rate: Option<NonZeroU32>,
     /// Bytes that bodies may take that are read ahead for policies, over all workers.
     pub policy_body_memory_max: usize,
+    /// Bytes that encoders of responses may take, over all workers.
+    pub compression_memory_max: usize,
     /// Who is asked for names; none for the servers of the system.
     pub dns_servers: Vec<SocketAddr>,
     /// Bytes that the process should take at most; none for no limit.

@@ -13,6 +13,7 @@
 //! - a *URL* begins with `http://` or `https://`, names a host, and has neither user nor fragment;
 //! - a *path of a file* is absolute, or relative to the directory of the configuration file.
 
+mod compression;
 mod cors;
 mod endpoints;
 mod forwarded_identity;
@@ -39,6 +40,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+pub use self::compression::{Compression, CompressionAlgorithm};
 pub use self::cors::Cors;
 pub use self::endpoints::{
     Balance, Endpoint, EndpointList, Endpoints, EndpointsDns, EndpointsFile, Family, HashKey, IdentityKey,
@@ -175,6 +177,12 @@ pub struct Server {
     ///
     /// Default `"64MiB"`; `"4MiB"` to `"64GiB"`. Example: `policy_body_memory_max = "256MiB"`.
     pub policy_body_memory_max: Field<SizeText>,
+    /// How much memory the encoders may take that compress responses (`compression` of a route), over all workers. A worker has an
+    /// equal share, and at least room for one. A response for which nothing is left passes as it is. An encoder of zstd or
+    /// Brotli takes up to 2 MiB, one of gzip 512 KiB.
+    ///
+    /// Default `"256MiB"`; `"4MiB"` to `"64GiB"`. Example: `compression_memory_max = "1GiB"`.
+    pub compression_memory_max: Field<SizeText>,
     /// The servers that are asked for the names of `endpoints_dns`: IP address each, and port if that is not 53. All are asked to do
     /// the work (recursion); the first that answers counts.
     ///

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::{
-    ClientAuthMode, Cors, Count, DurationText, Field, HeaderEdits, Mirror, OcspMode, OneOrMany, Require,
-    Retry, Rewrite, SizeText, Split, WordOrTable,
+    ClientAuthMode, Compression, Cors, Count, DurationText, Field, HeaderEdits, Mirror, OcspMode, OneOrMany,
+    Require, Retry, Rewrite, SizeText, Split, WordOrTable,
 };
 
 /// `[[listener.host.route]]`: where the requests of a path go.
@@ -67,6 +67,11 @@ pub struct Route {
     ///
     /// Default: the host's. Example: `response_headers = { remove = ["server"] }`.
     pub response_headers: Field<HeaderEdits>,
+    /// `compression = { ... }`: its responses are compressed for clients that can read it. Not where responses hold secrets beside what
+    /// the request has said: see there.
+    ///
+    /// Default: none are. Example: `compression = { algorithms = ["zstd", "gzip"], bytes_min = "1KiB" }`.
+    pub compression: Field<Compression>,
     /// The policy that decides about them, or several of which every one has to allow, instead of the host's: a list adds nothing
     /// to the host's, so what is to be asked here as well has to be named here as well.
     ///

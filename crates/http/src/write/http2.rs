@@ -92,6 +92,7 @@ pub fn response_fields(
         field(b"date", date);
     }
     let length = match (head.body(), head.declared_length()) {
+        _ if edits.is_recoded => None,
         (BodyFraming::Length(length), _) => Some(length),
         // RFC 9110 §8.6: what a GET would have had; not in a 204.
         (BodyFraming::None, Some(length)) if head.status() != 204 => Some(length),
@@ -125,6 +126,7 @@ mod tests {
         let edits = ResponseEdits {
             version: Version::Http2,
             keep_alive: true,
+            is_recoded: false,
             via: None,
             date: Some(b"Thu, 01 Jan 1970 00:00:00 GMT"),
             drop_field: &|_| false,

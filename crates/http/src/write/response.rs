@@ -20,6 +20,9 @@ pub struct ResponseEdits<'a> {
     pub via: Option<&'a str>,
     /// An IMF-fixdate ([`crate::date::imf_fixdate`]), written if the upstream sent no `Date` (RFC 9110 §6.6.1).
     pub date: Option<&'a [u8; 29]>,
+    /// The body is sent in another coding than the upstream's, so that nobody knows how long it will be. A response that has none has
+    /// the fields of one that would.
+    pub is_recoded: bool,
     /// Upstream fields of these names are left out. Given the name as received.
     pub drop_field: &'a dyn Fn(&[u8]) -> bool,
     /// Written last; each replaces all upstream fields of its name. Framing and hop-by-hop fields cannot be set.
@@ -117,7 +120,7 @@ fn append(
         }
         match (framing.body, head.declared_length()) {
             // RFC 9110 §8.6: what a GET would have had; not in a 204.
-            (BodyFraming::None, Some(length)) if head.status() != 204 => {
+            (BodyFraming::None, Some(length)) if head.status() != 204 && !edits.is_recoded => {
                 number_line(out, b"content-length", length)
             }
             (body, _) => framing_line(out, body),
@@ -141,7 +144,11 @@ fn append(
 }
 
 fn downstream_framing(head: &ResponseHead, edits: &ResponseEdits<'_>) -> ResponseFraming {
-    let body = match (head.body(), edits.version) {
+    let body = match head.body() {
+        BodyFraming::Length(_) if edits.is_recoded => BodyFraming::UntilClose,
+        body => body,
+    };
+    let body = match (body, edits.version) {
         (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
         // RFC 9112 §6.1: never chunked to HTTP/1.0. HTTP/2 has frames of its own.
         (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10 | Version::Http2) => {

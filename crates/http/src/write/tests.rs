@@ -39,6 +39,7 @@ fn plain_response_edits() -> ResponseEdits<'static> {
     ResponseEdits {
         version: Version::Http11,
         keep_alive: true,
+        is_recoded: false,
         via: None,
         date: None,
         drop_field: &drop_nothing,

@@ -20,6 +20,7 @@ use ringward_telemetry::GrpcStatus;
 use super::{piece::Piece, room::poll_room, wire::Wire};
 use crate::{
     client_side::Sink,
+    compression::Recoded,
     grpc,
     io::{BufferPool, Deadline},
     relay::Plan,
@@ -177,7 +178,7 @@ impl Sink for ResponseSink<'_> {
     fn interim(&mut self, plan: &Plan<'_>, _out: &mut Vec<u8>, head: &ResponseHead) {
         let mut named = Named::default();
         // Nothing is set, so nothing can be refused.
-        let _ = plan.edits.response_fields(plan.head, head, |name, value| named.add(name, value));
+        let _ = plan.edits.response_fields(plan.head, head, None, |name, value| named.add(name, value));
         // A client that is gone is noticed with what follows.
         let _ = self.responder.borrow_mut().inform(head.status(), named.fields);
     }
@@ -188,9 +189,10 @@ impl Sink for ResponseSink<'_> {
         _out: &mut Vec<u8>,
         head: &ResponseHead,
         _keep_alive: bool,
+        recoded: Option<&Recoded>,
     ) -> Result<ResponseFraming, WriteError> {
         let mut named = Named::default();
-        plan.edits.response_fields(plan.head, head, |name, value| named.add(name, value))?;
+        plan.edits.response_fields(plan.head, head, recoded, |name, value| named.add(name, value))?;
         if named.is_incomplete {
             return Err(WriteError::BadValue { index: 0 });
         }
@@ -207,7 +209,7 @@ impl Sink for ResponseSink<'_> {
         _protocol: &str,
     ) -> Result<u16, WriteError> {
         let mut named = Named::default();
-        plan.edits.response_fields(plan.head, head, |name, value| {
+        plan.edits.response_fields(plan.head, head, None, |name, value| {
             // RFC 8441 §5: the proof is for HTTP/1.1 alone.
             if !name.eq_ignore_ascii_case(b"sec-websocket-accept") {
                 named.add(name, value);

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use ringward_http::{BodyFraming, ResponseHead, write};
 
-use super::{Plan, client_failure};
+use super::{Plan, client_failure, encode};
 use crate::{
     client_side::Sink,
+    compression::{Compressing, Encoding},
     error::ProxyError,
     grpc,
     io::{Deadline, Shut},
@@ -86,14 +87,33 @@ impl<'a, S: Sink> Download<'a, S> {
         close: bool,
     ) -> Result<End, ProxyError> {
         let mut out = self.plan.buffers.small();
-        let framed = self.sink.head(self.plan, &mut out, head, !close)?;
-        self.rechunk = framed.body == BodyFraming::Chunked;
-        self.status = head.status();
-        grpc::note_head(self.plan.progress, head);
-        let streamed = source.stream(self, head, &mut out).await;
+        let (keep_alive, encoding) = self.begin(head, close, &mut out)?;
+        let streamed = match encoding {
+            None => source.stream(self, head, &mut out).await,
+            // Boxed, so that responses that pass as they are need not have room for it.
+            Some(encoding) => Box::pin(encode::stream(self, source, head, encoding, &mut out)).await,
+        };
         self.plan.buffers.put(out);
         self.up.clear();
-        Ok(End { downstream_reusable: framed.keep_alive, upstream_reusable: streamed? })
+        Ok(End { downstream_reusable: keep_alive, upstream_reusable: streamed? })
+    }
+
+    /// Writes the head of the final response; whether the client keeps its connection, and what the body has to pass through.
+    fn begin(
+        &mut self,
+        head: &ResponseHead,
+        close: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(bool, Option<Box<Encoding<'a>>>), ProxyError> {
+        let Plan { edits, progress, standing, .. } = self.plan;
+        let compressing = self.plan.compression.map(|rules| Compressing { rules, worker: standing.worker() });
+        let verdict = compressing.and_then(|compressing| compressing.judge(self.plan.head, head, edits));
+        let recoded = verdict.as_ref().map(|verdict| &verdict.recoded);
+        let framed = self.sink.head(self.plan, out, head, !close, recoded)?;
+        self.rechunk = framed.body == BodyFraming::Chunked;
+        self.status = head.status();
+        grpc::note_head(progress, head);
+        Ok((framed.keep_alive, verdict.and_then(|verdict| verdict.encoding)))
     }
 
     /// Tells the client that the upstream switches to `protocol`.
@@ -147,6 +167,11 @@ impl<'a, S: Sink> Download<'a, S> {
     /// It is the upstream's turn.
     pub(crate) fn await_upstream(&self) {
         self.up.set(millis(self.plan.response_timeout), Shut::Both);
+    }
+
+    /// It is neither's.
+    pub(super) fn hold_upstream(&self) {
+        self.up.clear();
     }
 
     /// Counts bytes that have been sent.

@@ -9,12 +9,14 @@
 
 mod copy;
 mod download;
+mod encode;
 mod tunnel;
 mod upgrade;
 mod upload;
 
 use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
 
+use ringward_config::Compression;
 use ringward_http::{BodyFraming, HeadLimits, RequestHead, ResponseHead};
 use ringward_telemetry::GrpcStatus;
 
@@ -54,6 +56,8 @@ pub(crate) struct Plan<'a> {
     /// Whether a response of this status is dropped, because the request goes again. Where there is this, the body is kept until
     /// then, if it leaves with the head.
     pub(crate) drops: Option<&'a dyn Fn(u16) -> bool>,
+    /// How the response is compressed, if its route wants that.
+    pub(crate) compression: Option<&'a Compression>,
     /// Of the client's connection.
     pub(crate) standing: &'a Standing,
     pub(crate) buffers: &'a BufferPool,

@@ -1,12 +1,16 @@
 //! HTTP/1.1 as the upstream's side of an exchange: a connection of its own, whose bytes are bodies in their framing.
 
+mod body;
 mod tunnel;
 
 use std::mem;
 
 use ringward_http::{BodyFraming, ChunkedDecoder, Decoded, RequestKind, ResponseHead, write};
 
-use self::tunnel::{StreamInlet, StreamOutlet};
+use self::{
+    body::Body,
+    tunnel::{StreamInlet, StreamOutlet},
+};
 
 use super::{
     Connection, failure,
@@ -132,7 +136,12 @@ pub(crate) struct Receiving<'a, R> {
     kind: RequestKind,
 }
 
-impl<R: Inflow> ResponseSource for Receiving<'_, R> {
+impl<'a, R: Inflow> ResponseSource for Receiving<'a, R> {
+    type Body<'s>
+        = Body<'s, 'a, R>
+    where
+        Self: 's;
+
     fn is_untouched(&self) -> bool {
         self.untouched
     }
@@ -171,6 +180,10 @@ impl<R: Inflow> ResponseSource for Receiving<'_, R> {
         // Bytes after the response belong to no request.
         let surplus = self.taken < self.buffer.len();
         Ok(head.keep_alive() && !surplus)
+    }
+
+    fn body<'s>(&'s mut self, head: &ResponseHead) -> Body<'s, 'a, R> {
+        Body::new(self, head.body(), head.keep_alive())
     }
 
     fn into_rest(mut self) -> Vec<u8> {

@@ -66,6 +66,8 @@ struct RouteSummary {
     upgrade: Vec<String>,
     /// Absent if Ringward answers itself.
     cluster: Option<String>,
+    /// The codings of its responses, in the order of preference; empty if they pass as they are.
+    compression: Vec<&'static str>,
     /// Where requests go, or what they are answered with.
     action: String,
     /// The cluster that gets copies of its requests.
@@ -204,6 +206,12 @@ pub(crate) fn clusters(route: &Route) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
+/// The codings that a route compresses its responses with.
+fn compression(route: &Route) -> Vec<&'static str> {
+    let rules = route.compression.iter();
+    rules.flat_map(|rules| &rules.algorithms).map(|(algorithm, _)| algorithm.as_str()).collect()
+}
+
 fn route_summary(route: &Route) -> RouteSummary {
     RouteSummary {
         id: route.id.clone(),
@@ -223,6 +231,7 @@ fn route_summary(route: &Route) -> RouteSummary {
             None => route.action.to_string(),
         },
         mirror: route.mirror.as_ref().map(|mirror| mirror.cluster.clone()),
+        compression: compression(route),
         policies: route.policy.names().to_vec(),
     }
 }
@@ -306,7 +315,7 @@ impl fmt::Display for HostSummary {
         if self.routes.is_empty() {
             writeln!(f, "    no routes: every request is answered with 404")?;
         }
-        for RouteSummary { id, takes, upgrade, action, policies, .. } in &self.routes {
+        for RouteSummary { id, takes, upgrade, action, compression, policies, .. } in &self.routes {
             let upgrade = if upgrade.is_empty() {
                 String::new()
             } else {
@@ -317,7 +326,13 @@ impl fmt::Display for HostSummary {
                 [name] => format!("policy {name}"),
                 names => format!("policies {}", names.join(" and ")),
             };
-            writeln!(f, "    route {id}: {takes} → {action}, {policies}{upgrade}")?;
+            let compression = match compression.as_slice() {
+                [] => String::new(),
+                codings => {
+                    format!(", COMPRESSES by {}: no secrets beside text of requests", codings.join(", "))
+                }
+            };
+            writeln!(f, "    route {id}: {takes} → {action}, {policies}{upgrade}{compression}")?;
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ struct Answer {
     decision: Option<Verdict>,
     /// What the configuration and then the decision change in request and response, and the fields by which the upstream learns of the client.
     edits: Vec<String>,
+    /// What compresses the response, if it can be: the coding that the client wants, of those of the route.
+    coding: Option<&'static str>,
     /// What becomes of the request.
     action: Option<String>,
     /// Where it goes, if it goes somewhere and chance does not decide where.
@@ -223,6 +225,7 @@ fn answer(
     if route.action.clusters().next().is_some() {
         answer.edits.extend(identity_fields(host, caller));
     }
+    answer.coding = chosen.coding;
     answer.cluster.clone_from(&chosen.cluster);
     answer.action = Some(route.action.to_string());
     answer.mirror = route.mirror.as_ref().map(ToString::to_string);
@@ -369,6 +372,9 @@ impl fmt::Display for Answer {
         }
         for edit in &self.edits {
             writeln!(f, "edit      {edit}")?;
+        }
+        if let Some(coding) = self.coding {
+            writeln!(f, "coding    {coding}, if the response is one to be compressed")?;
         }
         match (&self.refusal, &self.action) {
             (Some(Refusal { status: Some(status), why, .. }), _) => writeln!(f, "answer    {status}: {why}"),

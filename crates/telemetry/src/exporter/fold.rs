@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, AddressClaim, CacheLookup, CloseReason, Enforced, ForwardedIdentity, GrpcStatus, MirrorOutcome,
-    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, StatusClass,
+    ADMITTED, AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
+    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -48,6 +49,7 @@ pub(super) fn shards(registry: &Registry, page: &mut Page) {
     }
     overflow_series(page, &names);
     enforcement_series(page, &shards);
+    compression_series(page, &shards);
     worker_series(page, &shards);
 }
 
@@ -217,6 +219,20 @@ fn enforcement_series(page: &mut Page, shards: &[Arc<Cells>]) {
         let folded = sum.histogram(&worker::enforced(*how));
         page.histogram(&catalogue::TRUST_ENFORCEMENT, &[how.as_str()], folded);
     }
+}
+
+fn compression_series(page: &mut Page, shards: &[Arc<Cells>]) {
+    let sum = Sum(shards.iter().map(|cells| &cells.own).collect());
+    for coding in ContentCoding::ALL {
+        let [responses, received, sent] = [0, 1, 2].map(|cell| sum.cell(worker::coding(*coding) + cell));
+        if responses > 0 {
+            let label = &[coding.as_str()];
+            page.counter(&catalogue::COMPRESSED, label, responses);
+            page.counter(&catalogue::COMPRESSION_RECEIVED, label, received);
+            page.counter(&catalogue::COMPRESSION_SENT, label, sent);
+        }
+    }
+    page.counter(&catalogue::COMPRESSION_SKIPPED, &[], sum.cell(worker::COMPRESSION_SKIPPED));
 }
 
 fn overflow_series(page: &mut Page, names: &Names) {

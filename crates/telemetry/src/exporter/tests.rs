@@ -5,9 +5,9 @@ use std::thread;
 
 use super::*;
 use crate::closed::{
-    AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, DiscoveryOutcome, EndpointHealth,
-    Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome, OutlierReason,
-    PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, ContentCoding, DiscoveryOutcome,
+    EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome,
+    OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -151,6 +151,9 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.upstream_mirrored(cluster, MirrorOutcome::Cut);
     shard.upstream_response(cluster, 2_000_000);
     shard.upstream_error(cluster, "connect_refused");
+    shard.compressed(ContentCoding::Brotli);
+    shard.compressed_bytes(ContentCoding::Brotli, 1_000, 300);
+    shard.compression_skipped();
     shard.panic_caught();
     shard.access_record_dropped();
     shard.log_record_dropped();
@@ -338,6 +341,10 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_upstream_retried_requests_finished_total{cluster="orders",outcome="answered"}"#, 1.0),
         (r#"ringward_upstream_mirrored_requests_finished_total{cluster="orders",outcome="cut"}"#, 1.0),
         (r#"ringward_upstream_errors_total{cluster="orders",reason="connect_refused"}"#, 1.0),
+        (r#"ringward_compressed_responses_total{coding="br"}"#, 1.0),
+        (r#"ringward_compression_received_bytes_total{coding="br"}"#, 1_000.0),
+        (r#"ringward_compression_sent_bytes_total{coding="br"}"#, 300.0),
+        ("ringward_compression_skipped_total", 1.0),
         (r#"ringward_worker_panics_total{worker="2"}"#, 1.0),
         (r#"ringward_worker_heartbeat_timestamp_seconds{worker="2"}"#, 999_999.5),
         (r#"ringward_worker_snapshot_generation{worker="2"}"#, 4.0),

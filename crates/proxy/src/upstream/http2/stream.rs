@@ -1,5 +1,7 @@
 //! One request on a connection that it shares with others.
 
+mod body;
+
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -19,6 +21,7 @@ use ringward_http::{
 };
 use ringward_tls::EndpointTls;
 
+use self::body::Body;
 use super::{
     SharedPool, Terms,
     link::Link,
@@ -336,7 +339,12 @@ enum Arrived {
     Final(Response<RecvStream>),
 }
 
-impl ResponseSource for Receiving<'_> {
+impl<'a> ResponseSource for Receiving<'a> {
+    type Body<'s>
+        = Body<'s, 'a>
+    where
+        Self: 's;
+
     fn is_untouched(&self) -> bool {
         self.untouched
     }
@@ -390,6 +398,10 @@ impl ResponseSource for Receiving<'_> {
             self.release(taken);
             waits = true;
         }
+    }
+
+    fn body<'s>(&'s mut self, head: &ResponseHead) -> Body<'s, 'a> {
+        Body::new(self, head.body())
     }
 
     /// What follows is in the stream.
