@@ -500,8 +500,7 @@ pub(super) async fn open(
 ) -> io::Result<(Opened, Deadline)> {
     let began = Instant::now();
     let left = || limit.saturating_sub(began.elapsed());
-    let mut stream = Stream::connect(addr, limit).await?;
-    stream.close_in_turn(&worker.turnstile);
+    let mut stream = worker.turnstile.connect(async { Stream::connect(addr, left()).await }).await?;
     worker.shard.upstream_connection_opened(cluster);
     if let Some(announced) = announced {
         // The socket is given up when time runs out, so dropping the operation loses nothing.
