@@ -7,7 +7,10 @@ costs is not seen, and the attacker with an upstream of its own. The honest clie
 times count from when a request should have been sent.
 
 Each attack is compared with a client that makes honest requests, as many as cost the gateway the same CPU time. Everything
-ends by itself after about 10 seconds for each attack.
+ends by itself after about 10 seconds for each attack and round.
+
+What else runs on the machine is in the figures. `wait %` says how long the gateway's worker wanted its core while somebody else
+had it, and `stolen %` how long the core was another virtual machine's; of several rounds each figure is the median.
 
     cargo build --release -p ringward
     RINGWARD_BIN=target/release/ringward loadtest/attack/http2.py [ATTACK...]
@@ -20,6 +23,7 @@ import os
 import pathlib
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -145,6 +149,8 @@ class Gateway:
                                         preexec_fn=lambda: os.sched_setaffinity(0, {PROXY_CORE}))
         addresses = {line.get("message"): line.get("address") for line in self.log_until("ready")}
         self.edge, self.admin = (int(addresses[what].rsplit(":", 1)[1]) for what in ("listening", "admin listening"))
+        names = {task.parent.name: task.read_text() for task in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/comm")}
+        self.worker = next(number for number, name in names.items() if name.startswith("worker"))
 
     def log_until(self, message):
         for _ in range(200):
@@ -156,8 +162,20 @@ class Gateway:
         sys.exit(f"the gateway does not start:\n{text}")
 
     def cpu_seconds(self):
-        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+        return self.scheduled("*", 0)
+
+    def disturbed_seconds(self):
+        """How long the worker would have run, had the core not been somebody else's."""
+        return self.scheduled(self.worker, 1)
+
+    def stolen_seconds(self):
+        """How long the gateway's core did not run at all."""
+        line = re.search(rf"^cpu{PROXY_CORE} .*", pathlib.Path("/proc/stat").read_text(), re.M)[0]
+        return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
+
+    def scheduled(self, task, column):
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob(f"{task}/schedstat")
+        return sum(int(task.read_text().split()[column]) for task in tasks) / 1e9
 
     def memory(self, kind):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -198,12 +216,14 @@ def run(gateway, name, seconds, rate=None):
     timings.recv()
     gateway.forget_peak()
     memory, cpu, closed = gateway.memory("VmRSS"), gateway.cpu_seconds(), gateway.closed()
+    disturbed, stolen = gateway.disturbed_seconds(), gateway.stolen_seconds()
     done, own = 0, 0.0
     if name:
         attack = multiprocessing.Process(target=attacker, args=(name, gateway.edge, seconds, rate, outcome_in))
         attack.start()
     times = sorted(timings.recv())
     cpu = gateway.cpu_seconds() - cpu
+    disturbed, stolen = gateway.disturbed_seconds() - disturbed, gateway.stolen_seconds() - stolen
     peak = gateway.memory("VmHWM")
     watcher.join()
     if name:
@@ -212,16 +232,26 @@ def run(gateway, name, seconds, rate=None):
         attack.join()
     time.sleep(0.5)
     ended = {reason: count - closed.get(reason, 0) for reason, count in gateway.closed().items()}
-    ended = {reason: count for reason, count in ended.items() if count > 0}
     at = lambda share: times[min(len(times) - 1, int(len(times) * share))] * 1e3
-    return {"count": len(times), "p50": at(0.5), "p99": at(0.99), "max": at(1), "cpu": cpu / seconds, "own": own / seconds,
-            "done": done, "memory": (peak - memory) / 2**20, "ended": ended}
+    return {"p50": at(0.5), "p99": at(0.99), "max": at(1), "cpu": cpu / seconds, "own": own / seconds,
+            "disturbed": disturbed / seconds, "stolen": stolen / seconds, "done": done, "memory": (peak - memory) / 2**20,
+            "ended": ended}
 
 
-def line(what, result):
-    ended = " ".join(f"{reason}={count}" for reason, count in sorted(result["ended"].items()))
-    print(f"{what:24} {result['p50']:7.2f} {result['p99']:7.2f} {result['max']:7.2f} {100 * result['cpu']:5.0f} "
-          f"{100 * result['own']:5.0f} {result['memory']:7.1f} {result['done']:8}  {ended}", flush=True)
+def median(results):
+    """The median of each figure."""
+    figures = {name: statistics.median(result[name] for result in results) for name in results[0] if name != "ended"}
+    reasons = {reason for result in results for reason in result["ended"]}
+    ended = {reason: statistics.median_high(result["ended"].get(reason, 0) for result in results) for reason in reasons}
+    return {**figures, "ended": ended}
+
+
+def line(what, result, quiet):
+    ended = " ".join(f"{reason}={count:.0f}" for reason, count in sorted(result["ended"].items()) if count > 0)
+    times = " ".join(f"{result[name]:7.2f}" for name in ("p50", "p99", "max"))
+    shares = " ".join(f"{100 * result[name]:8.1f}" for name in ("cpu", "own", "disturbed", "stolen"))
+    ratio, done = result["p99"] / quiet["p99"], result["done"]
+    print(f"{what:24} {times} {ratio:5.2f} {shares} {result['memory']:7.1f} {done:9.0f}  {ended}", flush=True)
 
 
 def main():
@@ -229,25 +259,33 @@ def main():
     parser.add_argument("attacks", nargs="*", default=list(attacks.ATTACKS), metavar="ATTACK",
                         help=f"of {', '.join(attacks.ATTACKS)}; all of them by default")
     parser.add_argument("--seconds", type=float, default=5, help="how long each attack lasts (default: 5)")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all of it is done (default: 1)")
+    parser.add_argument("--alone", action="store_true", help="leave the honest requests in place of attacks out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         wire.directory = pathlib.Path(directory)
         os.sched_setaffinity(0, {OTHER_CORE})
         gateway = Gateway(wire.directory)
         try:
-            print(f"{'':24} {'p50 ms':>7} {'p99 ms':>7} {'max ms':>7} {'CPU %':>5} {'own %':>5} {'MiB':>7} {'done':>8}  ended")
+            head = f"{'p50 ms':>7} {'p99 ms':>7} {'max ms':>7} {'ratio':>5} {'CPU %':>8} {'own %':>8} {'wait %':>8} {'stolen %':>8}"
+            print(f"{'':24} {head} {'MiB':>7} {'done':>9}  ended")
             run(gateway, None, 1)
-            quiet = run(gateway, None, arguments.seconds)
-            line("quiet", quiet)
             busy = run(gateway, "requests", 2)
-            line("requests, at full speed", busy)
-            cost = (busy["cpu"] - quiet["cpu"]) * 2 / max(1, busy["done"])
-            for name in arguments.attacks:
-                result = run(gateway, name, arguments.seconds)
-                line(name, result)
-                rate = (result["cpu"] - quiet["cpu"]) / cost
-                if rate >= 1:
-                    line("  requests instead", run(gateway, "requests", arguments.seconds * 0.6, rate))
+            results = {}
+            for _ in range(arguments.rounds):
+                results.setdefault("quiet", []).append(run(gateway, None, arguments.seconds))
+                quiet = median(results["quiet"])
+                cost = (busy["cpu"] - quiet["cpu"]) * 2 / max(1, busy["done"])
+                for name in arguments.attacks:
+                    result = run(gateway, name, arguments.seconds)
+                    results.setdefault(name, []).append(result)
+                    rate = (result["cpu"] - quiet["cpu"]) / cost
+                    if rate >= 1 and not arguments.alone:
+                        instead = run(gateway, "requests", arguments.seconds * 0.6, rate)
+                        results.setdefault(f"{name}, requests instead", []).append(instead)
+            line("requests, at full speed", busy, quiet)
+            for name in results:
+                line("  requests instead" if "," in name else name, median(results[name]), quiet)
         finally:
             gateway.process.send_signal(signal.SIGTERM)
             gateway.process.wait(10)

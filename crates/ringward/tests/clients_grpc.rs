@@ -22,7 +22,7 @@ const WORDS: [&str; 10] = [
 
 /// A gateway in front of a gRPC server.
 fn setting(builder: Builder) -> (Setting, Process) {
-    let (server, address) = start_server("grpc_server.py");
+    let (server, address) = start_server(python().arg(script("grpc_server.py")));
     let cluster = format!("[cluster.grpc]\nendpoints = [\"{address}\"]\nprotocol = \"http2\"");
     let builder = builder.listener("http2 = true").section(&cluster);
     let route = |host: Host| host.route("path = \"/{rest...}\"", "cluster = \"grpc\"");

@@ -1,4 +1,5 @@
-//! WebSockets that we did not write, on both sides: clients are Node's ws and Python's websockets, which is the server, too.
+//! WebSockets that we did not write, on both sides: clients are Node's ws and Python's websockets, and either is the server, too:
+//! websockets over HTTP/1.1, and ws over HTTP/2, on Node's http2.
 
 mod support;
 
@@ -14,15 +15,25 @@ const WORDS: &str =
 
 /// A gateway in front of a WebSocket server.
 fn setting(builder: Builder) -> (Setting, Process) {
-    let (server, address) = start_server("websocket_server.py");
-    let builder = builder.section(&format!("[cluster.websocket]\nendpoints = [\"{address}\"]"));
+    before(builder, python().arg(script("websocket_server.py")), "http1")
+}
+
+/// A gateway in front of this WebSocket server.
+fn before(builder: Builder, server: &mut Command, protocol: &str) -> (Setting, Process) {
+    let (server, address) = start_server(server);
+    let builder = builder
+        .section(&format!("[cluster.websocket]\nendpoints = [\"{address}\"]\nprotocol = \"{protocol}\""));
     let lines = "cluster = \"websocket\"\nupgrade = [\"websocket\"]";
     (Setting::routed(builder, |host| host.route("path = \"/ws/{rest...}\"", lines)), server)
 }
 
 #[track_caller]
 fn assert_served(client: &mut Command, further: &[&str], builder: Builder) {
-    let (setting, server) = setting(builder);
+    assert_carried(client, further, setting(builder));
+}
+
+#[track_caller]
+fn assert_carried(client: &mut Command, further: &[&str], (setting, server): (Setting, Process)) {
     setting.expect_words(client.args(setting.arguments()).args(further), WORDS);
     // Codes and reasons have reached the server as well.
     for line in ["/ws/close 4001 enough of it", "/ws/echo 4002 had enough"] {
@@ -49,6 +60,18 @@ fn node_ws_is_served_over_one_connection_of_http_2() {
 #[test]
 fn where_http_2_is_offered_too_they_choose_what_they_can() {
     assert_served(python().arg(script("websocket.py")), &[], Gateway::builder().listener("http2 = true"));
+}
+
+/// RFC 8441 on the upstream's side, from clients of either protocol.
+#[test]
+fn nodes_http_2_is_an_upstream_for_all_of_them() {
+    let clients: [(fn() -> Command, &str, &[&str]); 3] =
+        [(python, "websocket.py", &[]), (node, "websocket.js", &[]), (node, "websocket.js", &["h2"])];
+    for (program, client, further) in clients {
+        let builder = Gateway::builder().listener("http2 = true");
+        let setting = before(builder, node().arg(script("websocket_server.js")), "http2");
+        assert_carried(program().arg(script(client)), further, setting);
+    }
 }
 
 #[test]

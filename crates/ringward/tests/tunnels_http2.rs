@@ -5,9 +5,11 @@ mod support;
 #[allow(dead_code, reason = "each test program uses a part")]
 mod tunnels_support;
 
-use std::{collections::VecDeque, net::Shutdown, thread, time::Duration};
+use std::{collections::VecDeque, io::ErrorKind, net::Shutdown, thread, time::Duration};
 
-use ringward_testkit::{Frame, Leaf, Pattern, PlayedHttp2, flags, kind};
+use ringward_testkit::{DEADLINE, Frame, Leaf, Pattern, PlayedHttp2, Signal, eventually, flags, kind};
+
+use serde_json::Value;
 
 use self::support::{Builder, Gateway, HOST, Host, PlayedUpstream, on_both_drivers};
 use self::tunnels_support::{ACCEPT, Ending, KEY, Over, Peer};
@@ -21,6 +23,9 @@ on_both_drivers!(
     a_client_that_goes_calls_the_stream_off,
     a_client_that_resets_is_noticed_while_the_upstream_takes_nothing,
     a_client_that_has_ended_in_order_is_served_to_its_last_words,
+    an_upstream_that_goes_away_keeps_the_tunnels_that_it_has,
+    a_drain_lets_tunnels_end,
+    the_drain_timeout_cuts_tunnels,
 );
 
 const BOTH: [Over; 2] = [Over::Http1, Over::Http2];
@@ -30,6 +35,7 @@ const HEADER_TABLE_SIZE: (u16, u32) = (1, 0);
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const ENABLE_CONNECT_PROTOCOL: (u16, u32) = (8, 1);
 // RFC 9113 §7.
+const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 
@@ -118,6 +124,15 @@ impl Server {
         }
         self.vanish();
         None
+    }
+
+    /// Reads the connection to its end, which has to come.
+    fn is_closed(&mut self) -> bool {
+        loop {
+            if let Err(error) = self.http2.frame() {
+                return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            }
+        }
     }
 
     /// Is gone, without a word.
@@ -409,6 +424,90 @@ fn a_client_that_goes_calls_the_stream_off(driver: &str) {
     assert_eq!(server.rest(), (Vec::new(), Some(CANCEL)));
     wait_for_flag(&gateway, "client_gone", 5);
     gateway.wait_for_metric("ringward_tunnels_active", &[], 0.0);
+}
+
+/// That a tunnel carries bytes both ways.
+#[track_caller]
+fn assert_carries(client: &mut Peer, server: &mut Server) {
+    client.send(b"there");
+    assert_eq!(server.http2.wait_for(kind::DATA).payload, b"there");
+    server.send(b"and back", false);
+    assert_eq!(client.exactly(8), b"and back");
+}
+
+/// Ends a tunnel from both sides.
+#[track_caller]
+fn end(client: &mut Peer, server: &mut Server) {
+    client.end();
+    assert_eq!(server.rest(), (Vec::new(), None));
+    server.send(b"", true);
+    client.wait_end();
+}
+
+/// RFC 9113 §6.8: what has begun goes on, and new streams go elsewhere.
+fn an_upstream_that_goes_away_keeps_the_tunnels_that_it_has(driver: &str) {
+    let upstream = PlayedUpstream::start();
+    for over in BOTH {
+        let gateway = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver).start();
+        let (mut client, mut first) = accept(&gateway, &upstream, over);
+        first.http2.send(kind::GOAWAY, 0, 0, &[first.stream.to_be_bytes(), NO_ERROR.to_be_bytes()].concat());
+        // What comes behind it has arrived with it.
+        assert_carries(&mut client, &mut first);
+        let (mut other, mut second) = accept(&gateway, &upstream, over);
+        assert_carries(&mut client, &mut first);
+        end(&mut client, &mut first);
+        assert!(first.is_closed(), "{over:?}: nobody needs the connection any more");
+        assert_carries(&mut other, &mut second);
+        end(&mut other, &mut second);
+        eventually(DEADLINE, "both are recorded", || gateway.lines("request").len() == 2);
+        assert!(gateway.lines("request").iter().all(|record| record["flag"].is_null()));
+    }
+}
+
+/// An HTTP/2 client is told that there will be an end, and none is cut.
+fn a_drain_lets_tunnels_end(driver: &str) {
+    let upstream = PlayedUpstream::start();
+    let builder = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver);
+    let mut gateway = builder.server("drain_timeout = \"1h\"").start();
+    let (mut http2, mut server) = accept(&gateway, &upstream, Over::Http2);
+    let mut http1 = Peer::connect(&gateway, Over::Http1);
+    http1.ask("/", "raw/1", &[]);
+    let first = server.stream;
+    server.open();
+    http1.is_open();
+    gateway.process.signal(Signal::TERM);
+    assert_eq!(http2.http2().wait_for(kind::GOAWAY).code(), NO_ERROR);
+    assert_carries(&mut http1, &mut server);
+    end(&mut http1, &mut server);
+    server.stream = first;
+    assert_carries(&mut http2, &mut server);
+    end(&mut http2, &mut server);
+    assert!(server.is_closed());
+    assert_eq!(gateway.process.wait(DEADLINE).code(), Some(0));
+    let records = gateway.lines("request");
+    assert!(records.len() == 2 && records.iter().all(|record| record["flag"].is_null()), "{records:?}");
+}
+
+fn the_drain_timeout_cuts_tunnels(driver: &str) {
+    let upstream = PlayedUpstream::start();
+    let builder = builder(&upstream, "upgrade = [\"raw/1\"]").io(driver);
+    let mut gateway = builder.server("drain_timeout = \"2s\"").start();
+    let (mut http2, mut server) = accept(&gateway, &upstream, Over::Http2);
+    let mut http1 = Peer::connect(&gateway, Over::Http1);
+    http1.ask("/", "raw/1", &[]);
+    server.open();
+    http1.is_open();
+    gateway.process.signal(Signal::TERM);
+    gateway.process.wait_for_line(DEADLINE, |line| line.contains("draining"));
+    assert_carries(&mut http1, &mut server);
+    for client in [&mut http1, &mut http2] {
+        assert_eq!(client.rest().1, Ending::Broken);
+    }
+    assert!(server.is_closed(), "with the connection, both streams are called off");
+    assert_eq!(gateway.process.wait(DEADLINE).code(), Some(0));
+    let records = gateway.lines("request");
+    let is_cut = |record: &Value| record["flag"] == "stopped" && record["tunnel"] == "closed";
+    assert!(records.len() == 2 && records.iter().all(is_cut), "{records:?}");
 }
 
 /// Echoes the server's stream to its end, as far as windows allow.

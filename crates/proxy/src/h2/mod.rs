@@ -42,8 +42,8 @@
 //!
 //! **Turns.** What a connection may do before the worker looks after the others is bounded, too: so many bytes and frames are handed to
 //! the protocol (`TURN_BYTES`, `TURN_FRAMES`) and so many streams taken on (`TURN_STREAMS`), then the task waits for its next
-//! turn ([`crate::io::Turnstile`]), for which connections queue. Sockets of upstreams that a client makes us give up, a hundred at
-//! once when its connection ends, are closed in turns as well.
+//! turn ([`crate::io::Turnstile`]), for which connections queue. Sockets of upstreams that a client makes us open and give up, a
+//! hundred at once when its connection begins or ends, are opened and closed in turns as well.
 //!
 //! What the crate refuses by itself has no record, since nobody knows what it would have said: malformed heads, those beyond
 //! the limits of heads or streams; they are counted (`ringward_streams_unserved_total`). A fragment in `:path`, which HTTP/1.1

@@ -100,7 +100,7 @@ impl Stream {
 
     /// From now on the socket is closed in its turn when it is given up: for those of which one peer can make us give up many at
     /// once.
-    pub(crate) fn close_in_turn(&mut self, turnstile: &Rc<Turnstile>) {
+    pub(super) fn close_in_turn(&mut self, turnstile: &Rc<Turnstile>) {
         self.write.turnstile = Some(turnstile.clone());
     }
 

@@ -1,9 +1,12 @@
-//! Where what can wait lets all others go first: connections that have more to do, and sockets that are to be closed.
+//! Where what can wait lets all others go first: connections that have more to do, and sockets that are to be opened or closed.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::{Future, poll_fn},
+    future::Future,
+    io,
+    num::NonZeroU64,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -14,19 +17,32 @@ use monoio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::{Driver, sleep};
+use super::{Driver, Stream, sleep};
 
 /// One worker's.
 ///
-/// A request needs several rounds of the ring, and in each it waits for all that others do in it. So what can wait does so in one
-/// queue, of which each round takes a little.
+/// A request needs several rounds of the ring, and in each it waits for all that others do in it. So what can wait does so in
+/// queues, and each round takes a little of one of them, in turn of those that have something.
 pub(crate) struct Turnstile {
     rounds: Rounds,
+    /// Connections that have more to do.
     waiting: RefCell<Waiting>,
+    /// Those who want to connect.
+    connecting: RefCell<Waiting>,
     /// Sockets, in the order in which they were given up.
     closing: RefCell<VecDeque<OwnedWriteHalf<TcpStream>>>,
+    /// The queue that is served next.
+    next: Cell<Queue>,
     /// Somebody sees to the next round.
     is_attended: Cell<bool>,
+}
+
+/// What a round serves.
+#[derive(Clone, Copy)]
+enum Queue {
+    Turns,
+    Connects,
+    Closes,
 }
 
 impl Turnstile {
@@ -35,16 +51,36 @@ impl Turnstile {
         Rc::new(Turnstile {
             rounds: Rounds::new(driver),
             waiting: RefCell::default(),
+            connecting: RefCell::default(),
             closing: RefCell::default(),
+            next: Cell::new(Queue::Turns),
             is_attended: Cell::new(false),
         })
     }
 
     /// Waits for a turn: until all have run who can, with io_uring also those whose operations have completed meanwhile, and those
     /// who wait longer have had their turn.
-    pub(crate) async fn pass(self: &Rc<Turnstile>) {
-        let mut place = Place { turnstile: self, number: None };
-        poll_fn(|cx| place.poll(cx)).await;
+    pub(crate) fn pass(self: &Rc<Turnstile>) -> impl Future<Output = ()> {
+        self.place(&self.waiting)
+    }
+
+    /// Connects in its turn, by `connecting`, and has the socket closed in its turn as well: for those of which one peer can have
+    /// us open and give up many at once. `connecting` is not begun before.
+    ///
+    /// # Errors
+    /// Those of `connecting`.
+    pub(crate) async fn connect(
+        self: &Rc<Turnstile>,
+        connecting: impl Future<Output = io::Result<Stream>>,
+    ) -> io::Result<Stream> {
+        self.place(&self.connecting).await;
+        let mut stream = connecting.await?;
+        stream.close_in_turn(self);
+        Ok(stream)
+    }
+
+    fn place<'a>(self: &'a Rc<Turnstile>, queue: &'a RefCell<Waiting>) -> Place<'a> {
+        Place { turnstile: self, queue, number: None }
     }
 
     /// Ends the stream towards the peer and closes the socket, which is work for the kernel: much if it still has something to
@@ -71,74 +107,111 @@ impl Turnstile {
         });
     }
 
-    /// Serves what one round takes.
+    /// Serves what one round takes: of the queue whose turn it is, or of the next one that has something.
     fn round(self: &Rc<Turnstile>) {
-        self.waiting.borrow_mut().admit();
-        let is_over = self.close_some() && self.waiting.borrow().is_empty();
-        if is_over {
+        for _ in 0..3 {
+            let queue = self.next.get();
+            self.next.set(queue.next());
+            if self.serve(queue) {
+                break;
+            }
+        }
+        if self.is_empty() {
             self.is_attended.set(false);
         } else {
             self.await_round();
         }
     }
 
-    /// Closes so many of the sockets as one round takes; whether that was all.
+    /// Serves so many of a queue as one round takes; whether there were any.
+    fn serve(&self, queue: Queue) -> bool {
+        match queue {
+            Queue::Turns => self.waiting.borrow_mut().admit(),
+            Queue::Connects => {
+                let mut connecting = self.connecting.borrow_mut();
+                (0..CONNECTS_PER_ROUND).filter(|_| connecting.admit()).count() > 0
+            }
+            Queue::Closes => self.close_some(),
+        }
+    }
+
     fn close_some(&self) -> bool {
         let waiting = self.closing.borrow().len();
-        let n = (CLOSES_PER_ROUND + waiting / CLOSES_SHARE).min(waiting);
-        for _ in 0..n {
+        for _ in 0..(CLOSES_PER_ROUND + waiting / CLOSES_SHARE).min(waiting) {
             let socket = self.closing.borrow_mut().pop_front();
             drop(socket);
         }
-        n == waiting
+        waiting > 0
+    }
+
+    fn is_empty(&self) -> bool {
+        let nobody = |queue: &RefCell<Waiting>| queue.borrow().wakers.is_empty();
+        nobody(&self.waiting) && nobody(&self.connecting) && self.closing.borrow().is_empty()
+    }
+}
+
+impl Queue {
+    fn next(self) -> Queue {
+        match self {
+            Queue::Turns => Queue::Connects,
+            Queue::Connects => Queue::Closes,
+            Queue::Closes => Queue::Turns,
+        }
     }
 }
 
 /// Who waits for a turn, in order.
 #[derive(Default)]
 struct Waiting {
-    /// The number of the place at the front.
+    /// How many places there were before the one at the front.
     first: u64,
     /// `None` for one who has given up.
     wakers: VecDeque<Option<Waker>>,
 }
 
 impl Waiting {
-    /// Lets the one at the front go on.
-    fn admit(&mut self) {
+    /// Lets the one at the front go on; whether there was one.
+    fn admit(&mut self) -> bool {
         while let Some(waker) = self.wakers.pop_front() {
             self.first += 1;
             if let Some(waker) = waker {
                 waker.wake();
-                return;
+                return true;
             }
         }
+        false
+    }
+
+    /// A place at the end; the number, from one, of all that there have been.
+    fn enter(&mut self, waker: Waker) -> Option<NonZeroU64> {
+        self.wakers.push_back(Some(waker));
+        NonZeroU64::new(self.first + self.wakers.len() as u64)
     }
 
     /// The place of that number, unless it was admitted.
-    fn place(&mut self, number: u64) -> Option<&mut Option<Waker>> {
-        let index = number.checked_sub(self.first)?;
+    fn place(&mut self, number: NonZeroU64) -> Option<&mut Option<Waker>> {
+        let index = (number.get() - 1).checked_sub(self.first)?;
         self.wakers.get_mut(usize::try_from(index).ok()?)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
     }
 }
 
 /// A place in the queue; whoever is dropped gives it up.
 struct Place<'a> {
     turnstile: &'a Rc<Turnstile>,
-    number: Option<u64>,
+    queue: &'a RefCell<Waiting>,
+    /// There once it was polled.
+    number: Option<NonZeroU64>,
 }
 
-impl Place<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut waiting = self.turnstile.waiting.borrow_mut();
+impl Future for Place<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.queue.borrow_mut();
         let Some(number) = self.number else {
-            self.number = Some(waiting.first + waiting.wakers.len() as u64);
-            waiting.wakers.push_back(Some(cx.waker().clone()));
+            let number = waiting.enter(cx.waker().clone());
             drop(waiting);
+            self.number = number;
             self.turnstile.attend();
             return Poll::Pending;
         };
@@ -155,7 +228,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number
-            && let Some(place) = self.turnstile.waiting.borrow_mut().place(number)
+            && let Some(place) = self.queue.borrow_mut().place(number)
         {
             *place = None;
         }
@@ -193,16 +266,19 @@ impl Rounds {
     }
 }
 
+/// How many connect in a round. Each takes some 20 us of the kernel's time, and the request that follows as much again.
+const CONNECTS_PER_ROUND: usize = 4;
 /// How many sockets are closed in a round. One with a full receive queue takes a tenth of a millisecond.
-const CLOSES_PER_ROUND: usize = 2;
+const CLOSES_PER_ROUND: usize = 1;
 /// And one more for as many as wait, so that they cannot pile up faster than they are closed.
 const CLOSES_SHARE: usize = 64;
 /// With epoll no timer of the worker fires while somebody has more to do, so that everybody rests at times.
 const ROUNDS_BETWEEN_RESTS: u32 = 16;
 const REST: Duration = Duration::from_millis(1);
+
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, net::TcpListener, pin::Pin};
+    use std::{future::poll_fn, io::Read, net::TcpListener};
 
     use super::*;
     use crate::io::{DriverMode, Stream, run_on_this_thread, spawn};
@@ -303,30 +379,72 @@ mod tests {
         }
     }
 
+    fn rounds(turnstile: &Rc<Turnstile>) -> u32 {
+        turnstile.rounds.passed.get()
+    }
+
     #[test]
-    fn sockets_are_closed_a_few_at_a_time() {
+    fn sockets_are_opened_and_closed_a_few_at_a_time() {
         for mode in [DriverMode::Auto, DriverMode::Epoll] {
             run_on_this_thread(mode, |driver| async move {
                 let turnstile = Turnstile::new(driver);
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+                let (addr, patience) = (listener.local_addr().unwrap(), Duration::from_secs(10));
+                let ours = Rc::new(RefCell::new(Vec::new()));
+                // The rounds in which each has begun.
+                let begun = Rc::new(RefCell::new(Vec::new()));
                 for _ in 0..20 {
-                    let patience = Duration::from_secs(10);
-                    let mut stream = Stream::connect(listener.local_addr().unwrap(), patience).await.unwrap();
-                    stream.close_in_turn(&turnstile);
-                    ours.push(stream);
-                    theirs.push(listener.accept().unwrap().0);
+                    let (turnstile, ours, begun) = (turnstile.clone(), ours.clone(), begun.clone());
+                    spawn(async move {
+                        let connecting = async {
+                            begun.borrow_mut().push(rounds(&turnstile));
+                            Stream::connect(addr, patience).await
+                        };
+                        let stream = turnstile.connect(connecting).await.unwrap();
+                        ours.borrow_mut().push(stream);
+                    });
                 }
-                drop(ours);
+                while ours.borrow().len() < 20 {
+                    turnstile.pass().await;
+                }
+                // The last ones may begin before the next round is counted.
+                let begun = begun.take();
+                assert!(begun[19] - begun[0] >= 20 / CONNECTS_PER_ROUND as u32 - 2, "{begun:?}");
+                let theirs: Vec<_> = (0..20).map(|_| listener.accept().unwrap().0).collect();
+                ours.borrow_mut().clear();
                 assert_eq!(turnstile.closing.borrow().len(), 20);
-                turnstile.pass().await;
-                let left = turnstile.closing.borrow().len();
-                assert!((10..20).contains(&left), "{left} are left");
+                let before = rounds(&turnstile);
                 while !turnstile.closing.borrow().is_empty() {
                     turnstile.pass().await;
                 }
+                assert!(rounds(&turnstile) - before >= 20, "{} rounds", rounds(&turnstile) - before);
                 for mut peer in theirs {
                     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+                }
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn no_queue_waits_for_the_end_of_another() {
+        for mode in [DriverMode::Auto, DriverMode::Epoll] {
+            run_on_this_thread(mode, |driver| async move {
+                let turnstile = Turnstile::new(driver);
+                let connected = Rc::new(Cell::new(0));
+                for _ in 0..100 {
+                    let (turnstile, connected) = (turnstile.clone(), connected.clone());
+                    spawn(async move {
+                        let refused = async { Err(io::ErrorKind::ConnectionRefused.into()) };
+                        assert!(turnstile.connect(refused).await.is_err());
+                        connected.set(connected.get() + 1);
+                    });
+                }
+                turnstile.pass().await;
+                turnstile.pass().await;
+                assert!(connected.get() < 100, "turns go on");
+                while connected.get() < 100 {
+                    turnstile.pass().await;
                 }
             })
             .unwrap();

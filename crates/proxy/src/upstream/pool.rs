@@ -529,11 +529,13 @@ pub(super) async fn open(
 ) -> io::Result<(Opened, Deadline)> {
     let began = Instant::now();
     let left = || limit.saturating_sub(began.elapsed());
-    let mut stream = match addr {
-        EndpointAddr::Ip(addr) => Stream::connect(*addr, limit).await?,
-        EndpointAddr::Unix(path) => Stream::connect_unix(path, limit).await?,
+    let connecting = async {
+        match addr {
+            EndpointAddr::Ip(addr) => Stream::connect(*addr, left()).await,
+            EndpointAddr::Unix(path) => Stream::connect_unix(path, left()).await,
+        }
     };
-    stream.close_in_turn(&worker.turnstile);
+    let mut stream = worker.turnstile.connect(connecting).await?;
     worker.shard.upstream_connection_opened(cluster);
     if let Some(announced) = announced {
         // The socket is given up when time runs out, so dropping the operation loses nothing.

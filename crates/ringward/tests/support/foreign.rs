@@ -123,10 +123,10 @@ pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name)
 }
 
-/// Starts a server of ours, which prints its port first.
+/// Starts a server, which prints its port first.
 #[track_caller]
-pub(crate) fn start_server(name: &str) -> (Process, SocketAddr) {
-    let server = Process::start(python().arg(script(name)));
+pub(crate) fn start_server(command: &mut Command) -> (Process, SocketAddr) {
+    let server = Process::start(command);
     let line = server.wait_for_line(DEADLINE, |line| line.parse::<u16>().is_ok());
     (server, (Ipv4Addr::LOCALHOST, line.parse().expect("a port")).into())
 }
