@@ -107,6 +107,7 @@ fn relay_response(c: &mut Criterion<CpuTime>) {
                 drop_field: &|_| false,
                 set: &[],
                 add: &[],
+                is_recoded: false,
             };
             write::response_head(&mut out, black_box(&head), &edits)
         });

@@ -105,7 +105,7 @@ fn push(metrics: &Metrics, connection: &Arc<ConnectionFacts>, sender: &RecordSen
     record.policy = Some(metrics.policy);
     record.decision = Some(PolicyOutcome::Allowed);
     record.cluster = Some(metrics.cluster);
-    record.upstream = Some(SocketAddr::from(([10, 0, 0, 11], 8080)));
+    record.upstream = Some(SocketAddr::from(([10, 0, 0, 11], 8080)).into());
     record.attempts = 1;
     record.status = 200;
     record.generation = 1;

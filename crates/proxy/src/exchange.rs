@@ -27,6 +27,7 @@ use crate::{
     error::{ProxyError, Side},
     grpc,
     header_edits::{self, Asking, Fields},
+    io::Deadline,
     mirror::{self, Mirror, Tap},
     on_behalf::{self, OnBehalf},
     policy_body::{self, PolicyBody, Room},
@@ -413,11 +414,11 @@ async fn forward(
                 // That a kept connection has died says nothing of its endpoint.
                 Some(RetryReason::StaleConnection) => RetryReason::StaleConnection,
                 Some(reason) => {
-                    cluster.has_failed(up.addr(), &failure.error);
+                    blame(cluster, &up, &failure.error, client.deadline(), progress);
                     reason
                 }
                 None => {
-                    cluster.has_failed(up.addr(), &failure.error);
+                    blame(cluster, &up, &failure.error, client.deadline(), progress);
                     if failure.error.side() == Side::Upstream {
                         worker.shard.upstream_error(cluster.id, failure.error.flag());
                     }
@@ -430,6 +431,21 @@ async fn forward(
         drop(up);
         // Boxed, as what is rare.
         Box::pin(tries.next(reason, Some(failed), job.time)).await.map_err(refused)?;
+    }
+}
+
+/// Counts a failure against the endpoint, unless it says nothing of that: the client's own time was over, or a kept connection
+/// was gone before anything came on it.
+fn blame(cluster: &Cluster, up: &Upstream, error: &ProxyError, client: &Deadline, progress: &Progress) {
+    let is_innocent = match error {
+        ProxyError::UpstreamTimeout(_) => client.is_limit_reached(),
+        ProxyError::UpstreamClosed | ProxyError::UpstreamReset(_) => {
+            up.is_reused() && progress.answered.get().is_none()
+        }
+        _ => false,
+    };
+    if !is_innocent {
+        cluster.has_failed(up.addr(), error);
     }
 }
 
@@ -492,7 +508,7 @@ async fn send(
         try_timeout: tries.timeout(target.route.response_timeout),
         drops: tries.keeps_body().then_some(&drops),
         compression: target.route.compression.as_deref().filter(|_| !is_grpc && attempt.asked.is_none()),
-        standing: &connection.standing,
+        standing: Some(&connection.standing),
         buffers: &worker.buffers,
         room: job.room,
         progress,

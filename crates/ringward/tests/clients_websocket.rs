@@ -65,7 +65,8 @@ fn where_http_2_is_offered_too_they_choose_what_they_can() {
 /// RFC 8441 on the upstream's side, from clients of either protocol.
 #[test]
 fn nodes_http_2_is_an_upstream_for_all_of_them() {
-    let clients: [(fn() -> Command, &str, &[&str]); 3] =
+    type Client<'a> = (fn() -> Command, &'a str, &'a [&'a str]);
+    let clients: [Client<'_>; 3] =
         [(python, "websocket.py", &[]), (node, "websocket.js", &[]), (node, "websocket.js", &["h2"])];
     for (program, client, further) in clients {
         let builder = Gateway::builder().listener("http2 = true");

@@ -20,7 +20,7 @@ pub struct OutlierDetection {
     /// Default 5; 1 to 1000. Example: `consecutive_failures = 3`.
     pub consecutive_failures: Field<Count>,
     /// The statuses of responses that are failures: numbers, or ranges of them, from 400 on. Calls of gRPC count by the status that stands
-    /// for theirs: `UNAVAILABLE` as 503, `DEADLINE_EXCEEDED` as 504, `UNKNOWN`, `INTERNAL` and `DATA_LOSS` as 500.
+    /// for theirs: `UNAVAILABLE` as 503, `UNKNOWN`, `INTERNAL` and `DATA_LOSS` as 500.
     ///
     /// Default `"502-504"`; 1 to 16. Example: `status = ["500", "502-504"]`.
     pub status: Field<OneOrMany>,

@@ -7,7 +7,7 @@ use ringward_http::{
     write::{ResponseFraming, WriteError},
 };
 
-use crate::{client_side::Sink, relay::Plan};
+use crate::{client_side::Sink, compression::Recoded, relay::Plan};
 
 /// Takes an answer and drops it, up to a bound.
 #[derive(Default)]
@@ -28,6 +28,7 @@ impl Sink for Nobody {
         _out: &mut Vec<u8>,
         head: &ResponseHead,
         keep_alive: bool,
+        _recoded: Option<&Recoded>,
     ) -> Result<ResponseFraming, WriteError> {
         plan.progress.status.set(head.status());
         Ok(ResponseFraming { body: BodyFraming::None, keep_alive })

@@ -105,8 +105,10 @@ impl<'a, S: Sink> Download<'a, S> {
         close: bool,
         out: &mut Vec<u8>,
     ) -> Result<(bool, Option<Box<Encoding<'a>>>), ProxyError> {
-        let Plan { edits, progress, standing, .. } = self.plan;
-        let compressing = self.plan.compression.map(|rules| Compressing { rules, worker: standing.worker() });
+        let Plan { edits, progress, compression, standing, .. } = *self.plan;
+        let compressing = compression
+            .zip(standing)
+            .map(|(rules, standing)| Compressing { rules, worker: standing.worker() });
         let verdict = compressing.and_then(|compressing| compressing.judge(self.plan.head, head, edits));
         let recoded = verdict.as_ref().map(|verdict| &verdict.recoded);
         let framed = self.sink.head(self.plan, out, head, !close, recoded)?;

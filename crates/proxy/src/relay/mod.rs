@@ -58,8 +58,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) drops: Option<&'a dyn Fn(u16) -> bool>,
     /// How the response is compressed, if its route wants that.
     pub(crate) compression: Option<&'a Compression>,
-    /// Of the client's connection.
-    pub(crate) standing: &'a Standing,
+    /// Of the client's connection; none for copies, which have no client.
+    pub(crate) standing: Option<&'a Standing>,
     pub(crate) buffers: &'a BufferPool,
     /// What is held of the request's body, because policies have looked at it.
     pub(crate) room: &'a Room<'a>,
@@ -69,7 +69,7 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     /// This is the connection's last exchange; asked when the response's head is written.
     fn is_last(&self) -> bool {
-        !self.head.keep_alive() || self.standing.outlived().is_some()
+        !self.head.keep_alive() || self.standing.is_some_and(|standing| standing.outlived().is_some())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU32, Ordering},
@@ -104,6 +105,7 @@ fn reason(error: &ProxyError) -> Option<OutlierReason> {
     Some(match error {
         // It ends its connections in peace, perhaps because it is restarted.
         ProxyError::UpstreamUnprocessed(_) => return None,
+        ProxyError::Connect { source, .. } if is_our_own(source) => return None,
         ProxyError::Connect { .. } => OutlierReason::Connect,
         ProxyError::UpstreamTls(_) => OutlierReason::Tls,
         ProxyError::UpstreamTimeout(_) => OutlierReason::Timeout,
@@ -116,11 +118,16 @@ fn reason(error: &ProxyError) -> Option<OutlierReason> {
     })
 }
 
-/// The status that stands for one of gRPC that may be the endpoint's fault.
+/// This machine had no descriptor, port or memory for a connection.
+fn is_our_own(error: &io::Error) -> bool {
+    let ours = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
+/// The status that stands for one of gRPC that may be the endpoint's fault. `DEADLINE_EXCEEDED` is none: the client's time was up.
 fn status_of(grpc: GrpcStatus) -> Option<u16> {
     match grpc {
         GrpcStatus::Unavailable => Some(503),
-        GrpcStatus::DeadlineExceeded => Some(504),
         GrpcStatus::Unknown | GrpcStatus::Internal | GrpcStatus::DataLoss => Some(500),
         _ => None,
     }
@@ -170,13 +177,25 @@ mod tests {
     fn calls_count_by_their_own_status() {
         for (grpc, suspect) in [
             (GrpcStatus::Unavailable, true),
-            (GrpcStatus::DeadlineExceeded, true),
+            (GrpcStatus::DeadlineExceeded, false),
             (GrpcStatus::Internal, false),
             (GrpcStatus::NotFound, false),
         ] {
             let (outliers, conduct) = outliers(1);
             outliers.answered(&addr(), 200, Some(grpc));
             assert_eq!(conduct.take_suspicion().is_some(), suspect, "{grpc:?}");
+        }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_no_fault_of_an_endpoint() {
+        for (code, suspect) in
+            [(libc::EMFILE, false), (libc::EADDRNOTAVAIL, false), (libc::ECONNREFUSED, true)]
+        {
+            let (outliers, conduct) = outliers(1);
+            let source = io::Error::from_raw_os_error(code);
+            outliers.failed(&addr(), &ProxyError::Connect { addr: addr(), source });
+            assert_eq!(conduct.take_suspicion().is_some(), suspect, "{code}");
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Verdict {
     pub(super) reason: OutlierReason,
     /// For how long it is ejected; `None` if it is not, since too few others would be left.
     pub(super) ejected_for: Option<Duration>,
+    /// The log has not been told of this a moment ago.
+    pub(super) is_news: bool,
 }
 
 /// How the endpoints of a cluster have changed.
@@ -228,11 +230,12 @@ impl LiveCluster {
             let others = roster.members.iter().filter(takes).count();
             let is_allowed = ejection::is_allowed(rule, roster.members.len(), self.ejected(&roster), others);
             let ejected_for = is_allowed.then(|| member.ejection().begin(rule, now));
+            let is_news = ejected_for.is_some() || member.ejection().withhold(rule, now);
             if ejected_for.is_none() {
                 // So that it is judged again after as many.
                 member.conduct.forgive();
             }
-            Some(Verdict { addr: member.addr.clone(), reason, ejected_for })
+            Some(Verdict { addr: member.addr.clone(), reason, ejected_for, is_news })
         };
         roster.members.iter().filter_map(judge).collect()
     }

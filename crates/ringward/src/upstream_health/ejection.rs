@@ -16,6 +16,8 @@ pub(super) struct Ejection {
     times: u32,
     /// When the last one ended.
     ended: Option<Instant>,
+    /// When the log was last told that it ought to be ejected and is not.
+    withheld: Option<Instant>,
 }
 
 impl Ejection {
@@ -28,6 +30,15 @@ impl Ejection {
         let time = rule.ejection_time.saturating_mul(self.times).min(rule.ejection_time_max);
         self.until = Some(now + time);
         time
+    }
+
+    /// It ought to be ejected, and may not be: whether the log is to be told, which it is once in [`OutlierDetection::ejection_time`].
+    pub(super) fn withhold(&mut self, rule: &OutlierDetection, now: Instant) -> bool {
+        let is_news = self.withheld.is_none_or(|told| now.duration_since(told) >= rule.ejection_time);
+        if is_news {
+            self.withheld = Some(now);
+        }
+        is_news
     }
 
     /// Lets it back if its time is over: whether that is so.
@@ -79,6 +90,13 @@ mod tests {
             assert!(ejection.end(now) && ejection.until().is_none());
             assert!(!ejection.end(now), "only once");
         }
+    }
+
+    #[test]
+    fn what_is_withheld_is_told_once_in_a_while() {
+        let (rule, mut ejection, now) = (rule(), Ejection::default(), Instant::now());
+        let told = [0, 1, 29, 30, 31, 61].map(|at| ejection.withhold(&rule, now + Duration::from_secs(at)));
+        assert_eq!(told, [true, false, false, true, false, true]);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl HealthChecker {
         let plan = self.plan.clone();
         for (name, cluster) in &plan.clusters {
             let verdicts = cluster.judge_suspects(Instant::now());
-            for Verdict { addr, reason, ejected_for } in &verdicts {
+            for Verdict { addr, reason, ejected_for, is_news } in &verdicts {
                 self.metrics.upstream_failed(name, *reason, ejected_for.is_none());
                 let last = reason.as_str();
                 match ejected_for {
@@ -211,6 +211,7 @@ impl HealthChecker {
                         ejected_for = ?time,
                         "an endpoint fails requests: it gets none for a while"
                     ),
+                    None if !is_news => {}
                     None => tracing::warn!(
                         cluster = name,
                         endpoint = %addr,
