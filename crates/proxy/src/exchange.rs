@@ -252,7 +252,7 @@ async fn serve(
         let peer = facts.on_behalf.peer(connection);
         let mut target = route::select(listener, admitted_as, head, peer).map_err(refused)?;
         facts.route = Some(target.route.id);
-        route::check_protocol(target.route, progress.grpc.get().is_some()).map_err(refused)?;
+        route::check_protocol(&target, progress.grpc.get().is_some()).map_err(refused)?;
         time.allow(target.route.request_timeout);
         time.apply(client.deadline()).map_err(refused)?;
         let caller = caller::identify(connection, &facts.on_behalf, target.route).map_err(refused)?;

@@ -73,7 +73,7 @@ impl Snapshot {
         }
         // Over HTTP/2, as calls of gRPC are.
         let is_grpc = parsed.field("content-type").is_some_and(grpc::is_content_type);
-        route::check_protocol(target.route, is_grpc).map_err(refused)?;
+        route::check_protocol(&target, is_grpc).map_err(refused)?;
         let route = host.routes.values().position(|other| ptr::eq(target.route, other)).unwrap_or_default();
         let caller = peer.filter(|_| target.route.client_auth.identifies());
         let part = target.route.split.as_ref().map(|split| split.get(split.sure_part(&parsed, caller)?));

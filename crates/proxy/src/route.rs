@@ -107,11 +107,11 @@ pub(crate) fn select<'v>(
     }
 }
 
-/// Refuses what is no gRPC call on a route that takes nothing else. It is not a part of [`select`], which never falls back to
+/// Refuses what is no gRPC call on a route that takes nothing else, unless it is a preflight for one. It is not a part of [`select`], which never falls back to
 /// another route for what a request is like.
 ///
 /// # Errors
 /// 415, as `PROTOCOL-HTTP2.md` has it for other content types.
-pub(crate) fn check_protocol(route: &Route, is_grpc: bool) -> Result<(), ProxyError> {
-    if route.grpc && !is_grpc { Err(ProxyError::NotGrpc) } else { Ok(()) }
+pub(crate) fn check_protocol(target: &Target<'_>, is_grpc: bool) -> Result<(), ProxyError> {
+    if target.route.grpc && !is_grpc && !target.is_preflight { Err(ProxyError::NotGrpc) } else { Ok(()) }
 }

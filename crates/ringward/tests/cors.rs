@@ -22,6 +22,7 @@ fn builder() -> Builder {
         .route("path = \"/orders\", methods = [\"GET\", \"PUT\"]", "")
         .route("path = \"/strict\"", "client_auth = \"required\"")
         .route("path = \"/open\"", "cors = { origins = [\"*\"] }")
+        .route("grpc = \"shop.Orders/*\"", "")
         .route("path = \"/fixed\"", "respond = { status = 200, body = \"x\" }");
     let other = Host::new(&["other.example.com"])
         .client_auth("mode = \"optional\", trust = \"partners\"")
@@ -54,10 +55,14 @@ fn preflights_are_answered_for_the_route_that_takes_the_method() {
         assert_eq!(response.headers.get(name), Some(value), "{name}");
     }
     assert!(response.headers.get("vary").unwrap().contains("origin"));
+    // It is no call of gRPC itself.
+    let response =
+        preflight(&mut connection, "/shop.Orders/Get", &[APP, ("access-control-request-method", "POST")]);
+    assert_eq!((response.status, response.headers.get("access-control-allow-methods")), (204, Some("POST")));
     let response = preflight(&mut connection, "/open", &[("origin", "null"), PUT]);
     assert_eq!(response.headers.get("access-control-allow-origin"), Some("*"));
     assert!(!response.headers.contains("access-control-allow-credentials"));
-    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "preflight")], 2.0);
+    gateway.wait_for_metric("ringward_responses_generated_total", &[("flag", "preflight")], 3.0);
     assert!(gateway.upstream.requests().is_empty(), "nothing went upstream");
 }
 

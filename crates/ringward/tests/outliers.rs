@@ -134,10 +134,9 @@ fn no_more_are_left_out_than_may_be() {
 fn retries_go_elsewhere_so_that_clients_notice_nothing() {
     let (bad, good) = (Upstream::start(), Upstream::start());
     bad.on("*", Script::new().read_body().respond(503, &[], "no"));
-    let rule = "consecutive_failures = 3";
-    let gateway =
-        builder(&[&bad, &good], rule, "").host(host("retry = { status = \"503\", backoff = \"1ms\" }"));
-    let gateway = gateway.start();
+    let section = section(&[&bad, &good], "consecutive_failures = 3", "");
+    let host = host("retry = { status = \"503\", backoff = \"1ms\" }");
+    let gateway = Gateway::builder().section(&section).host(host).start();
     let mut connection = gateway.connect();
     assert!((0..20).all(|_| connection.get("/x").unwrap().status == 200));
     gateway.wait_for_metric(EJECTIONS, &[CLUSTER, ("reason", "status")], 1.0);
