@@ -56,16 +56,16 @@ pub struct EndpointsFile {
 pub struct EndpointsDns {
     /// The name whose addresses (A and AAAA) are the endpoints, each with `port`. It is absolute: no search list is added.
     ///
-    /// Example: `name = "orders.default.svc.cluster.local"`.
+    /// Required unless there is `srv`. Example: `name = "orders.default.svc.cluster.local"`.
     pub name: Field<String>,
-    /// The port of all endpoints. With `name`, and with that only.
+    /// The port of all endpoints.
     ///
-    /// Example: `port = 8080`.
+    /// Required with `name`, and with that only. Example: `port = 8080`.
     pub port: Field<Count>,
     /// The name of a service whose SRV records (RFC 2782) are the endpoints, with their ports, weights and priorities. Weights are
     /// taken in proportion, 0 as the least; without a `health_check` those of the first priority are used and no others.
     ///
-    /// Example: `srv = "_http._tcp.orders.internal"`.
+    /// Required unless there is `name`. Example: `srv = "_http._tcp.orders.internal"`.
     pub srv: Field<String>,
     /// Which addresses are asked for: `"any"`, `"ipv4"` or `"ipv6"`.
     ///
@@ -103,7 +103,9 @@ pub enum Family {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename = "the file", default, deny_unknown_fields)]
 pub struct EndpointList {
-    /// The same as in `[cluster.NAME]`.
+    /// The same as in `[cluster.NAME]`; empty only with `allow_empty`.
+    ///
+    /// Required. Example: `endpoints = ["10.0.0.11:8080"]`.
     pub endpoints: Field<Endpoints>,
 }
 

@@ -19,16 +19,16 @@ pub struct HealthCheck {
     /// Asks `GET` for this path, with its query if there is one, by the cluster's `protocol`. The status decides (`expect`); the
     /// body is not read.
     ///
-    /// Example: `http = "/healthz"`.
+    /// Required unless there is `grpc` or `tcp`. Example: `http = "/healthz"`.
     pub http: Field<String>,
     /// Asks `grpc.health.v1.Health/Check` for this service, or for the whole server if the name is empty. Only `SERVING` passes,
     /// and a server that does not know the service, or has no health service, fails. Needs `protocol = "http2"`.
     ///
-    /// Example: `grpc = "orders.v1.Orders"`.
+    /// Required unless there is `http` or `tcp`. Example: `grpc = "orders.v1.Orders"`.
     pub grpc: Field<String>,
     /// Connects, and passes as soon as the connection is there. `true` is the only value.
     ///
-    /// Example: `tcp = true`.
+    /// Required unless there is `http` or `grpc`. Example: `tcp = true`.
     pub tcp: Field<bool>,
     /// The host that is asked for, with its port if that is not the usual one; for `http` and `grpc`.
     ///
