@@ -117,7 +117,10 @@ async fn run(
     let turn = match &listener.handshakes {
         Some(limits) => {
             let resumes = || tls.knows_session(&hello, &raw);
-            Some(gate.turn_of(limits, address, resumes, (&worker.shard, listener.id)).await?)
+            let turn = gate.turn_of(limits, address, resumes, (&worker.shard, listener.id)).await?;
+            // Many may be let in at once, and what each of them costs would hold up requests: they begin one after the other.
+            worker.turnstile.pass().await;
+            Some(turn)
         }
         None => None,
     };
