@@ -13,7 +13,8 @@ use crate::{error::ProxyError, snapshot::Route};
 pub(crate) struct Asked<'a> {
     /// As the configuration spells it.
     protocol: &'a str,
-    websocket: Option<WebSocket>,
+    /// Boxed, so that the many requests that ask for nothing need not have room for it.
+    websocket: Option<Box<WebSocket>>,
 }
 
 /// What a WebSocket handshake needs besides.
@@ -73,7 +74,7 @@ impl<'a> Asked<'a> {
             },
         };
         let accept = websocket_accept(key);
-        Ok(Asked { protocol, websocket: Some(WebSocket { own_key, accept }) })
+        Ok(Asked { protocol, websocket: Some(Box::new(WebSocket { own_key, accept })) })
     }
 
     /// The protocol.

@@ -402,6 +402,7 @@ mod tests {
             "result",
             "health",
             "endpoint",
+            "coding",
         ];
         for metric in CATALOGUE {
             assert!(metric.labels.len() <= 3, "{}", metric.name);
