@@ -160,6 +160,100 @@ fn a_reload_keeps_who_is_left_out() {
     assert_eq!(bad.requests().len(), before);
 }
 
+/// An endpoint that is ejected counts like one that fails its checks, also where those pass.
+#[test]
+fn who_is_left_out_is_stood_in_for() {
+    let upstreams = [Upstream::start(), Upstream::start(), Upstream::start()];
+    let [first, second, other] = upstreams.each_ref().map(|upstream| upstream.address().to_string());
+    let section = format!(
+        "[cluster.others]\nendpoints = [\"{first}\", \"{second}\", {{ address = \"{other}\", priority = 1 }}]\n\
+         health_check = {{ http = \"/healthz\", interval = \"100ms\", timeout = \"20s\" }}\n\
+         outlier_detection = {{ consecutive_failures = 1, ejected_percent_max = 100 }}"
+    );
+    let gateway = Gateway::builder().section(&section).host(host("")).start();
+    gateway.wait_for_metric("ringward_upstream_endpoints", &[CLUSTER, ("health", "healthy")], 3.0);
+    let mut connection = gateway.connect();
+    for (failing, shares) in [(0, [0.0, 0.7, 0.3]), (1, [0.0, 0.0, 1.0])] {
+        upstreams[failing].on("/x", Script::new().read_body().respond(503, &[], "no"));
+        while gateway.metric(EJECTED, &[CLUSTER]) < failing as f64 + 1.0 {
+            connection.get("/x").unwrap();
+        }
+        eventually(DEADLINE, "the others take its part", || {
+            upstreams
+                .iter()
+                .zip(shares)
+                .all(|(upstream, part)| (share(&gateway, upstream) - part).abs() < 0.001)
+        });
+    }
+    assert_eq!(gateway.metric("ringward_upstream_panic", &[CLUSTER]), 0.0, "there is the next priority");
+    let healthy = gateway.metric("ringward_upstream_endpoints", &[CLUSTER, ("health", "healthy")]);
+    assert_eq!(healthy, 3.0, "their checks pass");
+    // The last one that takes requests stays.
+    upstreams[2].on("/x", Script::new().read_body().respond(503, &[], "no"));
+    assert_eq!(connection.get("/x").unwrap().status, 503);
+    gateway.wait_for_metric(WITHHELD, &[CLUSTER], 1.0);
+    assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 2.0);
+}
+
+#[test]
+fn who_comes_back_starts_slowly_where_that_is_wanted() {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    bad.on("/x", Script::new().read_body().respond(503, &[], "no"));
+    // So long that nobody misses a step of three seconds.
+    let rule = "consecutive_failures = 1, ejection_time = \"100ms\"";
+    let gateway = builder(&[&bad, &good], rule, "slow_start = \"30s\"").start();
+    let mut connection = gateway.connect();
+    while gateway.metric(EJECTIONS, &[CLUSTER]) == 0.0 {
+        connection.get("/x").unwrap();
+    }
+    for step in [1.0, 2.0] {
+        eventually(DEADLINE, "it has so many tenths of what the other one has", || {
+            (share(&gateway, &bad) - step / (step + 10.0)).abs() < 0.001
+        });
+    }
+}
+
+/// Each worker has its own connections; what is found out is for all of them.
+#[test]
+fn all_workers_leave_it_out() {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    bad.on("*", Script::new().read_body().respond(503, &[], "no"));
+    let gateway = builder(&[&bad, &good], "consecutive_failures = 10", "").workers(2).start();
+    // Connections are dealt out to workers by chance.
+    let mut clients: Vec<_> = (0..16).map(|_| gateway.connect()).collect();
+    while gateway.metric(EJECTED, &[CLUSTER]) == 0.0 {
+        clients.iter_mut().for_each(|client| assert!([200, 503].contains(&client.get("/x").unwrap().status)));
+    }
+    eventually(DEADLINE, "it gets none", || share(&gateway, &bad) == 0.0);
+    let before = bad.requests().len();
+    assert!(before >= 10, "{before}");
+    for client in &mut clients {
+        assert!((0..2).all(|_| client.get("/x").unwrap().status == 200));
+    }
+    assert_eq!(bad.requests().len(), before);
+    assert_eq!(gateway.metric(EJECTIONS, &[CLUSTER, ("reason", "status")]), 1.0);
+}
+
+/// That a client has no more time says nothing of the endpoint.
+#[test]
+fn the_time_of_clients_is_not_held_against_endpoints() {
+    let gate = Gate::new();
+    let (slow, good) = (Upstream::start(), Upstream::start());
+    slow.on("/slow", Script::new().read_body().wait(&gate));
+    let section = section(&[&slow, &good], "consecutive_failures = 1", "");
+    let host = host("request_timeout = \"300ms\"\nresponse_timeout = \"30s\"");
+    let gateway = Gateway::builder().section(&section).host(host).start();
+    while slow.requests().len() < 3 {
+        let _ = gateway.connect().get("/slow");
+    }
+    eventually(DEADLINE, "they are answered", || {
+        gateway.metric("ringward_responses_generated_total", &[("flag", "request_timeout")]) >= 3.0
+    });
+    assert_eq!(gateway.metric(EJECTIONS, &[CLUSTER]), 0.0);
+    assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 0.0);
+    gate.open();
+}
+
 /// Before `upstreams`, by this rule, with more keys of the cluster.
 fn builder(upstreams: &[&Upstream], rule: &str, keys: &str) -> Builder {
     Gateway::builder().section(&section(upstreams, rule, keys)).host(host(""))

@@ -111,8 +111,9 @@ pub(super) fn slow_start(
 ) -> Option<Duration> {
     let slow_start = cx.optional_duration("slow_start", &raw.slow_start, &bounds::SLOW_START)?;
     let span = raw.slow_start.span()?;
-    if !is_checked && !discovery::is_asked_for(raw) {
-        cx.error(&span, "`slow_start` has no meaning without a `health_check`")
+    let comes_back = is_checked || !raw.outlier_detection.is_absent() || discovery::is_asked_for(raw);
+    if !comes_back {
+        cx.error(&span, "`slow_start` has no meaning without a `health_check` or `outlier_detection`")
             .help("nothing else finds out that an endpoint comes back: add one, or remove it");
     } else if matches!(balance, Balance::Maglev(_)) {
         cx.error(&span, "`slow_start` does not go together with `maglev`")

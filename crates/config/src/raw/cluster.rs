@@ -59,9 +59,9 @@ pub struct Cluster {
     /// Default `"round_robin"`. Example: `balance = "least_request"`.
     pub balance: Field<Balance>,
     /// For how long an endpoint that comes back gets fewer requests than its weight says: a tenth at first, and a tenth more with
-    /// each tenth of the time. It does so when it becomes healthy again, and when it comes to a cluster that has others: once it has
-    /// passed its first check, or at once where there are none. Needs a `health_check` or endpoints that come and go; not with
-    /// `maglev`.
+    /// each tenth of the time. It does so when it becomes healthy again, when its ejection is over, and when it comes to a cluster
+    /// that has others: once it has passed its first check, or at once where there are none. Needs a `health_check`,
+    /// `outlier_detection`, or endpoints that come and go; not with `maglev`.
     ///
     /// Default: none, and it gets its share at once; `"1s"` to `"1h"`. Example: `slow_start = "30s"`.
     pub slow_start: Field<DurationText>,

@@ -1,6 +1,6 @@
 //! The ways to lose trust that are a change: of files, of the configuration, of the deny list, or of the time.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringward_testkit::{Authority, Client, Crl, DEADLINE, Leaf, eventually};
 use rustls::AlertDescription;
@@ -167,9 +167,9 @@ pub(crate) fn leaf_expired() -> Row {
         name: "leaf expired",
         victim: client(&root, &root, &short),
         bystander: client(&root, &root, &Leaf::client("bystander")),
-        withdraw: Box::new(move |_| {
+        withdraw: Box::new(move |gateway| {
             // RFC 5280 §4.1.2.5: it is valid through the whole of its last second.
-            wait_until(ends + Duration::from_secs(1))
+            wait_until(gateway, ends + Duration::from_secs(1))
         }),
         gateway,
         grace: GRACE,
@@ -251,10 +251,10 @@ pub(crate) fn revocation_list_gone_stale() -> Row {
         name: "revocation list gone stale",
         victim: client(&root, &issuing, &Leaf::client("victim")),
         bystander: client(&root, &root, &Leaf::client("bystander")),
-        withdraw: Box::new(move |_| {
+        withdraw: Box::new(move |gateway| {
             // Nothing is published at that moment. Open connections are looked at again every 2 to 4 seconds.
-            let began = wait_until(ends + Duration::from_secs(1));
-            wait_until(ends + LOOK_AGAIN);
+            let began = wait_until(gateway, ends + Duration::from_secs(1));
+            wait_until(gateway, ends + LOOK_AGAIN);
             began
         }),
         gateway,
@@ -272,10 +272,15 @@ fn since_now<T>(change: impl FnOnce() -> T) -> Instant {
     began
 }
 
-/// Until a certain time: when that was.
-fn wait_until(time: SystemTime) -> Instant {
+/// Waits until then, also by the clock of the gateway's worker. When that was.
+fn wait_until(gateway: &Gateway, time: SystemTime) -> Instant {
     eventually(LIFETIME + DEADLINE, "its time is over", || SystemTime::now() >= time);
-    Instant::now() - SystemTime::now().duration_since(time).unwrap_or_default()
+    let then = Instant::now() - SystemTime::now().duration_since(time).unwrap_or_default();
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    eventually(DEADLINE, "the worker has looked at the time", || {
+        gateway.metric("ringward_worker_heartbeat_timestamp_seconds", &[]) >= seconds as f64
+    });
+    then
 }
 
 /// More than the longest time between two looks at an open connection.

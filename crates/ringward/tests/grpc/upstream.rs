@@ -171,3 +171,45 @@ fn memory_of_held_calls() {
     }
     assert!(each < 32 << 10, "{each} bytes");
 }
+
+/// What calls end with counts, and not that the client had no more time.
+#[test]
+fn a_service_that_is_unavailable_is_left_out() {
+    let (bad, good) = (Http2Upstream::start(), Http2Upstream::start());
+    let gate = Gate::new();
+    for (upstream, status) in [(&bad, "14"), (&good, "0")] {
+        upstream.on("/a.S/Get", Http2Script::new().head(200, &[GRPC, ("grpc-status", status)], true));
+        upstream.on("/a.S/Late", Http2Script::new().head(200, &[GRPC, ("grpc-status", "4")], true));
+        upstream.on("/a.S/Slow", Http2Script::new().wait(&gate));
+    }
+    let section = format!(
+        "[cluster.service]\nendpoints = [\"{}\", \"{}\"]\nprotocol = \"http2\"\n\
+         outlier_detection = {{ consecutive_failures = 2 }}",
+        bad.address(),
+        good.address()
+    );
+    let host = Host::new(&[HOST]).route("grpc = \"a.S/*\"", "cluster = \"service\"");
+    let gateway = builder().section(&section).host(host).start();
+    let ejections = || gateway.metric("ringward_upstream_ejections_total", &[("cluster", "service")]);
+    let mut http2 = connect(&gateway);
+    let mut streams = (1..).step_by(2);
+    for _ in 0..6 {
+        assert_eq!(call(&mut http2, streams.next().unwrap(), "/a.S/Late", &[]).outcome().1, Some("4"));
+        let ended = call(&mut http2, streams.next().unwrap(), "/a.S/Slow", &[("grpc-timeout", "50m")]);
+        assert_eq!(ended.outcome().1, Some("4"));
+    }
+    assert_eq!(ejections(), 0.0);
+    eventually(DEADLINE, "it is left out", || {
+        call(&mut http2, streams.next().unwrap(), "/a.S/Get", &[]);
+        ejections() == 1.0
+    });
+    let share = || {
+        let endpoint = bad.address().to_string();
+        gateway.metric("ringward_upstream_endpoint_share", &[("cluster", "service"), ("endpoint", &endpoint)])
+    };
+    eventually(DEADLINE, "it gets none", || share() == 0.0);
+    for _ in 0..4 {
+        assert_eq!(call(&mut http2, streams.next().unwrap(), "/a.S/Get", &[]).outcome().1, Some("0"));
+    }
+    gate.open();
+}

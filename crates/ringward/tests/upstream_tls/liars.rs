@@ -64,6 +64,26 @@ fn a_certificate_that_is_not_the_upstreams_is_refused() {
     }
 }
 
+/// Handshakes that fail make an outlier, so that not each new connection tries it first.
+#[test]
+fn who_fails_handshakes_is_left_out() {
+    let scene = Scene::new();
+    scene.serve_with(&scene.authority.issue(&Leaf::server(super::NAME).expired()));
+    let bad = Server::openssl(scene.builder.pki().path(), &[]);
+    scene.serve_with(&scene.authority.issue(&Leaf::server(super::NAME)));
+    let good = Server::openssl(scene.builder.pki().path(), &[]);
+    let keys = format!(
+        "outlier_detection = {{ consecutive_failures = 2 }}\n[cluster.others.tls]\nca = \"up-ca.pem\"\n{NAMED}"
+    );
+    let gateway = scene.builder.endpoints(&[bad.address, good.address], &keys).start();
+    let ejections = || gateway.metric("ringward_upstream_ejections_total", &[("reason", "tls")]);
+    eventually(DEADLINE, "it is left out", || {
+        assert_eq!(gateway.connect().get("/").unwrap().status, 200, "the next endpoint is asked at once");
+        ejections() == 1.0
+    });
+    assert_eq!(gateway.metric("ringward_upstream_endpoints_ejected", &[("cluster", "others")]), 1.0);
+}
+
 #[test]
 fn what_is_configured_is_what_is_accepted() {
     let address = "127.0.0.1".parse().unwrap();
