@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::rate::Rates;
 use crate::tls::{self, TlsFileError};
 
 /// What each connection does.
@@ -63,6 +64,11 @@ pub(crate) struct RunArguments {
     /// End after so many seconds. With --requests: whichever comes first.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
+    /// Requests per second, however the target does: an open loop. A request that has to wait for one of the connections has begun
+    /// when it was due. `RATE`, or rates that say themselves how long they last, each `RATE:SECONDS` or `FROM-TO:SECONDS` with
+    /// commas between: `0-2000:10,2000:60,5000:2,2000:30`. Modes keepalive, handshake, download and upload.
+    #[arg(long, value_name = "RATES")]
+    pub(crate) rate: Option<Rates>,
     /// The path to ask for, and the query if there is one.
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(crate) path: String,
@@ -117,6 +123,7 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     pub(crate) requests_max: u64,
     pub(crate) duration_max: Duration,
+    pub(crate) rate: Option<Rates>,
     pub(crate) path: String,
     pub(crate) fresh_paths: u8,
     pub(crate) timeout: Duration,
@@ -144,6 +151,8 @@ pub(crate) enum PlanError {
     Missing { mode: Mode, argument: &'static str },
     #[error("--mode {mode} has no use for {argument}")]
     Useless { mode: Mode, argument: &'static str },
+    #[error("--rate says how long each of its rates lasts; leave --duration out, or give one rate alone")]
+    TwoDurations,
     #[error("{0}")]
     Tls(#[from] TlsFileError),
     #[error(
@@ -170,6 +179,7 @@ impl Plan {
             return Err(PlanError::Path(arguments.path.clone()));
         }
         allow_open_files(arguments.connections)?;
+        let duration = arguments.duration.or_else(|| arguments.rate.as_ref()?.duration());
         let identity = arguments.cert.as_deref().zip(arguments.key.as_deref());
         Ok(Plan {
             mode: arguments.mode,
@@ -179,7 +189,8 @@ impl Plan {
             tls: tls::client_config(&arguments.ca, identity)?,
             connections: arguments.connections as usize,
             requests_max: arguments.requests.unwrap_or(REQUESTS_MAX),
-            duration_max: arguments.duration.unwrap_or(SECONDS_MAX),
+            duration_max: duration.unwrap_or(SECONDS_MAX),
+            rate: arguments.rate.clone(),
             path: arguments.path.clone(),
             fresh_paths: arguments.fresh_paths.unwrap_or(0),
             timeout: arguments.timeout,
@@ -224,8 +235,16 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     if mode == Mode::Idle {
         useless(arguments.requests.is_some(), "--requests")?;
         useless(arguments.duration.is_some(), "--duration")?;
+        useless(arguments.rate.is_some(), "--rate")?;
     } else {
-        needs(arguments.requests.is_some() || arguments.duration.is_some(), "--requests or --duration")?;
+        let lasts = arguments.rate.as_ref().and_then(Rates::duration);
+        needs(
+            arguments.requests.is_some() || arguments.duration.or(lasts).is_some(),
+            "--requests or --duration",
+        )?;
+        if lasts.is_some() && arguments.duration.is_some() {
+            return Err(PlanError::TwoDurations);
+        }
         useless(arguments.hold.is_some(), "--hold")?;
     }
     if mode != Mode::Handshake {

@@ -25,6 +25,8 @@ pub(crate) enum FailureKind {
     Status,
     /// Not the expected body length.
     Length,
+    /// It was due, and no connection was free to send it before the run gave up.
+    Unsent,
 }
 
 /// One failure.
@@ -47,6 +49,7 @@ impl FailureKind {
             FailureKind::Malformed => "malformed",
             FailureKind::Status => "status",
             FailureKind::Length => "length",
+            FailureKind::Unsent => "unsent",
         }
     }
 }

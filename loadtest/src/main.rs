@@ -1,7 +1,7 @@
 //! `ringward-load`: load for gateways that ask their clients for certificates.
 //!
 //! A closed loop: each connection sends its next request when it has the whole answer to the last one, so a slow target
-//! slows the load down. Every status and every body length is checked, and one wrong answer makes the run fail. Nothing
+//! slows the load down. With `--rate` an open one: requests are due at their times, however slow it is (`pace`). Every status and every body length is checked, and one wrong answer makes the run fail. Nothing
 //! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
 //!
 //! Only the command line is in here. `args` judges it, `modes` makes the load with the connections of `client`, `report`
@@ -14,6 +14,8 @@ mod chunked;
 mod client;
 mod failure;
 mod modes;
+mod pace;
+mod rate;
 mod record;
 mod report;
 #[cfg(test)]
@@ -29,7 +31,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::args::{Plan, PlanError, RunArguments};
 use crate::report::Report;
 
-/// Load for gateways that ask their clients for certificates: a closed loop, every answer checked.
+/// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
 #[command(name = "ringward-load", version)]
 struct Arguments {

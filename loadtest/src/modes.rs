@@ -3,7 +3,7 @@
 //! Everything is bounded: by the number of requests, by time, and each step by the timeout. Runs on one thread, whose
 //! tasks share what they count without locks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::answer::Answer;
 use crate::args::{Mode, Plan};
 use crate::client::{Connection, Request};
 use crate::failure::{Failure, FailureKind};
+use crate::pace::Pace;
 use crate::record::Record;
 use crate::report::{IdleReport, Report};
 use crate::tls;
@@ -32,7 +33,8 @@ pub(crate) async fn run(plan: Plan) -> Report {
             (elapsed, Some(idle))
         }
     };
-    Report::new(&run.plan, &run.record.borrow(), elapsed, idle)
+    let due = run.pace.get().map(Pace::due);
+    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle)
 }
 
 /// What the tasks of a run share.
@@ -45,6 +47,8 @@ struct Run {
     /// Number of the next one that is sent.
     number: Cell<u64>,
     deadline: Cell<Instant>,
+    /// When requests are due, in an open loop.
+    pace: OnceCell<Pace>,
     /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
     handshakes: Semaphore,
 }
@@ -57,6 +61,7 @@ impl Run {
             left: Cell::new(plan.requests_max),
             number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
+            pace: OnceCell::new(),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan,
         }
@@ -65,16 +70,38 @@ impl Run {
     /// The time that the run may take begins now.
     fn begin(&self) {
         self.deadline.set(Instant::now() + self.plan.duration_max);
+        if let Some(rate) = &self.plan.rate {
+            let _ = self.pace.set(Pace::new(rate, self.plan.requests_max));
+        }
     }
 
-    /// Takes one request from the budget. False if there is none, or no time.
-    fn take(&self) -> bool {
-        let left = self.left.get();
-        if left == 0 || Instant::now() >= self.deadline.get() {
-            return false;
+    /// Takes one request from the budget, once it is due: since when it is under way. `None` if there is none, or no time.
+    async fn take(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let Some(pace) = self.pace.get() else {
+            let left = self.left.get();
+            if left == 0 || now >= self.deadline.get() {
+                return None;
+            }
+            self.left.set(left - 1);
+            return Some(now);
+        };
+        loop {
+            let due = pace.next().await?;
+            let now = Instant::now();
+            if now < self.deadline.get() + self.plan.timeout {
+                return Some(due);
+            }
+            // Who was due is counted, and the run has an end.
+            self.record.borrow_mut().unsent(now - due);
         }
-        self.left.set(left - 1);
-        true
+    }
+
+    /// Lets requests go in an open loop, to as many tasks as there are connections.
+    async fn let_go(&self) {
+        if let Some(pace) = self.pace.get() {
+            pace.run(self.plan.duration_max, self.plan.connections).await;
+        }
     }
 
     /// Opens a connection and counts it.
@@ -97,11 +124,17 @@ impl Run {
         connection.exchange(&self.plan, &self.request, number, buffer).await
     }
 
-    /// Counts the outcome of an exchange. True if it was right.
-    fn note(&self, outcome: Result<Answer, Failure>, started: Instant) -> bool {
+    /// Counts the outcome of an exchange that was due, and of which the first byte was sent, at these times. True if it was right.
+    fn note(&self, outcome: Result<Answer, Failure>, (due, started): (Instant, Instant)) -> bool {
         let mut record = self.record.borrow_mut();
         match outcome {
-            Ok(answer) => record.answered(&answer, started.elapsed(), self.request.body_bytes()),
+            Ok(answer) => {
+                let is_right = record.answered(&answer, started.elapsed(), self.request.body_bytes());
+                if is_right && self.plan.rate.is_some() {
+                    record.due_time.add(due.elapsed());
+                }
+                is_right
+            }
             Err(failure) => {
                 record.failed(failure);
                 false
@@ -119,11 +152,13 @@ async fn keepalive(run: &Rc<Run>) -> Duration {
         tasks.spawn_local(async move {
             let mut slot = run.open_first(&run.plan.tls).await;
             all_open.wait().await;
+            // Its time has begun.
+            all_open.wait().await;
             let mut buffer = vec![0; BUFFER_BYTES];
-            while run.take() {
+            while let Some(due) = run.take().await {
                 let started = Instant::now();
                 let outcome = exchange_or_reopen(&run, &mut slot, &mut buffer).await;
-                if !run.note(outcome, started) && slot.is_none() {
+                if !run.note(outcome, (due, started)) && slot.is_none() {
                     sleep(PAUSE_AFTER_FAILURE).await;
                 }
             }
@@ -131,7 +166,9 @@ async fn keepalive(run: &Rc<Run>) -> Duration {
     }
     all_open.wait().await;
     run.begin();
+    all_open.wait().await;
     let started = Instant::now();
+    run.let_go().await;
     finish(tasks).await;
     started.elapsed()
 }
@@ -173,14 +210,14 @@ async fn handshake(run: &Rc<Run>) -> Duration {
         let tls = if run.plan.resume { tls::resuming(&run.plan.tls) } else { run.plan.tls.clone() };
         tasks.spawn_local(async move {
             let mut buffer = vec![0; BUFFER_BYTES];
-            while run.take() {
+            while let Some(due) = run.take().await {
                 let Some(mut connection) = run.open_first(&tls).await else {
                     sleep(PAUSE_AFTER_FAILURE).await;
                     continue;
                 };
                 let started = Instant::now();
                 let outcome = run.exchange(&mut connection, &mut buffer).await;
-                if run.note(outcome, started) {
+                if run.note(outcome, (due, started)) {
                     connection.wait_for_close(&run.plan, &mut buffer).await;
                 } else {
                     sleep(PAUSE_AFTER_FAILURE).await;
@@ -188,6 +225,7 @@ async fn handshake(run: &Rc<Run>) -> Duration {
             }
         });
     }
+    run.let_go().await;
     finish(tasks).await;
     started.elapsed()
 }
@@ -224,7 +262,7 @@ async fn on_each(run: &Rc<Run>, connections: Vec<Option<Connection>>) -> Vec<Con
                 let Some(mut connection) = opened else { continue };
                 let started = Instant::now();
                 let outcome = run.exchange(&mut connection, &mut buffer).await;
-                if run.note(outcome, started) {
+                if run.note(outcome, (started, started)) {
                     done.borrow_mut().push(connection);
                 }
             }

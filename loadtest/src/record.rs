@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) right: u64,
     /// Times of right exchanges, in nanoseconds, from before the first byte is sent.
     pub(crate) exchange_time: Times,
+    /// The same from when the request was due, in an open loop; what was never sent has waited for so long at the least.
+    pub(crate) due_time: Times,
     /// Times of handshakes, TCP included.
     pub(crate) handshake_time: Times,
     pub(crate) connections: u64,
@@ -53,6 +55,7 @@ impl Record {
             expected_bytes: plan.expected_bytes,
             right: 0,
             exchange_time: Times::new(),
+            due_time: Times::new(),
             handshake_time: Times::new(),
             connections: 0,
             resumed_connections: 0,
@@ -85,6 +88,15 @@ impl Record {
         self.right += 1;
         self.exchange_time.add(time);
         true
+    }
+
+    /// Counts a request that was due for so long, and never sent.
+    pub(crate) fn unsent(&mut self, waited: Duration) {
+        self.due_time.add(waited);
+        self.failed(Failure::new(
+            FailureKind::Unsent,
+            format!("it was due for {waited:?}, and no connection was free"),
+        ));
     }
 
     /// Counts a failure.
@@ -120,7 +132,7 @@ impl Times {
         Times(Histogram::new_with_bounds(1, TIME_MAX_NS, 3).expect("bounds and digits are valid"))
     }
 
-    fn add(&mut self, time: Duration) {
+    pub(crate) fn add(&mut self, time: Duration) {
         self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
     }
 

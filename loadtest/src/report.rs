@@ -22,6 +22,11 @@ pub(crate) struct Report {
     /// Exchanges whose answer was right.
     right: u64,
     failed: u64,
+    /// The rates that requests were due at, in an open loop, and how many were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<u64>,
     /// Right exchanges per second. None where they were waiting on purpose.
     per_second: Option<f64>,
     received_bytes: u64,
@@ -34,6 +39,9 @@ pub(crate) struct Report {
     statuses: BTreeMap<u16, u64>,
     failures: BTreeMap<FailureKind, FailureReport>,
     exchange_us: Option<TimesReport>,
+    /// From when requests were due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_us: Option<TimesReport>,
     handshake_us: Option<TimesReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<IdleReport>,
@@ -69,7 +77,14 @@ pub(crate) struct IdleReport {
 }
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, record: &Record, elapsed: Duration, idle: Option<IdleReport>) -> Report {
+    /// `due` says how many requests were due, in an open loop.
+    pub(crate) fn new(
+        plan: &Plan,
+        record: &Record,
+        elapsed: Duration,
+        due: Option<u64>,
+        idle: Option<IdleReport>,
+    ) -> Report {
         let seconds = elapsed.as_secs_f64();
         let failures: BTreeMap<_, _> = record
             .failures
@@ -86,6 +101,8 @@ impl Report {
             seconds,
             right: record.right,
             failed: failures.values().map(|failures| failures.count).sum(),
+            rate: plan.rate.as_ref().map(ToString::to_string),
+            due,
             per_second: (plan.mode != Mode::Idle).then(|| record.right as f64 / seconds),
             received_bytes: record.received_bytes,
             sent_bytes: record.sent_bytes,
@@ -95,6 +112,7 @@ impl Report {
             statuses: record.statuses.clone(),
             failures,
             exchange_us: TimesReport::new(&record.exchange_time),
+            due_us: TimesReport::new(&record.due_time),
             handshake_us: TimesReport::new(&record.handshake_time),
             idle,
         }
@@ -127,6 +145,9 @@ impl Report {
         if let Some(tls) = &self.tls {
             writeln!(text, "  {tls}")?;
         }
+        if let (Some(rate), Some(due)) = (&self.rate, self.due) {
+            writeln!(text, "due       {due:>12}   at {rate} per second")?;
+        }
         let rate = self.per_second.map(|rate| format!("   {rate:.0} per second")).unwrap_or_default();
         writeln!(text, "right     {:>12}{rate}", self.right)?;
         writeln!(text, "failed    {:>12}", self.failed)?;
@@ -158,7 +179,9 @@ impl Report {
         }
         let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
         writeln!(text, "{:<10}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
-        for (name, times) in [("exchange", self.exchange_us), ("handshake", self.handshake_us)] {
+        for (name, times) in
+            [("since due", self.due_us), ("exchange", self.exchange_us), ("handshake", self.handshake_us)]
+        {
             if let Some(TimesReport { mean, p50, p90, p99, p999, max }) = times {
                 let columns = [mean, p50, p90, p99, p999, max].map(|value| format!("{value:>11.1}"));
                 writeln!(text, "{name:<10}{}", columns.concat())?;
@@ -185,6 +208,15 @@ impl TimesReport {
 impl Report {
     pub(crate) fn right(&self) -> u64 {
         self.right
+    }
+
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.due
+    }
+
+    /// Of exchanges, and of the same since they were due: p50 and the longest, in microseconds.
+    pub(crate) fn medians_and_longest(&self) -> [(f64, f64); 2] {
+        [self.exchange_us, self.due_us].map(|times| times.map(|times| (times.p50, times.max)).unwrap())
     }
 
     pub(crate) fn statuses(&self) -> &BTreeMap<u16, u64> {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ringward_testkit::{Authority, Leaf, Pki};
@@ -154,6 +155,10 @@ async fn serve(
             "lies" => head(200, number + 1) + &body,
             "junk" => "junk\r\n\r\n".to_owned(),
             "silent" => std::future::pending().await,
+            "slow" => {
+                tokio::time::sleep(Duration::from_millis(number as u64)).await;
+                head(200, 0)
+            }
             // Answers once and closes without a word.
             "once" => head(200, 0),
             _ => panic!("no such path: {path}"),

@@ -72,6 +72,49 @@ async fn what_a_target_does_not_resume_is_told() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn an_open_loop_sends_what_is_due() {
+    let world = World::start().await;
+    for mode in ["--mode keepalive", "--mode handshake"] {
+        let report =
+            world.run(&format!("{mode} --rate 100:0.1,200:0.1 --connections 8 --path /bytes/1")).await;
+        assert!(report.is_right(), "{}", report.to_text());
+        assert_eq!((report.right(), report.due()), (30, Some(30)), "{mode}");
+        assert!(report.to_text().contains("30   at 100:0.1,200:0.1 per second"), "{}", report.to_text());
+    }
+    let report = world.run("--rate 1000 --requests 7 --connections 2 --path /bytes/1").await;
+    assert_eq!((report.right(), report.due()), (7, Some(7)));
+    let report = world.run("--rate 100 --duration 0.1 --connections 2 --path /bytes/1").await;
+    assert_eq!((report.right(), report.due()), (10, Some(10)));
+}
+
+/// A closed loop sends less when the target is slow, and each of its requests is answered soon. Clients do not wait for one another.
+#[tokio::test(flavor = "local")]
+async fn an_open_loop_shows_the_queue_that_a_closed_one_hides() {
+    let world = World::start().await;
+    // Twice what one connection can carry.
+    let report = world.run("--rate 100:0.5 --connections 1 --path /slow/20").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!(report.right(), 50);
+    let [exchange, due] = report.medians_and_longest();
+    assert!(due.1 > 10.0 * exchange.0, "{exchange:?} {due:?}");
+    assert!(
+        due.1 >= 450_000.0,
+        "the last one is due after half a second, and the 49 before it take one: {due:?}"
+    );
+    assert!(due.0 > exchange.0, "{exchange:?} {due:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_is_due_and_never_sent_is_told() {
+    let world = World::start().await;
+    let report = world.run("--rate 100:0.3 --connections 1 --path /slow/200 --timeout 0.4").await;
+    assert!(!report.is_right());
+    let [(Unsent, unsent)] = report.failures()[..] else { panic!("{}", report.to_text()) };
+    assert_eq!(report.right() + unsent, 30, "each has an outcome");
+    assert!(report.first(Unsent).contains("no connection was free"), "{}", report.first(Unsent));
+}
+
+#[tokio::test(flavor = "local")]
 async fn idle_connections_answer_again() {
     let world = World::start().await;
     let report = world.run("--mode idle --connections 100 --hold 0.01 --path /bytes/1").await;
