@@ -182,6 +182,15 @@ pub(crate) const HANDSHAKE_QUEUE_MAX: NumberBounds = numbers(1024, 0..=1_000_000
 /// Clients that wait longer than some seconds have often given up, and are served for nothing.
 pub(crate) const HANDSHAKE_QUEUE_TIMEOUT: DurationBounds = durations(secs(2), millis(10)..=secs(60));
 
+/// Required: what upstreams can do, nobody knows but the operator.
+pub(crate) const REQUESTS_CONCURRENT_MAX: NumberBounds = numbers(1000, 1..=1_000_000);
+
+/// As many as of handshakes, of which each may bring a request.
+pub(crate) const REQUEST_QUEUE_MAX: NumberBounds = numbers(1024, 0..=1_000_000);
+
+/// Who waits longer than a second is better told to come back, or to ask somebody else.
+pub(crate) const REQUEST_QUEUE_TIMEOUT: DurationBounds = durations(secs(1), millis(10)..=secs(60));
+
 /// Shorter than a minute is no penalty for who may fail every minute, and after a day addresses belong to others.
 pub(crate) const SOURCE_REFUSED_FOR: DurationBounds = durations(secs(60), secs(1)..=secs(86_400));
 

@@ -25,6 +25,7 @@ use crate::{
     io::{SMALL, Shut, Stream},
     listener,
     live::Live,
+    overload::{Requests, SourcePlace},
     record,
     snapshot::Limits,
     standing::Standing,
@@ -47,6 +48,10 @@ pub(crate) struct Connection {
     pub(crate) ocsp: OnceCell<Arc<OcspEntry>>,
     /// Its place among the connections of the client's tenant.
     pub(crate) tenant: Option<TenantPlace>,
+    /// Its place among the connections of its network, if their number is limited.
+    _source: Option<Box<SourcePlace>>,
+    /// The requests of its listener that are in work.
+    pub(crate) requests: Rc<Requests>,
 }
 
 /// What policies see of client and connection; made when the first one asks.
@@ -73,6 +78,9 @@ impl Subjects {
     }
 }
 
+/// A connection that was accepted, with its place among those of its network.
+pub(crate) type Accepted = (Stream, SocketAddr, Option<Box<SourcePlace>>);
+
 /// What follows an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -97,11 +105,10 @@ pub(crate) enum End {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<listener::Listener>,
-    stream: Stream,
-    peer: SocketAddr,
+    accepted: Accepted,
 ) -> CloseReason {
     // In this order: the connection must leave the table of live ones before the socket is closed.
-    let (mut downstream, connection) = match open(&worker, &listener, stream, peer).await {
+    let (mut downstream, connection) = match open(&worker, &listener, accepted).await {
         Ok(opened) => opened,
         Err(reason) => return reason,
     };
@@ -124,14 +131,13 @@ pub(crate) async fn serve(
 async fn open(
     worker: &Rc<Worker>,
     listener: &listener::Listener,
-    stream: Stream,
-    peer: SocketAddr,
+    accepted: Accepted,
 ) -> Result<(Downstream, Connection), CloseReason> {
     let id = worker.connection_id();
     let view = worker.view();
-    let gate = &listener.gate;
+    let (gate, requests) = (&listener.gate, listener.requests.clone());
     let listener = view.snapshot.listener(&listener.name).ok_or(CloseReason::Removed)?;
-    let established = handshake::establish(worker, &view, (listener, gate), stream, peer, id).await;
+    let established = handshake::establish(worker, &view, (listener, gate), accepted, id).await;
     let mut established = established.ok_or(CloseReason::HandshakeFailed)?;
     let tenant = match tenant_place(worker, &view, &established.terms) {
         Ok(place) => place,
@@ -142,7 +148,7 @@ async fn open(
     };
     let facts = record::connection(worker, listener, id, &established);
     let peer_addr = established.origin.client;
-    let Established { downstream, host, terms, observed, settled, .. } = established;
+    let Established { downstream, source, host, terms, observed, settled, .. } = established;
     let client = Client::new(peer_addr.ip());
     let admission = Admission::new(terms, &view, (listener.index, host), settled, id, worker.deadlines.now());
     let live = Live::enter(worker, id, peer_addr, downstream.deadline.clone(), admission);
@@ -156,6 +162,8 @@ async fn open(
         subjects: RefCell::default(),
         ocsp: OnceCell::new(),
         tenant,
+        _source: source,
+        requests,
     };
     Ok((downstream, connection))
 }
@@ -298,7 +306,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -101,6 +101,10 @@ pub(crate) enum ProxyError {
     PolicyBodyMemory { limit: usize },
     #[error("memory is about to run out: see `memory_max`")]
     MemoryCeiling,
+    #[error("as many requests as may be are in work or wait: see `requests` of the listener")]
+    RequestQueueFull,
+    #[error("other requests were in work for {0:?}: see `concurrent_max` and `queue_timeout` in `requests`")]
+    RequestQueueTimeout(Duration),
     #[error("the access record could not be queued, and audit is \"required\"")]
     AuditOverflow,
     #[error("the policy's answer cannot be carried out: {0}")]
@@ -237,6 +241,8 @@ impl ProxyError {
             | HeaderValue(_)
             | PolicyBodyMemory { .. }
             | MemoryCeiling
+            | RequestQueueFull
+            | RequestQueueTimeout(_)
             | AuditOverflow
             | TunnelIdle(_)
             | TunnelAge(_)
@@ -305,6 +311,8 @@ impl ProxyError {
             HeaderValueTooLong(_) => "header_value_too_long",
             PolicyBodyMemory { .. } => "policy_body_memory",
             MemoryCeiling => "memory_ceiling",
+            RequestQueueFull => "request_queue_full",
+            RequestQueueTimeout(_) => "request_queue_timeout",
             AuditOverflow => "audit_overflow",
             Redirected(_) => "redirected",
             Responded(_) => "responded",
@@ -417,6 +425,8 @@ pub const FLAGS: &[&str] = &[
     "request_body_too_large",
     "request_body_unreadable",
     "request_head_timeout",
+    "request_queue_full",
+    "request_queue_timeout",
     "request_timeout",
     "responded",
     "revocation_refused",

@@ -54,9 +54,13 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         BodyTooLarge { .. } | PolicyBudget | HeaderValueTooLong(_) => GrpcStatus::ResourceExhausted,
         HeadTimeout(_) | BodyTimeout(_) | PolicyBodyTimeout(_) => GrpcStatus::Cancelled,
         GrpcTimeout(_) | RequestTimeout(_) | UpstreamTimeout(_) => GrpcStatus::DeadlineExceeded,
-        PolicyBodyMemory { .. } | MemoryCeiling | AuditOverflow | Stopped | Unsettled(_) => {
-            GrpcStatus::Unavailable
-        }
+        PolicyBodyMemory { .. }
+        | MemoryCeiling
+        | RequestQueueFull
+        | RequestQueueTimeout(_)
+        | AuditOverflow
+        | Stopped
+        | Unsettled(_) => GrpcStatus::Unavailable,
         UpstreamTls(failure) if failure.reason == UpstreamTlsReason::Timeout => GrpcStatus::DeadlineExceeded,
         UpstreamTls(_) => GrpcStatus::Unavailable,
         NoHealthyUpstream

@@ -4,7 +4,6 @@
 //! gets one reason from a closed set, with the presented chain and the trust bundle that was consulted.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -17,9 +16,10 @@ use ringward_tls::{
 
 use crate::{
     admission::Terms,
+    connection::Accepted,
     downstream::{Downstream, ReadError},
     io::{Deadline, SMALL, Shut, Stream},
-    overload::Gate,
+    overload::{Gate, SourcePlace, TooMany},
     proxied::{self, Origin, OriginError},
     record,
     snapshot::Listener,
@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Established {
     pub(crate) downstream: Downstream,
     pub(crate) origin: Origin,
+    /// Its place among the connections of its network, if there is one.
+    pub(crate) source: Option<Box<SourcePlace>>,
     /// Index of the virtual host that has let it in.
     pub(crate) host: usize,
     pub(crate) terms: Terms,
@@ -51,6 +53,8 @@ pub(crate) struct Attempt {
     pub(crate) server_name: Option<Box<str>>,
     /// Why a session that the client offered was not resumed.
     pub(crate) declined: Option<DeclineReason>,
+    /// Its place among the connections of its network, if there is one.
+    pub(crate) source: Option<Box<SourcePlace>>,
     /// Its ClientHello was read and it was let in to begin.
     pub(crate) had_turn: bool,
 }
@@ -60,13 +64,12 @@ pub(crate) async fn establish(
     worker: &Rc<Worker>,
     view: &View,
     (listener, gate): (&Listener, &Gate),
-    stream: Stream,
-    peer: SocketAddr,
+    (stream, peer, source): Accepted,
     connection_id: u64,
 ) -> Option<Established> {
     let started = Instant::now();
     let mut attempt =
-        Attempt { origin: Origin::direct(peer), server_name: None, declined: None, had_turn: false };
+        Attempt { origin: Origin::direct(peer), server_name: None, declined: None, source, had_turn: false };
     // Boxed: its state is larger than what an idle connection should have to keep.
     let outcome = Box::pin(run(worker, view, (listener, gate), stream, &mut attempt)).await;
     let duration = started.elapsed();
@@ -117,7 +120,8 @@ async fn run(
     let turn = match &listener.handshakes {
         Some(limits) => {
             let resumes = || tls.knows_session(&hello, &raw);
-            let turn = gate.turn_of(limits, address, resumes, (&worker.shard, listener.id)).await?;
+            let client = (address, Some(&deadline));
+            let turn = gate.turn_of(limits, client, resumes, (&worker.shard, listener.id)).await?;
             // Many may be let in at once, and what each of them costs would hold up requests: they begin one after the other.
             worker.turnstile.pass().await;
             Some(turn)
@@ -156,7 +160,8 @@ async fn run(
         gate.succeeded(limits, address, turn, (resumed.is_some(), terms.peer.is_some()));
     }
     let origin = attempt.origin;
-    Ok(Established { downstream, origin, host, terms, resumed, declined, observed, settled: false })
+    let source = attempt.source.take();
+    Ok(Established { downstream, origin, source, host, terms, resumed, declined, observed, settled: false })
 }
 
 fn count(worker: &Worker, listener: &Listener, established: &Established) {
@@ -192,6 +197,14 @@ async fn hello(
             let message =
                 "too many handshakes of its network have failed (`failures_per_minute` in `handshakes`)";
             return Err(Box::new(HandshakeFailure::new(HandshakeReason::SourceRefused, message)));
+        }
+        if attempt.origin.proxy.is_some() {
+            let place = gate.connect(listener.handshakes.as_ref(), attempt.origin.client.ip());
+            attempt.source = place.map_err(|TooMany(max)| {
+                let message =
+                    format!("its network has {max} connections (`connections_max` in `per_source`)");
+                Box::new(HandshakeFailure::new(HandshakeReason::SourceConnections, message))
+            })?;
         }
     }
     let mut reader = HelloReader::new();

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use ringward_telemetry::CloseReason;
+use ringward_telemetry::{CloseReason, Shard};
 
 use crate::{
     connection,
     control::Pressure,
     io::{self, Acceptor, Stream},
-    overload::Gate,
+    overload::{Gate, Requests, SourcePlace},
     snapshot::{self, Snapshot},
     worker::{Contained, Panicked, Worker},
 };
@@ -34,6 +34,7 @@ pub(crate) struct Listener {
     open: Cell<usize>,
     closed: Cell<bool>,
     pub(crate) gate: Gate,
+    pub(crate) requests: Rc<Requests>,
 }
 
 /// Starts to accept on the sockets of each listener.
@@ -56,6 +57,7 @@ impl Handle {
             open: Cell::new(0),
             closed: Cell::new(false),
             gate: Gate::new(worker.workers),
+            requests: Requests::new(worker.workers),
         });
         for socket in 0..listener.sockets.len() {
             io::spawn(accept_loop(worker.clone(), listener.clone(), socket));
@@ -68,12 +70,14 @@ impl Handle {
         self.listener.open.get() == 0
     }
 
-    /// Lets handshakes begin whose turn has come.
-    pub(crate) fn beat(&self, snapshot: &Snapshot) {
-        let Listener { gate, name, .. } = &*self.listener;
+    /// Lets handshakes and requests begin whose turn has come.
+    pub(crate) fn beat(&self, snapshot: &Snapshot, shard: &Shard) {
+        let Listener { gate, requests, name, .. } = &*self.listener;
+        let config = snapshot.listener(name);
         if !gate.is_idle() {
-            gate.beat(snapshot.listener(name).and_then(|config| config.handshakes.as_ref()));
+            gate.beat(config.and_then(|config| config.handshakes.as_ref()));
         }
+        requests.beat(config, shard);
     }
 
     /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed.
@@ -124,13 +128,16 @@ fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: Soc
         worker.shard.connection_closed(config.id, CloseReason::Memory);
         return;
     }
-    if is_refused(config, &listener.gate, peer.ip()) {
-        worker.shard.connection_closed(config.id, CloseReason::SourceRefused);
-        return;
-    }
+    let source = match source(config, &listener.gate, peer.ip()) {
+        Ok(source) => source,
+        Err(reason) => {
+            worker.shard.connection_closed(config.id, reason);
+            return;
+        }
+    };
     listener.open.set(listener.open.get() + 1);
     let (id, worker, listener) = (config.id, worker.clone(), listener.clone());
-    let serving = Contained::new(connection::serve(worker.clone(), listener.clone(), stream, peer));
+    let serving = Contained::new(connection::serve(worker.clone(), listener.clone(), (stream, peer, source)));
     io::spawn(async move {
         let reason = serving.await.unwrap_or_else(|Panicked| {
             worker.shard.panic_caught();
@@ -141,11 +148,21 @@ fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: Stream, peer: Soc
     });
 }
 
-/// Whether the client's network is refused. Of a load balancer's connection that is asked when it has said whose it is.
-fn is_refused(config: &snapshot::Listener, gate: &Gate, peer: IpAddr) -> bool {
-    let Some(limits) = &config.handshakes else { return false };
-    let is_passed_on = config.proxy_protocol.as_ref().is_some_and(|rules| rules.is_from(peer));
-    !is_passed_on && gate.refuses(limits, peer)
+/// The place of a connection among those of its client's network, if their number is limited; or why it is refused. Of a load
+/// balancer's connection that is asked when it has said whose it is.
+fn source(
+    config: &snapshot::Listener,
+    gate: &Gate,
+    peer: IpAddr,
+) -> Result<Option<Box<SourcePlace>>, CloseReason> {
+    let Some(limits) = &config.handshakes else { return Ok(None) };
+    if config.proxy_protocol.as_ref().is_some_and(|rules| rules.is_from(peer)) {
+        return Ok(None);
+    }
+    if gate.refuses(limits, peer) {
+        return Err(CloseReason::SourceRefused);
+    }
+    gate.connect(Some(limits), peer).map_err(|_| CloseReason::SourceConnections)
 }
 
 /// First and longest pause after a failed accept.

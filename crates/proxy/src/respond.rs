@@ -48,6 +48,8 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => (500, false),
         PolicyBodyMemory { .. }
         | MemoryCeiling
+        | RequestQueueFull
+        | RequestQueueTimeout(_)
         | AuditOverflow
         | Unsettled(_)
         | ClusterFull
@@ -162,6 +164,8 @@ pub(crate) fn content<'a>(error: &'a ProxyError, answer: Answer, date: &'a [u8])
         ProxyError::PolicyBudget
         | ProxyError::PolicyBodyMemory { .. }
         | ProxyError::MemoryCeiling
+        | ProxyError::RequestQueueFull
+        | ProxyError::RequestQueueTimeout(_)
         | ProxyError::ClusterFull
         | ProxyError::ClusterWait(_) => fields.push(("retry-after", b"1")),
         ProxyError::MethodNotAllowed { allow } => fields.push(("allow", allow.as_bytes())),

@@ -408,7 +408,7 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         worker.clock.tick();
         worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
         worker.live.sweep(&view, now, worker.is_draining(), worker.workers);
-        listeners.iter().for_each(|listener| listener.beat(&view.snapshot));
+        listeners.iter().for_each(|listener| listener.beat(&view.snapshot, &worker.shard));
         worker.answer_census();
         worker.retired.shrink();
         match worker.control.phase() {

@@ -50,6 +50,8 @@ closed_set! {
         ConnectionLimit => "connection_limit",
         /// Too many handshakes of its network have failed lately; closed right after accept.
         SourceRefused => "source_refused",
+        /// Its network has as many connections as it may; closed right after accept.
+        SourceConnections => "source_connections",
         /// Memory runs short; closed right after accept, or after an exchange.
         Memory => "memory",
         /// The client's tenant has as many connections as it may.
@@ -88,6 +90,20 @@ closed_set! {
         Opened => "opened",
         /// It has ended.
         Closed => "closed",
+    }
+}
+
+closed_set! {
+    /// Why a request was not let into work, where only so many may be at the same time.
+    Shed {
+        /// As many waited as may.
+        QueueFull => "queue_full",
+        /// It had waited for as long as it may.
+        QueueTimeout => "queue_timeout",
+        /// Its own time limit was over while it waited.
+        RequestTimeout => "request_timeout",
+        /// Its client had gone while it waited.
+        ClientGone => "client_gone",
     }
 }
 

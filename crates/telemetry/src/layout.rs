@@ -6,7 +6,7 @@
 use crate::closed::{
     AddressClaim, CacheLookup, CloseReason, ClosedSets, ContentCoding, Enforced, ForwardedIdentity,
     GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
-    ServerOutcome, StatusClass, Words,
+    ServerOutcome, Shed, StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -107,7 +107,11 @@ pub(crate) mod listener {
     pub(crate) const TUNNEL_SENT: usize = 10;
     pub(crate) const HANDSHAKES_QUEUED: usize = 11;
     pub(crate) const SOURCES_REFUSED: usize = 12;
-    pub(crate) const CLOSED: usize = 13;
+    pub(crate) const REQUESTS_ACTIVE: usize = 13;
+    pub(crate) const REQUESTS_WAITING: usize = 14;
+    pub(crate) const REQUESTS_QUEUED: usize = 15;
+    pub(crate) const SHED: usize = 16;
+    pub(crate) const CLOSED: usize = SHED + Shed::ALL.len();
     pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
     pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
     pub(crate) const UNCHECKED: usize = REVOCATION + RevocationSource::ALL.len();

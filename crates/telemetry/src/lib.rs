@@ -33,7 +33,7 @@ pub use closed::{
     ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, ContentCoding,
     DiscoveryOutcome, EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level,
     MirrorOutcome, OTHER, OcspOutcome, OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome,
-    RetryReason, RevocationSource, ServerOutcome, StatusClass, TunnelEvent,
+    RetryReason, RevocationSource, ServerOutcome, Shed, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

@@ -79,6 +79,14 @@ catalogue! {
         "Requests finished, by class of the status sent; none if the exchange ended before any.";
     REQUEST_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_request_duration_seconds", ["listener", "route"],
         "Time from the first byte of a request to the last byte of its response.";
+    REQUESTS_ACTIVE = Kind::Gauge, "ringward_requests_active", ["listener"],
+        "Requests in work that count against requests.concurrent_max of their listener; 0 where there is no such limit.";
+    REQUESTS_WAITING = Kind::Gauge, "ringward_requests_waiting", ["listener"],
+        "Requests that wait to be let into work.";
+    REQUESTS_QUEUED = Kind::Counter, "ringward_requests_queued_total", ["listener"],
+        "Requests that had to wait to be let into work.";
+    REQUESTS_SHED = Kind::Counter, "ringward_requests_shed_total", ["listener", "reason"],
+        "Requests that were not let into work, by reason: the queue was full, or what ended their wait.";
     GRPC_FINISHED = Kind::Counter, "ringward_grpc_requests_finished_total", ["listener", "route", "grpc_status"],
         "gRPC calls finished, by the status sent, Ringward's own included; of routes that have had any.";
     REQUESTS_MISDIRECTED = Kind::Counter, "ringward_requests_misdirected_total", ["listener"],

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
     AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
-    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
     StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
@@ -80,6 +80,23 @@ impl Shard {
     /// A network of clients is refused from now on, since its handshakes have failed too often.
     pub fn source_refused(&self, id: ListenerId) {
         self.listener(id).add(listener::SOURCES_REFUSED, 1);
+    }
+
+    /// How many requests this worker has in work, and how many wait for that.
+    pub fn requests_load(&self, id: ListenerId, active: u64, waiting: u64) {
+        let block = self.listener(id);
+        block.set(listener::REQUESTS_ACTIVE, active);
+        block.set(listener::REQUESTS_WAITING, waiting);
+    }
+
+    /// A request had to wait until it was let into work.
+    pub fn request_queued(&self, id: ListenerId) {
+        self.listener(id).add(listener::REQUESTS_QUEUED, 1);
+    }
+
+    /// A request was not let into work.
+    pub fn request_shed(&self, id: ListenerId, reason: Shed) {
+        self.listener(id).add(listener::SHED + reason as usize, 1);
     }
 
     /// A handshake that was completed had resumed a session; to be counted besides its completion.

@@ -108,6 +108,8 @@ closed_set! {
     SourceRate = "source_rate",
     /// Too many handshakes of its network have failed lately.
     SourceRefused = "source_refused",
+    /// Its network has as many connections as it may.
+    SourceConnections = "source_connections",
     /// There were too many handshakes, and too many that waited, or it waited too long.
     Overload = "handshake_overload",
     /// The handshake did not finish in time.

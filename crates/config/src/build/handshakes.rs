@@ -38,16 +38,23 @@ pub(super) fn handshakes(
 fn per_source(cx: &mut Context<'_>, field: &Field<raw::HandshakesPerSource>) -> Option<HandshakesPerSource> {
     let given = cx.given(field)?;
     let (span, raw) = (given.span(), given.get_ref());
-    if raw.full_per_second.is_absent() && raw.failures_per_minute.is_absent() {
-        cx.error(&span, "`per_source` limits nothing")
-            .help("add full_per_second = 50 or failures_per_minute = 60, or remove it");
+    let has_limit = !raw.full_per_second.is_absent()
+        || !raw.failures_per_minute.is_absent()
+        || !raw.connections_max.is_absent();
+    if !has_limit {
+        cx.error(&span, "`per_source` limits nothing").help(
+            "add full_per_second = 50, failures_per_minute = 60 or connections_max = 200, or remove it",
+        );
     }
     if let Some(span) = raw.refuse_for.span().filter(|_| raw.failures_per_minute.is_absent()) {
         cx.error(&span, "`refuse_for` has no meaning without `failures_per_minute`")
             .help("add failures_per_minute = 60, or remove it");
     }
+    let connections_max =
+        cx.optional_number("connections_max", &raw.connections_max, &bounds::CONNECTIONS_MAX);
     let mut prefix = |key, field, bounds| u8::try_from(cx.number(key, field, bounds)).unwrap_or(u8::MAX);
     Some(HandshakesPerSource {
+        connections_max,
         prefix_v4: prefix("prefix_v4", &raw.prefix_v4, &bounds::SOURCE_PREFIX_V4),
         prefix_v6: prefix("prefix_v6", &raw.prefix_v6, &bounds::SOURCE_PREFIX_V6),
         full_per_second: rate(cx, "full_per_second", &raw.full_per_second),

@@ -9,7 +9,7 @@ use serde_spanned::Spanned;
 
 use super::context::{Context, UNLIMITED};
 use super::host::{self, Defaults};
-use super::{References, handshakes, section, tls};
+use super::{References, handshakes, requests, section, tls};
 use crate::bounds;
 use crate::host::{HostPattern, HostTable};
 use crate::model::{Bind, ClientAddress, ClientAddressHeader, Limits, Listener, ProxyProtocol, Resumption};
@@ -65,6 +65,7 @@ fn listener(
     let defaults = Defaults { body_bytes_max: limits.body_bytes_max, http2, ..*defaults };
     let proxy_protocol = proxy_protocol(cx, &raw.proxy_protocol);
     let handshakes = handshakes::handshakes(cx, &raw.handshakes, limits.handshake_timeout);
+    let requests = requests::requests(cx, &raw.requests);
     let client_address = client_address(cx, &raw.client_address);
     let tls = tls::policy(cx, &raw.tls);
     if raw.host.is_absent() {
@@ -88,6 +89,7 @@ fn listener(
         http2,
         proxy_protocol,
         handshakes,
+        requests,
         client_address,
         tls,
         limits,

@@ -25,6 +25,7 @@ mod outlier_detection;
 mod policy_server;
 mod precedence;
 mod process;
+mod requests;
 mod retry;
 mod rewrite;
 mod route;

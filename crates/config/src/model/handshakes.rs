@@ -27,6 +27,8 @@ pub struct HandshakesPerSource {
     pub failures_per_minute: Option<NonZeroU32>,
     /// For how long a network is refused that has failed too often.
     pub refuse_for: Duration,
+    /// Connections that are open; none for no limit.
+    pub connections_max: Option<usize>,
     /// Bits of an IPv4 address that make a network; at most 32.
     pub prefix_v4: u8,
     /// Bits of an IPv6 address that make a network; at most 128.

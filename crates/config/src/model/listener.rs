@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{
     Action, ClientAuth, ClientAuthMode, Compression, Cors, FileKind, ForwardedIdentity, Handshakes,
-    HeaderEdits, Mirror, NamedPath, NamedUrl, OcspMode, Retry, Rewrite, WatchedPath,
+    HeaderEdits, Mirror, NamedPath, NamedUrl, OcspMode, Requests, Retry, Rewrite, WatchedPath,
 };
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
@@ -39,6 +39,8 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What handshakes may take; none for no limit of their own.
     pub handshakes: Option<Handshakes>,
+    /// How many requests are in work; none for no limit.
+    pub requests: Option<Requests>,
     /// Who may say in a request's header that it is another's.
     pub client_address: Option<ClientAddress>,
     /// Versions, cipher suites and key exchange.

@@ -17,6 +17,7 @@ mod listener;
 mod mirror;
 mod outlier_detection;
 mod policy_server;
+mod requests;
 mod retry;
 mod rewrite;
 mod trust;
@@ -51,6 +52,7 @@ pub use self::listener::{
 pub use self::mirror::Mirror;
 pub use self::outlier_detection::OutlierDetection;
 pub use self::policy_server::{PolicyServer, PolicyServerAddress};
+pub use self::requests::Requests;
 pub use self::retry::{ClusterLimits, Retry, RetryBudget};
 pub use self::rewrite::Rewrite;
 pub use self::trust::{

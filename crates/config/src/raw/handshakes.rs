@@ -40,9 +40,9 @@ pub struct Handshakes {
 
 /// `per_source = { ... }` in `handshakes`: limits for each network of clients.
 ///
-/// With `proxy_protocol` it is the client's address that counts, not the load balancer's. What is known of networks has a fixed
-/// size (4096 of them per worker and listener); in a flood from more than that, those that were seen last count, and the
-/// listener's own limits hold.
+/// With `proxy_protocol` it is the client's address that counts, not the load balancer's. What is known of the handshakes of networks
+/// has a fixed size (4096 of them per worker and listener); in a flood from more than that, those that were seen last count, and the
+/// listener's own limits hold. Connections are counted exactly.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "handshakes.per_source", default, deny_unknown_fields)]
 pub struct HandshakesPerSource {
@@ -60,6 +60,14 @@ pub struct HandshakesPerSource {
     ///
     /// Default `"1m"`; `"1s"` to `"24h"`. Needs `failures_per_minute`. Example: `refuse_for = "10m"`.
     pub refuse_for: Field<DurationText>,
+    /// How many connections each network may have open, those in their handshake included. More are closed as soon as they are
+    /// accepted, behind `proxy_protocol` when its header has been read.
+    ///
+    /// Each worker holds to its share, rounded up, and the kernel spreads connections by address and port: give several times as
+    /// many as clients need, and more than there are workers.
+    ///
+    /// Default: no limit but `connections_max` in `limits`; 1 to 10000000. Example: `connections_max = 200`.
+    pub connections_max: Field<Count>,
     /// How many leading bits of IPv4 addresses make a network.
     ///
     /// Default 24; 8 to 32. Example: `prefix_v4 = 32`.

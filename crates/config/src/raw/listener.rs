@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, CountOrWord, DurationText, Field, Handshakes, Host, OneOrMany, SizeText};
+use super::{Count, CountOrWord, DurationText, Field, Handshakes, Host, OneOrMany, Requests, SizeText};
 
 /// `[[listener]]`: addresses that accept TLS connections, and the virtual hosts behind them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -55,6 +55,10 @@ pub struct Listener {
     /// Default: no limit but `connections_max` and `handshake_timeout` in `limits`. Example:
     /// `handshakes = { full_per_second = 3000, per_source = { failures_per_minute = 60 } }`.
     pub handshakes: Field<Handshakes>,
+    /// `requests = { ... }`: how many requests may be in work at the same time, and how many wait for that.
+    ///
+    /// Default: no limit but those of clusters. Example: `requests = { concurrent_max = 2000, queue_max = 200 }`.
+    pub requests: Field<Requests>,
     /// `client_address = { ... }`: proxies in front of this listener that say in each request's header whose request it is.
     ///
     /// Default: none. A request is then the connection's, whatever its header says. Example:

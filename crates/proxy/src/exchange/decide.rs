@@ -14,6 +14,7 @@ use crate::{
     error::ProxyError,
     header_edits::Asking,
     on_behalf::{self, OnBehalf},
+    overload,
     policy_body::{self, PolicyBody, Room},
     relay::Progress,
     route::{self, Target},
@@ -40,6 +41,8 @@ pub(super) async fn serve(
     let worker = &connection.worker;
     let room = Room::new(&worker.bodies);
     let counted = on_behalf::Counted::default();
+    // In work until the response has ended.
+    let mut in_work = None;
     for _ in 0..SETTLE_MAX {
         let view = worker.view();
         facts.generation = view.generation();
@@ -56,6 +59,18 @@ pub(super) async fn serve(
         route::check_protocol(&target, progress.grpc.get().is_some()).map_err(refused)?;
         time.allow(target.route.request_timeout);
         time.apply(client.deadline()).map_err(refused)?;
+        if let Some(limits) = &listener.requests
+            && in_work.is_none()
+            && overload::counts(&target)
+        {
+            in_work = connection.requests.enter(limits);
+            if in_work.is_none() {
+                // Boxed, as what is rare. What was said above may not hold afterwards.
+                let waiting = Box::pin(connection.requests.wait(limits, connection, &*client, time));
+                in_work = Some(waiting.await.map_err(refused)?);
+                continue;
+            }
+        }
         let caller = caller::identify(connection, &facts.on_behalf, target.route).map_err(refused)?;
         if let Some(split) = &target.route.split {
             let random = split::random(connection.facts.id, facts.number);

@@ -10,10 +10,12 @@ use ringward_telemetry::{ListenerId, Shard};
 use ringward_tls::{HandshakeFailure, HandshakeReason};
 
 use super::{
+    connections::{Connections, SourcePlace, TooMany},
     places::{NoPlace, Place, Places, Rank, Rules},
     rate::{Claim, Rate, nanos},
     sources::{Network, Remembered, Table},
 };
+use crate::io::Deadline;
 
 /// The handshakes of one listener on one worker.
 pub(crate) struct Gate {
@@ -22,6 +24,7 @@ pub(crate) struct Gate {
     /// Made when they are needed: most listeners have no limits.
     sources: RefCell<Option<Table<Source>>>,
     known: RefCell<Option<Table<Seen>>>,
+    connections: Rc<Connections>,
 }
 
 /// A handshake that may run, until it is dropped.
@@ -58,7 +61,13 @@ impl Remembered for Seen {
 impl Gate {
     /// Of one of `workers`.
     pub(crate) fn new(workers: usize) -> Gate {
-        Gate { workers, places: Places::new(), sources: RefCell::default(), known: RefCell::default() }
+        Gate {
+            workers,
+            places: Places::new(),
+            sources: RefCell::default(),
+            known: RefCell::default(),
+            connections: Rc::default(),
+        }
     }
 
     /// Whether connections from this address are not even listened to.
@@ -71,14 +80,30 @@ impl Gate {
         now < source.refused_until && !self.knows(address, now)
     }
 
-    /// Waits for the turn of a client whose ClientHello is there. `resumes` says whether it offers a session of ours.
+    /// A place among the connections of this address's network, where their number is limited.
+    ///
+    /// # Errors
+    /// When the network has as many as it may.
+    pub(crate) fn connect(
+        &self,
+        limits: Option<&Handshakes>,
+        address: IpAddr,
+    ) -> Result<Option<Box<SourcePlace>>, TooMany> {
+        let Some(per_source) = limits.and_then(|limits| limits.per_source.as_ref()) else { return Ok(None) };
+        let Some(max) = per_source.connections_max else { return Ok(None) };
+        let place = self.connections.take(network(per_source, address), max.div_ceil(self.workers));
+        place.map(Some).ok_or(TooMany(max))
+    }
+
+    /// Waits for the turn of a client whose ClientHello is there. `resumes` says whether it offers a session of ours; when `client`, its
+    /// socket, hangs up, the wait is over.
     ///
     /// # Errors
     /// When it has no turn. It is to be told nothing.
     pub(crate) async fn turn_of(
         &self,
         limits: &Handshakes,
-        address: IpAddr,
+        (address, client): (IpAddr, Option<&Rc<Deadline>>),
         resumes: impl FnOnce() -> bool,
         (shard, listener): (&Shard, ListenerId),
     ) -> Result<Turn, Box<HandshakeFailure>> {
@@ -95,7 +120,7 @@ impl Gate {
         self.take_of_source(limits, address, rank, now)?;
         let place = match self.places.enter(rank, now) {
             Some(place) => Ok(place),
-            None => match self.places.wait(rank, now) {
+            None => match self.places.wait(rank, now, client) {
                 Ok(wait) => {
                     shard.handshake_queued(listener);
                     wait.await
@@ -172,7 +197,7 @@ impl Gate {
     /// Lets those in whose turn it is; to be called at each beat while somebody waits.
     pub(crate) fn beat(&self, limits: Option<&Handshakes>) {
         self.places.set(limits.map_or(Rules::NONE, |limits| self.rules(limits)));
-        self.places.turn(self.places.now());
+        self.places.beat(self.places.now());
     }
 
     fn take_of_source(
@@ -251,10 +276,15 @@ fn is_clients_fault(reason: HandshakeReason) -> bool {
     !matches!(reason, Internal | RevocationUnknown | RevocationStale)
 }
 
+/// Why there is no turn.
 fn overload(limits: &Handshakes, reason: NoPlace) -> Box<HandshakeFailure> {
     let message = match reason {
         NoPlace::QueueFull => {
             format!("too many handshakes at once, and {} wait already (`handshakes`)", limits.queue_max)
+        }
+        NoPlace::Gone => {
+            let message = "the client closed the connection while it waited for its handshake";
+            return Box::new(HandshakeFailure::new(HandshakeReason::PeerClosed, message));
         }
         NoPlace::Overdue => {
             format!(

@@ -4,9 +4,13 @@
 //! divided exactly, numbers are rounded up, so that a node of *n* workers lets less than *n* more in than the limit says. The kernel
 //! deals connections out by address and port, evenly only if there are many.
 
+mod connections;
 mod handshakes;
 mod places;
 mod rate;
+mod requests;
 mod sources;
 
+pub(crate) use connections::{SourcePlace, TooMany};
 pub(crate) use handshakes::Gate;
+pub(crate) use requests::{Requests, counts};

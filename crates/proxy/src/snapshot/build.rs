@@ -239,6 +239,7 @@ impl Builder<'_> {
             default_host: listener.default_host,
             proxy_protocol: listener.proxy_protocol.clone(),
             handshakes: listener.handshakes.clone(),
+            requests: listener.requests.clone(),
             client_address: listener.client_address.clone(),
             has_forwarding: listener.hosts.iter().any(|host| host.forwarded_identity.is_some()),
             unmatched: self.registry.unmatched(id),

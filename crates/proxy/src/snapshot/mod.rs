@@ -73,6 +73,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: Option<config::ProxyProtocol>,
     /// What handshakes may take.
     pub(crate) handshakes: Option<config::Handshakes>,
+    /// How many requests are in work.
+    pub(crate) requests: Option<config::Requests>,
     /// Who may say that a request is another's.
     pub(crate) client_address: Option<config::ClientAddress>,
     /// Some host has load balancers forward identities.

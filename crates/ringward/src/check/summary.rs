@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringward_config::{Config, Engine, Host, Listener, Methods, Route};
+use ringward_config::{Config, Engine, HandshakesPerSource, Host, Listener, Methods, Route};
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -34,7 +34,27 @@ struct ListenerSummary {
     /// Whether clients may speak HTTP/2, too.
     http2: bool,
     default_host: Option<String>,
+    /// Absent if any number may be in work.
+    requests: Option<RequestsSummary>,
+    /// Absent if a network may have any number.
+    connections_per_source: Option<SourceSummary>,
     hosts: Vec<HostSummary>,
+}
+
+/// How many requests are in work, and wait for that.
+#[derive(Debug, Serialize)]
+struct RequestsSummary {
+    concurrent_max: usize,
+    queue_max: usize,
+    queue_timeout_ms: u128,
+}
+
+/// How many connections a network may have open.
+#[derive(Debug, Serialize)]
+struct SourceSummary {
+    connections_max: usize,
+    prefix_v4: u8,
+    prefix_v6: u8,
 }
 
 #[derive(Debug, Serialize)]
@@ -191,7 +211,19 @@ fn listener_summary(loaded: &Loaded, listener: &Listener) -> ListenerSummary {
             routes: host.routes.iter().map(route_summary).collect(),
         })
     };
+    let requests = listener.requests.as_ref().map(|limits| RequestsSummary {
+        concurrent_max: limits.concurrent_max,
+        queue_max: limits.queue_max,
+        queue_timeout_ms: limits.queue_timeout.as_millis(),
+    });
+    let per_source = listener.handshakes.as_ref().and_then(|limits| limits.per_source.as_ref());
+    let connections_per_source = per_source.and_then(|limits| {
+        let HandshakesPerSource { prefix_v4, prefix_v6, .. } = *limits;
+        Some(SourceSummary { connections_max: limits.connections_max?, prefix_v4, prefix_v6 })
+    });
     ListenerSummary {
+        requests,
+        connections_per_source,
         name: listener.name.clone(),
         bind: listener.bind.iter().map(|bind| bind.addr.to_string()).collect(),
         http2: listener.http2,
@@ -244,6 +276,22 @@ impl fmt::Display for Summary {
             writeln!(f, "\nlistener {} on {}: {speaks}", listener.name, listener.bind.join(", "))?;
             let default = listener.default_host.as_deref().unwrap_or("nobody: such handshakes are refused");
             writeln!(f, "  unknown server names are answered by {default}")?;
+            if let Some(RequestsSummary { concurrent_max, queue_max, queue_timeout_ms }) = &listener.requests
+            {
+                let s = plural(*concurrent_max);
+                writeln!(
+                    f,
+                    "  {concurrent_max} request{s} at once, {queue_max} wait up to {queue_timeout_ms} ms"
+                )?;
+            }
+            if let Some(limits) = &listener.connections_per_source {
+                let SourceSummary { connections_max, prefix_v4, prefix_v6 } = limits;
+                let s = plural(*connections_max);
+                writeln!(
+                    f,
+                    "  {connections_max} connection{s} from each /{prefix_v4} of IPv4 and /{prefix_v6} of IPv6"
+                )?;
+            }
             for host in &listener.hosts {
                 write!(f, "{host}")?;
             }

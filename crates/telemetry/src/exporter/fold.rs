@@ -9,7 +9,7 @@ use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
     ADMITTED, AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
-    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
     StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
@@ -80,6 +80,18 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
     for (index, flag) in layout.response_flags.all().iter().enumerate() {
         let responses = sum.cell(layout.response_flag(index));
         page.counter(&catalogue::RESPONSES_GENERATED, &[name, flag], responses);
+    }
+    let load = [
+        (&catalogue::REQUESTS_ACTIVE, listener::REQUESTS_ACTIVE),
+        (&catalogue::REQUESTS_WAITING, listener::REQUESTS_WAITING),
+    ];
+    for (metric, cell) in load {
+        page.gauge(metric, &[name], sum.cell(cell) as f64);
+    }
+    page.counter(&catalogue::REQUESTS_QUEUED, &[name], sum.cell(listener::REQUESTS_QUEUED));
+    for reason in Shed::ALL {
+        let shed = sum.cell(listener::SHED + *reason as usize);
+        page.counter(&catalogue::REQUESTS_SHED, &[name, reason.as_str()], shed);
     }
     page.counter(&catalogue::REQUESTS_MISDIRECTED, &[name], sum.cell(listener::MISDIRECTED));
     page.counter(&catalogue::STREAMS_UNSERVED, &[name], sum.cell(listener::UNSERVED));

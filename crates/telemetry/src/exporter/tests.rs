@@ -7,7 +7,7 @@ use super::*;
 use crate::closed::{
     AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, ContentCoding, DiscoveryOutcome,
     EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome,
-    OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome,
+    OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
 };
 use crate::registry::Limits;
 use crate::shard::Shard;
@@ -129,6 +129,9 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.streams_unserved(edge, 7);
     shard.handshake_queued(edge);
     shard.source_refused(edge);
+    shard.requests_load(edge, 12, 3);
+    shard.request_queued(edge);
+    shard.request_shed(edge, Shed::QueueFull);
     shard.response_generated(edge, "policy_denied");
     shard.request_finished(registry.route(edge, "orders"), 204, 1_000_000);
     shard.request_finished(registry.unmatched(edge), 404, 50_000);
@@ -317,6 +320,11 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_streams_unserved_total{listener="edge"}"#, 7.0),
         (r#"ringward_handshakes_queued_total{listener="edge"}"#, 1.0),
         (r#"ringward_sources_refused_total{listener="edge"}"#, 1.0),
+        (r#"ringward_requests_active{listener="edge"}"#, 12.0),
+        (r#"ringward_requests_waiting{listener="edge"}"#, 3.0),
+        (r#"ringward_requests_queued_total{listener="edge"}"#, 1.0),
+        (r#"ringward_requests_shed_total{listener="edge",reason="queue_full"}"#, 1.0),
+        (r#"ringward_requests_shed_total{listener="edge",reason="queue_timeout"}"#, 0.0),
         (r#"ringward_responses_generated_total{listener="edge",flag="policy_denied"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="orders",status_class="2xx"}"#, 1.0),
         (r#"ringward_requests_finished_total{listener="edge",route="unmatched",status_class="4xx"}"#, 1.0),

@@ -32,6 +32,7 @@ impl World {
                 per_source: Some(HandshakesPerSource {
                     full_per_second: NonZeroU32::new(full_per_second),
                     failures_per_minute: NonZeroU32::new(failures_per_minute),
+                    connections_max: None,
                     refuse_for: Duration::from_secs(3600),
                     prefix_v4: 24,
                     prefix_v6: 56,
@@ -45,7 +46,7 @@ impl World {
     /// A handshake that needs not wait.
     fn enter(&self, address: &str, resumes: bool) -> Result<Turn, HandshakeReason> {
         let told = (&self.shard, self.listener);
-        let turn = pin!(self.gate.turn_of(&self.limits, address.parse().unwrap(), || resumes, told));
+        let turn = pin!(self.gate.turn_of(&self.limits, (address.parse().unwrap(), None), || resumes, told));
         match turn.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => turn.map_err(|failure| failure.reason),
             Poll::Pending => panic!("nobody waits here"),

@@ -142,7 +142,7 @@ fn rehearse(config: &mut Config, upstreams: &Upstreams) {
 }
 
 fn rehearse_listener(listener: &mut Listener) {
-    listener.handshakes = None;
+    (listener.handshakes, listener.requests) = (None, None);
     listener.resumption = Resumption::Off;
     let only = |address: Ipv4Addr| vec![format!("{address}/32").parse().expect("it is a network")];
     if let Some(rules) = &mut listener.proxy_protocol {
