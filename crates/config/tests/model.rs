@@ -586,6 +586,8 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("policies/", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
         ("trust/backends.pem", FileKind::TrustAnchors),
+        ("crl/backends.crl", FileKind::Crl),
+        ("trust/backends-issuing.pem", FileKind::CrlIssuers),
         ("tls/client.pem", FileKind::CertificateChain),
         ("tls/client.key", FileKind::PrivateKey),
         ("tls/api.pem", FileKind::CertificateChain),

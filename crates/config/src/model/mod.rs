@@ -57,7 +57,7 @@ pub use self::trust::{
     CrlMode, KeyKind, Keys, NamedUrl, Profile, RevocationDepth, RevocationPolicy, Tenant, TenantCondition,
     Trust,
 };
-pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
+pub use self::upstream_tls::{ClientCertificate, UpstreamRevocation, UpstreamTls};
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
 pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, Level, Protocol};

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ringward_config::{ClientCertificate, Cluster, Config, FileKind, NamedPath, Protocol, TlsVersion};
+use ringward_config::{
+    self as config, ClientCertificate, Cluster, Config, FileKind, NamedPath, Protocol, TlsVersion,
+};
 use ringward_tls::{
     Credential, CredentialError, CredentialOptions, CredentialSource, TrustBundle, TrustOptions,
     UpstreamProtocol, UpstreamTls, UpstreamTlsOptions,
@@ -12,19 +14,21 @@ use rustls::pki_types::UnixTime;
 
 use super::credentials::read_passphrase;
 use super::files::Files;
-use super::trust::contents;
+use super::trust::{contents, revocation_policy};
+use super::upstream_lists::{Loader, bundle_name};
 use super::{Loaded, Report};
 
 /// The TLS side of each cluster that has one, by name. One that is as `previous` had it is the same.
 pub(super) fn load(
     config: &Config,
     files: &Files,
+    lists: &mut Loader<'_>,
     previous: Option<&Loaded>,
     report: &mut Report<'_>,
 ) -> HashMap<String, Arc<UpstreamTls>> {
     let mut loaded = HashMap::new();
     for cluster in config.clusters.values() {
-        let Some(tls) = upstream_tls(cluster, files, report) else { continue };
+        let Some(tls) = upstream_tls(cluster, files, lists, report) else { continue };
         let known = previous.and_then(|previous| previous.materials.upstream_tls.get(&cluster.name));
         let tls = match known {
             Some(known) if known.digest() == tls.digest() => known.clone(),
@@ -35,14 +39,21 @@ pub(super) fn load(
     loaded
 }
 
-fn upstream_tls(cluster: &Cluster, files: &Files, report: &mut Report<'_>) -> Option<UpstreamTls> {
+fn upstream_tls(
+    cluster: &Cluster,
+    files: &Files,
+    lists: &mut Loader<'_>,
+    report: &mut Report<'_>,
+) -> Option<UpstreamTls> {
     let tls = cluster.tls.as_ref()?;
-    let trust = trust(cluster, &tls.ca, tls.pins.clone(), files, report);
+    let trust = trust(cluster, tls, files, report);
+    let lists = lists.load(&cluster.name, tls, files, report);
     let credential = match &tls.certificate {
         None => None,
         Some(certificate) => Some(credential(certificate, files, report)?),
     };
     let options = UpstreamTlsOptions {
+        lists,
         server_name: tls.server_name.clone(),
         spiffe_ids: tls.spiffe_ids.clone(),
         credential,
@@ -61,16 +72,18 @@ fn upstream_tls(cluster: &Cluster, files: &Files, report: &mut Report<'_>) -> Op
 /// The CAs. One that is broken or has expired is left out; with none that is good there is no cluster.
 fn trust(
     cluster: &Cluster,
-    ca: &[NamedPath],
-    pins: Vec<[u8; 32]>,
+    tls: &config::UpstreamTls,
     files: &Files,
     report: &mut Report<'_>,
 ) -> Option<Arc<TrustBundle>> {
+    let ca = &tls.ca;
     let at = ca.first().map_or(&cluster.at, |named| &named.at);
     let sources = contents(ca, FileKind::TrustAnchors, files, report)?;
     let sources: Vec<_> = sources.into_iter().map(|(path, content)| (path, content.bytes.to_vec())).collect();
-    let name = format!("cluster.{}.tls", cluster.name);
-    let options = TrustOptions { pins, ..TrustOptions::default() };
+    let name = bundle_name(&cluster.name);
+    let config::UpstreamRevocation { crl, stale, depth, .. } = tls.revocation;
+    let revocation = revocation_policy(crl, stale, depth);
+    let options = TrustOptions { pins: tls.pins.clone(), revocation, ..TrustOptions::default() };
     let (bundle, quarantined) = TrustBundle::from_pem(&name, &sources, options, UnixTime::now())
         .inspect_err(|error| report.error(at, error.to_string(), None))
         .ok()?;

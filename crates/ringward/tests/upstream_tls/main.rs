@@ -10,6 +10,7 @@ mod checks;
 mod liars;
 mod relay;
 mod resumption;
+mod revocation;
 mod servers;
 
 use std::net::SocketAddr;
