@@ -594,6 +594,8 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("tls/api.key", FileKind::PrivateKey),
         ("tls/api-rsa.pem", FileKind::CertificateChain),
         ("tls/api-rsa.key", FileKind::PrivateKey),
+        ("tls/events.pem", FileKind::CertificateChain),
+        ("tls/events.key", FileKind::PrivateKey),
         ("tls/staff.pem", FileKind::CertificateChain),
         ("tls/staff.key", FileKind::PrivateKey),
         ("tls/staff.ocsp", FileKind::StapleFile),

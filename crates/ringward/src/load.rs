@@ -126,11 +126,9 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     }
     let certificates =
         config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.certificates);
-    let towards_upstreams =
-        config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()?.certificate.as_ref());
     let passphrases = certificates
         .map(|certificate| &certificate.passphrase)
-        .chain(towards_upstreams.map(|certificate| &certificate.passphrase));
+        .chain(config.upstream_certificates().map(|certificate| &certificate.passphrase));
     for passphrase in passphrases {
         if let Some(Passphrase::Credential { name, .. }) = passphrase
             && let Some(path) = credentials::credential_path(name)
@@ -235,6 +233,8 @@ impl Gathered {
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
         let mut lists_of = upstream_lists::Loader::new(floors, previous);
         materials.upstream_tls = upstream_tls::load(&config, &files, &mut lists_of, previous, &mut report);
+        materials.route_tls =
+            upstream_tls::load_routes(&config, &files, &materials.upstream_tls, previous, &mut report);
         let upstream_lists::Loader { lists: upstream_lists, status, .. } = lists_of;
         let upstreams = upstream_health::Plan::new(
             &config,

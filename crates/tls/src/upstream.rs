@@ -144,6 +144,14 @@ impl UpstreamTls {
         Ok(Self { options, server_name, digest, rules, config })
     }
 
+    /// The same for who is somebody else to these upstreams: all but our certificate is as it is here.
+    ///
+    /// # Errors
+    /// [`TlsBuildError`] if rustls refuses it.
+    pub fn with_credential(&self, credential: Arc<Credential>) -> Result<Self, TlsBuildError> {
+        Self::build(UpstreamTlsOptions { credential: Some(credential), ..self.options.clone() })
+    }
+
     /// SHA-256 of all that decides who the upstream is, who we are and what is spoken: connections and sessions of one digest are
     /// good for another [`UpstreamTls`] with the same.
     pub fn digest(&self) -> &[u8; 32] {

@@ -35,6 +35,7 @@ mod tls;
 mod trust;
 mod tunnel;
 mod unused;
+mod upstream_certificate;
 mod upstream_revocation;
 mod upstream_tls;
 

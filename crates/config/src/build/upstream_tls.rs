@@ -130,7 +130,11 @@ fn spiffe_ids(cx: &mut Context<'_>, field: &Field<OneOrMany>) -> Vec<SpiffePatte
     ids
 }
 
-fn certificate(cx: &mut Context<'_>, raw: &Spanned<raw::ClientCertificate>) -> Option<ClientCertificate> {
+/// A certificate of ours.
+pub(super) fn certificate(
+    cx: &mut Context<'_>,
+    raw: &Spanned<raw::ClientCertificate>,
+) -> Option<ClientCertificate> {
     let (span, raw) = (raw.span(), raw.get_ref());
     let passphrase = cx.given(&raw.passphrase).and_then(|text| passphrase(cx, text));
     let chain = cx.required("chain", "chain = \"tls/client.pem\"", &raw.chain, &span);

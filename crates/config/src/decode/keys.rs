@@ -318,9 +318,14 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("client_auth", "tenant", Instead("write tenants = [\"NAME\"]")),
     ("client_auth", "ca", Instead("write trust = \"NAME\" and name the CA in [trust.NAME]")),
     (
-        "[[listener.host.route]]",
+        "[[listener.host]]",
         "upstream_certificate",
-        Instead("write another [cluster.NAME] with the same endpoints, and its `certificate` in its tls"),
+        Instead("it belongs to a route: upstream_certificate = { ... } in [[listener.host.route]]"),
+    ),
+    (
+        "[cluster.NAME]",
+        "upstream_certificate",
+        Instead("write tls = { ..., certificate = { chain = \"FILE\", key = \"FILE\" } }"),
     ),
     ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
     ("[[listener.host.route]]", "retries", Instead(RETRY)),

@@ -1,5 +1,6 @@
 //! TLS to the endpoints of a cluster.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ringward_identity::SpiffePattern;
@@ -73,7 +74,13 @@ impl UpstreamTls {
 }
 
 impl ClientCertificate {
-    fn files(&self) -> impl Iterator<Item = WatchedPath<'_>> {
+    /// The files of chain and key, which tell certificates of one configuration apart.
+    pub fn paths(&self) -> (&Path, &Path) {
+        (&self.chain.path, &self.key.path)
+    }
+
+    /// The files that it is made of.
+    pub(super) fn files(&self) -> impl Iterator<Item = WatchedPath<'_>> {
         let passphrase = self.passphrase.as_ref().and_then(Passphrase::file);
         let own = [(&self.chain, FileKind::CertificateChain), (&self.key, FileKind::PrivateKey)];
         let all = own.into_iter().chain(passphrase.map(|file| (file, FileKind::Passphrase)));

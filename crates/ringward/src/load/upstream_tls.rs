@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringward_config::{
     self as config, ClientCertificate, Cluster, Config, FileKind, NamedPath, Protocol, TlsVersion,
 };
+use ringward_proxy::RouteIdentity;
 use ringward_tls::{
     Credential, CredentialError, CredentialOptions, CredentialSource, TrustBundle, TrustOptions,
     UpstreamProtocol, UpstreamTls, UpstreamTlsOptions,
@@ -35,6 +36,45 @@ pub(super) fn load(
             _ => Arc::new(tls),
         };
         loaded.insert(cluster.name.clone(), tls);
+    }
+    loaded
+}
+
+/// The TLS side of each cluster as those routes use it that have a certificate of their own. One that is as `previous` had it is
+/// the same.
+pub(super) fn load_routes(
+    config: &Config,
+    files: &Files,
+    of_clusters: &HashMap<String, Arc<UpstreamTls>>,
+    previous: Option<&Loaded>,
+    report: &mut Report<'_>,
+) -> HashMap<RouteIdentity, Arc<UpstreamTls>> {
+    let mut loaded = HashMap::new();
+    let routes = config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.routes);
+    for route in routes {
+        let Some(certificate) = &route.upstream_certificate else { continue };
+        // Also if the files are known: there may be another passphrase.
+        let Some(credential) = credential(certificate, files, report) else { continue };
+        for identity in RouteIdentity::all_of(route) {
+            // What is wrong with the cluster was reported.
+            let Some(cluster) = of_clusters.get(&identity.cluster) else { continue };
+            if loaded.contains_key(&identity) {
+                continue;
+            }
+            let tls = match cluster.with_credential(credential.clone()) {
+                Ok(tls) => tls,
+                Err(error) => {
+                    report.error(&certificate.at, error.to_string(), None);
+                    continue;
+                }
+            };
+            let known = previous.and_then(|previous| previous.materials.route_tls.get(&identity));
+            let tls = match known {
+                Some(known) if known.digest() == tls.digest() => known.clone(),
+                _ => Arc::new(tls),
+            };
+            loaded.insert(identity, tls);
+        }
     }
     loaded
 }

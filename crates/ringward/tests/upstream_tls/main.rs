@@ -7,6 +7,7 @@ mod support;
 mod agreed;
 mod changes;
 mod checks;
+mod identities;
 mod liars;
 mod relay;
 mod resumption;
