@@ -1,6 +1,8 @@
 //! Routes that go upstream with a certificate of their own.
 
-use ringward_testkit::{DEADLINE, Leaf, eventually};
+use std::thread;
+
+use ringward_testkit::{DEADLINE, Gate, Leaf, Script, Upstream, eventually};
 
 use super::servers::Server;
 use super::support::{Builder, HOST, Host};
@@ -135,6 +137,30 @@ fn splits_retries_and_copies_show_the_certificate_of_the_route() {
     }
 }
 
+/// What a cluster may have at once it has altogether, whoever asks, from the first snapshot on.
+#[test]
+fn a_clusters_limits_are_those_of_all_its_identities() {
+    let scene = scene();
+    let (slow, gate) = (Upstream::start(), Gate::new());
+    slow.on("/own", Script::new().wait(&gate).respond(200, &[], "late"));
+    let haproxy = Server::haproxy(&scene, "alpn h2,http/1.1", Some(slow.address()));
+    let host = Host::new(&[HOST])
+        .route("path = \"/own\"", "cluster = \"c\"")
+        .route("path = \"/payroll\"", &format!("cluster = \"c\"\n{}", shows("payroll")));
+    let clusters = cluster("c", &[&haproxy], "requests_max = 1\npending_max = 0", Some("client"));
+    let gateway = scene.builder.section(&clusters).host(host).start();
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| first.get("/own").unwrap().status);
+        gate.wait_for_arrivals(1, DEADLINE);
+        assert_eq!(second.get("/payroll").unwrap().status, 503);
+        assert_eq!(gateway.wait_for_record("path", "/payroll")["flag"], "cluster_full");
+        gate.open();
+        assert_eq!(waiting.join().unwrap(), 200);
+    });
+    assert_eq!(second.get("/payroll").unwrap().status, 200);
+}
+
 #[test]
 fn health_checks_show_the_clusters_own() {
     let scene = scene();
@@ -161,6 +187,9 @@ fn a_broken_certificate_of_a_route_is_refused_and_a_good_one_is_shown_by_check()
     };
     let said = described(scene(), "payroll").check();
     assert!(said.contains("presenting") && said.contains("payroll.pem"), "{said}");
+    // What is rehearsed has no upstreams to show it to.
+    let (said, is_good) = described(scene(), "payroll").command("check", &["--forwarding"]);
+    assert!(is_good, "{said}");
     let scene = scene();
     scene.builder.pki().write_pem("wrong", &scene.authority.issue(&Leaf::server("x")));
     let said = described(scene, "wrong").refusal();

@@ -1,7 +1,5 @@
 //! Revocation lists about upstreams: whom they refuse, what their absence means, and that what was open before is of no use after.
 
-use std::process::{Command, Stdio};
-
 use ringward_testkit::{Authority, Crl, Leaf};
 
 use super::servers::Server;
