@@ -17,7 +17,7 @@ fn what_the_documents_show_is_good() {
         ("health-checks.md", include_str!("../../../deploy/health-checks.md"), 1),
         ("discovery.md", include_str!("../../../deploy/discovery.md"), 1),
         ("overload.md", include_str!("../../../deploy/overload.md"), 2),
-        ("upstream-tls.md", include_str!("../../../deploy/upstream-tls.md"), 1),
+        ("upstream-tls.md", include_str!("../../../deploy/upstream-tls.md"), 3),
     ] {
         let shown: Vec<&str> = text.split("```toml\n").skip(1).map(until_fence).collect();
         assert_eq!(shown.len(), pieces, "{name}");

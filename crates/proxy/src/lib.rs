@@ -61,6 +61,6 @@ pub use explain::{Chosen, Unanswered};
 pub use io::{Driver, DriverMode, RuntimeError};
 pub use live::LivePeer;
 pub use reach::{Asked, HostReach, ListenerReach, Proof};
-pub use snapshot::{Materials, Snapshot, SnapshotError};
+pub use snapshot::{Materials, RouteIdentity, Snapshot, SnapshotError};
 pub use upstream::{Conduct, Endpoint, EndpointSet, Endpoints, SocketTrouble, reported};
 pub use worker::{WorkerOptions, run_worker};

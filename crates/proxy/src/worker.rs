@@ -150,9 +150,11 @@ impl View {
         let previous_askers = previous.map(|view| &*view.askers);
         let askers = snapshot.policies.iter().map(|policy| Asker::of(policy, previous_askers)).collect();
         let loads = previous.map_or(&[][..], |view| &view.clusters);
-        let loads: HashMap<_, _> = loads.iter().map(|cluster| (&cluster.name, &cluster.load)).collect();
+        let mut loads: HashMap<_, _> =
+            loads.iter().map(|cluster| (cluster.name.clone(), cluster.load.clone())).collect();
         let clusters = snapshot.clusters.iter().map(|cluster| {
-            let load = loads.get(&cluster.name).map(|load| Rc::clone(load)).unwrap_or_default();
+            // One for all that routes make of a cluster with certificates of their own.
+            let load = loads.entry(cluster.name.clone()).or_default().clone();
             Rc::new(Cluster::new(cluster, (worker, workers), pools, load))
         });
         let clusters = clusters.collect();

@@ -9,6 +9,7 @@ mod credentials;
 pub(crate) mod files;
 mod policies;
 mod trust;
+mod upstream_lists;
 mod upstream_tls;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use rustls::ClientConfig;
 
 use self::files::{FileError, Files};
 pub(crate) use self::policies::{LoadedPolicy, Reason};
+pub(crate) use self::upstream_lists::UpstreamLists;
 use crate::failure::Failure;
 use crate::hex;
 use crate::trust::crl::list::List;
@@ -61,7 +63,9 @@ pub(crate) struct Loaded {
     pub(crate) lists: Vec<List>,
     /// The same by file, so that those that did not change need not be read again.
     pub(crate) lists_by_file: HashMap<ListFile, Vec<List>>,
-    /// What can be said of them.
+    /// Revocation lists of files for the endpoints of clusters, by the cluster's name.
+    pub(crate) upstream_lists: BTreeMap<String, UpstreamLists>,
+    /// What can be said of all of them.
     pub(crate) list_status: Vec<CrlStatus>,
     /// The ring file.
     pub(crate) key_ring: Option<Arc<KeyRing>>,
@@ -122,11 +126,9 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     }
     let certificates =
         config.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.certificates);
-    let towards_upstreams =
-        config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()?.certificate.as_ref());
     let passphrases = certificates
         .map(|certificate| &certificate.passphrase)
-        .chain(towards_upstreams.map(|certificate| &certificate.passphrase));
+        .chain(config.upstream_certificates().map(|certificate| &certificate.passphrase));
     for passphrase in passphrases {
         if let Some(Passphrase::Credential { name, .. }) = passphrase
             && let Some(path) = credentials::credential_path(name)
@@ -229,7 +231,11 @@ impl Gathered {
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
-        materials.upstream_tls = upstream_tls::load(&config, &files, previous, &mut report);
+        let mut lists_of = upstream_lists::Loader::new(floors, previous);
+        materials.upstream_tls = upstream_tls::load(&config, &files, &mut lists_of, previous, &mut report);
+        materials.route_tls =
+            upstream_tls::load_routes(&config, &files, &materials.upstream_tls, previous, &mut report);
+        let upstream_lists::Loader { lists: upstream_lists, status, .. } = lists_of;
         let upstreams = upstream_health::Plan::new(
             &config,
             &materials.upstream_tls,
@@ -269,7 +275,8 @@ impl Gathered {
             issuers: trusted.issuers,
             lists: trusted.lists,
             lists_by_file: trusted.lists_by_file,
-            list_status: trusted.list_status,
+            upstream_lists,
+            list_status: trusted.list_status.into_iter().chain(status).collect(),
             key_ring,
             fetch_tls,
             staples,
@@ -299,6 +306,11 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// All revocation lists of files, of clients and of upstreams.
+    pub(crate) fn all_lists(&self) -> impl Iterator<Item = &List> {
+        self.lists.iter().chain(self.upstream_lists.values().flat_map(UpstreamLists::all))
+    }
+
     /// Tenants whose clients are not looked up in revocation lists for now.
     pub(crate) fn suspensions(&self) -> Vec<Suspension> {
         let suspension = |tenant: &ringward_config::Tenant| {

@@ -218,7 +218,7 @@ impl Job {
         let loaded = gathered.build(Some(&self.running), &floors.current())?;
         refuse_what_needs_a_restart(&self.running.config, &loaded.config)?;
         // On disk before the lists are used, so that no older ones can take their place after a restart.
-        if let Err(error) = floors.raise(&loaded.lists) {
+        if let Err(error) = floors.raise(loaded.all_lists()) {
             tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
         }
         Ok(Read::New(Box::new(loaded)))

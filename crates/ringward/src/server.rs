@@ -233,7 +233,7 @@ fn load(gathered: Gathered) -> Result<(Arc<TrustKeeper>, Arc<Loaded>), Diagnosti
     let trust = trust::open(gathered.config())?;
     let loaded = gathered.build(None, &trust.floors().current()).map_err(|refused| refused.problems)?;
     logs::init(loaded.config.log.level);
-    if let Err(error) = trust.floors().raise(&loaded.lists) {
+    if let Err(error) = trust.floors().raise(loaded.all_lists()) {
         tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
     }
     Ok((trust, Arc::new(loaded)))

@@ -82,8 +82,8 @@ pub use trust::{
     Quarantined, RSA_BITS_MIN_DEFAULT, TrustBundle, TrustError, TrustOptions, TrustWarning, UnknownKeyKind,
 };
 pub use upstream::{
-    ClientSession, EndpointTls, UpstreamProtocol, UpstreamTls, UpstreamTlsFailure, UpstreamTlsOptions,
-    UpstreamTlsReason,
+    ClientSession, EndpointTls, UpstreamLists, UpstreamProtocol, UpstreamTls, UpstreamTlsFailure,
+    UpstreamTlsOptions, UpstreamTlsReason,
 };
 pub use verifier::CHAIN_BYTES_MAX;
 pub use websocket::{websocket_accept, websocket_key};

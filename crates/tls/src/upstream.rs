@@ -24,6 +24,7 @@ use crate::credential::Credential;
 use crate::digest::FieldHasher;
 use crate::host::TlsBuildError;
 use crate::protocol::TlsPolicy;
+use crate::revocation::Revocation;
 use crate::trust::TrustBundle;
 
 mod failure;
@@ -53,6 +54,8 @@ pub enum UpstreamProtocol {
 pub struct UpstreamTlsOptions {
     /// The CAs that may vouch for the upstream, with pins if there are any.
     pub trust: Arc<TrustBundle>,
+    /// The lists that certificates of its path are looked up in, as the revocation policy of `trust` asks for.
+    pub lists: UpstreamLists,
     /// The name or address that the upstream's certificate must be for, and which it is asked for (SNI) if it is a name. None:
     /// the address that is connected to.
     pub server_name: Option<String>,
@@ -75,6 +78,7 @@ impl UpstreamTlsOptions {
     pub fn new(trust: Arc<TrustBundle>) -> Self {
         Self {
             trust,
+            lists: UpstreamLists::default(),
             server_name: None,
             spiffe_ids: Vec::new(),
             credential: None,
@@ -84,6 +88,16 @@ impl UpstreamTlsOptions {
             clock: Arc::new(DefaultTimeProvider),
         }
     }
+}
+
+/// Revocation lists for certificates of upstreams.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamLists {
+    /// What the lists say.
+    pub revocation: Arc<Revocation>,
+    /// SHA-256 of what each of them was read from. With another list, connections and sessions from before are of no use: the
+    /// endpoint may be one that it revokes.
+    pub sources: Vec<[u8; 32]>,
 }
 
 /// The TLS side of a cluster.
@@ -120,13 +134,22 @@ impl UpstreamTls {
         };
         let server_name = options.server_name.as_ref().map(parse).transpose()?;
         let digest = digest(&options);
-        let UpstreamTlsOptions { trust, spiffe_ids, .. } = &options;
+        let UpstreamTlsOptions { trust, lists, spiffe_ids, .. } = &options;
         let provider =
             TlsPolicy { min_version_12: options.min_version_12, ..TlsPolicy::default() }.provider()?;
         let algorithms = provider.signature_verification_algorithms;
-        let rules = Arc::new(Rules::new(trust.clone(), spiffe_ids.clone(), algorithms));
+        let rules =
+            Arc::new(Rules::new(trust.clone(), lists.revocation.clone(), spiffe_ids.clone(), algorithms));
         let config = config(&options, provider, rules.clone())?;
         Ok(Self { options, server_name, digest, rules, config })
+    }
+
+    /// The same for who is somebody else to these upstreams: all but our certificate is as it is here.
+    ///
+    /// # Errors
+    /// [`TlsBuildError`] if rustls refuses it.
+    pub fn with_credential(&self, credential: Arc<Credential>) -> Result<Self, TlsBuildError> {
+        Self::build(UpstreamTlsOptions { credential: Some(credential), ..self.options.clone() })
     }
 
     /// SHA-256 of all that decides who the upstream is, who we are and what is spoken: connections and sessions of one digest are
@@ -261,7 +284,7 @@ fn check_protocol(protocol: UpstreamProtocol, agreed: Option<&[u8]>) -> Result<(
 }
 
 fn digest(options: &UpstreamTlsOptions) -> [u8; 32] {
-    let UpstreamTlsOptions { trust, server_name, spiffe_ids, credential, .. } = options;
+    let UpstreamTlsOptions { trust, lists, server_name, spiffe_ids, credential, .. } = options;
     let UpstreamTlsOptions { min_version_12, resumption, protocol, clock: _, .. } = options;
     let mut hasher = FieldHasher::new("ringward upstream TLS 1");
     hasher.field(trust.digest());
@@ -271,6 +294,7 @@ fn digest(options: &UpstreamTlsOptions) -> [u8; 32] {
             hasher.field(&unix.to_be_bytes());
         }
     }
+    hasher.set(lists.sources.iter().map(<[u8; 32]>::as_slice));
     hasher.optional(server_name.as_deref().map(str::as_bytes));
     hasher.set(spiffe_ids.iter().map(|pattern| pattern.as_str().as_bytes()));
     let chain = credential.as_ref().map_or(&[][..], |credential| &credential.certified_key().cert);

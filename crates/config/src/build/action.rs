@@ -57,6 +57,7 @@ fn refuse_useless(cx: &mut Context<'_>, raw: &raw::Route) {
         ("response_timeout", raw.response_timeout.span()),
         ("retry", raw.retry.span()),
         ("mirror", raw.mirror.span()),
+        ("upstream_certificate", raw.upstream_certificate.span()),
         ("request_headers", raw.request_headers.span()),
         ("rewrite", raw.rewrite.span()),
     ];

@@ -36,6 +36,8 @@ mod tls;
 mod trust;
 mod tunnel;
 mod unused;
+mod upstream_certificate;
+mod upstream_revocation;
 mod upstream_tls;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use super::context::{Context, UNLIMITED};
 use super::host::{Inherited, policies};
 use super::{
     References, action, client_auth, compression, conditions, cors, grpc, header_edits, mirror, precedence,
-    retry, rewrite, split, tunnel,
+    retry, rewrite, split, tunnel, upstream_certificate,
 };
 use crate::bounds;
 use crate::model::Route;
@@ -93,6 +93,7 @@ fn route(
     let answers = action.clusters().next().is_none();
     let mirror =
         if answers { None } else { mirror::mirror(cx, &raw.mirror, &action, grpc, references, defaults) };
+    let upstream_certificate = upstream_certificate::of_route(cx, raw, &action, mirror.as_ref(), defaults);
     let policy = own_policy.or_else(|| inherited.policy.cloned())?;
     // Of a cluster that is broken, which was reported, nothing is known.
     let of_clusters = action.clusters().filter_map(|name| defaults.clusters.get(name));
@@ -109,6 +110,7 @@ fn route(
         grpc: grpc.is_some(),
         action,
         mirror,
+        upstream_certificate,
         rewrite,
         cors,
         request_headers,

@@ -229,7 +229,8 @@ fn refuse_without_lists(cx: &mut Context<'_>, trust: &raw::Trust, raw: &raw::Rev
     }
 }
 
-fn paths(cx: &mut Context<'_>, key: &str, field: &Field<OneOrMany>) -> Vec<NamedPath> {
+/// The files and directories of a key.
+pub(super) fn paths(cx: &mut Context<'_>, key: &str, field: &Field<OneOrMany>) -> Vec<NamedPath> {
     cx.given(field).map_or_else(Vec::new, |list| cx.paths(key, list, bounds::PATHS))
 }
 

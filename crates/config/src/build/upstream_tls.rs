@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 use super::certificate::passphrase;
 use super::context::Context;
 use super::trust::pins;
+use super::upstream_revocation;
 use crate::bounds;
 use crate::host::HostName;
 use crate::model::{ClientCertificate, Discovery, DnsQuery, NamedPath, TlsVersion, UpstreamTls};
@@ -42,6 +43,7 @@ pub(super) fn upstream_tls(
         (None, Some(Discovery::File(_)) | None) => None,
     };
     let pins = pins(cx, &raw.pins);
+    let (crl, crl_issuers, revocation) = upstream_revocation::upstream_revocation(cx, raw);
     let certificate = cx.given(&raw.certificate).and_then(|raw| certificate(cx, raw));
     let min_version = cx.value_or(&raw.min_version, TlsVersion::Tls13);
     let resumption = cx.value_or(&raw.resumption, true);
@@ -59,6 +61,9 @@ pub(super) fn upstream_tls(
         server_name,
         spiffe_ids,
         pins,
+        crl,
+        crl_issuers,
+        revocation,
         certificate,
         min_version,
         resumption,
@@ -125,7 +130,11 @@ fn spiffe_ids(cx: &mut Context<'_>, field: &Field<OneOrMany>) -> Vec<SpiffePatte
     ids
 }
 
-fn certificate(cx: &mut Context<'_>, raw: &Spanned<raw::ClientCertificate>) -> Option<ClientCertificate> {
+/// A certificate of ours.
+pub(super) fn certificate(
+    cx: &mut Context<'_>,
+    raw: &Spanned<raw::ClientCertificate>,
+) -> Option<ClientCertificate> {
     let (span, raw) = (raw.span(), raw.get_ref());
     let passphrase = cx.given(&raw.passphrase).and_then(|text| passphrase(cx, text));
     let chain = cx.required("chain", "chain = \"tls/client.pem\"", &raw.chain, &span);

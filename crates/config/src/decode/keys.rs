@@ -83,6 +83,15 @@ const GRPC_JSON: Note = Never(
     "gRPC-JSON translation would send upstream another message than the one that policies saw; let the service offer JSON itself",
 );
 
+/// The network is asked for the lists of clients only.
+const UPSTREAM_LISTS: Note = Instead(
+    "lists for upstreams are not fetched: have a timer put the list into a file, and name it in crl, which is watched",
+);
+/// Nor for answers of OCSP.
+const UPSTREAM_OCSP: Note = Instead(
+    "responders are not asked about upstreams: write crl = [\"FILE-OR-DIRECTORY\"], or have the CA issue short-lived certificates",
+);
+
 const NO_VERIFICATION: Note = Never(
     "whoever is on the way could be the upstream, and get all requests with what is said about their clients; give `ca` the certificate \
      of a private CA, and `server_name` the name that it has signed",
@@ -168,9 +177,12 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("cluster.tls", "insecure_skip_verify", NO_VERIFICATION),
     ("cluster.tls", "danger_no_verification", NO_VERIFICATION),
     ("cluster.tls", "early_data", EARLY_DATA),
-    ("cluster.tls", "crl", Later("revocation lists for upstreams")),
-    ("cluster.tls", "revocation", Later("revocation lists for upstreams")),
-    ("cluster.tls", "ocsp", Later("revocation lists for upstreams")),
+    ("cluster.tls", "crl_urls", UPSTREAM_LISTS),
+    ("cluster.tls", "crl_distribution_points", UPSTREAM_LISTS),
+    ("cluster.tls", "ocsp", UPSTREAM_OCSP),
+    ("cluster.tls", "ocsp_url", UPSTREAM_OCSP),
+    ("cluster.tls", "ocsp_hosts", UPSTREAM_OCSP),
+    ("cluster.tls.revocation", "refresh", UPSTREAM_LISTS),
     ("[cluster.NAME]", "send_proxy", Instead("write proxy_protocol = \"v2\"")),
     ("[cluster.NAME]", "health_checks", Instead("write health_check = { http = \"/healthz\" }")),
     ("cluster.health_check", "path", Instead("write http = \"/healthz\"")),
@@ -306,9 +318,14 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("client_auth", "tenant", Instead("write tenants = [\"NAME\"]")),
     ("client_auth", "ca", Instead("write trust = \"NAME\" and name the CA in [trust.NAME]")),
     (
-        "[[listener.host.route]]",
+        "[[listener.host]]",
         "upstream_certificate",
-        Instead("write another [cluster.NAME] with the same endpoints, and its `certificate` in its tls"),
+        Instead("it belongs to a route: upstream_certificate = { ... } in [[listener.host.route]]"),
+    ),
+    (
+        "[cluster.NAME]",
+        "upstream_certificate",
+        Instead("write tls = { ..., certificate = { chain = \"FILE\", key = \"FILE\" } }"),
     ),
     ("[[listener.host.route]]", "rate_limit", Later("rate limits")),
     ("[[listener.host.route]]", "retries", Instead(RETRY)),

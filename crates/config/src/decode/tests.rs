@@ -216,6 +216,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::Keys>(),
         described::<raw::Profile>(),
         described::<raw::Revocation>(),
+        described::<raw::UpstreamRevocation>(),
         described::<raw::Tenant>(),
         described::<raw::TenantMatch>(),
         described::<raw::TenantLimits>(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Action, ClientAuth, ClientAuthMode, Compression, Cors, FileKind, ForwardedIdentity, Handshakes,
-    HeaderEdits, Mirror, NamedPath, NamedUrl, OcspMode, Requests, Retry, Rewrite, WatchedPath,
+    Action, ClientAuth, ClientAuthMode, ClientCertificate, Compression, Cors, FileKind, ForwardedIdentity,
+    Handshakes, HeaderEdits, Mirror, NamedPath, NamedUrl, OcspMode, Requests, Retry, Rewrite, WatchedPath,
 };
 use crate::diagnostic::Location;
 use crate::host::{HostPattern, HostTable};
@@ -314,6 +314,9 @@ pub struct Route {
     pub grpc: bool,
     /// What becomes of its requests.
     pub action: Action,
+    /// The certificate that upstreams are shown for its requests, instead of their cluster's; all its clusters, that of `mirror`
+    /// included, have TLS.
+    pub upstream_certificate: Option<ClientCertificate>,
     /// Where copies of its requests go; none if nowhere.
     pub mirror: Option<Mirror>,
     /// The path and the host that the upstream gets.

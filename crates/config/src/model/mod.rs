@@ -59,7 +59,7 @@ pub use self::trust::{
     CrlMode, KeyKind, Keys, NamedUrl, Profile, RevocationDepth, RevocationPolicy, Tenant, TenantCondition,
     Trust,
 };
-pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
+pub use self::upstream_tls::{ClientCertificate, UpstreamRevocation, UpstreamTls};
 // Plain choices mean the same in the file and at run time, so they are one type.
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
 pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, Level, Protocol};
@@ -95,6 +95,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The certificates of ours that upstreams are shown, those of clusters and of routes.
+    pub fn upstream_certificates(&self) -> impl Iterator<Item = &ClientCertificate> {
+        let of_clusters =
+            self.clusters.values().filter_map(|cluster| cluster.tls.as_ref()?.certificate.as_ref());
+        let routes = self.listeners.iter().flat_map(|listener| &listener.hosts).flat_map(|host| &host.routes);
+        of_clusters.chain(routes.filter_map(|route| route.upstream_certificate.as_ref()))
+    }
+
     /// The configuration file, as it was named.
     pub fn file(&self) -> &Path {
         self.source.file()
@@ -126,6 +134,8 @@ impl Config {
         );
         for host in self.listeners.iter().flat_map(|listener| &listener.hosts) {
             files.extend(host.certificates.iter().flat_map(Certificate::files));
+            let towards = host.routes.iter().filter_map(|route| route.upstream_certificate.as_ref());
+            files.extend(towards.flat_map(ClientCertificate::files));
         }
         files
     }

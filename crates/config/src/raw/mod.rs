@@ -79,7 +79,7 @@ pub use self::trust::{
     CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,
     TenantMatch, Trust,
 };
-pub use self::upstream_tls::{ClientCertificate, UpstreamTls};
+pub use self::upstream_tls::{ClientCertificate, UpstreamRevocation, UpstreamTls};
 pub use crate::decode::Field;
 
 /// The whole file.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::{
-    ClientAuthMode, Compression, Cors, Count, DurationText, Field, HeaderEdits, Mirror, OcspMode, OneOrMany,
-    Require, Retry, Rewrite, SizeText, Split, WordOrTable,
+    ClientAuthMode, ClientCertificate, Compression, Cors, Count, DurationText, Field, HeaderEdits, Mirror,
+    OcspMode, OneOrMany, Require, Retry, Rewrite, SizeText, Split, WordOrTable,
 };
 
 /// `[[listener.host.route]]`: where the requests of a path go.
@@ -37,6 +37,14 @@ pub struct Route {
     ///
     /// Default: none. Example: `mirror = { cluster = "orders-next", percent = 10 }`.
     pub mirror: Field<Mirror>,
+    /// `upstream_certificate = { chain = "FILE", key = "FILE" }`: the certificate of ours that endpoints of its clusters, those of
+    /// `split` and `mirror` included, are shown for its requests, instead of the cluster's `certificate`. They go by connections
+    /// and sessions of this certificate and no other. The clusters need `tls`, whose other keys count as they are. Health checks
+    /// show the cluster's.
+    ///
+    /// Default: the cluster's, if it has one. Example:
+    /// `upstream_certificate = { chain = "tls/payroll.pem", key = "tls/payroll.key" }`.
+    pub upstream_certificate: Field<ClientCertificate>,
     /// `redirect = { ... }`: instead of `cluster`, clients are sent elsewhere. Authentication and policies come first, as everywhere.
     ///
     /// Default: none. Example: `redirect = { to = "https://{host}/new/{id}{query}" }`.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Field, OneOrMany, TlsVersion};
+use super::{CrlMode, DurationText, Field, OneOrMany, RevocationDepth, SizeText, TlsVersion};
 
 /// `tls = { ... }` of `[cluster.NAME]`, or `[cluster.NAME.tls]`: TLS to its endpoints. The endpoint is always verified: its
 /// certificate must be signed by one of the CAs of `ca`, and be for `server_name`, for the endpoint's address, or for one of
@@ -34,6 +34,22 @@ pub struct UpstreamTls {
     ///
     /// Default: none; 2 to 64. Example: `pins = ["sha256/AAAA...=", "sha256/BBBB...="]`.
     pub pins: Field<OneOrMany>,
+    /// Files and directories with certificate revocation lists, DER or PEM; in a directory those named `*.crl`, `*.pem` or
+    /// `*.der`. Each has to be signed by a CA of `ca` or of `crl_issuers`. They are watched: another list takes effect with the
+    /// next request, for which new connections are made. Needs `state_dir`, where the highest number of each list is kept, so
+    /// that an older list is never taken again.
+    ///
+    /// Default: none; up to 64. Example: `crl = ["crl/backends.crl"]`.
+    pub crl: Field<OneOrMany>,
+    /// Files with PEM certificates of intermediates that sign revocation lists. Watched.
+    ///
+    /// Default: none, and lists are signed by the CAs of `ca` themselves; up to 64. Example:
+    /// `crl_issuers = ["trust/backends-issuing.pem"]`.
+    pub crl_issuers: Field<OneOrMany>,
+    /// `revocation = { ... }`: what the lists of `crl` mean, and what their absence means.
+    ///
+    /// Default: all its defaults.
+    pub revocation: Field<UpstreamRevocation>,
     /// `certificate = { chain = "FILE", key = "FILE" }`: our own certificate, for endpoints that ask for one.
     ///
     /// Default: none. Example: `certificate = { chain = "tls/client.pem", key = "tls/client.key" }`.
@@ -48,6 +64,31 @@ pub struct UpstreamTls {
     ///
     /// Default `true`. Example: `resumption = false`.
     pub resumption: Field<bool>,
+}
+
+/// `revocation = { ... }` of `[cluster.NAME.tls]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "cluster.tls.revocation", default, deny_unknown_fields)]
+pub struct UpstreamRevocation {
+    /// What becomes of an endpoint with a certificate about which no list of `crl` is: `"required"` refuses it, `"if_present"`
+    /// lets it pass. `"off"` is refused where `crl` is written.
+    ///
+    /// Default `"required"`. Example: `crl = "if_present"`.
+    pub crl: Field<CrlMode>,
+    /// What becomes of a list after its `nextUpdate`: `"deny"` refuses every certificate of its issuer until there is a
+    /// newer list; a duration uses the old list for that long before it does.
+    ///
+    /// Default `"deny"`; `"1m"` to `"7d"`. Example: `stale = "12h"`.
+    pub stale: Field<DurationText>,
+    /// How large a file with revocation lists may be.
+    ///
+    /// Default `"64MiB"`; `"1KiB"` to `"256MiB"`. Example: `crl_bytes_max = "1MiB"`.
+    pub crl_bytes_max: Field<SizeText>,
+    /// Which certificates of an endpoint's chain are looked up in lists: `"chain"` for all below the CA, `"leaf"` for the
+    /// endpoint's own.
+    ///
+    /// Default `"chain"`. Example: `depth = "leaf"`.
+    pub depth: Field<RevocationDepth>,
 }
 
 /// `certificate = { ... }` of `[cluster.NAME.tls]`.

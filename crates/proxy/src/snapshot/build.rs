@@ -17,7 +17,10 @@ use ringward_tls::{
     TrustBundle, UpstreamTls,
 };
 
-use super::{Cluster, Forwarding, Host, Limits, Listener, Policy, Route, Snapshot, Tenant};
+use super::{
+    Cluster, Forwarding, Host, Limits, Listener, Policy, Route, Snapshot, Tenant,
+    identities::{Identities, RouteIdentity},
+};
 use crate::{
     header_edits::RouteEdits,
     mirror::Mirror,
@@ -47,6 +50,8 @@ pub struct Materials {
     pub session_cache: Option<Arc<SessionCache>>,
     /// The TLS side of clusters that have one, by name.
     pub upstream_tls: HashMap<String, Arc<UpstreamTls>>,
+    /// The same of clusters as routes use them that have a certificate of their own.
+    pub route_tls: HashMap<RouteIdentity, Arc<UpstreamTls>>,
     /// The endpoints of clusters, by name. Of a cluster that is not here they are those that the configuration names.
     pub endpoints: HashMap<String, Arc<Endpoints>>,
 }
@@ -96,7 +101,8 @@ impl Snapshot {
         generation: u64,
         registry: &Registry,
     ) -> Result<Snapshot, Vec<SnapshotError>> {
-        let builder = Builder { config, materials, registry };
+        let identities = Identities::of(config);
+        let builder = Builder { config, materials, registry, identities: &identities };
         let policies: Vec<_> = config.policies.values().map(|policy| builder.policy(policy)).collect();
         let listeners: Vec<_> = config
             .listeners
@@ -104,7 +110,12 @@ impl Snapshot {
             .enumerate()
             .map(|(index, listener)| builder.listener(index, listener))
             .collect();
-        let clusters: Vec<_> = config.clusters.values().map(|cluster| builder.cluster(cluster)).collect();
+        let clusters: Vec<_> = config
+            .clusters
+            .values()
+            .map(|cluster| builder.cluster(cluster))
+            .chain(identities.clusters(&builder))
+            .collect();
         let mut errors = Vec::new();
         let clusters =
             clusters.into_iter().filter_map(|cluster| cluster.map_err(|e| errors.push(e)).ok()).collect();
@@ -136,10 +147,11 @@ impl Snapshot {
     }
 }
 
-struct Builder<'a> {
-    config: &'a config::Config,
-    materials: &'a Materials,
+pub(super) struct Builder<'a> {
+    pub(super) config: &'a config::Config,
+    pub(super) materials: &'a Materials,
     registry: &'a Registry,
+    identities: &'a Identities,
 }
 
 impl Builder<'_> {
@@ -158,7 +170,7 @@ impl Builder<'_> {
         Ok(Policy { id, name: policy.name.as_str().into(), compiled, server, cache })
     }
 
-    fn cluster(&self, cluster: &config::Cluster) -> Result<Cluster, SnapshotError> {
+    pub(super) fn cluster(&self, cluster: &config::Cluster) -> Result<Cluster, SnapshotError> {
         let missing = || SnapshotError::Missing { what: format!("the TLS side of cluster {}", cluster.name) };
         let tls = match &cluster.tls {
             None => None,
@@ -336,8 +348,7 @@ impl Builder<'_> {
 
     fn route(&self, listener: ListenerId, host: &config::Host, route: &config::Route) -> Route {
         let position = |found: Option<usize>| found.expect("names that refer to something do (config)");
-        let cluster_index =
-            |cluster: &str| position(self.config.clusters.keys().position(|name| name == cluster));
+        let cluster_index = |cluster: &str| self.identities.index(self.config, route, cluster);
         let reads_body = |name: &str| self.materials.policies.get(name).is_some_and(|p| p.reads_body());
         Route {
             id: self.registry.route(listener, &route.id),

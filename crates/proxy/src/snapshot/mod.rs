@@ -4,6 +4,7 @@
 //! control thread. Indexes between its parts (routes to clusters, routes to policies) are resolved once, here.
 
 mod build;
+mod identities;
 
 use std::{
     num::NonZeroU32,
@@ -18,6 +19,7 @@ use ringward_telemetry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
 use ringward_tls::{ClientAuth, HostTls, OcspMode, OcspTable, Revocation, UpstreamTls};
 
 pub use self::build::{Materials, SnapshotError};
+pub use self::identities::RouteIdentity;
 use crate::{
     header_edits::RouteEdits,
     mirror::Mirror,

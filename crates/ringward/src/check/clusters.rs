@@ -30,6 +30,9 @@ struct TlsSummary {
     verified_as: Vec<String>,
     /// The file of our certificate.
     presents: Option<String>,
+    /// What an endpoint is that no revocation list is about; `None` if there are no lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crl: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +85,7 @@ impl TlsSummary {
                 .certificate
                 .as_ref()
                 .map(|certificate| certificate.chain.path.display().to_string()),
+            crl: (!tls.crl.is_empty()).then(|| tls.revocation.crl.as_str()),
         }
     }
 }
@@ -129,9 +133,12 @@ impl fmt::Display for ClusterSummary {
             (none, Some(place)) if none.is_empty() => write!(f, "those in {place}")?,
             (endpoints, Some(place)) => write!(f, "{endpoints} (in {place})")?,
         }
-        if let Some(TlsSummary { verified_as, presents }) = tls {
+        if let Some(TlsSummary { verified_as, presents, crl }) = tls {
             let presents = presents.as_deref().unwrap_or("no certificate");
             write!(f, " by TLS, verified as {}, presenting {presents}", verified_as.join(" or "))?;
+            if let Some(mode) = crl {
+                write!(f, ", looked up in revocation lists ({mode})")?;
+            }
         }
         match health_check {
             Some(HealthCheckSummary { probe, interval_ms, .. }) => {

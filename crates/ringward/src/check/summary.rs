@@ -92,6 +92,9 @@ struct RouteSummary {
     action: String,
     /// The cluster that gets copies of its requests.
     mirror: Option<String>,
+    /// The file of the certificate that upstreams are shown instead of their cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presents: Option<String>,
     /// In the order in which they are asked; empty if nobody decides.
     policies: Vec<String>,
 }
@@ -244,6 +247,10 @@ fn compression(route: &Route) -> Vec<&'static str> {
     rules.flat_map(|rules| &rules.algorithms).map(|(algorithm, _)| algorithm.as_str()).collect()
 }
 
+fn presents(route: &Route) -> Option<String> {
+    Some(route.upstream_certificate.as_ref()?.chain.path.display().to_string())
+}
+
 fn route_summary(route: &Route) -> RouteSummary {
     RouteSummary {
         id: route.id.clone(),
@@ -258,10 +265,16 @@ fn route_summary(route: &Route) -> RouteSummary {
         grpc: route.grpc,
         upgrade: route.tunnel.as_ref().map_or_else(Vec::new, |tunnel| tunnel.protocols.clone()),
         cluster: clusters(route),
-        action: match &route.mirror {
-            Some(mirror) => format!("{}, {mirror}", route.action),
-            None => route.action.to_string(),
-        },
+        action: [
+            Some(route.action.to_string()),
+            route.mirror.as_ref().map(ToString::to_string),
+            presents(route).map(|file| format!("presenting {file}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", "),
+        presents: presents(route),
         mirror: route.mirror.as_ref().map(|mirror| mirror.cluster.clone()),
         compression: compression(route),
         policies: route.policy.names().to_vec(),

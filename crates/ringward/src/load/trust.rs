@@ -1,8 +1,9 @@
 //! Trust bundles with their rules, and the revocation lists that lie in files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringward_config::{self as config, Config, FileKind, Location, NamedPath, Trust};
 use ringward_tls::{
@@ -144,7 +145,8 @@ impl Trusted {
             }
         }
         let at = trust.crl.first().map_or(&trust.at, |named| &named.at);
-        check_deltas(trust, &self.lists[first..], at, report);
+        let fetched = !trust.crl_urls.is_empty() || !trust.crl_distribution_points.is_empty();
+        check_deltas(&self.lists[first..], fetched, at, report);
     }
 
     /// A list of a CA that is gone is of no use. But where one that counted is gone, or nobody knows its signer any more, that
@@ -183,7 +185,7 @@ impl Trusted {
         &mut self,
         trust: &Trust,
         named: &NamedPath,
-        path: &std::path::Path,
+        path: &Path,
         list: List,
         now_unix: i64,
         report: &mut Report<'_>,
@@ -199,24 +201,31 @@ impl Trusted {
                 format!("`{}`: {head} should have been replaced by now: {grace}", path.display()),
             );
         }
-        self.list_status.push(CrlStatus {
-            bundles: vec![trust.name.clone()],
-            issuer: head.issuer_name.to_string(),
-            source: path.display().to_string(),
-            number: head.number.map(|number| number.to_string()),
-            this_update_unix: Some(head.this_update_unix),
-            next_update_unix: Some(head.next_update_unix),
-            entries: list.entries(),
-            checked_unix: Some(now_unix),
-            next_fetch_unix: None,
-            problem: None,
-        });
+        self.list_status.push(status(trust.name.clone(), path, &list, now_unix));
         self.lists.push(list);
     }
 }
 
-/// A delta that fits no list would be passed over, and those whom it revokes would be admitted.
-fn check_deltas(trust: &Trust, lists: &[List], at: &Location, report: &mut Report<'_>) {
+/// What can be said of a list of a file.
+pub(super) fn status(bundle: String, path: &Path, list: &List, now_unix: i64) -> CrlStatus {
+    let head = list.head();
+    CrlStatus {
+        bundles: vec![bundle],
+        issuer: head.issuer_name.to_string(),
+        source: path.display().to_string(),
+        number: head.number.map(|number| number.to_string()),
+        this_update_unix: Some(head.this_update_unix),
+        next_update_unix: Some(head.next_update_unix),
+        entries: list.entries(),
+        checked_unix: Some(now_unix),
+        next_fetch_unix: None,
+        problem: None,
+    }
+}
+
+/// A delta that fits no list would be passed over, and those whom it revokes would be admitted. If lists are `fetched`, too, its
+/// complete list may be one of those.
+pub(super) fn check_deltas(lists: &[List], fetched: bool, at: &Location, report: &mut Report<'_>) {
     let complete = |list: &List| match list {
         List::Complete(index) => Some(index.clone()),
         List::Delta(_) => None,
@@ -233,8 +242,7 @@ fn check_deltas(trust: &Trust, lists: &[List], at: &Location, report: &mut Repor
             continue;
         }
         let message = format!("the delta to {} begins with a list that is not there", delta.head());
-        // Its complete list may be one of those that are fetched.
-        if trust.crl_urls.is_empty() && trust.crl_distribution_points.is_empty() {
+        if !fetched {
             report.error(at, message, Some("put the complete list there, or take the delta away".to_owned()));
         } else {
             report.warning(at, message);
@@ -341,17 +349,26 @@ fn options(trust: &Trust) -> TrustOptions {
             leaf_lifetime_max: *leaf_lifetime_max,
         },
         hints: trust.hints,
-        revocation: RevocationPolicy {
-            crl: match trust.revocation.crl {
-                config::CrlMode::Off => CrlMode::Off,
-                config::CrlMode::IfPresent => CrlMode::IfPresent,
-                config::CrlMode::Required => CrlMode::Required,
-            },
-            stale: trust.revocation.stale.map_or(StalePolicy::Deny, StalePolicy::Allow),
-            depth: match trust.revocation.depth {
-                config::RevocationDepth::Chain => RevocationDepth::Chain,
-                config::RevocationDepth::Leaf => RevocationDepth::Leaf,
-            },
+        revocation: revocation_policy(trust.revocation.crl, trust.revocation.stale, trust.revocation.depth),
+    }
+}
+
+/// What lists mean, as a section has it.
+pub(super) fn revocation_policy(
+    crl: config::CrlMode,
+    stale: Option<Duration>,
+    depth: config::RevocationDepth,
+) -> RevocationPolicy {
+    RevocationPolicy {
+        crl: match crl {
+            config::CrlMode::Off => CrlMode::Off,
+            config::CrlMode::IfPresent => CrlMode::IfPresent,
+            config::CrlMode::Required => CrlMode::Required,
+        },
+        stale: stale.map_or(StalePolicy::Deny, StalePolicy::Allow),
+        depth: match depth {
+            config::RevocationDepth::Chain => RevocationDepth::Chain,
+            config::RevocationDepth::Leaf => RevocationDepth::Leaf,
         },
     }
 }

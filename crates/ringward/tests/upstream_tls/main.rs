@@ -7,9 +7,11 @@ mod support;
 mod agreed;
 mod changes;
 mod checks;
+mod identities;
 mod liars;
 mod relay;
 mod resumption;
+mod revocation;
 mod servers;
 
 use std::net::SocketAddr;

@@ -189,7 +189,24 @@ impl Revocation {
         if let Some(entry) = self.deny.find(path, peer, now_unix) {
             return Err(RevocationRefusal::denied(entry));
         }
-        if policy.crl == CrlMode::Off || self.is_suspended(peer.tenant(), now_unix) {
+        if self.is_suspended(peer.tenant(), now_unix) {
+            return Ok(());
+        }
+        self.check_lists(path, policy, now_unix)
+    }
+
+    /// Whether no list speaks against this path, whoever its holder is: the deny list is about clients.
+    ///
+    /// # Errors
+    ///
+    /// [`RevocationRefusal`].
+    pub(crate) fn check_lists(
+        &self,
+        path: &PeerPath,
+        policy: &RevocationPolicy,
+        now_unix: i64,
+    ) -> Result<(), RevocationRefusal> {
+        if policy.crl == CrlMode::Off {
             return Ok(());
         }
         let depth = match policy.depth {
@@ -200,6 +217,13 @@ impl Revocation {
             self.check_certificate(certificate, position, policy, now_unix)?;
         }
         Ok(())
+    }
+
+    /// Until when the lists that clear certificates at `now_unix` go on to do so, at the least: from this second on, seconds since
+    /// 1970, what passed a check has to be checked again.
+    pub(crate) fn clears_until(&self, policy: &RevocationPolicy, now_unix: i64) -> i64 {
+        let ends = self.crls().map(|index| policy.stale.ends(index));
+        ends.filter(|end| now_unix < *end).min().unwrap_or(i64::MAX)
     }
 
     /// Whether CRLs and OCSP have no effect on this tenant's clients at `now_unix`.
@@ -266,11 +290,16 @@ impl Revocation {
 impl StalePolicy {
     /// Whether a list clears those whom it does not name, at `now_unix`.
     fn admits(self, index: &CrlIndex, now_unix: i64) -> bool {
+        now_unix < self.ends(index)
+    }
+
+    /// From which second on a list clears nobody, seconds since 1970.
+    fn ends(self, index: &CrlIndex) -> i64 {
         let grace = match self {
             Self::Deny => 0,
             Self::Allow(grace) => i64::try_from(grace.as_secs()).unwrap_or(i64::MAX),
         };
-        now_unix < index.next_update_unix().saturating_add(grace)
+        index.next_update_unix().saturating_add(grace)
     }
 }
 

@@ -18,6 +18,12 @@ pub enum UpstreamTlsReason {
     NotYetValid,
     /// None of the pinned keys is on the path.
     PinMismatch,
+    /// A list says that its certificate, or one above it, is revoked.
+    Revoked,
+    /// No list says whether a certificate of its chain is revoked, and one is asked for.
+    RevocationUnknown,
+    /// The list that would say whether a certificate of its chain is revoked is too old.
+    RevocationStale,
     /// Its certificate is unusable in another way, or it has no proof of its key.
     BadCertificate,
     /// It does not accept our certificate, or wants one and we have none.
@@ -42,12 +48,15 @@ pub enum UpstreamTlsReason {
 
 impl UpstreamTlsReason {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::UnknownCa,
         Self::NameMismatch,
         Self::Expired,
         Self::NotYetValid,
         Self::PinMismatch,
+        Self::Revoked,
+        Self::RevocationUnknown,
+        Self::RevocationStale,
         Self::BadCertificate,
         Self::CertificateRefused,
         Self::NoCommonVersion,
@@ -68,6 +77,9 @@ impl UpstreamTlsReason {
             Self::Expired => "upstream_tls_expired",
             Self::NotYetValid => "upstream_tls_not_yet_valid",
             Self::PinMismatch => "upstream_tls_pin_mismatch",
+            Self::Revoked => "upstream_tls_revoked",
+            Self::RevocationUnknown => "upstream_tls_revocation_unknown",
+            Self::RevocationStale => "upstream_tls_revocation_stale",
             Self::BadCertificate => "upstream_tls_bad_certificate",
             Self::CertificateRefused => "upstream_tls_certificate_refused",
             Self::NoCommonVersion => "upstream_tls_no_common_version",

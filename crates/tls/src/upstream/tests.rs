@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::KeyPair;
 use ringward_identity::{SpiffeId, SpiffePattern};
@@ -9,7 +10,10 @@ use rustls::{AlertDescription, Error, RootCertStore, ServerConfig};
 use super::*;
 use crate::records::{self, Step};
 use crate::testing::{Ca, DAY, HOST, Leaf, ManualClock, NOW, at, bundle, date};
-use crate::{CredentialOptions, CredentialSource};
+use crate::{
+    CredentialOptions, CredentialSource, CrlMode, IssuerCertificate, ParsedCrl, RevocationDepth,
+    RevocationParts, RevocationPolicy, StalePolicy, parse_crl,
+};
 
 /// Both sides of a connection, in memory.
 struct Scene {
@@ -238,6 +242,60 @@ fn a_session_ends_with_our_own_certificate() {
     }
 }
 
+/// A list of the CA that is to be replaced after an hour, and revokes nobody.
+fn lists(ca: &Ca) -> UpstreamLists {
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: date(NOW - DAY),
+        next_update: date(NOW + DAY / 24),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    let crl = params.signed_by(&ca.0).unwrap();
+    let issuer = IssuerCertificate::from_der(&ca.der()).unwrap();
+    let now = i64::try_from(NOW).unwrap();
+    let ParsedCrl::Complete(index) = parse_crl(crl.der(), &[issuer], now, || ()).unwrap() else {
+        panic!("a delta")
+    };
+    let parts = RevocationParts { crls: vec![Arc::new(index)], ..RevocationParts::default() };
+    UpstreamLists { revocation: Revocation::new(parts), sources: vec![[1; 32]] }
+}
+
+fn looked_up(stale: StalePolicy) -> crate::TrustOptions {
+    let revocation = RevocationPolicy { crl: CrlMode::Required, stale, depth: RevocationDepth::Chain };
+    crate::TrustOptions { revocation, ..crate::TrustOptions::default() }
+}
+
+/// What a session would pass over is whether the list is still one to go by.
+#[test]
+fn a_session_ends_with_the_list_that_cleared_its_endpoint() {
+    let scene = Scene::new(|_| {});
+    for (stale, end) in [
+        (StalePolicy::Deny, NOW + DAY / 24),
+        (StalePolicy::Allow(Duration::from_secs(600)), NOW + DAY / 24 + 600),
+    ] {
+        scene.clock.set(NOW);
+        let trust = crate::testing::bundle_with("upstreams", &[&scene.upstream_ca], looked_up(stale));
+        let endpoint =
+            endpoint(UpstreamTlsOptions { trust, lists: lists(&scene.upstream_ca), ..scene.options() });
+        scene.connect(&endpoint).run(usize::MAX).unwrap();
+        let ends = endpoint.tickets.as_ref().unwrap().ends();
+        assert!(!ends.is_empty() && ends.iter().all(|kept| *kept == end - 1), "{ends:?}");
+        scene.clock.set(end - 1);
+        scene.connect(&endpoint).run(usize::MAX).unwrap();
+        scene.clock.set(end);
+        let failure = scene.connect(&endpoint).run(usize::MAX).unwrap_err();
+        assert_eq!(failure.reason, UpstreamTlsReason::RevocationStale, "{failure}");
+    }
+    // Of another CA nothing is known.
+    let trust = crate::testing::bundle_with("upstreams", &[&scene.upstream_ca], looked_up(StalePolicy::Deny));
+    let strange = endpoint(UpstreamTlsOptions { trust, lists: lists(&scene.our_ca), ..scene.options() });
+    scene.clock.set(NOW);
+    let failure = scene.connect(&strange).run(usize::MAX).unwrap_err();
+    assert_eq!(failure.reason, UpstreamTlsReason::RevocationUnknown, "{failure}");
+}
+
 #[test]
 fn sessions_are_not_kept_where_they_are_off_and_not_shared_between_endpoints() {
     let scene = Scene::new(|_| {});
@@ -351,6 +409,19 @@ fn every_setting_changes_the_digest() {
         UpstreamTlsOptions { trust: bundle("upstreams", &[&scene.upstream_ca, &scene.our_ca]), ..base() },
         UpstreamTlsOptions {
             trust: crate::testing::bundle_with("upstreams", &[&scene.upstream_ca], pinned),
+            ..base()
+        },
+        UpstreamTlsOptions { lists: lists(&scene.upstream_ca), ..base() },
+        UpstreamTlsOptions {
+            lists: UpstreamLists { sources: vec![[1; 32], [2; 32]], ..lists(&scene.upstream_ca) },
+            ..base()
+        },
+        UpstreamTlsOptions {
+            trust: crate::testing::bundle_with(
+                "upstreams",
+                &[&scene.upstream_ca],
+                looked_up(StalePolicy::Deny),
+            ),
             ..base()
         },
         UpstreamTlsOptions { server_name: None, ..base() },

@@ -14,7 +14,9 @@ use super::failure::{UpstreamTlsFailure, UpstreamTlsReason};
 use super::tickets::Tickets;
 use crate::certificate::{Certificate, unix_seconds};
 use crate::failure::HandshakeReason;
-use crate::trust::{TrustBundle, Violation};
+use crate::path::PeerPath;
+use crate::revocation::{CrlMode, Revocation};
+use crate::trust::{Anchor, TrustBundle, Violation};
 
 /// Judges the chains of one endpoint.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(super) struct Verifier {
 #[derive(Debug)]
 pub(super) struct Rules {
     trust: Arc<TrustBundle>,
+    revocation: Arc<Revocation>,
     spiffe_ids: Vec<SpiffePattern>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -41,10 +44,11 @@ impl Verifier {
 impl Rules {
     pub(super) fn new(
         trust: Arc<TrustBundle>,
+        revocation: Arc<Revocation>,
         spiffe_ids: Vec<SpiffePattern>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { trust, spiffe_ids, algorithms }
+        Self { trust, revocation, spiffe_ids, algorithms }
     }
 
     /// Verifies the path; until when it holds.
@@ -73,10 +77,12 @@ impl Rules {
             let certificates: Result<Vec<_>, _> =
                 std::iter::once(&end_entity).chain(&issuers).map(|der| Certificate::parse(der)).collect();
             let certificates = certificates.map_err(|_| webpki::Error::BadDer)?;
-            match self.trust.options().check(&certificates, anchor) {
-                Ok(()) => {
+            let kept = self.trust.options().check(&certificates, anchor);
+            match kept.and_then(|()| self.check_lists(&certificates, anchor, now_unix)) {
+                Ok(cleared_until) => {
                     let ends = certificates.iter().map(Certificate::not_after_unix).min();
-                    valid_until.set(ends.unwrap_or(i64::MIN).min(anchor.not_after_unix));
+                    let ends = ends.unwrap_or(i64::MIN).min(anchor.not_after_unix);
+                    valid_until.set(ends.min(cleared_until));
                     Ok(())
                 }
                 Err(broken) => {
@@ -98,6 +104,28 @@ impl Rules {
             (Ok(()), _) => Ok(valid_until.get()),
             (Err(_), Some(violation)) => Err(broken_rule(violation).into_rustls()),
             (Err(error), None) => Err(certificate_error(error)),
+        }
+    }
+
+    /// Whether no list revokes a certificate of the path; the last second for which that is known.
+    fn check_lists(
+        &self,
+        path: &[Certificate<'_>],
+        anchor: &Anchor,
+        now_unix: i64,
+    ) -> Result<i64, Violation> {
+        let policy = &self.trust.options().revocation;
+        if policy.crl == CrlMode::Off {
+            return Ok(i64::MAX);
+        }
+        let path = PeerPath::new(self.trust.name().clone(), path, anchor)
+            .map_err(|why| Violation::new(HandshakeReason::Malformed, why))?;
+        match self.revocation.check_lists(&path, policy, now_unix) {
+            Ok(()) => Ok(self.revocation.clears_until(policy, now_unix).saturating_sub(1)),
+            Err(refusal) => Err(Violation::new(
+                refusal.reason(),
+                format!("the upstream's certificate is not accepted: {refusal}"),
+            )),
         }
     }
 
@@ -170,6 +198,9 @@ impl ServerCertVerifier for Verifier {
 fn broken_rule(violation: Violation) -> UpstreamTlsFailure {
     let reason = match violation.reason {
         HandshakeReason::PinMismatch => UpstreamTlsReason::PinMismatch,
+        HandshakeReason::Revoked => UpstreamTlsReason::Revoked,
+        HandshakeReason::RevocationUnknown => UpstreamTlsReason::RevocationUnknown,
+        HandshakeReason::RevocationStale => UpstreamTlsReason::RevocationStale,
         _ => UpstreamTlsReason::BadCertificate,
     };
     UpstreamTlsFailure::new(reason, violation.message)

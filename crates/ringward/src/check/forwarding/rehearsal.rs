@@ -170,6 +170,8 @@ fn rehearse_host(host: &mut Host) {
         route.policy = HostPolicy::DangerNone;
         route.policy_body_max = None;
         route.ocsp = OcspMode::Off;
+        // Its cluster has no TLS here.
+        route.upstream_certificate = None;
     }
 }
 
