@@ -72,6 +72,7 @@ per_source      = {{ full_per_second = {source} }}
 KNOWN_RATE = 20
 # From how many networks strangers come, and how many seconds they stay: those who stay take places, those who leave let others begin.
 FLOODS = {
+    "the known one's address": (0, 0.05),
     "one network, staying": (1, 3),
     "one network, leaving": (1, 0.05),
     "many networks, staying": (10_000, 3),
@@ -97,9 +98,11 @@ def hello():
         return out.read()
 
 
-def address(number):
-    """The address of a stranger, of a network (/24) of its own."""
-    number += 1
+def address(number, networks):
+    """The address of a stranger, of one out of so many networks (/24); with none that of those who are known."""
+    if not networks:
+        return "127.0.0.1"
+    number = number % networks + 1
     return f"127.{1 + number // 250}.{1 + number % 250}.7"
 
 
@@ -107,24 +110,25 @@ def strangers(port, seconds, rate, networks, patience, results):
     """Opens connections at a rate and sends a ClientHello on each; nothing follows."""
     settle(0)
     data, reset = hello(), struct.pack("ii", 1, 0)
-    opened, sent, began = [], 0, time.monotonic()
+    opened, tried, sent, began = [], 0, 0, time.monotonic()
     while (now := time.monotonic()) < began + seconds:
         while opened and (opened[0][0] < now or len(opened) > OPEN_MAX):
             opened.pop(0)[1].close()
-        for _ in range(min(50, int((now - began) * rate) - sent)):
+        for _ in range(min(50, int((now - began) * rate) - tried)):
             stream = socket.socket()
             stream.setblocking(False)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
             try:
-                stream.bind((address(sent % networks), 0))
+                stream.bind((address(tried, networks), 0))
                 if stream.connect_ex(("127.0.0.1", port)) not in (0, errno.EINPROGRESS):
                     raise OSError
                 stream.send(data)
                 opened.append((now + patience, stream))
+                sent += 1
             except OSError:
                 stream.close()
-            sent += 1
-        if (time.monotonic() - began) * rate < sent + 1:
+            tried += 1
+        if (time.monotonic() - began) * rate < tried + 1:
             time.sleep(0.001)
     results.send(sent / (time.monotonic() - began))
 
