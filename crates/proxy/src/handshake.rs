@@ -124,6 +124,10 @@ async fn run(
             let turn = gate.turn_of(limits, client, resumes, (&worker.shard, listener.id)).await?;
             // Many may be let in at once, and what each of them costs would hold up requests: they begin one after the other.
             worker.turnstile.pass().await;
+            // Its time may be over, or the client gone, and then nothing is computed for it.
+            if deadline.fired() || deadline.hung_up() {
+                return Err(ended(&deadline));
+            }
             Some(turn)
         }
         None => None,

@@ -96,7 +96,7 @@ impl<'a> Tries<'a> {
 
     /// The connection that the next one wants.
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { fresh: self.fresh, others_than: &self.tried }
+        Wanted { fresh: self.fresh, http2: false, others_than: &self.tried }
     }
 
     /// How long one may take, of which the upstream may be silent for `limit`.

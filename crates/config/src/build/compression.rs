@@ -32,6 +32,13 @@ pub(super) fn compression(
         cx.error(&span, format!("`response_headers` has {name:?}, which `compression` writes"))
             .help("take it out");
     }
+    let mut replaced =
+        edits.set.iter().map(|(name, _)| &**name).chain(edits.remove.iter().map(|name| &**name));
+    if replaced.any(|name| name == "vary") {
+        let span = route.response_headers.span().unwrap_or(span.clone());
+        cx.error(&span, "`response_headers` sets or removes \"vary\", which says that `compression` depends on the client")
+            .help("use `append`, or take it out");
+    }
     let algorithms = match raw.algorithms.is_absent() {
         true => vec![CompressionAlgorithm::Zstd, CompressionAlgorithm::Br, CompressionAlgorithm::Gzip],
         false => cx.choices("algorithms", &raw.algorithms),

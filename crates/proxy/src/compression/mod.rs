@@ -47,7 +47,9 @@ impl<'a> Compressing<'a> {
         edits: &Edits<'_>,
     ) -> Option<Verdict<'a>> {
         let is_unchanged = response.status() == 304;
-        if !is_unchanged && !has_whole_body(request, response) || edits.adds_to_response("content-encoding") {
+        if !is_unchanged && !has_whole_body(request, response)
+            || ["content-encoding", "etag"].iter().any(|name| edits.adds_to_response(name))
+        {
             return None;
         }
         if !self.takes_content(response, is_unchanged) {

@@ -24,7 +24,7 @@ use crate::{
     retry::Tries,
     snapshot::{Listener, Route},
     upgrade::Asked,
-    upstream::{Cluster, Upstream},
+    upstream::{Cluster, Upstream, Wanted},
 };
 
 /// Sends the request to an endpoint and relays the response, if need be several times. `None`: the snapshot changed before a
@@ -59,9 +59,10 @@ pub(super) async fn forward(
     };
     let hash = cluster.hash(job.head, job.caller, facts.on_behalf.ip(connection));
     let copy = OnceCell::new();
+    let needs_http2 = target.route.grpc && cluster.chooses_protocol();
     loop {
         let started = Instant::now();
-        let kept = if tries.is_plain() { cluster.kept(hash) } else { None };
+        let kept = if tries.is_plain() && !needs_http2 { cluster.kept(hash) } else { None };
         let mut up = match kept {
             Some(up) => up,
             None => {
@@ -157,9 +158,10 @@ async fn connect(
 ) -> Result<Upstream, ProxyError> {
     let worker = &job.connection.worker;
     loop {
+        let http2 = job.target.route.grpc && tries.cluster().chooses_protocol();
+        let wanted = Wanted { http2, ..tries.wanted() };
         let connected = {
-            let connecting =
-                pin!(tries.cluster().connect(worker, hash, tries.wanted(), announced.as_deref()));
+            let connecting = pin!(tries.cluster().connect(worker, hash, wanted, announced.as_deref()));
             job.time.bound(&worker.deadlines, connecting).await.and_then(|up| up)
         };
         let error = match connected {

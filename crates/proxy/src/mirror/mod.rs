@@ -19,7 +19,7 @@ use std::{
 
 use ringward_config::{self as config, Forward, ForwardMode, XfccMode};
 use ringward_http::{HeadLimits, RequestHead};
-use ringward_telemetry::{ClusterId, MirrorOutcome};
+use ringward_telemetry::{ClusterId, GrpcStatus, MirrorOutcome};
 
 pub(crate) use self::tap::Tap;
 use self::{
@@ -185,8 +185,9 @@ async fn exchange(
     (timeout, hash, announced): (Duration, Option<u64>, Option<&[u8]>),
 ) -> MirrorOutcome {
     // Its own errors are counted where they arise.
-    let kept = cluster.kept(hash);
-    let wanted = Wanted { fresh: false, others_than: &[] };
+    let needs_http2 = head.is_grpc() && cluster.chooses_protocol();
+    let kept = if needs_http2 { None } else { cluster.kept(hash) };
+    let wanted = Wanted { fresh: false, http2: needs_http2, others_than: &[] };
     let mut up = match kept {
         Some(up) => up,
         None => match cluster.connect(worker, hash, wanted, announced).await {
@@ -204,6 +205,7 @@ async fn exchange(
     let (forward, client) = (unchanged(), Client::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     let edits = Edits::written(&forward, &client);
     let progress = Progress::default();
+    progress.grpc.set(head.is_grpc().then_some(GrpcStatus::None));
     let room = Room::new(&worker.bodies);
     let plan = Plan {
         head,
@@ -232,7 +234,7 @@ async fn exchange(
     }
     match (sent, source.ended) {
         (Ok(reusable), _) => {
-            cluster.has_answered(up.addr(), progress.status.get(), None);
+            cluster.has_answered(up.addr(), progress.status.get(), progress.grpc.get());
             if reusable {
                 cluster.keep(up);
             }
@@ -241,6 +243,10 @@ async fn exchange(
         (Err(_), Some(outcome)) => outcome,
         // It was not taken in time, so that there was no room for more.
         (Err(_), None) if source.body.is_cut() => MirrorOutcome::Cut,
+        // It goes on for longer than a copy is of interest.
+        (Err(ProxyError::UpstreamTimeout(_)), None) if progress.answered.get().is_some() => {
+            MirrorOutcome::Answered
+        }
         // The rest of an answer that is too long, which nobody wants.
         (Err(error), None) if error.side() == Side::Downstream => MirrorOutcome::Answered,
         (Err(error), None) => {

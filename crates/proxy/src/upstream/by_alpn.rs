@@ -17,16 +17,37 @@ use super::{
 };
 use crate::{error::ProxyError, worker::Worker};
 
-/// A connection or a place on one, in the protocol that the endpoint agrees to.
+/// A connection or a place on one, in the protocol that the endpoint agrees to; with `needs_http2` in that one.
 pub(super) async fn connect(
     worker: &Rc<Worker>,
     addr: &EndpointAddr,
     pool: &Pool,
     terms: &Terms,
-    fresh: bool,
+    (fresh, needs_http2): (bool, bool),
 ) -> io::Result<Upstream> {
+    // What a connection of others is told does not end this request, unless that goes on.
+    for _ in 0..AGREEMENTS_MAX {
+        match agree(worker, addr, pool, terms, (fresh, needs_http2)).await {
+            Err(error) if is_http1(&error) => {}
+            agreed => return agreed,
+        }
+    }
+    Err(io::Error::other(Http1Agreed))
+}
+
+async fn agree(
+    worker: &Rc<Worker>,
+    addr: &EndpointAddr,
+    pool: &Pool,
+    terms: &Terms,
+    (fresh, needs_http2): (bool, bool),
+) -> io::Result<Upstream> {
+    if needs_http2 && pool.shared.has_connections() {
+        return lease(worker, addr, pool, terms, fresh).await;
+    }
     if !pool.shared.speaks_http1() {
         match lease(worker, addr, pool, terms, fresh).await {
+            Err(error) if is_http1(&error) && needs_http2 => return Err(refused()),
             Err(error) if is_http1(&error) => {}
             leased => return leased,
         }
@@ -35,7 +56,10 @@ pub(super) async fn connect(
             return Ok(Upstream::Http1Tls(Connection::new(stream, deadline, addr.clone(), pool.hold())));
         }
     }
-    if !fresh && let Some(kept) = pool.take() {
+    if !fresh
+        && !needs_http2
+        && let Some(kept) = pool.take()
+    {
         return Ok(kept);
     }
     let held = pool.hold();
@@ -50,6 +74,7 @@ pub(super) async fn connect(
             pool.shared.adopt(addr, (stream, deadline), terms, worker);
             lease(worker, addr, pool, terms, false).await
         }
+        (Opened::Tls(_), _) if needs_http2 => Err(refused()),
         (Opened::Tls(stream), deadline) => {
             Ok(Upstream::Http1Tls(Connection::new(stream, deadline, addr.clone(), held)))
         }
@@ -74,15 +99,20 @@ async fn lease(
 pub(super) fn check_grpc(up: &Upstream) -> Result<(), ProxyError> {
     match up {
         Upstream::Http2(_) => Ok(()),
-        Upstream::Http1(_) | Upstream::Http1Tls(_) => Err(ProxyError::UpstreamTls(UpstreamTlsFailure::new(
-            UpstreamTlsReason::AlpnRefused,
-            format!(
-                "{}: the upstream agreed to HTTP/1.1, and the route is one of gRPC, which is HTTP/2",
-                up.addr()
-            ),
-        ))),
+        Upstream::Http1(_) | Upstream::Http1Tls(_) => {
+            let message = format!("{}: {NEEDS_HTTP2}", up.addr());
+            Err(ProxyError::UpstreamTls(UpstreamTlsFailure::new(UpstreamTlsReason::AlpnRefused, message)))
+        }
     }
 }
+
+fn refused() -> io::Error {
+    io::Error::other(UpstreamTlsFailure::new(UpstreamTlsReason::AlpnRefused, NEEDS_HTTP2.to_owned()))
+}
+
+const NEEDS_HTTP2: &str = "the upstream agreed to HTTP/1.1, and the route is one of gRPC, which is HTTP/2";
+/// How often a request looks for a connection anew because another one's agreement was for another protocol.
+const AGREEMENTS_MAX: u32 = 3;
 
 /// What those hear who wait for a place on a connection of HTTP/2.
 #[derive(Debug, thiserror::Error)]

@@ -15,8 +15,10 @@ use std::{
 use arc_swap::ArcSwap;
 use ringward_config::{EndpointAddr, OutlierDetection};
 use ringward_telemetry::{GrpcStatus, OutlierReason};
+use ringward_tls::UpstreamTlsReason;
 use tokio::sync::Notify;
 
+use super::http2::AllFull;
 use crate::error::{ProxyError, Side};
 
 /// What is known of an endpoint by the requests that it got. Shared by all workers.
@@ -105,6 +107,9 @@ fn reason(error: &ProxyError) -> Option<OutlierReason> {
     Some(match error {
         // It ends its connections in peace, perhaps because it is restarted.
         ProxyError::UpstreamUnprocessed(_) => return None,
+        // It is free not to take up what a client asks for.
+        ProxyError::UpstreamUpgrade(_) => return None,
+        ProxyError::UpstreamTls(failure) if failure.reason == UpstreamTlsReason::AlpnRefused => return None,
         ProxyError::Connect { source, .. } if is_our_own(source) => return None,
         ProxyError::Connect { .. } => OutlierReason::Connect,
         ProxyError::UpstreamTls(_) => OutlierReason::Tls,
@@ -118,8 +123,11 @@ fn reason(error: &ProxyError) -> Option<OutlierReason> {
     })
 }
 
-/// This machine had no descriptor, port or memory for a connection.
+/// This machine had no descriptor, port or memory for a connection, or the configuration allows no other.
 fn is_our_own(error: &io::Error) -> bool {
+    if error.get_ref().is_some_and(|cause| cause.is::<AllFull>()) {
+        return true;
+    }
     let ours = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
     error.raw_os_error().is_some_and(|code| ours.contains(&code))
 }
@@ -136,6 +144,8 @@ fn status_of(grpc: GrpcStatus) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use std::{thread, time::Duration};
+
+    use ringward_tls::UpstreamTlsFailure;
 
     use super::*;
 
@@ -196,6 +206,23 @@ mod tests {
             let source = io::Error::from_raw_os_error(code);
             outliers.failed(&addr(), &ProxyError::Connect { addr: addr(), source });
             assert_eq!(conduct.take_suspicion().is_some(), suspect, "{code}");
+        }
+    }
+
+    /// Else clients could have endpoints ejected by what they ask for.
+    #[test]
+    fn what_clients_can_bring_about_is_no_fault_of_an_endpoint() {
+        let full = io::Error::new(io::ErrorKind::TimedOut, AllFull);
+        let refused =
+            UpstreamTlsFailure::new(UpstreamTlsReason::AlpnRefused, "it agreed to HTTP/1.1".to_owned());
+        for error in [
+            ProxyError::UpstreamUpgrade("it answers 200"),
+            ProxyError::Connect { addr: addr(), source: full },
+            ProxyError::UpstreamTls(refused),
+        ] {
+            let (outliers, conduct) = outliers(1);
+            outliers.failed(&addr(), &error);
+            assert_eq!(conduct.take_suspicion(), None, "{error}");
         }
     }
 

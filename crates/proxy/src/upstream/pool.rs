@@ -102,6 +102,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Wanted<'a> {
     /// A new one, if there may be one more.
     pub(crate) fresh: bool,
+    /// That speaks HTTP/2, where endpoints choose.
+    pub(crate) http2: bool,
     /// To another endpoint than these, if one takes it.
     pub(crate) others_than: &'a [EndpointAddr],
 }
@@ -206,7 +208,7 @@ impl Cluster {
         &self,
         worker: &Rc<Worker>,
         hash: Option<u64>,
-        Wanted { fresh, others_than }: Wanted<'_>,
+        Wanted { fresh, http2: needs_http2, others_than }: Wanted<'_>,
         announced: Option<&[u8]>,
     ) -> Result<Upstream, ProxyError> {
         self.refresh(worker);
@@ -226,7 +228,7 @@ impl Cluster {
                 None => self.open(worker, addr, pool, announced).await,
                 // Boxed, so that those who know what they speak need not have room for it.
                 Some(terms) if terms.by_alpn() => {
-                    Box::pin(by_alpn::connect(worker, addr, pool, terms, fresh)).await
+                    Box::pin(by_alpn::connect(worker, addr, pool, terms, (fresh, needs_http2))).await
                 }
                 Some(terms) => {
                     let open =
@@ -237,9 +239,12 @@ impl Cluster {
             match connected {
                 Ok(upstream) => return Ok(upstream),
                 Err(source) => {
+                    let is_told = source.get_ref().is_some_and(|cause| cause.is::<http2::Shared>());
                     let error = not_connected(addr, source);
                     worker.shard.upstream_error(self.id, error.flag());
-                    self.has_failed(addr, &error);
+                    if !is_told {
+                        self.has_failed(addr, &error);
+                    }
                     last = Some(error);
                 }
             }
@@ -252,12 +257,17 @@ impl Cluster {
         }))
     }
 
+    /// Whether each endpoint says itself which protocol it speaks.
+    pub(crate) fn chooses_protocol(&self) -> bool {
+        self.terms.as_ref().is_some_and(Terms::by_alpn)
+    }
+
     /// Refuses a call of gRPC on a connection that it cannot go on, where endpoints choose the protocol.
     ///
     /// # Errors
     /// [`ProxyError::UpstreamTls`].
     pub(crate) fn check_grpc(&self, up: &Upstream, shard: &Shard) -> Result<(), ProxyError> {
-        if !self.terms.as_ref().is_some_and(Terms::by_alpn) {
+        if !self.chooses_protocol() {
             return Ok(());
         }
         by_alpn::check_grpc(up).inspect_err(|error| shard.upstream_error(self.id, error.flag()))
@@ -527,9 +537,11 @@ pub(super) async fn open(
     limit: Duration,
     worker: &Worker,
 ) -> io::Result<(Opened, Deadline)> {
-    let began = Instant::now();
-    let left = || limit.saturating_sub(began.elapsed());
+    let began = Cell::new(Instant::now());
+    let left = || limit.saturating_sub(began.get().elapsed());
     let connecting = async {
+        // What it has waited for its turn is no fault of the endpoint.
+        began.set(Instant::now());
         match addr {
             EndpointAddr::Ip(addr) => Stream::connect(*addr, left()).await,
             EndpointAddr::Unix(path) => Stream::connect_unix(path, left()).await,

@@ -10,6 +10,7 @@ use std::{cell::RefCell, io, mem, rc::Rc, time::Duration};
 
 use ringward_tls::{ClientSession, EndpointTls, UpstreamTlsFailure, UpstreamTlsReason};
 
+use super::http2::Shared;
 use super::transport::{Inflow, Outflow, Transport};
 use crate::io::{
     BUSY_MILLIS, BufferPool, Deadline, LARGE, ReadHalf, SMALL, Stream, WriteHalf, is_called_off, within,
@@ -285,5 +286,9 @@ fn error(failure: UpstreamTlsFailure) -> io::Error {
 
 /// What of TLS has failed, if that is what happened.
 pub(super) fn failure_in(error: &io::Error) -> Option<&UpstreamTlsFailure> {
-    error.get_ref()?.downcast_ref()
+    let cause = error.get_ref()?;
+    match cause.downcast_ref::<Shared>() {
+        Some(shared) => shared.cause().get_ref()?.downcast_ref(),
+        None => cause.downcast_ref(),
+    }
 }

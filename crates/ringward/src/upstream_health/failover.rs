@@ -58,6 +58,15 @@ struct Group {
 
 /// The share of each candidate, 0 for those that take no requests.
 pub(super) fn shares(candidates: &[Candidate], panic_threshold: u32) -> (Vec<u32>, Choice) {
+    // An ejection leaves somebody who is fit; if checks fail for that one since, who passes them is better than nobody.
+    let is_pointless = candidates.iter().any(|candidate| candidate.is_ejected)
+        && !candidates.iter().any(Candidate::is_fit)
+        && candidates.iter().any(|candidate| candidate.health.is_fit());
+    if is_pointless {
+        let pardoned: Vec<_> =
+            candidates.iter().map(|candidate| Candidate { is_ejected: false, ..*candidate }).collect();
+        return shares(&pardoned, panic_threshold);
+    }
     let mut weights = vec![0; candidates.len()];
     let groups = groups(candidates);
     let fit: u64 = groups.iter().map(|group| group.fit).sum();
@@ -176,6 +185,20 @@ mod tests {
         let mut three = candidates(&[(0, Healthy), (0, Healthy), (0, Unhealthy)]);
         (three[0].rank.weight, three[1].rank.weight) = (7, 3);
         assert_eq!(shares(&three, 50), (vec![7, 3, 0], Choice::Fit));
+    }
+
+    /// The check of the one that was left fails: the other one, which passes its own, is let back before its time.
+    #[test]
+    fn an_ejection_leaves_nobody_without_an_endpoint() {
+        for (threshold, chosen) in [(0, Choice::Fit), (50, Choice::Fit), (100, Choice::All)] {
+            let mut two = candidates(&[(0, Healthy), (0, Unhealthy)]);
+            two[0].is_ejected = true;
+            let (weights, choice) = shares(&two, threshold);
+            assert_eq!((weights[0], choice), (1, chosen), "{threshold}");
+        }
+        let mut none = candidates(&[(0, Unhealthy), (0, Unhealthy)]);
+        none[0].is_ejected = true;
+        assert_eq!(shares(&none, 0).1, Choice::None);
     }
 
     #[test]

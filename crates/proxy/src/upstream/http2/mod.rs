@@ -31,7 +31,7 @@ use ringward_telemetry::ClusterId;
 
 use crate::snapshot;
 
-pub(crate) use pool::SharedPool;
+pub(crate) use pool::{AllFull, Shared, SharedPool};
 pub(crate) use stream::Stream;
 
 /// What a cluster wants of connections that requests share.

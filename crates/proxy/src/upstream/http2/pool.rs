@@ -83,11 +83,13 @@ impl SharedPool {
         match within(terms.connect_timeout, waiting).await {
             Some(leased) => leased,
             None if self.opening.get() > 0 => Err(io::ErrorKind::TimedOut.into()),
-            None => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "all connections that there may be are full: raise connections_max or streams_per_connection_max",
-            )),
+            None => Err(io::Error::new(io::ErrorKind::TimedOut, AllFull)),
         }
+    }
+
+    /// Whether some connection takes requests.
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.links.borrow().is_empty()
     }
 
     /// The endpoint has agreed to HTTP/1.1 last.
@@ -271,13 +273,15 @@ impl Opening {
         let Some(pool) = self.end() else { return };
         let mut waiting = pool.waiting.borrow_mut();
         if pool.size() == 0 {
-            waiting.drain(..).for_each(|waiter| waiter.call(Err(again(error))));
+            waiting.drain(..).enumerate().for_each(|(index, waiter)| waiter.call(Err(told(error, index))));
         } else {
             // The others may get a place on the connections that there are.
+            let mut called = 0;
             waiting.retain(|waiter| {
                 let wants_new = waiter.since > 0;
                 if wants_new {
-                    waiter.call(Err(again(error)));
+                    waiter.call(Err(told(error, called)));
+                    called += 1;
                 }
                 !wants_new
             });
@@ -299,6 +303,30 @@ impl Drop for Opening {
 
 /// Who waits for a connection takes it at once; what nobody takes for so long may be closed by the other side at any moment.
 const UNUSED_MILLIS: u64 = 1_000;
+
+/// As many connections as there may be have as many streams as they may.
+#[derive(Debug, thiserror::Error)]
+#[error("all connections that there may be are full: raise connections_max or streams_per_connection_max")]
+pub(crate) struct AllFull;
+
+/// A connection failed for which others waited as well: it is one failure, and the first of them has been told.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Shared(io::Error);
+
+impl Shared {
+    pub(crate) fn cause(&self) -> &io::Error {
+        &self.0
+    }
+}
+
+/// What the waiter of this index hears of a failure.
+fn told(error: &io::Error, index: usize) -> io::Error {
+    match index {
+        0 => again(error),
+        _ => io::Error::new(error.kind(), Shared(again(error))),
+    }
+}
 
 /// Errors of the system cannot be cloned.
 fn again(error: &io::Error) -> io::Error {

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use ringward_http::BodyFraming;
 
-use super::{Receiving, truncated};
+use super::{Receiving, is_behind_the_end, truncated};
 use crate::{
     client_side::Sink,
     error::ProxyError,
@@ -55,7 +55,14 @@ impl ResponseBody for Body<'_, '_> {
                     None => return Ok(Taken::Pause),
                 }
             };
-            let Some(data) = next.map_err(|error| truncated(error, self.left))? else {
+            let next = match next {
+                Err(error) if is_behind_the_end(&error, self.left) => {
+                    *self.source.body = None;
+                    return Ok(Taken::End);
+                }
+                next => next.map_err(|error| truncated(error, self.left))?,
+            };
+            let Some(data) = next else {
                 self.trailers = self.source.trailers().await?.unwrap_or_default();
                 let limits = self.source.common.plan.head_limits;
                 limits.check_trailers(self.fields()).map_err(ProxyError::UpstreamChunk)?;
