@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::process::Processes;
 use crate::rate::Rates;
 use crate::tls::{self, TlsFileError};
 
@@ -88,6 +89,9 @@ pub(crate) struct RunArguments {
     /// Mode upload: how large the bodies are.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=BODY_BYTES_MAX))]
     pub(crate) body_bytes: Option<u64>,
+    /// A process whose CPU time and memory are reported, with all that it has started: the target's, on this machine.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) server_pid: Option<u32>,
     /// The status that every answer must have.
     #[arg(long, value_name = "STATUS", default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
     pub(crate) expect_status: u16,
@@ -132,6 +136,7 @@ pub(crate) struct Plan {
     pub(crate) body_bytes: u64,
     pub(crate) expected_status: u16,
     pub(crate) expected_bytes: ExpectedBytes,
+    pub(crate) server: Option<Processes>,
 }
 
 /// Why a run cannot begin.
@@ -153,6 +158,8 @@ pub(crate) enum PlanError {
     Useless { mode: Mode, argument: &'static str },
     #[error("--rate says how long each of its rates lasts; leave --duration out, or give one rate alone")]
     TwoDurations,
+    #[error("--server-pid {0}: there is no such process, or it is not ours to look at")]
+    Server(u32),
     #[error("{0}")]
     Tls(#[from] TlsFileError),
     #[error(
@@ -199,6 +206,7 @@ impl Plan {
             body_bytes: arguments.body_bytes.unwrap_or(0),
             expected_status: arguments.expect_status,
             expected_bytes: arguments.expect_bytes,
+            server: arguments.server_pid.map(server).transpose()?,
         })
     }
 }
@@ -273,6 +281,11 @@ fn target(text: &str, allow_remote: bool) -> Result<SocketAddr, PlanError> {
         Some(address) if !allow_remote => Err(PlanError::Remote { text: text.to_owned(), address }),
         _ => Ok(first),
     }
+}
+
+fn server(id: u32) -> Result<Processes, PlanError> {
+    let processes = Processes::new(id);
+    processes.usage().map(|_| processes).ok_or(PlanError::Server(id))
 }
 
 /// RFC 9110 §7.2: with the port, unless it is that of the scheme.

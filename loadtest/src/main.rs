@@ -15,12 +15,14 @@ mod client;
 mod failure;
 mod modes;
 mod pace;
+mod process;
 mod rate;
 mod record;
 mod report;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -18,13 +18,16 @@ use crate::args::{Mode, Plan};
 use crate::client::{Connection, Request};
 use crate::failure::{Failure, FailureKind};
 use crate::pace::Pace;
+use crate::process::{Processes, Usage};
 use crate::record::Record;
 use crate::report::{IdleReport, Report};
 use crate::tls;
+use crate::watch::Watch;
 
 /// Carries out a plan. To be called on a [`tokio::runtime::LocalRuntime`].
 pub(crate) async fn run(plan: Plan) -> Report {
     let run = Rc::new(Run::new(plan));
+    let watch = run.plan.server.clone().map(Watch::begin);
     let (elapsed, idle) = match run.plan.mode {
         Mode::Keepalive | Mode::Download | Mode::Upload => (keepalive(&run).await, None),
         Mode::Handshake => (handshake(&run).await, None),
@@ -34,7 +37,8 @@ pub(crate) async fn run(plan: Plan) -> Report {
         }
     };
     let due = run.pace.get().map(Pace::due);
-    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle)
+    let server = watch.and_then(|watch| watch.end(run.used_before.get()));
+    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle, server)
 }
 
 /// What the tasks of a run share.
@@ -47,6 +51,8 @@ struct Run {
     /// Number of the next one that is sent.
     number: Cell<u64>,
     deadline: Cell<Instant>,
+    /// What the target's processes had used when that time began.
+    used_before: Cell<Option<Usage>>,
     /// When requests are due, in an open loop.
     pace: OnceCell<Pace>,
     /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
@@ -61,6 +67,7 @@ impl Run {
             left: Cell::new(plan.requests_max),
             number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
+            used_before: Cell::new(plan.server.as_ref().and_then(Processes::usage)),
             pace: OnceCell::new(),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan,
@@ -69,6 +76,7 @@ impl Run {
 
     /// The time that the run may take begins now.
     fn begin(&self) {
+        self.used_before.set(self.plan.server.as_ref().and_then(Processes::usage));
         self.deadline.set(Instant::now() + self.plan.duration_max);
         if let Some(rate) = &self.plan.rate {
             let _ = self.pace.set(Pace::new(rate, self.plan.requests_max));

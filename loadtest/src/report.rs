@@ -45,6 +45,21 @@ pub(crate) struct Report {
     handshake_us: Option<TimesReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<IdleReport>,
+    /// What the target's processes used, if they were to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<ServerReport>,
+}
+
+/// What the target's processes have used from the first request on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct ServerReport {
+    pub(crate) cpu_seconds: f64,
+    /// Microseconds for each right answer.
+    pub(crate) cpu_us_per_right: Option<f64>,
+    /// Resident, in bytes: at the first request, at the most, and after the last.
+    pub(crate) memory_begin: u64,
+    pub(crate) memory_max: u64,
+    pub(crate) memory_end: u64,
 }
 
 /// Failures of one kind.
@@ -84,6 +99,7 @@ impl Report {
         elapsed: Duration,
         due: Option<u64>,
         idle: Option<IdleReport>,
+        server: Option<ServerReport>,
     ) -> Report {
         let seconds = elapsed.as_secs_f64();
         let failures: BTreeMap<_, _> = record
@@ -115,6 +131,10 @@ impl Report {
             due_us: TimesReport::new(&record.due_time),
             handshake_us: TimesReport::new(&record.handshake_time),
             idle,
+            server: server.map(|server| ServerReport {
+                cpu_us_per_right: (record.right > 0).then(|| server.cpu_seconds * 1e6 / record.right as f64),
+                ..server
+            }),
         }
     }
 
@@ -177,6 +197,18 @@ impl Report {
             writeln!(text, "held      {held:>12} connections, opened in {opened_seconds:.2} s")?;
             writeln!(text, "again     {answered_again:>12} of them answered afterwards")?;
         }
+        if let Some(ServerReport { cpu_seconds, cpu_us_per_right, memory_begin, memory_max, memory_end }) =
+            self.server
+        {
+            let busy = cpu_seconds * 100.0 / self.seconds;
+            let each = cpu_us_per_right
+                .map(|each| format!(", {each:.1} µs for each right answer"))
+                .unwrap_or_default();
+            writeln!(text, "target    {cpu_seconds:>12.2} s of CPU time, {busy:.0} % of a core{each}")?;
+            let [begin, max, end] =
+                [memory_begin, memory_max, memory_end].map(|bytes| bytes as f64 / f64::from(1 << 20));
+            writeln!(text, "memory    {max:>12.1} MiB at the most, {begin:.1} before, {end:.1} after")?;
+        }
         let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
         writeln!(text, "{:<10}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
         for (name, times) in
@@ -217,6 +249,10 @@ impl Report {
     /// Of exchanges, and of the same since they were due: p50 and the longest, in microseconds.
     pub(crate) fn medians_and_longest(&self) -> [(f64, f64); 2] {
         [self.exchange_us, self.due_us].map(|times| times.map(|times| (times.p50, times.max)).unwrap())
+    }
+
+    pub(crate) fn server(&self) -> Option<ServerReport> {
+        self.server
     }
 
     pub(crate) fn statuses(&self) -> &BTreeMap<u16, u64> {

@@ -42,6 +42,7 @@ async fn arguments_fit_the_mode() {
         ("--mode upload --requests 1", "upload needs --body-bytes"),
         ("--mode download --requests 1", "download needs --expect-bytes"),
         ("--mode download --requests 1 --expect-bytes any", "download needs --expect-bytes"),
+        ("--requests 1 --server-pid 4194304", "--server-pid 4194304: there is no such process"),
         ("--requests 1 --path x", "--path \"x\" must begin with `/`"),
         ("--requests 1 --path /a\rb", "--path \"/a"),
         ("--requests 1 --server-name a..b", "a..b is no host name"),

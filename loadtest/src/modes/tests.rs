@@ -114,6 +114,20 @@ async fn what_is_due_and_never_sent_is_told() {
     assert!(report.first(Unsent).contains("no connection was free"), "{}", report.first(Unsent));
 }
 
+/// The target is this process here.
+#[tokio::test(flavor = "local")]
+async fn what_the_target_uses_is_told() {
+    let world = World::start().await;
+    let own = std::process::id();
+    let report = world.run(&format!("--requests 300 --path /bytes/1000 --server-pid {own}")).await;
+    let server = report.server().unwrap();
+    assert!(server.cpu_seconds > 0.0, "{server:?}");
+    assert_eq!(server.cpu_us_per_right, Some(server.cpu_seconds * 1e6 / 300.0));
+    assert!(server.memory_max >= server.memory_begin.max(server.memory_end), "{server:?}");
+    assert!(report.to_text().contains("of CPU time") && report.to_text().contains("MiB at the most"));
+    assert_eq!(world.run("--requests 1 --path /bytes/1").await.server(), None);
+}
+
 #[tokio::test(flavor = "local")]
 async fn idle_connections_answer_again() {
     let world = World::start().await;

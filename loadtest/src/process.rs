@@ -1,0 +1,113 @@
+//! What the target's processes use: CPU time and memory, as the kernel counts them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A process and all that it has started: a gateway may serve in children.
+#[derive(Clone, Debug)]
+pub(crate) struct Processes {
+    root: u32,
+    proc: PathBuf,
+}
+
+/// What they have used at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Of all threads since they began, in user and kernel.
+    pub(crate) cpu: Duration,
+    /// Resident, in bytes. What processes share is counted for each.
+    pub(crate) memory: u64,
+}
+
+impl Processes {
+    /// The process of this id.
+    pub(crate) fn new(root: u32) -> Processes {
+        Processes { root, proc: PathBuf::from("/proc") }
+    }
+
+    /// Looks at them now; `None` if the process is gone, or is not ours to look at.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let mut usage = self.usage_of(self.root)?;
+        for child in self.descendants() {
+            // It may have ended since it was found.
+            let more = self.usage_of(child).unwrap_or_default();
+            usage = Usage { cpu: usage.cpu + more.cpu, memory: usage.memory + more.memory };
+        }
+        Some(usage)
+    }
+
+    fn usage_of(&self, id: u32) -> Option<Usage> {
+        let directory = self.proc.join(id.to_string());
+        let threads = fs::read_dir(directory.join("task")).ok()?.flatten();
+        // Nanoseconds on a processor, of each thread that is there (proc(5), schedstat).
+        let nanos = threads.filter_map(|thread| first_number(&thread.path().join("schedstat"))).sum();
+        let status = fs::read_to_string(directory.join("status")).ok()?;
+        // Kernel threads and zombies have none.
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+        Some(Usage { cpu: Duration::from_nanos(nanos), memory: kib << 10 })
+    }
+
+    fn descendants(&self) -> HashSet<u32> {
+        let (mut found, mut left) = (HashSet::new(), vec![self.root]);
+        while let Some(id) = left.pop() {
+            left.extend(self.children(id).into_iter().filter(|child| found.insert(*child)));
+        }
+        found
+    }
+
+    fn children(&self, id: u32) -> Vec<u32> {
+        let Ok(threads) = fs::read_dir(self.proc.join(id.to_string()).join("task")) else {
+            return Vec::new();
+        };
+        let lists =
+            threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect()
+    }
+}
+
+fn first_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_this_process_uses_is_seen() {
+        let this = Processes::new(std::process::id());
+        let before = this.usage().unwrap();
+        assert!(before.memory > 1 << 20, "{before:?}");
+        let began = Instant::now();
+        // Until it is on record, however busy the machine is.
+        while this.usage().unwrap().cpu < before.cpu + Duration::from_millis(20) {
+            assert!(began.elapsed() < Duration::from_secs(60), "no CPU time is counted");
+        }
+    }
+
+    #[test]
+    fn children_count_and_strangers_do_not() {
+        let mut child =
+            Command::new("sh").args(["-c", "sleep 60 & wait"]).stdin(Stdio::null()).spawn().unwrap();
+        let family = Processes::new(child.id());
+        let began = Instant::now();
+        while family.descendants().len() != 1 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", family.descendants());
+        }
+        let grandchild = *family.descendants().iter().next().unwrap();
+        assert!(
+            Processes::new(std::process::id()).descendants().is_superset(&[child.id(), grandchild].into())
+        );
+        let alone = family.usage_of(child.id()).unwrap().memory;
+        assert!(family.usage().unwrap().memory > alone);
+        let _ = Command::new("kill").arg(grandchild.to_string()).status();
+        child.wait().unwrap();
+        assert_eq!(family.usage(), None, "it is gone");
+    }
+}
