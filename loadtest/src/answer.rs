@@ -33,14 +33,17 @@ struct Head {
     keep_alive: bool,
 }
 
-/// Reads the answer to a request that is not HEAD and to which no other follows before it. `buffer` is only room.
+/// Reads the answer to a request that is not HEAD and to which no other follows before it. `buffer` is only room; `begins` is called
+/// when the first bytes are there.
 ///
 /// # Errors
 /// What keeps it from being a whole answer. Bytes that follow it make it malformed.
 pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
+    begins: impl FnOnce(),
 ) -> Result<Answer, Failure> {
+    let mut begins = Some(begins);
     let mut filled = 0;
     let mut begun = false;
     let head = loop {
@@ -58,6 +61,9 @@ pub(crate) async fn read(
         }
         let count = receive(stream, &mut buffer[filled..], begun).await?;
         begun = true;
+        if let Some(begins) = begins.take() {
+            begins();
+        }
         filled += count;
     };
     buffer.copy_within(head.bytes..filled, 0);
@@ -184,8 +190,8 @@ mod tests {
 
     /// Reads an answer that arrives byte by byte, and at once.
     async fn answer(bytes: &str) -> Result<Answer, Failure> {
-        let at_once = read(&mut bytes.as_bytes(), &mut [0; 256]).await;
-        assert_eq!(read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256]).await, at_once, "{bytes:?}");
+        let at_once = read(&mut bytes.as_bytes(), &mut [0; 256], || {}).await;
+        assert_eq!(read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256], || {}).await, at_once, "{bytes:?}");
         at_once
     }
 
@@ -252,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_after_an_answer_are_noticed() {
         let mut bytes = &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"[..];
-        let failure = read(&mut bytes, &mut [0; 256]).await.unwrap_err();
+        let failure = read(&mut bytes, &mut [0; 256], || {}).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Malformed);
     }
 }

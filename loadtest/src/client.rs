@@ -1,6 +1,7 @@
 //! A client: opens connections and makes one exchange after the other on each.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,12 @@ pub(crate) struct Request {
 /// A connection whose handshake is complete on our side.
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
+    /// How long TCP took.
+    pub(crate) connect_time: Duration,
     /// How long TCP and TLS took together.
     pub(crate) handshake_time: Duration,
+    /// How long the first byte of the last answer took, from before the first one of its request was sent.
+    pub(crate) first_byte_time: Option<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
 }
@@ -78,19 +83,27 @@ impl Connection {
     /// Connects and shakes hands by the rules of `tls`.
     pub(crate) async fn open(plan: &Plan, tls: &Arc<ClientConfig>) -> Result<Connection, Failure> {
         let started = Instant::now();
+        let connect_time = Cell::new(Duration::ZERO);
         let opening = async {
             let tcp = TcpStream::connect(plan.target)
                 .await
                 .map_err(|error| Failure::new(FailureKind::Connect, error.to_string()))?;
             // A head and its body's beginning are to go out as they are written.
             tcp.set_nodelay(true).map_err(|error| Failure::new(FailureKind::Connect, error.to_string()))?;
+            connect_time.set(started.elapsed());
             let connector = TlsConnector::from(tls.clone());
             let handshake = connector.connect(plan.server_name.clone(), tcp).await;
             handshake.map_err(|error| Failure::new(FailureKind::Tls, error.to_string()))
         };
         let stream = bounded(plan.timeout, "the handshake", opening).await?;
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(Connection { stream, handshake_time: started.elapsed(), resumed })
+        Ok(Connection {
+            stream,
+            connect_time: connect_time.get(),
+            handshake_time: started.elapsed(),
+            first_byte_time: None,
+            resumed,
+        })
     }
 
     /// Sends the request of this number and reads the whole answer. After an error, or unless the answer says so, the connection is of no
@@ -102,9 +115,13 @@ impl Connection {
         number: u64,
         buffer: &mut [u8],
     ) -> Result<Answer, Failure> {
+        let started = Instant::now();
         let exchange = async {
             let sent = self.send(request, number).await;
-            let answer = answer::read(&mut self.stream, buffer).await;
+            let first_byte = &mut self.first_byte_time;
+            *first_byte = None;
+            let answer =
+                answer::read(&mut self.stream, buffer, || *first_byte = Some(started.elapsed())).await;
             match (sent, answer) {
                 (Ok(()), answer) => answer,
                 // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).

@@ -129,7 +129,11 @@ impl Run {
     async fn exchange(&self, connection: &mut Connection, buffer: &mut [u8]) -> Result<Answer, Failure> {
         let number = self.number.get();
         self.number.set(number + 1);
-        connection.exchange(&self.plan, &self.request, number, buffer).await
+        let outcome = connection.exchange(&self.plan, &self.request, number, buffer).await;
+        if let (Ok(_), Some(time)) = (&outcome, connection.first_byte_time) {
+            self.record.borrow_mut().first_byte_time.add(time);
+        }
+        outcome
     }
 
     /// Counts the outcome of an exchange that was due, and of which the first byte was sent, at these times. True if it was right.

@@ -21,6 +21,10 @@ pub(crate) struct Record {
     pub(crate) exchange_time: Times,
     /// The same from when the request was due, in an open loop; what was never sent has waited for so long at the least.
     pub(crate) due_time: Times,
+    /// Times until the first byte of whole answers.
+    pub(crate) first_byte_time: Times,
+    /// Times of TCP alone.
+    pub(crate) connect_time: Times,
     /// Times of handshakes, TCP included.
     pub(crate) handshake_time: Times,
     pub(crate) connections: u64,
@@ -56,6 +60,8 @@ impl Record {
             right: 0,
             exchange_time: Times::new(),
             due_time: Times::new(),
+            first_byte_time: Times::new(),
+            connect_time: Times::new(),
             handshake_time: Times::new(),
             connections: 0,
             resumed_connections: 0,
@@ -72,6 +78,7 @@ impl Record {
     pub(crate) fn opened(&mut self, connection: &Connection) {
         self.connections += 1;
         self.resumed_connections += u64::from(connection.resumed);
+        self.connect_time.add(connection.connect_time);
         self.handshake_time.add(connection.handshake_time);
         self.negotiated.get_or_insert_with(|| connection.negotiated());
     }

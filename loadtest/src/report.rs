@@ -42,6 +42,10 @@ pub(crate) struct Report {
     /// From when requests were due.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_us: Option<TimesReport>,
+    /// Until the first byte of the answer.
+    first_byte_us: Option<TimesReport>,
+    /// TCP alone.
+    connect_us: Option<TimesReport>,
     handshake_us: Option<TimesReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<IdleReport>,
@@ -129,6 +133,8 @@ impl Report {
             failures,
             exchange_us: TimesReport::new(&record.exchange_time),
             due_us: TimesReport::new(&record.due_time),
+            first_byte_us: TimesReport::new(&record.first_byte_time),
+            connect_us: TimesReport::new(&record.connect_time),
             handshake_us: TimesReport::new(&record.handshake_time),
             idle,
             server: server.map(|server| ServerReport {
@@ -210,13 +216,17 @@ impl Report {
             writeln!(text, "memory    {max:>12.1} MiB at the most, {begin:.1} before, {end:.1} after")?;
         }
         let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
-        writeln!(text, "{:<10}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
-        for (name, times) in
-            [("since due", self.due_us), ("exchange", self.exchange_us), ("handshake", self.handshake_us)]
-        {
+        writeln!(text, "{:<11}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
+        for (name, times) in [
+            ("since due", self.due_us),
+            ("exchange", self.exchange_us),
+            ("first byte", self.first_byte_us),
+            ("connect", self.connect_us),
+            ("handshake", self.handshake_us),
+        ] {
             if let Some(TimesReport { mean, p50, p90, p99, p999, max }) = times {
                 let columns = [mean, p50, p90, p99, p999, max].map(|value| format!("{value:>11.1}"));
-                writeln!(text, "{name:<10}{}", columns.concat())?;
+                writeln!(text, "{name:<11}{}", columns.concat())?;
             }
         }
         Ok(())

@@ -238,7 +238,9 @@ async fn the_report_says_the_same_as_json() {
     assert_eq!(json["right"], 10);
     assert_eq!(json["received_bytes"], 70);
     assert_eq!(json["statuses"]["200"], 10);
-    assert!(json["exchange_us"]["p99"].as_f64().unwrap() > 0.0);
+    let p50 = |phase: &str| json[phase]["p50"].as_f64().unwrap();
+    assert!(p50("connect_us") < p50("handshake_us"), "TLS comes on top: {json}");
+    assert!(0.0 < p50("first_byte_us") && p50("first_byte_us") <= p50("exchange_us"), "{json}");
     assert!(json["tls"].as_str().unwrap().contains("TLSv1_3"));
     let text = report.to_text();
     assert!(text.contains("right") && text.contains("exchange") && text.contains("TLSv1_3"), "{text}");
