@@ -56,6 +56,15 @@ pub(crate) struct RunArguments {
     /// Who may have signed the target's certificate, PEM.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: PathBuf,
+    /// Offer this version of TLS alone.
+    #[arg(long, value_enum, value_name = "VERSION")]
+    pub(crate) tls_version: Option<tls::Version>,
+    /// Offer these cipher suites alone, by their names of IANA, the preferred one first: `TLS_AES_128_GCM_SHA256`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_suite: Vec<String>,
+    /// Offer these groups alone, the preferred one first: `X25519MLKEM768,X25519`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_group: Vec<String>,
     /// How many connections are used at the same time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connections: u32,
@@ -187,13 +196,18 @@ impl Plan {
         }
         allow_open_files(arguments.connections)?;
         let duration = arguments.duration.or_else(|| arguments.rate.as_ref()?.duration());
+        let offer = tls::Offer {
+            version: arguments.tls_version,
+            suites: arguments.tls_suite.clone(),
+            groups: arguments.tls_group.clone(),
+        };
         let identity = arguments.cert.as_deref().zip(arguments.key.as_deref());
         Ok(Plan {
             mode: arguments.mode,
             target,
             authority: authority(&server_name, target.port()),
             server_name,
-            tls: tls::client_config(&arguments.ca, identity)?,
+            tls: tls::client_config(&arguments.ca, identity, &offer)?,
             connections: arguments.connections as usize,
             requests_max: arguments.requests.unwrap_or(REQUESTS_MAX),
             duration_max: duration.unwrap_or(SECONDS_MAX),

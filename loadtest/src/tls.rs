@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 /// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
@@ -25,22 +26,86 @@ pub(crate) enum TlsFileError {
     Identity(rustls::Error),
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
+    #[error("{argument} {name}: not one of {}", .known.join(", "))]
+    Unknown { argument: &'static str, name: String, known: Vec<String> },
 }
 
-/// A configuration for clients that trust the certificates in `ca`, and show `identity` (chain and key) if there is one.
+/// The version of TLS that clients offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Version {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+/// What clients offer, each in the order of preference; what is empty is as rustls has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) version: Option<Version>,
+    pub(crate) suites: Vec<String>,
+    pub(crate) groups: Vec<String>,
+}
+
+impl Offer {
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        match self.version {
+            None => rustls::DEFAULT_VERSIONS.to_vec(),
+            Some(Version::Tls12) => vec![&version::TLS12],
+            Some(Version::Tls13) => vec![&version::TLS13],
+        }
+    }
+
+    fn provider(&self) -> Result<CryptoProvider, TlsFileError> {
+        let mut provider = aws_lc_rs::default_provider();
+        if !self.suites.is_empty() {
+            let suites = aws_lc_rs::ALL_CIPHER_SUITES.iter().map(|suite| (suite_name(*suite), *suite));
+            provider.cipher_suites = chosen("--tls-suite", &self.suites, suites.collect())?;
+        }
+        if !self.groups.is_empty() {
+            let groups = aws_lc_rs::ALL_KX_GROUPS.iter().map(|group| (format!("{:?}", group.name()), *group));
+            provider.kx_groups = chosen("--tls-group", &self.groups, groups.collect())?;
+        }
+        Ok(provider)
+    }
+}
+
+/// As the registry of IANA has it.
+fn suite_name(suite: rustls::SupportedCipherSuite) -> String {
+    format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+}
+
+fn chosen<T: Copy>(
+    argument: &'static str,
+    names: &[String],
+    known: Vec<(String, T)>,
+) -> Result<Vec<T>, TlsFileError> {
+    let one = |name: &String| {
+        let found = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value).ok_or_else(|| TlsFileError::Unknown {
+            argument,
+            name: name.clone(),
+            known: known.iter().map(|(name, _)| name.clone()).collect(),
+        })
+    };
+    names.iter().map(one).collect()
+}
+
+/// A configuration for clients that trust the certificates in `ca`, show `identity` (chain and key) if there is one, and `offer` this.
 ///
 /// # Errors
 /// Which file is the problem, and why.
 pub(crate) fn client_config(
     ca: &Path,
     identity: Option<(&Path, &Path)>,
+    offer: &Offer,
 ) -> Result<Arc<ClientConfig>, TlsFileError> {
     let mut roots = RootCertStore::empty();
     for root in certificates(ca)? {
         roots.add(root).map_err(|reason| TlsFileError::Anchor { file: ca.to_owned(), reason })?;
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+    let builder = ClientConfig::builder_with_provider(Arc::new(offer.provider()?))
+        .with_protocol_versions(&offer.versions())
         .map_err(TlsFileError::Setup)?
         .with_root_certificates(roots);
     let mut config = match identity {
@@ -92,8 +157,8 @@ mod tests {
         let junk = pki.write("junk.pem", "no certificate");
         let missing = pki.path().join("missing.pem");
 
-        assert!(client_config(&ca, Some((&alice.chain, &alice.key))).is_ok());
-        assert!(client_config(&ca, None).is_ok());
+        assert!(client_config(&ca, Some((&alice.chain, &alice.key)), &Offer::default()).is_ok());
+        assert!(client_config(&ca, None, &Offer::default()).is_ok());
         for (ca, identity, wanted) in [
             (&junk, None, "junk.pem` holds no certificate"),
             (&missing, None, "missing.pem` cannot be used"),
@@ -101,7 +166,7 @@ mod tests {
             (&ca, Some((&*alice.chain, &*junk)), "junk.pem` cannot be used"),
             (&ca, Some((&*alice.chain, &*bob.key)), "the client certificate cannot be used"),
         ] {
-            let message = client_config(ca, identity).unwrap_err().to_string();
+            let message = client_config(ca, identity, &Offer::default()).unwrap_err().to_string();
             assert!(message.contains(wanted), "{message}");
         }
     }

@@ -64,6 +64,35 @@ async fn clients_resume_from_their_second_connection_on_if_they_are_to() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_is_offered_is_agreed_on() {
+    let world = World::start().await;
+    for (offer, agreed) in [
+        ("--tls-version 1.2", "TLSv1_2"),
+        ("--tls-version 1.3 --tls-group secp256r1", "secp256r1"),
+        ("--tls-group x25519mlkem768,X25519", "TLSv1_3 TLS13_AES_256_GCM_SHA384 X25519MLKEM768"),
+        (
+            "--tls-suite TLS_CHACHA20_POLY1305_SHA256 --tls-group X25519",
+            "TLS13_CHACHA20_POLY1305_SHA256 X25519",
+        ),
+        (
+            "--tls-suite TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            "TLSv1_2 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        ),
+    ] {
+        let report = world.run(&format!("--requests 2 --connections 1 --path /bytes/1 {offer}")).await;
+        assert!(report.is_right() && report.to_text().contains(agreed), "{offer}: {}", report.to_text());
+    }
+    for (offer, wanted) in [
+        ("--tls-suite TLS_NULL", "--tls-suite TLS_NULL: not one of TLS_AES_256_GCM_SHA384, "),
+        ("--tls-group P-256", "--tls-group P-256: not one of X25519"),
+        ("--tls-version 1.2 --tls-suite TLS_AES_128_GCM_SHA256", "TLS cannot be set up"),
+    ] {
+        let error = world.refusal(&format!("--requests 1 {offer}")).to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn what_a_target_does_not_resume_is_told() {
     let world = World::start_without_resumption().await;
     let report = world.run("--mode handshake --resume --requests 4 --connections 1 --path /bytes/1").await;
