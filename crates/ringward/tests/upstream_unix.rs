@@ -286,11 +286,15 @@ fn sockets_are_checked_by_every_kind_of_check() {
         }
     };
     wait_for_health(1.0);
+    // They count as healthy before anybody has looked.
+    eventually(DEADLINE, "it is asked", || !upstream.requests().is_empty());
     let asked = upstream.requests();
     assert_eq!(asked[0].headers.get("host"), Some("localhost"), "a path is no host");
     fs::rename(&path, &hidden).unwrap();
     wait_for_health(0.0);
-    let lines = gateway.messages("upstream endpoint is unhealthy");
+    let told = || gateway.messages("upstream endpoint is unhealthy");
+    eventually(DEADLINE, "it is told", || !told().is_empty());
+    let lines = told();
     let reason = lines[0]["reason"].as_str().unwrap();
     assert!(reason.contains("is the upstream running"), "{reason}");
     fs::rename(&hidden, &path).unwrap();
