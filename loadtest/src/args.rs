@@ -68,6 +68,12 @@ pub(crate) struct RunArguments {
     /// How many connections are used at the same time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connections: u32,
+    /// Speak HTTP/2.
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// With --http2: how many requests are made at the same time on each connection.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) streams: u32,
     /// End after so many requests.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=REQUESTS_MAX))]
     pub(crate) requests: Option<u64>,
@@ -134,6 +140,9 @@ pub(crate) struct Plan {
     pub(crate) authority: String,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) connections: usize,
+    pub(crate) http2: bool,
+    /// At the same time on each connection.
+    pub(crate) streams: usize,
     pub(crate) requests_max: u64,
     pub(crate) duration_max: Duration,
     pub(crate) rate: Option<Rates>,
@@ -200,6 +209,7 @@ impl Plan {
             version: arguments.tls_version,
             suites: arguments.tls_suite.clone(),
             groups: arguments.tls_group.clone(),
+            http2: arguments.http2,
         };
         let identity = arguments.cert.as_deref().zip(arguments.key.as_deref());
         Ok(Plan {
@@ -209,6 +219,8 @@ impl Plan {
             server_name,
             tls: tls::client_config(&arguments.ca, identity, &offer)?,
             connections: arguments.connections as usize,
+            http2: arguments.http2,
+            streams: arguments.streams as usize,
             requests_max: arguments.requests.unwrap_or(REQUESTS_MAX),
             duration_max: duration.unwrap_or(SECONDS_MAX),
             rate: arguments.rate.clone(),
@@ -268,6 +280,9 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
             return Err(PlanError::TwoDurations);
         }
         useless(arguments.hold.is_some(), "--hold")?;
+    }
+    if !arguments.http2 || !matches!(mode, Mode::Keepalive | Mode::Download | Mode::Upload) {
+        useless(arguments.streams > 1, "--streams, unless with --http2 on connections that stay open")?;
     }
     if mode != Mode::Handshake {
         useless(arguments.resume, "--resume")?;

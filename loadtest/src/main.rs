@@ -13,6 +13,7 @@ mod args;
 mod chunked;
 mod client;
 mod failure;
+mod http2;
 mod modes;
 mod pace;
 mod process;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
-use tokio::sync::{Barrier, Semaphore};
+use tokio::sync::{Barrier, Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -48,6 +48,8 @@ struct Run {
     record: RefCell<Record>,
     /// Requests that may still be made.
     left: Cell<u64>,
+    /// How many connections were to be opened.
+    opened: Cell<u64>,
     /// Number of the next one that is sent.
     number: Cell<u64>,
     deadline: Cell<Instant>,
@@ -65,6 +67,7 @@ impl Run {
             request: Request::of(&plan),
             record: RefCell::new(Record::new(&plan)),
             left: Cell::new(plan.requests_max),
+            opened: Cell::new(0),
             number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
             used_before: Cell::new(plan.server.as_ref().and_then(Processes::usage)),
@@ -105,17 +108,24 @@ impl Run {
         }
     }
 
-    /// Lets requests go in an open loop, to as many tasks as there are connections.
+    /// How many tasks take requests.
+    fn takers(&self) -> usize {
+        self.plan.connections * self.plan.streams
+    }
+
+    /// Lets requests go in an open loop, to as many tasks as there are.
     async fn let_go(&self) {
         if let Some(pace) = self.pace.get() {
-            pace.run(self.plan.duration_max, self.plan.connections).await;
+            pace.run(self.plan.duration_max, self.takers()).await;
         }
     }
 
     /// Opens a connection and counts it.
     async fn open(&self, tls: &Arc<ClientConfig>) -> Result<Connection, Failure> {
         let permit = self.handshakes.acquire().await.expect("never closed");
-        let connection = Connection::open(&self.plan, tls).await?;
+        let opened = self.opened.get() + 1;
+        self.opened.set(opened);
+        let connection = Connection::open(&self.plan, tls, opened).await?;
         drop(permit);
         self.record.borrow_mut().opened(&connection);
         Ok(connection)
@@ -157,24 +167,34 @@ impl Run {
 
 /// Connections that stay open. All are there before the first request is sent.
 async fn keepalive(run: &Rc<Run>) -> Duration {
-    let all_open = Rc::new(Barrier::new(run.plan.connections + 1));
+    let all_open = Rc::new(Barrier::new(run.takers() + 1));
     let mut tasks = JoinSet::new();
     for _ in 0..run.plan.connections {
-        let (run, all_open) = (run.clone(), all_open.clone());
-        tasks.spawn_local(async move {
-            let mut slot = run.open_first(&run.plan.tls).await;
-            all_open.wait().await;
-            // Its time has begun.
-            all_open.wait().await;
-            let mut buffer = vec![0; BUFFER_BYTES];
-            while let Some(due) = run.take().await {
-                let started = Instant::now();
-                let outcome = exchange_or_reopen(&run, &mut slot, &mut buffer).await;
-                if !run.note(outcome, (due, started)) && slot.is_none() {
-                    sleep(PAUSE_AFTER_FAILURE).await;
+        let shared = Rc::new(Shared::default());
+        for stream in 0..run.plan.streams {
+            let (run, all_open, shared) = (run.clone(), all_open.clone(), shared.clone());
+            tasks.spawn_local(async move {
+                let mut slot = None;
+                if stream == 0 {
+                    slot = run.open_first(&run.plan.tls).await;
+                    shared.keep(&mut slot).await;
                 }
-            }
-        });
+                all_open.wait().await;
+                // Its time has begun.
+                all_open.wait().await;
+                let mut buffer = vec![0; BUFFER_BYTES];
+                while let Some(due) = run.take().await {
+                    let started = Instant::now();
+                    let outcome = match run.plan.http2 {
+                        false => exchange_or_reopen(&run, &mut slot, &mut buffer).await,
+                        true => shared.exchange(&run, &mut buffer).await,
+                    };
+                    if !run.note(outcome, (due, started)) && slot.is_none() {
+                        sleep(PAUSE_AFTER_FAILURE).await;
+                    }
+                }
+            });
+        }
     }
     all_open.wait().await;
     run.begin();
@@ -210,6 +230,59 @@ async fn exchange_or_reopen(
         *slot = Some(connection);
     }
     outcome
+}
+
+/// A connection that several requests share at a time, if it is there.
+#[derive(Default)]
+struct Shared(Mutex<Option<Connection>>);
+
+impl Shared {
+    /// Takes the connection over, if it can be shared.
+    async fn keep(&self, slot: &mut Option<Connection>) {
+        if slot.as_ref().is_some_and(|connection| connection.share().is_some()) {
+            *self.0.lock().await = slot.take();
+        }
+    }
+
+    /// One exchange on the connection, or on a new one.
+    async fn exchange(&self, run: &Run, buffer: &mut [u8]) -> Result<Answer, Failure> {
+        let (mut connection, reused) = self.get(run).await?;
+        let mut outcome = run.exchange(&mut connection, buffer).await;
+        if outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Closed) {
+            // RFC 9113 §9.1: a target may close an idle connection at any time. The first who notices opens another one.
+            self.forget(&connection).await;
+            if reused && run.request.is_idempotent() {
+                run.record.borrow_mut().stale_connections += 1;
+                (connection, _) = self.get(run).await?;
+                outcome = run.exchange(&mut connection, buffer).await;
+            }
+        }
+        if outcome.is_err() {
+            self.forget(&connection).await;
+        }
+        outcome
+    }
+
+    /// The connection, or a new one; whether it was there.
+    async fn get(&self, run: &Run) -> Result<(Connection, bool), Failure> {
+        let mut slot = self.0.lock().await;
+        let reused = slot.is_some();
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => run.open(&run.plan.tls).await?,
+        };
+        let shared = connection.share().expect("connections of HTTP/2 can be shared");
+        *slot = Some(connection);
+        Ok((shared, reused))
+    }
+
+    /// Lets go of a connection of which something went wrong, unless there is another one by now.
+    async fn forget(&self, failed: &Connection) {
+        let mut slot = self.0.lock().await;
+        if slot.as_ref().is_some_and(|connection| connection.is(failed)) {
+            *slot = None;
+        }
+    }
 }
 
 /// A connection for each request. Each task is a client of its own, which resumes its own sessions if it is to.

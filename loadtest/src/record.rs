@@ -80,7 +80,7 @@ impl Record {
         self.resumed_connections += u64::from(connection.resumed);
         self.connect_time.add(connection.connect_time);
         self.handshake_time.add(connection.handshake_time);
-        self.negotiated.get_or_insert_with(|| connection.negotiated());
+        self.negotiated.get_or_insert_with(|| connection.negotiated.clone());
     }
 
     /// Checks and counts an answer. True if it was right.

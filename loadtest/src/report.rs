@@ -261,6 +261,10 @@ impl Report {
         [self.exchange_us, self.due_us].map(|times| times.map(|times| (times.p50, times.max)).unwrap())
     }
 
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
     pub(crate) fn server(&self) -> Option<ServerReport> {
         self.server
     }

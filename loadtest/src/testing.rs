@@ -6,13 +6,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use h2::RecvStream;
+use h2::server::SendResponse;
 use ringward_testkit::{Authority, Leaf, Pki};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::args::{Plan, PlanError, RunArguments};
 use crate::report::Report;
@@ -47,7 +51,7 @@ impl World {
         .await
     }
 
-    async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> World {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> World {
         let pki = Pki::new();
         let root = Authority::root("Test Root");
         let server = root.issue(&Leaf::server(HOST));
@@ -65,6 +69,7 @@ impl World {
             .with_client_cert_verifier(verifier)
             .with_single_cert(server.chain().to_vec(), server.key())
             .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -126,10 +131,14 @@ async fn serve(
     resumed: Rc<Cell<u64>>,
     paths: Rc<RefCell<Vec<String>>>,
 ) -> Option<()> {
-    let mut stream = BufReader::new(acceptor.accept(tcp).await.ok()?);
-    if stream.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+    let stream = acceptor.accept(tcp).await.ok()?;
+    if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
         resumed.set(resumed.get() + 1);
     }
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return serve_http2(stream, paths).await;
+    }
+    let mut stream = BufReader::new(stream);
     let mut served = 0;
     loop {
         let (path, close, length) = read_request(&mut stream).await?;
@@ -167,6 +176,57 @@ async fn serve(
         if close || matches!(name, "lies" | "junk" | "once") {
             return stream.get_mut().shutdown().await.ok();
         }
+    }
+}
+
+/// The same over HTTP/2: each request as soon as it comes.
+async fn serve_http2(stream: TlsStream<TcpStream>, paths: Rc<RefCell<Vec<String>>>) -> Option<()> {
+    let mut connection = h2::server::handshake(stream).await.ok()?;
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        let path = request.uri().path_and_query()?.to_string();
+        paths.borrow_mut().push(path.clone());
+        if path == "/once" {
+            connection.graceful_shutdown();
+        }
+        tokio::task::spawn_local(answer_http2(path, request.into_body(), respond));
+    }
+    Some(())
+}
+
+async fn answer_http2(path: String, mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Option<()> {
+    let mut received = 0;
+    while let Some(Ok(data)) = body.data().await {
+        received += data.len();
+        body.flow_control().release_capacity(data.len()).ok()?;
+    }
+    let mut parts = path[1..].split(['/', '?']);
+    let (name, number) = (parts.next()?, parts.next().unwrap_or("0").parse().unwrap());
+    let head = |status: usize| http::Response::builder().status(status as u16).body(()).unwrap();
+    let send = |respond: &mut SendResponse<Bytes>, status, bytes: usize| {
+        let mut body = respond.send_response(head(status), bytes == 0).ok()?;
+        if bytes > 0 {
+            body.send_data("x".repeat(bytes).into(), true).ok()?;
+        }
+        Some(())
+    };
+    match name {
+        "bytes" => send(&mut respond, 200, number),
+        "status" => send(&mut respond, number, 0),
+        "upload" => send(&mut respond, 200, received),
+        "once" => send(&mut respond, 200, 0),
+        "slow" => {
+            tokio::time::sleep(Duration::from_millis(number as u64)).await;
+            send(&mut respond, 200, 0)
+        }
+        "silent" => std::future::pending().await,
+        "lies" => {
+            let mut body = respond.send_response(head(200), false).ok()?;
+            // A reset takes with it what has not left yet.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            body.send_reset(h2::Reason::INTERNAL_ERROR);
+            Some(())
+        }
+        _ => panic!("no such path: {path}"),
     }
 }
 

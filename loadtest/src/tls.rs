@@ -45,6 +45,8 @@ pub(crate) struct Offer {
     pub(crate) version: Option<Version>,
     pub(crate) suites: Vec<String>,
     pub(crate) groups: Vec<String>,
+    /// HTTP/2 and nothing else, in place of HTTP/1.1.
+    pub(crate) http2: bool,
 }
 
 impl Offer {
@@ -118,7 +120,7 @@ pub(crate) fn client_config(
                 .map_err(TlsFileError::Identity)?
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![if offer.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }

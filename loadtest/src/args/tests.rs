@@ -36,6 +36,8 @@ async fn arguments_fit_the_mode() {
         ("--mode idle --resume", "idle has no use for --resume"),
         ("--mode idle --requests 1", "idle has no use for --requests"),
         ("--mode idle --duration 1", "idle has no use for --duration"),
+        ("--requests 1 --streams 2", "no use for --streams"),
+        ("--mode handshake --http2 --requests 1 --streams 2", "no use for --streams"),
         ("--mode idle --rate 10", "idle has no use for --rate"),
         ("--rate 10", "keepalive needs --requests or --duration"),
         ("--rate 10:1 --duration 1", "says how long each of its rates lasts"),

@@ -64,6 +64,65 @@ async fn clients_resume_from_their_second_connection_on_if_they_are_to() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn http_2_makes_exactly_the_requests_on_its_connections() {
+    let world = World::start().await;
+    for (mode, opened) in [
+        (
+            "--mode keepalive --requests 103 --connections 3 --streams 5 --path /bytes/100 --expect-bytes 100",
+            3,
+        ),
+        ("--mode handshake --requests 9 --connections 2 --path /bytes/1", 9),
+        ("--mode idle --connections 20 --hold 0.01 --path /bytes/1", 20),
+        (
+            "--mode download --requests 3 --connections 2 --streams 2 --path /bytes/300000 --expect-bytes 300000",
+            2,
+        ),
+        ("--mode upload --requests 5 --connections 1 --streams 3 --path /upload --body-bytes 300000", 1),
+    ] {
+        let before = world.accepted.get();
+        let report = world.run(&format!("--http2 {mode}")).await;
+        assert!(report.is_right() && report.to_text().contains(" h2\n"), "{mode}: {}", report.to_text());
+        assert_eq!((report.connections_opened(), world.accepted.get() - before), (opened, opened), "{mode}");
+    }
+    let report = world.run("--http2 --requests 50 --streams 4 --path /bytes/1?page=2 --fresh-paths 50").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!(world.paths.borrow().iter().filter(|path| path.ends_with("?page=2")).count(), 50);
+    assert_eq!(world.paths.borrow().iter().filter(|path| *path == "/bytes/1?page=2").count(), 25);
+}
+
+/// What is slow on one stream holds up no other.
+#[tokio::test(flavor = "local")]
+async fn streams_of_http_2_run_at_the_same_time() {
+    let world = World::start().await;
+    let report = world.run("--http2 --requests 40 --connections 1 --streams 40 --path /slow/200").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert!(report.seconds() < 40.0 * 0.2, "one after the other takes eight seconds");
+    assert_eq!(report.connections_opened(), 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn every_wrong_answer_over_http_2_is_a_failure_of_its_kind() {
+    let world = World::start().await;
+    for (arguments, kind, words) in [
+        ("--path /status/403", Status, "403 where 200 was expected"),
+        ("--path /bytes/5 --expect-bytes 6", Length, "5 bytes where 6 were expected"),
+        ("--path /lies", Truncated, "internal error"),
+        ("--path /silent --timeout 0.1", Timeout, "the exchange took more than 100ms"),
+    ] {
+        let report = world.run(&format!("--http2 --requests 2 --connections 1 {arguments}")).await;
+        assert!(!report.is_right(), "{arguments}");
+        assert_eq!(report.failures(), [(kind, 2)], "{arguments}");
+        assert!(report.first(kind).contains(words), "{arguments}: {}", report.first(kind));
+    }
+    // A connection that ends after each answer is opened anew, and that is told.
+    let report = world.run("--http2 --requests 5 --connections 1 --path /once").await;
+    assert!(report.right() == 5 && report.connections_opened() == 5, "{}", report.to_text());
+    let old = World::start_with(|config| config.alpn_protocols.clear()).await;
+    let report = old.run("--http2 --requests 1 --connections 1 --path /bytes/1").await;
+    assert!(report.first(Malformed).contains("does not agree to HTTP/2"), "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
 async fn what_is_offered_is_agreed_on() {
     let world = World::start().await;
     for (offer, agreed) in [

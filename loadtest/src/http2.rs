@@ -1,0 +1,117 @@
+//! An exchange over HTTP/2, on a connection that others may share.
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_local;
+
+use crate::answer::Answer;
+use crate::failure::{Failure, FailureKind};
+
+/// A connection, for as many requests at a time as the target allows. Copies share it.
+#[derive(Clone)]
+pub(crate) struct Http2(SendRequest<Bytes>);
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Message<'m> {
+    pub(crate) method: Method,
+    /// With scheme and authority.
+    pub(crate) uri: &'m str,
+    pub(crate) body_bytes: u64,
+}
+
+impl Http2 {
+    /// Begins to speak HTTP/2, on a connection that was agreed on for that.
+    ///
+    /// # Errors
+    /// If the target does not speak it.
+    pub(crate) async fn begin(
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    ) -> Result<Http2, Failure> {
+        let mut builder = Builder::new();
+        builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        let (requests, connection) =
+            builder.enable_push(false).handshake(stream).await.map_err(failure(false))?;
+        // What goes wrong with it is seen by its streams.
+        spawn_local(async move { drop(connection.await) });
+        Ok(Http2(requests))
+    }
+
+    /// Sends a message and reads the whole answer; `begins` is called when its head is there.
+    ///
+    /// # Errors
+    /// What keeps it from being a whole answer.
+    pub(crate) async fn exchange(
+        &self,
+        message: &Message<'_>,
+        begins: impl FnOnce(),
+    ) -> Result<Answer, Failure> {
+        let request = http::Request::builder()
+            .method(&message.method)
+            .uri(message.uri)
+            .header("user-agent", crate::client::USER_AGENT)
+            .header("accept", "*/*");
+        let request = match message.body_bytes {
+            0 => request,
+            length => request.header("content-length", length),
+        };
+        let request = request.body(()).map_err(|error| Failure::malformed(error.to_string()))?;
+        let mut requests = self.0.clone().ready().await.map_err(failure(false))?;
+        let (response, body) =
+            requests.send_request(request, message.body_bytes == 0).map_err(failure(false))?;
+        let receive = async {
+            let response = response.await.map_err(failure(false))?;
+            begins();
+            let status = response.status().as_u16();
+            let body_bytes = receive(response.into_body()).await?;
+            Ok(Answer { status, body_bytes, keep_alive: true })
+        };
+        if message.body_bytes == 0 {
+            return receive.await;
+        }
+        // A target may answer before it has read all, and need not read the rest.
+        let (answer, _) = tokio::join!(receive, send(body, message.body_bytes));
+        answer
+    }
+}
+
+async fn receive(mut body: RecvStream) -> Result<u64, Failure> {
+    let mut received = 0;
+    while let Some(data) = body.data().await {
+        let data = data.map_err(failure(true))?;
+        received += data.len() as u64;
+        body.flow_control().release_capacity(data.len()).map_err(failure(true))?;
+    }
+    body.trailers().await.map_err(failure(true))?;
+    Ok(received)
+}
+
+/// Sends so many bytes, as the target takes them. What goes wrong is seen by who waits for the answer.
+async fn send(mut body: SendStream<Bytes>, mut left: u64) -> Option<()> {
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(BODY.len());
+        body.reserve_capacity(wanted);
+        let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await?.ok()?.min(wanted);
+        left -= room as u64;
+        body.send_data(Bytes::from_static(&BODY[..room]), left == 0).ok()?;
+    }
+    Some(())
+}
+
+/// The kind of an error; `begun` says whether an answer has.
+fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
+    move |error| match error.get_io() {
+        Some(io) => Failure::of_stream(io, begun),
+        None if error.is_library() => Failure::malformed(error.to_string()),
+        None if begun => Failure::new(FailureKind::Truncated, error.to_string()),
+        None => Failure::new(FailureKind::Closed, error.to_string()),
+    }
+}
+
+/// So large that no answer waits for its window.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
+static BODY: [u8; 64 << 10] = [b'x'; 64 << 10];
