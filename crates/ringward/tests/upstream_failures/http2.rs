@@ -114,7 +114,8 @@ fn within_the_upload() -> Vec<Row> {
             vec![Head, Body(10_000), Reset],
             Status(502),
             "upstream_reset",
-        ),
+        )
+        .or("upstream_closed"),
         Row::new(
             "upload: resets the stream",
             Upload(LARGE),
