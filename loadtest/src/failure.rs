@@ -25,6 +25,10 @@ pub(crate) enum FailureKind {
     Status,
     /// Not the expected body length.
     Length,
+    /// Not the expected body.
+    Body,
+    /// A client was served whose handshake must be refused.
+    Admitted,
     /// It was due, and no connection was free to send it before the run gave up.
     Unsent,
 }
@@ -49,6 +53,8 @@ impl FailureKind {
             FailureKind::Malformed => "malformed",
             FailureKind::Status => "status",
             FailureKind::Length => "length",
+            FailureKind::Body => "body",
+            FailureKind::Admitted => "admitted",
             FailureKind::Unsent => "unsent",
         }
     }
@@ -57,6 +63,11 @@ impl FailureKind {
 impl Failure {
     pub(crate) fn new(kind: FailureKind, detail: impl Into<String>) -> Failure {
         Failure { kind, detail: detail.into() }
+    }
+
+    /// Whether it may be how a target refuses a handshake: with an alert, which a reset can overtake.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.kind, FailureKind::Tls | FailureKind::Closed)
     }
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Failure {

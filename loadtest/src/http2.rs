@@ -3,25 +3,16 @@
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{RecvStream, SendStream};
-use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Hash};
 use crate::failure::{Failure, FailureKind};
+use crate::request::Message;
 
 /// A connection, for as many requests at a time as the target allows. Copies share it.
 #[derive(Clone)]
 pub(crate) struct Http2(SendRequest<Bytes>);
-
-/// What is sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Message<'m> {
-    pub(crate) method: Method,
-    /// With scheme and authority.
-    pub(crate) uri: &'m str,
-    pub(crate) body_bytes: u64,
-}
 
 impl Http2 {
     /// Begins to speak HTTP/2, on a connection that was agreed on for that.
@@ -40,25 +31,19 @@ impl Http2 {
         Ok(Http2(requests))
     }
 
-    /// Sends a message and reads the whole answer; `begins` is called when its head is there.
+    /// Sends a message for this authority and reads the whole answer; `begins` is called when its head is there.
     ///
     /// # Errors
     /// What keeps it from being a whole answer.
     pub(crate) async fn exchange(
         &self,
         message: &Message<'_>,
+        authority: &str,
         begins: impl FnOnce(),
     ) -> Result<Answer, Failure> {
-        let request = http::Request::builder()
-            .method(&message.method)
-            .uri(message.uri)
-            .header("user-agent", crate::client::USER_AGENT)
-            .header("accept", "*/*");
-        let request = match message.body_bytes {
-            0 => request,
-            length => request.header("content-length", length),
-        };
-        let request = request.body(()).map_err(|error| Failure::malformed(error.to_string()))?;
+        let hashed = message.kind.expected.sha256.is_some();
+        let request =
+            message.http2_head(authority).map_err(|error| Failure::malformed(error.to_string()))?;
         let mut requests = self.0.clone().ready().await.map_err(failure(false))?;
         let (response, body) =
             requests.send_request(request, message.body_bytes == 0).map_err(failure(false))?;
@@ -66,8 +51,8 @@ impl Http2 {
             let response = response.await.map_err(failure(false))?;
             begins();
             let status = response.status().as_u16();
-            let body_bytes = receive(response.into_body()).await?;
-            Ok(Answer { status, body_bytes, keep_alive: true })
+            let (body_bytes, sha256) = receive(response.into_body(), hashed).await?;
+            Ok(Answer { status, body_bytes, sha256, keep_alive: true })
         };
         if message.body_bytes == 0 {
             return receive.await;
@@ -78,15 +63,17 @@ impl Http2 {
     }
 }
 
-async fn receive(mut body: RecvStream) -> Result<u64, Failure> {
-    let mut received = 0;
+/// How long the body is, and its hash if it is to be hashed.
+async fn receive(mut body: RecvStream, hashed: bool) -> Result<(u64, Option<[u8; 32]>), Failure> {
+    let (mut received, mut hash) = (0, Hash::new(hashed));
     while let Some(data) = body.data().await {
         let data = data.map_err(failure(true))?;
         received += data.len() as u64;
+        hash.add(&data);
         body.flow_control().release_capacity(data.len()).map_err(failure(true))?;
     }
     body.trailers().await.map_err(failure(true))?;
-    Ok(received)
+    Ok((received, hash.finish()))
 }
 
 /// Sends so many bytes, as the target takes them. What goes wrong is seen by who waits for the answer.

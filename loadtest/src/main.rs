@@ -4,22 +4,29 @@
 //! slows the load down. With `--rate` an open one: requests are due at their times, however slow it is (`pace`). Every status and every body length is checked, and one wrong answer makes the run fail. Nothing
 //! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
 //!
-//! Only the command line is in here. `args` judges it, `modes` makes the load with the connections of `client`, `report`
-//! shows what came of it.
+//! Only the command line is in here. `args` or a file makes a `scenario`, `plan` makes sure that it can be carried out, `engine` makes the load
+//! with the connections of `client`, `report` shows what came of it.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod args;
 mod chunked;
 mod client;
+mod clients;
+mod distribution;
+mod engine;
 mod failure;
+mod fleet;
 mod http2;
-mod modes;
+mod mix;
 mod pace;
+mod plan;
 mod process;
 mod rate;
 mod record;
 mod report;
+mod request;
+mod scenario;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -31,7 +38,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
-use crate::args::{Plan, PlanError, RunArguments};
+use crate::args::RunArguments;
+use crate::plan::{Plan, PlanError};
 use crate::report::Report;
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
@@ -72,5 +80,5 @@ fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
     // One thread, so that what is counted needs no locks.
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(PlanError::Runtime)?;
-    Ok(runtime.block_on(modes::run(plan)))
+    Ok(runtime.block_on(engine::run(plan)))
 }

@@ -6,17 +6,20 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::answer::Answer;
-use crate::args::{ExpectedBytes, Plan};
 use crate::client::Connection;
 use crate::failure::{Failure, FailureKind};
+use crate::plan::Plan;
 
 /// Everything that is counted.
 #[derive(Debug)]
 pub(crate) struct Record {
-    expected_status: u16,
-    expected_bytes: ExpectedBytes,
     /// Exchanges whose answer was right.
     pub(crate) right: u64,
+    /// Clients whose handshake was refused as it must be.
+    pub(crate) refused: u64,
+    /// The same by the kind of the request, and by the class of the client, each by its index in the plan.
+    pub(crate) by_kind: Vec<KindRecord>,
+    pub(crate) by_class: Vec<ClassRecord>,
     /// Times of right exchanges, in nanoseconds, from before the first byte is sent.
     pub(crate) exchange_time: Times,
     /// The same from when the request was due, in an open loop; what was never sent has waited for so long at the least.
@@ -40,6 +43,24 @@ pub(crate) struct Record {
     pub(crate) negotiated: Option<String>,
 }
 
+/// What is counted for requests of a kind.
+#[derive(Debug)]
+pub(crate) struct KindRecord {
+    pub(crate) right: u64,
+    pub(crate) failed: u64,
+    pub(crate) exchange_time: Times,
+}
+
+/// What is counted for clients of a class.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClassRecord {
+    pub(crate) connections: u64,
+    pub(crate) resumed_connections: u64,
+    pub(crate) refused: u64,
+    pub(crate) right: u64,
+    pub(crate) failed: u64,
+}
+
 /// Failures of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failures {
@@ -55,9 +76,10 @@ pub(crate) struct Times(Histogram<u64>);
 impl Record {
     pub(crate) fn new(plan: &Plan) -> Record {
         Record {
-            expected_status: plan.expected_status,
-            expected_bytes: plan.expected_bytes,
             right: 0,
+            refused: 0,
+            by_kind: plan.requests.kinds.iter().map(|_| KindRecord::default()).collect(),
+            by_class: vec![ClassRecord::default(); plan.clients.classes.len()],
             exchange_time: Times::new(),
             due_time: Times::new(),
             first_byte_time: Times::new(),
@@ -74,27 +96,48 @@ impl Record {
         }
     }
 
-    /// Counts a new connection.
-    pub(crate) fn opened(&mut self, connection: &Connection) {
+    /// Counts a new connection of a client of this class.
+    pub(crate) fn opened(&mut self, class: usize, connection: &Connection) {
         self.connections += 1;
         self.resumed_connections += u64::from(connection.resumed);
+        self.by_class[class].connections += 1;
+        self.by_class[class].resumed_connections += u64::from(connection.resumed);
         self.connect_time.add(connection.connect_time);
         self.handshake_time.add(connection.handshake_time);
         self.negotiated.get_or_insert_with(|| connection.negotiated.clone());
     }
 
-    /// Checks and counts an answer. True if it was right.
-    pub(crate) fn answered(&mut self, answer: &Answer, time: Duration, sent_bytes: u64) -> bool {
+    /// A connection that seemed to be open never was.
+    pub(crate) fn was_not_opened(&mut self, class: usize, connection: &Connection) {
+        self.connections -= 1;
+        self.resumed_connections -= u64::from(connection.resumed);
+        self.by_class[class].connections -= 1;
+        self.by_class[class].resumed_connections -= u64::from(connection.resumed);
+    }
+
+    /// Counts a client whose handshake was refused as it must be.
+    pub(crate) fn refused(&mut self, class: usize) {
+        self.refused += 1;
+        self.by_class[class].refused += 1;
+    }
+
+    /// Counts an answer, right or not.
+    pub(crate) fn answered(&mut self, answer: &Answer, sent_bytes: u64) {
         *self.statuses.entry(answer.status).or_default() += 1;
         self.received_bytes += answer.body_bytes;
         self.sent_bytes += sent_bytes;
-        if let Err(failure) = self.check(answer) {
-            self.failed(failure);
-            return false;
-        }
+    }
+
+    /// Counts a right exchange.
+    pub(crate) fn right(&mut self, kind: usize, class: usize, time: Duration) {
         self.right += 1;
         self.exchange_time.add(time);
-        true
+        self.by_kind[kind].right += 1;
+        self.by_class[class].right += 1;
+        // With one kind it is the same.
+        if self.by_kind.len() > 1 {
+            self.by_kind[kind].exchange_time.add(time);
+        }
     }
 
     /// Counts a request that was due for so long, and never sent.
@@ -106,6 +149,12 @@ impl Record {
         ));
     }
 
+    /// Counts a failure that a client of this class saw.
+    pub(crate) fn failed_for(&mut self, class: usize, failure: Failure) {
+        self.by_class[class].failed += 1;
+        self.failed(failure);
+    }
+
     /// Counts a failure.
     pub(crate) fn failed(&mut self, failure: Failure) {
         let failures = self.failures.entry(failure.kind).or_default();
@@ -114,23 +163,11 @@ impl Record {
             failures.first = failure.detail;
         }
     }
+}
 
-    fn check(&mut self, answer: &Answer) -> Result<(), Failure> {
-        if answer.status != self.expected_status {
-            let detail = format!("{} where {} was expected", answer.status, self.expected_status);
-            return Err(Failure::new(FailureKind::Status, detail));
-        }
-        match self.expected_bytes {
-            ExpectedBytes::Exactly(bytes) if bytes != answer.body_bytes => {
-                let detail = format!("a body of {} bytes where {bytes} were expected", answer.body_bytes);
-                Err(Failure::new(FailureKind::Length, detail))
-            }
-            ExpectedBytes::Same => {
-                self.expected_bytes = ExpectedBytes::Exactly(answer.body_bytes);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+impl Default for KindRecord {
+    fn default() -> KindRecord {
+        KindRecord { right: 0, failed: 0, exchange_time: Times::new() }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::args::{Mode, Plan};
+use crate::clients::Outcome;
 use crate::failure::FailureKind;
+use crate::plan::Plan;
 use crate::record::{Record, Times};
 
 /// The outcome of a run. Its fields are the members of the JSON, which only ever gets more of them.
@@ -22,6 +23,9 @@ pub(crate) struct Report {
     /// Exchanges whose answer was right.
     right: u64,
     failed: u64,
+    /// Clients whose handshake was refused, as it must be. None unless there are such clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<u64>,
     /// The rates that requests were due at, in an open loop, and how many were.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<String>,
@@ -47,6 +51,11 @@ pub(crate) struct Report {
     /// TCP alone.
     connect_us: Option<TimesReport>,
     handshake_us: Option<TimesReport>,
+    /// By the kind of the request and the class of the client, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<KindReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clients: Vec<ClassReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<IdleReport>,
     /// What the target's processes used, if they were to be looked at.
@@ -64,6 +73,27 @@ pub(crate) struct ServerReport {
     pub(crate) memory_begin: u64,
     pub(crate) memory_max: u64,
     pub(crate) memory_end: u64,
+}
+
+/// How requests of one kind did.
+#[derive(Clone, Debug, Serialize)]
+struct KindReport {
+    name: String,
+    right: u64,
+    failed: u64,
+    exchange_us: Option<TimesReport>,
+}
+
+/// How clients of one class did.
+#[derive(Clone, Debug, Serialize)]
+struct ClassReport {
+    name: String,
+    connections_opened: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_resumed: Option<u64>,
+    refused: u64,
+    right: u64,
+    failed: u64,
 }
 
 /// Failures of one kind.
@@ -114,20 +144,21 @@ impl Report {
             })
             .collect();
         Report {
-            mode: plan.mode.to_string(),
+            mode: plan.name.clone(),
             target: plan.target.to_string(),
             connections: plan.connections,
             tls: record.negotiated.clone(),
             seconds,
             right: record.right,
             failed: failures.values().map(|failures| failures.count).sum(),
+            refused: plan.clients.classes.iter().any(|class| class.outcome == Outcome::Refused).then_some(record.refused),
             rate: plan.rate.as_ref().map(ToString::to_string),
             due,
-            per_second: (plan.mode != Mode::Idle).then(|| record.right as f64 / seconds),
+            per_second: plan.hold.is_none().then(|| record.right as f64 / seconds),
             received_bytes: record.received_bytes,
             sent_bytes: record.sent_bytes,
             connections_opened: record.connections,
-            connections_resumed: plan.resume.then_some(record.resumed_connections),
+            connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
             stale_connections: record.stale_connections,
             statuses: record.statuses.clone(),
             failures,
@@ -136,6 +167,8 @@ impl Report {
             first_byte_us: TimesReport::new(&record.first_byte_time),
             connect_us: TimesReport::new(&record.connect_time),
             handshake_us: TimesReport::new(&record.handshake_time),
+            requests: kinds(plan, record),
+            clients: classes(plan, record),
             idle,
             server: server.map(|server| ServerReport {
                 cpu_us_per_right: (record.right > 0).then(|| server.cpu_seconds * 1e6 / record.right as f64),
@@ -146,7 +179,7 @@ impl Report {
 
     /// Whether something was asked for and every answer was right.
     pub(crate) fn is_right(&self) -> bool {
-        self.right > 0 && self.failed == 0
+        self.right + self.refused.unwrap_or(0) > 0 && self.failed == 0
     }
 
     /// One JSON object.
@@ -179,6 +212,9 @@ impl Report {
         writeln!(text, "failed    {:>12}", self.failed)?;
         for (kind, failures) in &self.failures {
             writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;
+        }
+        if let Some(refused) = self.refused {
+            writeln!(text, "refused   {refused:>12} clients, as they must be")?;
         }
         for (status, count) in &self.statuses {
             writeln!(text, "status {status}{count:>12}")?;
@@ -215,6 +251,14 @@ impl Report {
                 [memory_begin, memory_max, memory_end].map(|bytes| bytes as f64 / f64::from(1 << 20));
             writeln!(text, "memory    {max:>12.1} MiB at the most, {begin:.1} before, {end:.1} after")?;
         }
+        for ClassReport { name, connections_opened, refused, right, failed, .. } in &self.clients {
+            let refused = if *refused > 0 { format!(", {refused} refused") } else { String::new() };
+            writeln!(text, "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {name}")?;
+        }
+        for KindReport { name, right, failed, exchange_us } in &self.requests {
+            let times = exchange_us.map(|times| format!(", p50 {:.1} µs, p99 {:.1} µs", times.p50, times.p99));
+            writeln!(text, "requests  {right:>12} right, {failed} failed{}: {name}", times.unwrap_or_default())?;
+        }
         let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
         writeln!(text, "{:<11}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
         for (name, times) in [
@@ -231,6 +275,30 @@ impl Report {
         }
         Ok(())
     }
+}
+
+fn kinds(plan: &Plan, record: &Record) -> Vec<KindReport> {
+    let all = plan.requests.kinds.iter().zip(&record.by_kind);
+    let report = all.map(|(kind, record)| KindReport {
+        name: kind.name.clone(),
+        right: record.right,
+        failed: record.failed,
+        exchange_us: TimesReport::new(&record.exchange_time),
+    });
+    if record.by_kind.len() > 1 { report.collect() } else { Vec::new() }
+}
+
+fn classes(plan: &Plan, record: &Record) -> Vec<ClassReport> {
+    let all = plan.clients.classes.iter().zip(&record.by_class);
+    let report = all.map(|(class, record)| ClassReport {
+        name: class.name.clone(),
+        connections_opened: record.connections,
+        connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
+        refused: record.refused,
+        right: record.right,
+        failed: record.failed,
+    });
+    if record.by_class.len() > 1 { report.collect() } else { Vec::new() }
 }
 
 impl TimesReport {

@@ -18,9 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::args::{Plan, PlanError, RunArguments};
+use crate::args::RunArguments;
+use crate::plan::{Plan, PlanError};
 use crate::report::Report;
-use crate::{Arguments, Command, modes};
+use crate::{Arguments, Command, engine};
 
 pub(crate) const HOST: &str = "api.example.com";
 
@@ -95,7 +96,7 @@ impl World {
 
     /// Carries out a run with these arguments.
     pub(crate) async fn run(&self, more: &str) -> Report {
-        modes::run(Plan::new(&self.arguments(more)).unwrap()).await
+        engine::run(Plan::new(&self.arguments(more)).unwrap()).await
     }
 
     /// Why a run with these arguments cannot begin.

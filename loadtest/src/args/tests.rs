@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::Plan;
 use crate::testing::{HOST, World, parse};
 
 fn plan_error(arguments: &str) -> String {
@@ -77,16 +78,4 @@ fn numbers_are_bounded() {
         }
     }
     assert!(parse(&format!("{usual} --cert x")).is_err(), "a certificate needs its key");
-}
-
-#[test]
-fn host_has_the_port_unless_it_is_the_usual_one() {
-    for (name, port, wanted) in [
-        ("api.example.com", 443, "api.example.com"),
-        ("api.example.com", 8443, "api.example.com:8443"),
-        ("127.0.0.1", 8443, "127.0.0.1:8443"),
-        ("::1", 8443, "[::1]:8443"),
-    ] {
-        assert_eq!(authority(&ServerName::try_from(name).unwrap(), port), wanted);
-    }
 }
