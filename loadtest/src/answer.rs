@@ -235,7 +235,11 @@ mod tests {
     /// Reads an answer that arrives byte by byte, and at once.
     async fn answer(bytes: &str) -> Result<Answer, Failure> {
         let at_once = read(&mut bytes.as_bytes(), &mut [0; 256], HASHED, || {}).await;
-        assert_eq!(read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256], HASHED, || {}).await, at_once, "{bytes:?}");
+        assert_eq!(
+            read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256], HASHED, || {}).await,
+            at_once,
+            "{bytes:?}"
+        );
         at_once
     }
 

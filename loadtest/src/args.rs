@@ -183,7 +183,8 @@ impl RunArguments {
             (_, _, Some(_)) => Source::Fleet { class: fleet::Class::Valid, count: None },
             _ => Source::Anonymous,
         };
-        let path = PathTemplate::new(&self.path).map_err(|reason| PlanError::Path(self.path.clone(), reason))?;
+        let path =
+            PathTemplate::new(&self.path).map_err(|reason| PlanError::Path(self.path.clone(), reason))?;
         let kind = RequestKind {
             index: 0,
             name: self.path.clone(),
@@ -203,6 +204,7 @@ impl RunArguments {
         };
         Ok(Scenario {
             name: self.mode.to_string(),
+            description: None,
             target: None,
             server_names: Vec::new(),
             pki: None,

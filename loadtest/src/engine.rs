@@ -188,7 +188,13 @@ impl Run {
     }
 
     /// Counts the outcome of an exchange that was due, and of which the first byte was sent, at these times. True if it was right.
-    fn note(&self, line: &Line, message: &Message<'_>, outcome: &Result<Answer, Failure>, times: Times) -> bool {
+    fn note(
+        &self,
+        line: &Line,
+        message: &Message<'_>,
+        outcome: &Result<Answer, Failure>,
+        times: Times,
+    ) -> bool {
         let (mut record, class) = (self.record.borrow_mut(), line.client.class);
         let checked = match (outcome, line.client.outcome) {
             (Ok(_), Outcome::Refused) => {

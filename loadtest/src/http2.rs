@@ -42,8 +42,7 @@ impl Http2 {
         begins: impl FnOnce(),
     ) -> Result<Answer, Failure> {
         let hashed = message.kind.expected.sha256.is_some();
-        let request =
-            message.http2_head(authority).map_err(|error| Failure::malformed(error.to_string()))?;
+        let request = message.http2_head(authority).map_err(|error| Failure::malformed(error.to_string()))?;
         let mut requests = self.0.clone().ready().await.map_err(failure(false))?;
         let (response, body) =
             requests.send_request(request, message.body_bytes == 0).map_err(failure(false))?;

@@ -39,6 +39,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::args::RunArguments;
+use crate::fleet::{FleetError, PkiArguments};
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
 
@@ -56,23 +57,29 @@ enum Command {
     ///
     /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
     Run(Box<RunArguments>),
+    /// Make the certificates and keys of a gateway and of many clients, right and wrong ones, into a new directory.
+    ///
+    /// Exit code 0: all is there. 2: it is not.
+    Pki(Box<PkiArguments>),
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
-    let report = match begin(&arguments) {
-        Ok(report) => report,
-        Err(error) => {
-            // Nobody is left to be told if standard error is closed.
-            let _ = writeln!(io::stderr(), "ringward-load: {error}");
-            return ExitCode::from(2);
-        }
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments).map_err(|error| error.to_string()),
+        Command::Pki(arguments) => pki(&arguments).map_err(|error| error.to_string()),
     };
+    outcome.unwrap_or_else(|error| {
+        // Nobody is left to be told if standard error is closed.
+        let _ = writeln!(io::stderr(), "ringward-load: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(arguments: &RunArguments) -> Result<ExitCode, PlanError> {
+    let report = begin(arguments)?;
     let text = if arguments.json { report.to_json() } else { report.to_text() };
-    if writeln!(io::stdout(), "{}", text.trim_end()).is_err() || !report.is_right() {
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let told = writeln!(io::stdout(), "{}", text.trim_end()).is_ok();
+    Ok(if told && report.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
@@ -81,4 +88,13 @@ fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(PlanError::Runtime)?;
     Ok(runtime.block_on(engine::run(plan)))
+}
+
+fn pki(arguments: &PkiArguments) -> Result<ExitCode, FleetError> {
+    fleet::make(&arguments.plan, &arguments.out)?;
+    let made = arguments.plan.classes().map(|(class, numbers)| format!("{} {class}", numbers.len()));
+    // All is there, also if nobody wants to know.
+    let made = made.collect::<Vec<_>>().join(", ");
+    let _ = writeln!(io::stdout(), "{}: {made}; see fleet.toml", arguments.out.display());
+    Ok(ExitCode::SUCCESS)
 }

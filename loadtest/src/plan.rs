@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use crate::args::{Mode, REQUESTS_MAX, RunArguments, SECONDS_MAX};
 use crate::clients::{Class, Clients, Host};
 use crate::distribution::Distribution;
-use crate::fleet::{Files, Fleet, FleetError};
+use crate::fleet::{self, Files, Fleet, FleetError};
 use crate::process::Processes;
 use crate::rate::Rates;
 use crate::request::Requests;
@@ -27,6 +27,8 @@ use crate::tls::{self, Common, TlsFileError};
 pub(crate) struct Plan {
     /// What it is called in reports.
     pub(crate) name: String,
+    /// What it stands for.
+    pub(crate) description: Option<String>,
     pub(crate) target: SocketAddr,
     /// Each connection asks for the next of them.
     pub(crate) hosts: Vec<Rc<Host>>,
@@ -111,6 +113,7 @@ impl Plan {
         let clients = Clients::new(classes(&scenario)?, scenario.kept, scenario.resume);
         Ok(Plan {
             name: scenario.name,
+            description: scenario.description,
             target,
             hosts,
             requests: Requests::new(scenario.kinds, clients.classes.len()),
@@ -139,7 +142,12 @@ fn classes(scenario: &Scenario) -> Result<Vec<Class>, PlanError> {
     let ca = match (&scenario.ca, pki) {
         (Some(ca), _) => ca.clone(),
         (None, Some(pki)) => Files::of(pki).server_ca,
-        (None, None) => return Err(PlanError::Needed("--ca or --pki", ", which says who signed the target's certificate")),
+        (None, None) => {
+            return Err(PlanError::Needed(
+                "--ca or --pki",
+                ", which says who signed the target's certificate",
+            ));
+        }
     };
     let common = Common::new(&ca, &scenario.offer)?;
     let class = |plan: &ClassPlan| -> Result<Class, PlanError> {
@@ -147,8 +155,11 @@ fn classes(scenario: &Scenario) -> Result<Vec<Class>, PlanError> {
             Source::Anonymous => vec![common.client(None)?],
             Source::Files { cert, key } => vec![common.client(Some(tls::credential(cert, key)?))?],
             Source::Fleet { class, count } => {
-                let pki = pki.ok_or(PlanError::Needed("--pki", ": the scenario's clients take their certificates from there"))?;
-                fleet(&common, pki, *class, *count)?
+                let pki = pki.ok_or(PlanError::Needed(
+                    "--pki",
+                    ": the scenario's clients take their certificates from there",
+                ))?;
+                members(&common, pki, *class, *count)?
             }
         };
         Ok(Class::new(plan.name.clone(), plan.share, plan.outcome, members))
@@ -156,16 +167,15 @@ fn classes(scenario: &Scenario) -> Result<Vec<Class>, PlanError> {
     scenario.classes.iter().map(class).collect()
 }
 
-fn fleet(
+/// Clients of a class of a PKI.
+fn members(
     common: &Common,
-    pki: &std::path::Path,
-    class: crate::fleet::Class,
+    pki: &Path,
+    class: fleet::Class,
     count: Option<usize>,
 ) -> Result<Vec<Arc<ClientConfig>>, PlanError> {
-    let identities = Fleet::identities(pki, class)?;
-    let some = identities.into_iter().take(count.unwrap_or(usize::MAX));
-    let members: Vec<_> =
-        some.map(|identity| common.client(Some((identity.chain, identity.key)))).collect::<Result<_, _>>()?;
+    let some = Fleet::identities(pki, class)?.into_iter().take(count.unwrap_or(usize::MAX));
+    let members = fleet::client_configs(&*common.client(None)?, some)?;
     match members.is_empty() {
         true => Err(PlanError::Nobody { pki: pki.to_owned(), class: class.name() }),
         false => Ok(members),
@@ -174,10 +184,14 @@ fn fleet(
 
 fn hosts(names: &[String], port: u16) -> Result<Vec<Rc<Host>>, PlanError> {
     if names.is_empty() {
-        return Err(PlanError::Needed("--server-name", ", the name that the target's certificate must carry"));
+        return Err(PlanError::Needed(
+            "--server-name",
+            ", the name that the target's certificate must carry",
+        ));
     }
     let host = |name: &String| {
-        let server_name = ServerName::try_from(name.clone()).map_err(|_| PlanError::ServerName(name.clone()))?;
+        let server_name =
+            ServerName::try_from(name.clone()).map_err(|_| PlanError::ServerName(name.clone()))?;
         Ok(Rc::new(Host::new(server_name, port)))
     };
     names.iter().map(host).collect()

@@ -14,7 +14,10 @@ use crate::record::{Record, Times};
 /// The outcome of a run. Its fields are the members of the JSON, which only ever gets more of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    /// The mode, or the name of the scenario.
     mode: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
     target: String,
     connections: usize,
     /// Version, suite and group of the first connection.
@@ -145,13 +148,19 @@ impl Report {
             .collect();
         Report {
             mode: plan.name.clone(),
+            description: plan.description.clone(),
             target: plan.target.to_string(),
             connections: plan.connections,
             tls: record.negotiated.clone(),
             seconds,
             right: record.right,
             failed: failures.values().map(|failures| failures.count).sum(),
-            refused: plan.clients.classes.iter().any(|class| class.outcome == Outcome::Refused).then_some(record.refused),
+            refused: plan
+                .clients
+                .classes
+                .iter()
+                .any(|class| class.outcome == Outcome::Refused)
+                .then_some(record.refused),
             rate: plan.rate.as_ref().map(ToString::to_string),
             due,
             per_second: plan.hold.is_none().then(|| record.right as f64 / seconds),
@@ -201,8 +210,8 @@ impl Report {
             "{} of {}, {} connections, {:.2} s",
             self.mode, self.target, self.connections, self.seconds
         )?;
-        if let Some(tls) = &self.tls {
-            writeln!(text, "  {tls}")?;
+        for line in [&self.description, &self.tls].into_iter().flatten() {
+            writeln!(text, "  {line}")?;
         }
         if let (Some(rate), Some(due)) = (&self.rate, self.due) {
             writeln!(text, "due       {due:>12}   at {rate} per second")?;
@@ -253,11 +262,19 @@ impl Report {
         }
         for ClassReport { name, connections_opened, refused, right, failed, .. } in &self.clients {
             let refused = if *refused > 0 { format!(", {refused} refused") } else { String::new() };
-            writeln!(text, "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {name}")?;
+            writeln!(
+                text,
+                "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {name}"
+            )?;
         }
         for KindReport { name, right, failed, exchange_us } in &self.requests {
-            let times = exchange_us.map(|times| format!(", p50 {:.1} µs, p99 {:.1} µs", times.p50, times.p99));
-            writeln!(text, "requests  {right:>12} right, {failed} failed{}: {name}", times.unwrap_or_default())?;
+            let times =
+                exchange_us.map(|times| format!(", p50 {:.1} µs, p99 {:.1} µs", times.p50, times.p99));
+            writeln!(
+                text,
+                "requests  {right:>12} right, {failed} failed{}: {name}",
+                times.unwrap_or_default()
+            )?;
         }
         let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
         writeln!(text, "{:<11}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;

@@ -135,7 +135,9 @@ impl RequestKind {
 impl Message<'_> {
     /// Writes the head of HTTP/1.1 for this authority behind what is in `head`.
     pub(crate) fn write_head(&self, authority: &str, head: &mut Vec<u8>) {
-        for text in [self.kind.method.as_str(), " ", &self.path, " HTTP/1.1\r\nhost: ", authority, USUAL_FIELDS] {
+        for text in
+            [self.kind.method.as_str(), " ", &self.path, " HTTP/1.1\r\nhost: ", authority, USUAL_FIELDS]
+        {
             head.extend_from_slice(text.as_bytes());
         }
         for (name, value) in &self.kind.fields {
@@ -256,7 +258,9 @@ impl Piece {
         let ends = inside.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         match ends {
             Some((least, most)) if least <= most => Ok(Piece::Between(least, most)),
-            _ => Err(format!("has `{{{inside}}}`, which is neither `{{n}}` nor a range such as `{{1..1000}}`")),
+            _ => {
+                Err(format!("has `{{{inside}}}`, which is neither `{{n}}` nor a range such as `{{1..1000}}`"))
+            }
         }
     }
 }

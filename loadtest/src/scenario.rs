@@ -25,6 +25,8 @@ pub(crate) use self::problem::Problems;
 pub(crate) struct Scenario {
     /// What it is called in reports.
     pub(crate) name: String,
+    /// What it stands for.
+    pub(crate) description: Option<String>,
     /// `HOST:PORT`.
     pub(crate) target: Option<String>,
     /// Names that the target's certificate must carry; each connection asks for the next of them.

@@ -1,4 +1,3 @@
-use super::*;
 use crate::plan::Plan;
 use crate::testing::{HOST, World, parse};
 

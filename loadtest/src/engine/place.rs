@@ -122,7 +122,8 @@ impl Place {
         match run.open(&client).await {
             Ok(connection) => {
                 let random = &mut run.random.borrow_mut();
-                let left = run.plan.per_connection.map(|count| Rc::new(Cell::new(count.draw_count(random, 1))));
+                let left =
+                    run.plan.per_connection.map(|count| Rc::new(Cell::new(count.draw_count(random, 1))));
                 Ok(Line { connection, client, reused: false, is_last: false, left, storms })
             }
             Err(failure) => Err((client, failure)),

@@ -38,7 +38,8 @@ impl Judge<'_> {
     fn scenario(&self, raw: &raw::File) -> Scenario {
         let (load, connection, target) = (&raw.load, &raw.connection, &raw.target);
         let http2 = self.choice(connection.protocol.as_ref(), &[("http/1.1", false), ("h2", true)]);
-        let version = self.choice(raw.tls.version.as_ref(), &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]);
+        let version =
+            self.choice(raw.tls.version.as_ref(), &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]);
         let names = |list: &[Field<String>]| list.iter().map(|name| name.get_ref().clone()).collect();
         let classes = self.classes(raw);
         let kinds = self.kinds(raw, &classes);
@@ -47,10 +48,14 @@ impl Judge<'_> {
         if let Some(streams) = load.streams.as_ref().filter(|streams| *streams.get_ref() > 1)
             && http2 != Some(true)
         {
-            self.note(streams.span(), "several requests at the same time need `protocol = \"h2\"` in [connection]");
+            self.note(
+                streams.span(),
+                "several requests at the same time need `protocol = \"h2\"` in [connection]",
+            );
         }
         Scenario {
             name: self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            description: Some(raw.description.get_ref().clone()),
             target: target.address.as_ref().map(|address| address.get_ref().clone()),
             server_names: self.server_names(target.server_name.as_ref()),
             pki: target.pki.as_ref().map(|path| self.path(path)),
@@ -95,10 +100,16 @@ impl Judge<'_> {
             self.note(load.connections.span(), "[load] needs `requests` or `duration`, or it has no end");
         }
         if let (Some(duration), Some(_)) = (&load.duration, lasts) {
-            self.note(duration.span(), "`rate` says how long each of its rates lasts; leave `duration` out, or give one rate alone");
+            self.note(
+                duration.span(),
+                "`rate` says how long each of its rates lasts; leave `duration` out, or give one rate alone",
+            );
         }
         if let (Some(think_time), Some(_)) = (&connection.think_time, &load.rate) {
-            self.note(think_time.span(), "with `rate` requests are due at their times; `think_time` is for closed loops");
+            self.note(
+                think_time.span(),
+                "with `rate` requests are due at their times; `think_time` is for closed loops",
+            );
         }
     }
 
@@ -139,7 +150,9 @@ impl Judge<'_> {
                 let count = class.count.as_ref().map(|count| self.count(count, 1..=u32::MAX) as usize);
                 Source::Fleet { class: class_of_fleet, count }
             }
-            (None, Some(cert), Some(key), false) => Source::Files { cert: self.path(cert), key: self.path(key) },
+            (None, Some(cert), Some(key), false) => {
+                Source::Files { cert: self.path(cert), key: self.path(key) }
+            }
             (None, None, None, true) => Source::Anonymous,
             _ => {
                 self.note(span, "clients need one of `class`, `cert` with `key`, and `anonymous = true`");
@@ -213,7 +226,10 @@ impl Judge<'_> {
         for (index, class) in classes.iter().enumerate() {
             if !kinds.iter().any(|kind| kind.is_made_by(index)) {
                 let span = raw.clients.get(index).map_or(0..0, |class| class.get_ref().name.span());
-                self.note(span, format!("clients `{}` make no request: every one names other `clients`", class.name));
+                self.note(
+                    span,
+                    format!("clients `{}` make no request: every one names other `clients`", class.name),
+                );
             }
         }
     }
@@ -310,19 +326,14 @@ impl Judge<'_> {
     }
 
     /// A number that may differ from time to time; `read` reads one, as a float.
-    fn spread(
-        &self,
-        spread: &Field<Spread>,
-        read: impl Fn(&Scalar) -> Result<f64, String>,
-    ) -> Distribution {
+    fn spread(&self, spread: &Field<Spread>, read: impl Fn(&Scalar) -> Result<f64, String>) -> Distribution {
         let judged = match spread.get_ref() {
             Spread::Always(value) => read(value).map(Distribution::Always),
-            Spread::Spread(raw::SpreadTable { min: Some(min), max: Some(max), mean: None }) => {
-                read(min).and_then(|min| match read(max)? {
+            Spread::Spread(raw::SpreadTable { min: Some(min), max: Some(max), mean: None }) => read(min)
+                .and_then(|min| match read(max)? {
                     max if max >= min => Ok(Distribution::Between(min, max)),
                     _ => Err("`max` is less than `min`".to_owned()),
-                })
-            }
+                }),
             Spread::Spread(raw::SpreadTable { min: None, max: None, mean: Some(mean) }) => {
                 read(mean).map(Distribution::Mean)
             }
@@ -410,5 +421,13 @@ const NAMES_MAX: usize = 100_000;
 const SHARE_MAX: f64 = 1e9;
 /// Fields that follow from other keys, or that would make requests mean something else (RFC 9110 §7.6.1).
 const OUR_FIELDS: [&str; 9] = [
-    "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "user-agent", "keep-alive",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+    "user-agent",
+    "keep-alive",
 ];

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Reads a duration such as `250ms`, `1.5s`, `2m` or `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1e-3), ("us", 1e-6), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let wrong = || format!("`{text}` is no duration: write a number with `us`, `ms`, `s`, `m` or `h`, such as `250ms`");
+    let wrong = || {
+        format!("`{text}` is no duration: write a number with `us`, `ms`, `s`, `m` or `h`, such as `250ms`")
+    };
     let seconds = with_unit(text, &units).ok_or_else(wrong)?;
     if seconds > HOUR {
         return Err(format!("`{text}` is too long: an hour at the most"));
@@ -15,10 +17,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a size such as `128B`, `64KiB`, `10MiB` or `1GiB`.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let units =
-        [("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0), ("B", 1.0)];
-    let size = with_unit(text, &units)
-        .ok_or_else(|| format!("`{text}` is no size: write a number with `B`, `KiB`, `MiB` or `GiB`, such as `64KiB`"))?;
+    let units = [("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0), ("B", 1.0)];
+    let size = with_unit(text, &units).ok_or_else(|| {
+        format!("`{text}` is no size: write a number with `B`, `KiB`, `MiB` or `GiB`, such as `64KiB`")
+    })?;
     if size > BYTES_MAX {
         return Err(format!("`{text}` is too large: 16 GiB at the most"));
     }
@@ -41,7 +43,9 @@ mod tests {
 
     #[test]
     fn numbers_need_their_units() {
-        for (text, wanted) in [("250ms", 0.25), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0), ("0s", 0.0), ("50us", 5e-5)] {
+        for (text, wanted) in
+            [("250ms", 0.25), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0), ("0s", 0.0), ("50us", 5e-5)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_secs_f64(wanted)), "{text}");
         }
         for text in ["", "5", "s", "-1s", "1e3s", "1 s", "2h", "inf", "1.2.3s", "5d"] {
