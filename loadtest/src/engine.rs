@@ -339,4 +339,6 @@ const BUFFER_BYTES: usize = 64 << 10;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
+mod scenario_tests;
+#[cfg(test)]
 mod tests;

@@ -11,14 +11,18 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use ringward_testkit::{Authority, Leaf, Pki};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use rustls::{ConfigBuilder, HandshakeKind, RootCertStore, ServerConfig, WantsVerifier};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::args::RunArguments;
+use crate::fleet::{self, Files, FleetPlan};
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
 use crate::{Arguments, Command, engine};
@@ -61,15 +65,38 @@ impl World {
         pki.write_pem("stranger", &Authority::root("Other Root").issue(&Leaf::client("stranger")));
         let mut roots = RootCertStore::empty();
         roots.add(root.certificate().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+        let config = builder()
             .with_client_cert_verifier(verifier)
             .with_single_cert(server.chain().to_vec(), server.key())
             .unwrap();
+        World::serve(pki, config, change).await
+    }
+
+    /// The same for the clients of a fleet, in the directory `fleet`. Those without a certificate may come too.
+    pub(crate) async fn start_for_fleet(plan: &FleetPlan) -> World {
+        let pki = Pki::new();
+        let directory = pki.path().join("fleet");
+        fleet::make(plan, &directory).unwrap();
+        let files = Files::of(&directory);
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_file_iter(&files.client_ca).unwrap() {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let lists = CertificateRevocationListDer::pem_file_iter(&files.client_crl).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .with_crls(lists.map(Result::unwrap))
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let chain = CertificateDer::pem_file_iter(&files.server_chain).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(&files.server_key).unwrap();
+        let config = builder().with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
+        World::serve(pki, config, |_| {}).await
+    }
+
+    async fn serve(pki: Pki, mut config: ServerConfig, change: impl FnOnce(&mut ServerConfig)) -> World {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -87,6 +114,16 @@ impl World {
             }
         });
         World { pki, address, accepted, resumed, paths }
+    }
+
+    /// Carries out a scenario with these arguments.
+    pub(crate) async fn carry_out(&self, scenario: &str, more: &str) -> Report {
+        let file = self.pki.write("scenario.toml", scenario);
+        let usual = format!("--target {} --server-name {HOST} --pki", self.address);
+        let (file, pki) = (file.display(), self.pki.path().join("fleet").display().to_string());
+        let arguments = parse(&format!("{file} {usual} {pki} {more}")).unwrap();
+        let plan = Plan::new(&arguments).unwrap_or_else(|error| panic!("{error}"));
+        engine::run(plan).await
     }
 
     /// The command line for this server, followed by more arguments.
@@ -114,6 +151,14 @@ impl World {
             file("alice.key")
         )
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap()
 }
 
 /// Reads the arguments of `ringward-load run`. Later ones replace earlier ones.
