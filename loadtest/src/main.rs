@@ -13,7 +13,9 @@ mod args;
 mod chunked;
 mod client;
 mod failure;
+mod grpc;
 mod http2;
+mod http2_stream;
 mod modes;
 mod pace;
 mod process;
@@ -23,8 +25,11 @@ mod report;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod upstream;
 mod watch;
+mod websocket;
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -33,6 +38,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::args::{Plan, PlanError, RunArguments};
 use crate::report::Report;
+use crate::upstream::UpstreamArguments;
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
@@ -48,23 +54,39 @@ enum Command {
     ///
     /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
     Run(Box<RunArguments>),
+    /// Answer what comes through a gateway, in clear text: HTTP/1.1, HTTP/2, gRPC and WebSockets on one port.
+    ///
+    /// `/bytes/N` and `/chunked/N` are so many bytes, `/status/N` is that status, `/sse/COUNT/MS` so many events, `/echo` the request's
+    /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256. It ends on SIGTERM.
+    Upstream(UpstreamArguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
-    let report = match begin(&arguments) {
+    match Arguments::parse().command {
+        Command::Run(arguments) => load(&arguments),
+        Command::Upstream(arguments) => match upstream::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => cannot_begin(&error),
+        },
+    }
+}
+
+fn load(arguments: &RunArguments) -> ExitCode {
+    let report = match begin(arguments) {
         Ok(report) => report,
-        Err(error) => {
-            // Nobody is left to be told if standard error is closed.
-            let _ = writeln!(io::stderr(), "ringward-load: {error}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return cannot_begin(&error),
     };
     let text = if arguments.json { report.to_json() } else { report.to_text() };
     if writeln!(io::stdout(), "{}", text.trim_end()).is_err() || !report.is_right() {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn cannot_begin(error: &dyn Error) -> ExitCode {
+    // Nobody is left to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "ringward-load: {error}");
+    ExitCode::from(2)
 }
 
 fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {

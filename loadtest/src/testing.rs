@@ -120,8 +120,10 @@ pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
     let words = ["ringward-load", "run"].into_iter().chain(arguments.split_whitespace());
     let command = Arguments::command().mut_subcommand("run", |run| run.args_override_self(true));
     let matches = command.try_get_matches_from(words)?;
-    let Command::Run(run) = Arguments::from_arg_matches(&matches)?.command;
-    Ok(*run)
+    match Arguments::from_arg_matches(&matches)?.command {
+        Command::Run(run) => Ok(*run),
+        other => panic!("{other:?} is no run"),
+    }
 }
 
 /// Serves one connection until it ends.
