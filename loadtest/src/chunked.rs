@@ -33,15 +33,15 @@ enum State {
 }
 
 impl ChunkedBody {
-    /// Takes bytes until the body ends, and says how many it took. Data among them is handed on.
-    pub(crate) fn feed(&mut self, input: &[u8], mut data_is: impl FnMut(&[u8])) -> Result<usize, Failure> {
+    /// Takes bytes until the body ends, and says how many it took. Data among them is handed on, piece by piece.
+    pub(crate) fn feed(&mut self, input: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
             if let State::Data(left) = self.state {
                 let data = left.min((input.len() - taken) as u64);
                 self.data_bytes += data;
                 self.framing_bytes = 0;
-                data_is(&input[taken..taken + data as usize]);
+                each(&input[taken..taken + data as usize]);
                 taken += data as usize;
                 self.state = if data == left { State::DataCr } else { State::Data(left - data) };
             } else {

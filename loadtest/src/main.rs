@@ -17,7 +17,9 @@ mod distribution;
 mod engine;
 mod failure;
 mod fleet;
+mod grpc;
 mod http2;
+mod http2_stream;
 mod mix;
 mod pace;
 mod plan;
@@ -30,7 +32,9 @@ mod scenario;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod upstream;
 mod watch;
+mod websocket;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +46,7 @@ use crate::args::RunArguments;
 use crate::fleet::{FleetError, PkiArguments};
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
+use crate::upstream::UpstreamArguments;
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
@@ -61,12 +66,20 @@ enum Command {
     ///
     /// Exit code 0: all is there. 2: it is not.
     Pki(Box<PkiArguments>),
+    /// Answer what comes through a gateway, in clear text: HTTP/1.1, HTTP/2, gRPC and WebSockets on one port.
+    ///
+    /// `/bytes/N` and `/chunked/N` are so many bytes, `/status/N` is that status, `/sse/COUNT/MS` so many events, `/echo` the request's
+    /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256. It ends on SIGTERM.
+    Upstream(UpstreamArguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments).map_err(|error| error.to_string()),
         Command::Pki(arguments) => pki(&arguments).map_err(|error| error.to_string()),
+        Command::Upstream(arguments) => {
+            upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to be told if standard error is closed.
