@@ -12,6 +12,7 @@ mod answer;
 mod args;
 mod chunked;
 mod client;
+mod compare;
 mod failure;
 #[cfg_attr(not(test), allow(dead_code, reason = "runs with fleets read them"))]
 mod fleet;
@@ -34,6 +35,8 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::args::{Plan, PlanError, RunArguments};
+use crate::compare::process::{LaunchArguments, launch};
+use crate::compare::{CompareArguments, CompareError};
 use crate::fleet::{FleetError, PkiArguments};
 use crate::report::Report;
 
@@ -55,12 +58,21 @@ enum Command {
     ///
     /// Exit code 0: all is there. 2: it is not.
     Pki(Box<PkiArguments>),
+    /// Make the same load for Ringward and for other proxies, and print one table.
+    ///
+    /// Exit code 0: all that are installed were measured. 1: one was not. 2: the comparison could not begin.
+    Compare(Box<CompareArguments>),
+    /// Become another program, on certain processors.
+    #[command(hide = true)]
+    Launch(LaunchArguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments).map_err(|error| error.to_string()),
         Command::Pki(arguments) => pki(&arguments).map_err(|error| error.to_string()),
+        Command::Compare(arguments) => compare(&arguments).map_err(|error| error.to_string()),
+        Command::Launch(arguments) => Err(launch(&arguments)),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to be told if standard error is closed.
@@ -91,4 +103,15 @@ fn pki(arguments: &PkiArguments) -> Result<ExitCode, FleetError> {
     let made = made.collect::<Vec<_>>().join(", ");
     let _ = writeln!(io::stdout(), "{}: {made}; see fleet.toml", arguments.out.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn compare(arguments: &CompareArguments) -> Result<ExitCode, CompareError> {
+    let comparison = compare::run(arguments)?;
+    let text = match (arguments.json, arguments.markdown) {
+        (true, _) => comparison.to_json(),
+        (false, true) => comparison.to_markdown(),
+        (false, false) => comparison.to_text(),
+    };
+    let told = writeln!(io::stdout(), "{}", text.trim_end()).is_ok();
+    Ok(if told && comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
