@@ -35,12 +35,18 @@ enum State {
 impl ChunkedBody {
     /// Takes bytes until the body ends, and says how many it took.
     pub(crate) fn feed(&mut self, input: &[u8]) -> Result<usize, Failure> {
+        self.feed_to(input, |_| {})
+    }
+
+    /// The same for who wants to have the data, piece by piece.
+    pub(crate) fn feed_to(&mut self, input: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
             if let State::Data(left) = self.state {
                 let data = left.min((input.len() - taken) as u64);
                 self.data_bytes += data;
                 self.framing_bytes = 0;
+                each(&input[taken..taken + data as usize]);
                 taken += data as usize;
                 self.state = if data == left { State::DataCr } else { State::Data(left - data) };
             } else {

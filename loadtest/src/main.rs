@@ -16,7 +16,9 @@ mod compare;
 mod failure;
 #[cfg_attr(not(test), allow(dead_code, reason = "runs with fleets read them"))]
 mod fleet;
+mod grpc;
 mod http2;
+mod http2_stream;
 mod modes;
 mod pace;
 mod process;
@@ -26,7 +28,9 @@ mod report;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod upstream;
 mod watch;
+mod websocket;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,6 +43,7 @@ use crate::compare::process::{LaunchArguments, launch};
 use crate::compare::{CompareArguments, CompareError};
 use crate::fleet::{FleetError, PkiArguments};
 use crate::report::Report;
+use crate::upstream::UpstreamArguments;
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
@@ -58,6 +63,11 @@ enum Command {
     ///
     /// Exit code 0: all is there. 2: it is not.
     Pki(Box<PkiArguments>),
+    /// Answer what comes through a gateway, in clear text: HTTP/1.1, HTTP/2, gRPC and WebSockets on one port.
+    ///
+    /// `/bytes/N` and `/chunked/N` are so many bytes, `/status/N` is that status, `/sse/COUNT/MS` so many events, `/echo` the request's
+    /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256. It ends on SIGTERM.
+    Upstream(UpstreamArguments),
     /// Make the same load for Ringward and for other proxies, and print one table.
     ///
     /// Exit code 0: all that are installed were measured. 1: one was not. 2: the comparison could not begin.
@@ -71,6 +81,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments).map_err(|error| error.to_string()),
         Command::Pki(arguments) => pki(&arguments).map_err(|error| error.to_string()),
+        Command::Upstream(arguments) => {
+            upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
         Command::Compare(arguments) => compare(&arguments).map_err(|error| error.to_string()),
         Command::Launch(arguments) => Err(launch(&arguments)),
     };
