@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use serde::{Deserialize, Serialize};
 
-mod authority;
+pub(crate) mod authority;
 mod configs;
 mod make;
 mod read;

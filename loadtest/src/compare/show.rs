@@ -1,0 +1,188 @@
+//! A comparison as text for people, as Markdown for documents, and as JSON for programs.
+
+use std::fmt::{self, Write};
+
+use super::case::Case;
+use super::summary::{Comparison, FailureRow, ProxyReport, Row, Spread};
+
+impl Comparison {
+    /// One JSON object.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("no map has keys that JSON cannot have")
+    }
+
+    /// Lines for people.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_text(&mut text);
+        text
+    }
+
+    /// A table for documents.
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        let _ = self.write_markdown(&mut text);
+        text
+    }
+
+    fn write_text(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "{}\n{}", self.machine, self.how())?;
+        self.notes.iter().try_for_each(|note| writeln!(text, "{note}"))?;
+        writeln!(text)?;
+        for proxy in &self.proxies {
+            writeln!(text, "{:<14}{}", proxy.name, proxy.about())?;
+        }
+        for case in self.cases() {
+            let rows: Vec<&Row> = self.table.iter().filter(|row| row.case == case).collect();
+            writeln!(text, "\n{}", self.headline(case))?;
+            let head = [
+                "median",
+                "min",
+                "max",
+                "ratio",
+                "rate/s",
+                "busy %",
+                "foreign %",
+                "p50 µs",
+                "p99 µs",
+                "p99.9 µs",
+                "resumed %",
+            ];
+            writeln!(text, "  {:<14}{}", "", head.map(|name| format!("{name:>10}")).concat())?;
+            for row in rows {
+                let cells = row.cells().map(|cell| format!("{cell:>10}")).concat();
+                writeln!(
+                    text,
+                    "{}",
+                    format!("  {:<14}{cells}  {}", row.proxy, row.remarks.join("; ")).trim_end()
+                )?;
+            }
+            for FailureRow { proxy, reason, .. } in self.failures.iter().filter(|row| row.case == case) {
+                writeln!(text, "  {proxy:<14}not measured: {reason}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_markdown(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "{}. {}", self.machine, self.how())?;
+        self.notes.iter().try_for_each(|note| writeln!(text, "{note}"))?;
+        writeln!(text)?;
+        for proxy in &self.proxies {
+            writeln!(text, "- {}: {}", proxy.name, proxy.about())?;
+        }
+        writeln!(
+            text,
+            "\n| case | proxy | figure (min to max) | ratio | rate/s | busy % | foreign % | p50 / p99 / p99.9 µs | |"
+        )?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|---|")?;
+        for case in self.cases() {
+            for row in self.table.iter().filter(|row| row.case == case) {
+                let [median, min, max, ratio, rate, busy, foreign, p50, p99, p999, _] = row.cells();
+                let latency = if p50.is_empty() { p50 } else { format!("{p50} / {p99} / {p999}") };
+                let remarks = row.remarks.join("; ");
+                writeln!(
+                    text,
+                    "| {} | {} | {median} {} ({min} to {max}) | {ratio} | {rate} | {busy} | {foreign} | {latency} | {remarks} |",
+                    case.name(),
+                    row.proxy,
+                    row.unit,
+                )?;
+            }
+            for FailureRow { proxy, reason, .. } in self.failures.iter().filter(|row| row.case == case) {
+                let reason = reason.replace('|', "\\|");
+                writeln!(text, "| {} | {proxy} | not measured | | | | | | {reason} |", case.name())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was done, in a sentence.
+    fn how(&self) -> String {
+        let Comparison { proxy_cpus, load_cpus, rounds, seconds, .. } = self;
+        format!(
+            "Proxies on processor {proxy_cpus}, load and upstream on {load_cpus}; medians of {rounds} runs of {seconds} seconds."
+        )
+    }
+
+    fn cases(&self) -> impl Iterator<Item = Case> {
+        let is_there = |case: &Case| {
+            self.table.iter().any(|row| row.case == *case)
+                || self.failures.iter().any(|row| row.case == *case)
+        };
+        Case::ALL.into_iter().filter(is_there)
+    }
+
+    fn headline(&self, case: Case) -> String {
+        let rate = self.rates.get(case.name()).map(|rate| format!(", at {rate} requests per second"));
+        let counted = case.rate_unit();
+        let counted = if counted.is_empty() { String::new() } else { format!(", rate in {counted}") };
+        format!("{}: {}{}{counted}", case.name(), case.unit(), rate.unwrap_or_default())
+    }
+}
+
+impl ProxyReport {
+    fn about(&self) -> String {
+        let Some(version) = &self.version else { return "not installed, left out".to_owned() };
+        let wrong: Vec<_> = self
+            .probe
+            .iter()
+            .chain(&self.probe_with_policy)
+            .filter(|seen| !seen.right)
+            .map(|seen| format!("{} ({})", seen.what, seen.seen))
+            .collect();
+        if wrong.is_empty() { version.clone() } else { format!("{version}; WRONG: {}", wrong.join(", ")) }
+    }
+}
+
+impl Row {
+    /// Median, least, most, ratio, rate, busy, foreign, three latencies, resumed.
+    fn cells(&self) -> [String; 11] {
+        let median = |spread: Option<Spread>| spread.map_or(String::new(), |spread| number(spread.median));
+        [
+            number(self.figure.median),
+            number(self.figure.min),
+            number(self.figure.max),
+            self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            median(self.rate),
+            median(self.busy),
+            number(self.foreign.median),
+            median(self.p50_us),
+            median(self.p99_us),
+            median(self.p999_us),
+            median(self.resumed),
+        ]
+    }
+}
+
+/// With three digits, and all that are before the point.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        0.0 => 0,
+        value if value < 1.0 => 3,
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.12345, "0.123"),
+            (1.2345, "1.23"),
+            (12.345, "12.3"),
+            (123.45, "123"),
+            (60319.4, "60319"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}
