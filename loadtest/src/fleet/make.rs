@@ -50,6 +50,8 @@ pub(crate) fn make(plan: &FleetPlan, dir: &Path) -> Result<(), FleetError> {
     };
     let roots: String = maker.trusted.iter().map(Authority::root_pem).collect();
     write(&files.client_ca, &roots, CERTIFICATE_MODE)?;
+    let issuers: String = maker.trusted.iter().map(|authority| authority.issuing_pem.as_str()).collect();
+    write(&files.client_issuers, &issuers, CERTIFICATE_MODE)?;
     let mut revoked = vec![Vec::new(); maker.trusted.len()];
     for (class, numbers) in plan.classes() {
         let serials = maker.write_class(class, numbers.clone(), &files.class(class))?;
@@ -219,7 +221,7 @@ fn summary(plan: &FleetPlan, times: &Times) -> String {
         KeyType::Ed25519 => "ed25519",
     };
     let mut text = format!(
-        "# Made by ringward-load {}; nothing reads this but people.\n\
+        "# Made by ringward-load {}; for people to read.\n\
          made = {}\nnot_after = {}\nserver_names = [{}]\nkey_type = \"{key_type}\"\nauthorities = {}\ntenants = {}\n",
         env!("CARGO_PKG_VERSION"),
         written(times.now),
