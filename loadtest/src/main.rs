@@ -5,7 +5,8 @@
 //! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
 //!
 //! Only the command line is in here. `args` or a file makes a `scenario`, `plan` makes sure that it can be carried out, `engine` makes the load
-//! with the connections of `client`, `report` shows what came of it.
+//! with the connections of `client`, `report` shows what came of it. `fleet` makes certificates for it, `upstream` is what is behind a
+//! gateway, `compare` does all of it for several gateways.
 #![forbid(unsafe_code)]
 
 mod answer;
