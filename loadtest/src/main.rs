@@ -13,6 +13,7 @@ mod args;
 mod chunked;
 mod client;
 mod failure;
+#[cfg_attr(not(test), expect(dead_code, reason = "no mode makes calls yet"))]
 mod grpc;
 mod http2;
 mod http2_stream;
@@ -27,6 +28,7 @@ mod testing;
 mod tls;
 mod upstream;
 mod watch;
+#[cfg_attr(not(test), expect(dead_code, reason = "no mode has WebSockets yet"))]
 mod websocket;
 
 use std::error::Error;
