@@ -15,8 +15,18 @@ pub(crate) struct Answer {
     pub(crate) body_bytes: u64,
     /// SHA-256 of the body, if it was to be hashed.
     pub(crate) sha256: Option<[u8; 32]>,
+    /// Of a gRPC call: its status, and how many messages came.
+    pub(crate) call: Option<CallOutcome>,
     /// Whether the connection may be used again.
     pub(crate) keep_alive: bool,
+}
+
+/// How a gRPC call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallOutcome {
+    /// None where no server of gRPC has answered.
+    pub(crate) status: Option<u32>,
+    pub(crate) messages: u64,
 }
 
 /// What is to be read.
@@ -106,7 +116,13 @@ pub(crate) async fn read(
     let mut hash = Hash::new(wanted.hashed);
     let framing = if wanted.head_only { Framing::Length(0) } else { head.framing };
     let body_bytes = read_body(stream, buffer, filled - head.bytes, framing, &mut hash).await?;
-    Ok(Answer { status: head.status, body_bytes, sha256: hash.finish(), keep_alive: head.keep_alive })
+    Ok(Answer {
+        status: head.status,
+        body_bytes,
+        sha256: hash.finish(),
+        call: None,
+        keep_alive: head.keep_alive,
+    })
 }
 
 /// Reads a body of which `filled` bytes are in `buffer`, and says how long it is.
@@ -301,7 +317,7 @@ mod tests {
         let mut bytes = &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"[..];
         let wanted = Wanted { head_only: true, hashed: false };
         let seen = read(&mut bytes, &mut [0; 256], wanted, || {}).await.unwrap();
-        assert_eq!(seen, Answer { status: 200, body_bytes: 0, sha256: None, keep_alive: true });
+        assert_eq!(seen, Answer { status: 200, body_bytes: 0, sha256: None, call: None, keep_alive: true });
     }
 
     #[tokio::test]

@@ -12,9 +12,10 @@ use http::Method;
 use crate::clients::Outcome;
 use crate::distribution::Distribution;
 use crate::fleet;
+use crate::grpc::CallKind;
 use crate::plan::PlanError;
 use crate::rate::Rates;
-use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind};
+use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
 use crate::scenario::{ClassPlan, HANDSHAKES_MAX, Scenario, Source, TIMEOUT_DEFAULT};
 use crate::tls::{self, Offer};
 
@@ -31,6 +32,10 @@ pub(crate) enum Mode {
     Download,
     /// POSTs of large bodies on connections that stay open.
     Upload,
+    /// gRPC calls on connections that stay open.
+    Grpc,
+    /// WebSockets with somebody who echoes, one after the other.
+    Websocket,
 }
 
 /// Arguments of `ringward-load run`.
@@ -108,7 +113,16 @@ pub(crate) struct RunArguments {
     /// Mode idle: how long the connections wait.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "scenario")]
     pub(crate) hold: Option<Duration>,
-    /// Mode upload: how large the bodies are.
+    /// Mode grpc: how many messages go in which direction.
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "scenario")]
+    pub(crate) grpc: Option<CallKind>,
+    /// Modes grpc and websocket: how many messages; with gRPC in the direction that has many.
+    #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) messages: Option<u32>,
+    /// Mode grpc: the status that each call must end with, 0 unless it is given.
+    #[arg(long, value_name = "STATUS", conflicts_with = "scenario")]
+    pub(crate) expect_grpc_status: Option<u32>,
+    /// Mode upload: how large the bodies are. Modes grpc and websocket: how large each message is.
     #[arg(long, value_name = "BYTES", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(1..=BODY_BYTES_MAX))]
     pub(crate) body_bytes: Option<u64>,
     /// A process whose CPU time and memory are reported, with all that it has started: the target's, on this machine.
@@ -175,6 +189,17 @@ impl RunArguments {
         replace(&mut scenario.seed, self.seed.as_ref());
     }
 
+    fn what(&self) -> What {
+        let messages = self.messages.unwrap_or(1);
+        match (self.mode, self.grpc) {
+            (Mode::Grpc, Some(kind)) => {
+                What::Call { kind, messages, deadline: None, status: self.expect_grpc_status.unwrap_or(0) }
+            }
+            (Mode::Websocket, _) => What::WebSocket { messages, between: Duration::ZERO },
+            _ => What::Request,
+        }
+    }
+
     /// A scenario of one class of clients and one kind of requests.
     fn own_scenario(&self) -> Result<Scenario, PlanError> {
         fits_mode(self)?;
@@ -195,8 +220,13 @@ impl RunArguments {
             fresh_paths: self.fresh_paths.unwrap_or(0).into(),
             fields: Vec::new(),
             body: Distribution::Always(self.body_bytes.unwrap_or(0) as f64),
+            what: self.what(),
             expected: Expected {
-                status: self.expect_status,
+                status: match self.mode {
+                    // RFC 6455 §4.1.
+                    Mode::Websocket if !self.http2 && self.expect_status == 200 => 101,
+                    _ => self.expect_status,
+                },
                 status_for: Vec::new(),
                 bytes: Cell::new(self.expect_bytes),
                 sha256: None,
@@ -254,6 +284,8 @@ impl fmt::Display for Mode {
             Mode::Idle => "idle",
             Mode::Download => "download",
             Mode::Upload => "upload",
+            Mode::Grpc => "grpc",
+            Mode::Websocket => "websocket",
         })
     }
 }
@@ -278,7 +310,7 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
         }
         useless(arguments.hold.is_some(), "--hold")?;
     }
-    if !arguments.http2 || !matches!(mode, Mode::Keepalive | Mode::Download | Mode::Upload) {
+    if !arguments.http2 || matches!(mode, Mode::Handshake | Mode::Idle) {
         useless(arguments.streams > 1, "--streams, unless with --http2 on connections that stay open")?;
     }
     if mode != Mode::Handshake {
@@ -287,7 +319,17 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     if !matches!(mode, Mode::Keepalive | Mode::Handshake) {
         useless(arguments.fresh_paths.is_some(), "--fresh-paths")?;
     }
-    if mode == Mode::Upload {
+    if mode == Mode::Grpc {
+        needs(arguments.grpc.is_some(), "--grpc with the kind of the calls")?;
+        needs(arguments.http2, "--http2")?;
+    } else {
+        useless(arguments.grpc.is_some(), "--grpc")?;
+        useless(arguments.expect_grpc_status.is_some(), "--expect-grpc-status")?;
+    }
+    if !matches!(mode, Mode::Grpc | Mode::Websocket) {
+        useless(arguments.messages.is_some(), "--messages")?;
+    }
+    if matches!(mode, Mode::Upload | Mode::Grpc | Mode::Websocket) {
         needs(arguments.body_bytes.is_some(), "--body-bytes")?;
     } else {
         useless(arguments.body_bytes.is_some(), "--body-bytes")?;

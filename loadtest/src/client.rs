@@ -13,12 +13,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::answer::{self, Answer, Wanted};
+use crate::answer::{self, Answer, CallOutcome, Wanted};
 use crate::clients::Host;
 use crate::failure::{Failure, FailureKind};
+use crate::grpc::{self, Call, CallAnswer};
 use crate::http2::Http2;
 use crate::plan::Plan;
-use crate::request::Message;
+use crate::request::{Message, What};
+use crate::websocket::{self, WebSocketAnswer, WebSocketPlan};
 
 /// A connection whose handshake is complete on our side.
 pub(crate) struct Connection {
@@ -34,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) handshake_time: Duration,
     /// How long the first byte of the last answer took, from before the first one of its request was sent.
     pub(crate) first_byte_time: Option<Duration>,
+    /// How long each message of the last WebSocket took to come back.
+    pub(crate) round_trips: Vec<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
 }
@@ -86,6 +90,7 @@ impl Connection {
             connect_time,
             handshake_time,
             first_byte_time: None,
+            round_trips: Vec::new(),
             resumed,
         })
     }
@@ -103,47 +108,97 @@ impl Connection {
             negotiated: String::new(),
             host: self.host.clone(),
             first_byte_time: None,
+            round_trips: Vec::new(),
             ..*self
         })
     }
 
-    /// Sends a request and reads the whole answer. After an error, or unless the answer says so, the connection is of no more
-    /// use. `buffer` is only room.
+    /// Makes one exchange, and reads the whole answer. After an error, or unless the answer says so, the connection is of no more use.
+    /// `buffer` is only room.
     pub(crate) async fn exchange(
         &mut self,
         limit: Duration,
         message: &Message<'_>,
         buffer: &mut [u8],
     ) -> Result<Answer, Failure> {
-        let started = Instant::now();
-        let first_byte = &mut self.first_byte_time;
-        *first_byte = None;
-        let begins = || *first_byte = Some(started.elapsed());
-        let authority = &self.host.authority;
-        let stream = match &mut self.wire {
-            Wire::Http1(stream) => stream,
-            Wire::Http2(http2) => {
-                let exchange = http2.exchange(message, authority, begins);
-                return bounded(limit, "the exchange", exchange).await;
+        self.first_byte_time = None;
+        self.round_trips.clear();
+        let exchange = async {
+            match (message.kind.what, &mut self.wire) {
+                (What::Request, Wire::Http1(_)) => self.http1_exchange(message, buffer).await,
+                (What::Request, Wire::Http2(http2)) => {
+                    let begins = begins(&mut self.first_byte_time);
+                    http2.exchange(message, &self.host.authority, begins).await
+                }
+                (What::Call { .. }, _) => self.call(message).await,
+                (What::WebSocket { .. }, _) => self.websocket(message).await,
             }
         };
+        bounded(limit, "the exchange", exchange).await
+    }
+
+    async fn http1_exchange(&mut self, message: &Message<'_>, buffer: &mut [u8]) -> Result<Answer, Failure> {
+        let Wire::Http1(stream) = &mut self.wire else { return Err(Failure::malformed("no HTTP/1.1")) };
         let wanted = Wanted {
             head_only: message.kind.method == Method::HEAD,
             hashed: message.kind.expected.sha256.is_some(),
         };
-        let exchange = async {
-            let sent = send(stream, message, authority).await;
-            let answer = answer::read(stream, buffer, wanted, begins).await;
-            match (sent, answer) {
-                (Ok(()), answer) => answer,
-                // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).
-                (Err(_), Ok(answer)) => Ok(Answer { keep_alive: false, ..answer }),
-                // What the stream says first is the reason; what the reader saw is often only its end.
-                (Err(_), Err(failure)) if failure.kind == FailureKind::Tls => Err(failure),
-                (Err(error), Err(failure)) => Err(Failure { detail: format!("sending: {error}"), ..failure }),
+        let begins = begins(&mut self.first_byte_time);
+        let sent = send(stream, message, &self.host.authority).await;
+        let answer = answer::read(stream, buffer, wanted, begins).await;
+        match (sent, answer) {
+            (Ok(()), answer) => answer,
+            // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).
+            (Err(_), Ok(answer)) => Ok(Answer { keep_alive: false, ..answer }),
+            // What the stream says first is the reason; what the reader saw is often only its end.
+            (Err(_), Err(failure)) if failure.kind == FailureKind::Tls => Err(failure),
+            (Err(error), Err(failure)) => Err(Failure { detail: format!("sending: {error}"), ..failure }),
+        }
+    }
+
+    async fn call(&mut self, message: &Message<'_>) -> Result<Answer, Failure> {
+        let (What::Call { kind, messages, deadline, .. }, Wire::Http2(http2)) =
+            (message.kind.what, &self.wire)
+        else {
+            return Err(Failure::malformed("gRPC needs HTTP/2"));
+        };
+        let call = Call {
+            kind,
+            authority: &self.host.authority,
+            path: &message.path,
+            messages,
+            message_bytes: u32::try_from(message.body_bytes).unwrap_or(u32::MAX),
+            deadline,
+        };
+        let CallAnswer { http_status: status, grpc_status, messages_received, bytes_received, .. } =
+            grpc::call(http2.requests(), &call, begins(&mut self.first_byte_time)).await?;
+        let call = Some(CallOutcome { status: grpc_status, messages: messages_received });
+        Ok(Answer { status, body_bytes: bytes_received, sha256: None, call, keep_alive: true })
+    }
+
+    async fn websocket(&mut self, message: &Message<'_>) -> Result<Answer, Failure> {
+        let What::WebSocket { messages, between } = message.kind.what else {
+            return Err(Failure::malformed("no WebSocket"));
+        };
+        let plan = WebSocketPlan {
+            authority: &self.host.authority,
+            path: &message.path,
+            messages,
+            message_bytes: usize::try_from(message.body_bytes).unwrap_or(usize::MAX),
+            between,
+        };
+        let begins = begins(&mut self.first_byte_time);
+        let round_trip = |time| self.round_trips.push(time);
+        let (answer, keep_alive) = match &mut self.wire {
+            // The connection has become the WebSocket's.
+            Wire::Http1(stream) => (websocket::over_http1(stream, &plan, begins, round_trip).await?, false),
+            Wire::Http2(http2) => {
+                http2.settled().await?;
+                (websocket::over_http2(http2.requests(), &plan, begins, round_trip).await?, true)
             }
         };
-        bounded(limit, "the exchange", exchange).await
+        let WebSocketAnswer { http_status: status, bytes_received: body_bytes, .. } = answer;
+        Ok(Answer { status, body_bytes, sha256: None, call: None, keep_alive })
     }
 
     /// Waits until the target has closed too, so that its work is done before the next connection begins.
@@ -152,6 +207,12 @@ impl Connection {
         // How it ends is of no interest any more: the answer was whole.
         let _ = timeout(limit, async { while matches!(stream.read(buffer).await, Ok(1..)) {} }).await;
     }
+}
+
+/// Notes how long it takes from now until it is called.
+fn begins(first_byte_time: &mut Option<Duration>) -> impl FnOnce() {
+    let started = Instant::now();
+    move || *first_byte_time = Some(started.elapsed())
 }
 
 async fn send(

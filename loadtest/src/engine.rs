@@ -170,9 +170,12 @@ impl Run {
         buffer: &mut [u8],
     ) -> Result<Answer, Failure> {
         let outcome = connection.exchange(self.plan.timeout, message, buffer).await;
+        let mut record = self.record.borrow_mut();
         if let (Ok(_), Some(time)) = (&outcome, connection.first_byte_time) {
-            self.record.borrow_mut().first_byte_time.add(time);
+            record.first_byte_time.add(time);
         }
+        connection.round_trips.drain(..).for_each(|time| record.round_trip_time.add(time));
+        drop(record);
         outcome
     }
 
@@ -208,8 +211,8 @@ impl Run {
                 return true;
             }
             (Ok(answer), Outcome::Served) => {
-                record.answered(answer, message.body_bytes);
-                message.kind.expected.check(class, answer)
+                record.answered(answer, message.sent_bytes());
+                message.kind.expected.check(message.kind.what, class, answer)
             }
             (Err(failure), _) => Err(failure.clone()),
         };

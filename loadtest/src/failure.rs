@@ -29,6 +29,13 @@ pub(crate) enum FailureKind {
     Body,
     /// A client was served whose handshake must be refused.
     Admitted,
+    /// It is no gRPC: no messages, or no status at the end.
+    Grpc,
+    /// Not the expected status of gRPC.
+    GrpcStatus,
+    /// A WebSocket broke its rules, or a message did not come back as it was sent.
+    #[serde(rename = "websocket")]
+    WebSocket,
     /// It was due, and no connection was free to send it before the run gave up.
     Unsent,
 }
@@ -55,6 +62,9 @@ impl FailureKind {
             FailureKind::Length => "length",
             FailureKind::Body => "body",
             FailureKind::Admitted => "admitted",
+            FailureKind::Grpc => "grpc",
+            FailureKind::GrpcStatus => "grpc_status",
+            FailureKind::WebSocket => "websocket",
             FailureKind::Unsent => "unsent",
         }
     }

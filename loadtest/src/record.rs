@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) due_time: Times,
     /// Times until the first byte of whole answers.
     pub(crate) first_byte_time: Times,
+    /// Times that messages of WebSockets took to come back.
+    pub(crate) round_trip_time: Times,
     /// Times of TCP alone.
     pub(crate) connect_time: Times,
     /// Times of handshakes, TCP included.
@@ -83,6 +85,7 @@ impl Record {
             exchange_time: Times::new(),
             due_time: Times::new(),
             first_byte_time: Times::new(),
+            round_trip_time: Times::new(),
             connect_time: Times::new(),
             handshake_time: Times::new(),
             connections: 0,

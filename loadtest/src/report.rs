@@ -51,6 +51,9 @@ pub(crate) struct Report {
     due_us: Option<TimesReport>,
     /// Until the first byte of the answer.
     first_byte_us: Option<TimesReport>,
+    /// Of messages of WebSockets, there and back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip_us: Option<TimesReport>,
     /// TCP alone.
     connect_us: Option<TimesReport>,
     handshake_us: Option<TimesReport>,
@@ -174,6 +177,7 @@ impl Report {
             exchange_us: TimesReport::new(&record.exchange_time),
             due_us: TimesReport::new(&record.due_time),
             first_byte_us: TimesReport::new(&record.first_byte_time),
+            round_trip_us: TimesReport::new(&record.round_trip_time),
             connect_us: TimesReport::new(&record.connect_time),
             handshake_us: TimesReport::new(&record.handshake_time),
             requests: kinds(plan, record),
@@ -282,6 +286,7 @@ impl Report {
             ("since due", self.due_us),
             ("exchange", self.exchange_us),
             ("first byte", self.first_byte_us),
+            ("round trip", self.round_trip_us),
             ("connect", self.connect_us),
             ("handshake", self.handshake_us),
         ] {

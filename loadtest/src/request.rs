@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::time::Duration;
 
 use fastrand::Rng;
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, CallOutcome};
 use crate::distribution::Distribution;
 use crate::failure::{Failure, FailureKind};
+use crate::grpc::CallKind;
 use crate::mix::Mix;
 
 /// All requests of a run.
@@ -35,9 +37,21 @@ pub(crate) struct RequestKind {
     pub(crate) fresh_paths: u64,
     /// Sent along, besides what every request has.
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
-    /// Bytes of the body.
+    /// Bytes of the body, or of each message.
     pub(crate) body: Distribution,
+    pub(crate) what: What,
     pub(crate) expected: Expected,
+}
+
+/// What happens in an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A request with an answer.
+    Request,
+    /// A gRPC call, with so many messages in the direction that has many.
+    Call { kind: CallKind, messages: u32, deadline: Option<Duration>, status: u32 },
+    /// A WebSocket with so many messages, one after the other, each after a pause.
+    WebSocket { messages: u32, between: Duration },
 }
 
 /// What the answer has to be.
@@ -66,7 +80,7 @@ pub(crate) enum ExpectedBytes {
 #[derive(Clone, Debug)]
 pub(crate) struct Message<'k> {
     pub(crate) kind: &'k RequestKind,
-    path: Cow<'k, str>,
+    pub(crate) path: Cow<'k, str>,
     pub(crate) body_bytes: u64,
     /// The connection is to be closed after it.
     pub(crate) is_last: bool,
@@ -123,7 +137,7 @@ impl RequestKind {
 
     /// Whether it may be sent again if nobody knows whether it arrived (RFC 9110 §9.2.2).
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.method.is_idempotent()
+        self.what == What::Request && self.method.is_idempotent()
     }
 
     /// Whether it says how long its body is also if it has none (RFC 9110 §8.6).
@@ -133,6 +147,16 @@ impl RequestKind {
 }
 
 impl Message<'_> {
+    /// Bytes of the body, or of all messages that are sent.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        let messages = match self.kind.what {
+            What::Call { kind: CallKind::ClientStream | CallKind::Bidi, messages, .. } => messages,
+            What::WebSocket { messages, .. } => messages,
+            What::Call { .. } | What::Request => 1,
+        };
+        self.body_bytes * u64::from(messages)
+    }
+
     /// Writes the head of HTTP/1.1 for this authority behind what is in `head`.
     pub(crate) fn write_head(&self, authority: &str, head: &mut Vec<u8>) {
         for text in
@@ -180,7 +204,7 @@ impl Expected {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn check(&self, class: usize, answer: &Answer) -> Result<(), Failure> {
+    pub(crate) fn check(&self, what: What, class: usize, answer: &Answer) -> Result<(), Failure> {
         let special = self.status_for.iter().find(|(of, _)| *of == class);
         let status = special.map_or(self.status, |(_, status)| *status);
         if answer.status != status {
@@ -189,6 +213,9 @@ impl Expected {
         }
         if special.is_some() {
             return Ok(());
+        }
+        if let Some(call) = answer.call {
+            call.check(what)?;
         }
         match self.bytes.get() {
             ExpectedBytes::Exactly(bytes) if bytes != answer.body_bytes => {
@@ -201,6 +228,23 @@ impl Expected {
         if self.sha256.is_some() && self.sha256 != answer.sha256 {
             let seen = answer.sha256.map(|hash| hex(&hash)).unwrap_or_default();
             return Err(Failure::new(FailureKind::Body, format!("a body of SHA-256 {seen}")));
+        }
+        Ok(())
+    }
+}
+
+impl CallOutcome {
+    fn check(self, what: What) -> Result<(), Failure> {
+        let What::Call { kind, messages, status, .. } = what else { return Ok(()) };
+        if self.status != Some(status) {
+            let seen = self.status.map_or("none".to_owned(), |seen| seen.to_string());
+            let detail = format!("grpc-status {seen} where {status} was expected");
+            return Err(Failure::new(FailureKind::GrpcStatus, detail));
+        }
+        let wanted = kind.messages_expected(messages);
+        if status == GRPC_OK && self.messages != wanted {
+            let detail = format!("{} messages where {wanted} were expected", self.messages);
+            return Err(Failure::new(FailureKind::Length, detail));
         }
         Ok(())
     }
@@ -269,6 +313,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+const GRPC_OK: u32 = 0;
 pub(crate) const USER_AGENT: &str = concat!("ringward-load/", env!("CARGO_PKG_VERSION"));
 /// The end of the Host field, and what follows it in each request.
 const USUAL_FIELDS: &str =

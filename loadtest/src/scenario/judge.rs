@@ -14,7 +14,8 @@ use crate::args::{CONNECTIONS_MAX, REQUESTS_MAX, STREAMS_MAX};
 use crate::clients::Outcome;
 use crate::distribution::Distribution;
 use crate::fleet;
-use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind};
+use crate::grpc::CallKind;
+use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
 use crate::tls::{Offer, Version};
 
 /// Makes a scenario of what a file says.
@@ -42,7 +43,7 @@ impl Judge<'_> {
             self.choice(raw.tls.version.as_ref(), &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]);
         let names = |list: &[Field<String>]| list.iter().map(|name| name.get_ref().clone()).collect();
         let classes = self.classes(raw);
-        let kinds = self.kinds(raw, &classes);
+        let kinds = self.kinds(raw, &classes, http2.unwrap_or(false));
         self.everyone_asks_for_something(raw, &classes, &kinds);
         self.durations_fit(raw);
         if let Some(streams) = load.streams.as_ref().filter(|streams| *streams.get_ref() > 1)
@@ -161,29 +162,20 @@ impl Judge<'_> {
         }
     }
 
-    fn kinds(&self, raw: &raw::File, classes: &[ClassPlan]) -> Vec<RequestKind> {
+    fn kinds(&self, raw: &raw::File, classes: &[ClassPlan], http2: bool) -> Vec<RequestKind> {
         if raw.requests.is_empty() {
             self.note(0..0, "there is no [[requests]]");
         }
         self.names_differ(raw.requests.iter().map(|request| &request.get_ref().name));
         let kinds = raw.requests.iter().enumerate().map(|(index, request)| {
             let request = request.get_ref();
-            let method = request.method.as_ref().map_or(Method::GET, |name| {
-                // CONNECT asks for no resource, and TRACE has no answer that could be checked.
-                let method = name.get_ref().parse().ok();
-                let usual = method.filter(|method| ![Method::CONNECT, Method::TRACE].contains(method));
-                let upper = name.get_ref().bytes().all(|byte| byte.is_ascii_uppercase());
-                usual.filter(|_| upper).unwrap_or_else(|| {
-                    self.note(name.span(), format!("`{}` is no method that can be used", name.get_ref()));
-                    Method::GET
-                })
-            });
+            let what = self.what(request, http2, raw.load.timeout.as_ref());
             RequestKind {
                 index,
                 name: request.name.get_ref().clone(),
                 share: self.share(request.share.as_ref()),
                 classes: request.clients.iter().filter_map(|name| self.class(name, classes)).collect(),
-                method,
+                method: request.method.as_ref().map_or(Method::GET, |name| self.method(name)),
                 path: self.path_template(&request.path),
                 fresh_paths: request
                     .fresh_percent
@@ -194,14 +186,82 @@ impl Judge<'_> {
                     .body
                     .as_ref()
                     .map_or(Distribution::Always(0.0), |spread| self.spread(spread, self.bytes())),
-                expected: self.expected(&request.expect, classes),
+                what,
+                expected: self.expected(&request.expect, classes, answered_with(what, http2)),
             }
         });
         kinds.collect()
     }
 
-    fn expected(&self, expect: &raw::Expect, classes: &[ClassPlan]) -> Expected {
-        let status = |status| self.count(status, 200..=599) as u16;
+    fn method(&self, name: &Field<String>) -> Method {
+        // CONNECT asks for no resource, and TRACE has no answer that could be checked.
+        let method = name.get_ref().parse().ok();
+        let usual = method.filter(|method| ![Method::CONNECT, Method::TRACE].contains(method));
+        let upper = name.get_ref().bytes().all(|byte| byte.is_ascii_uppercase());
+        usual.filter(|_| upper).unwrap_or_else(|| {
+            self.note(name.span(), format!("`{}` is no method that can be used", name.get_ref()));
+            Method::GET
+        })
+    }
+
+    fn what(&self, request: &raw::Request, http2: bool, timeout: Option<&Field<String>>) -> What {
+        let messages = |count: &Field<u64>| self.count(count, 1..=MESSAGES_MAX);
+        if request.grpc.is_some() || request.websocket.is_some() {
+            for (what, span) in [
+                ("method", request.method.as_ref().map(Field::span)),
+                ("fresh_percent", request.fresh_percent.as_ref().map(Field::span)),
+                ("headers", request.headers.keys().next().map(Field::span)),
+                ("expect.sha256", request.expect.sha256.as_ref().map(Field::span)),
+            ] {
+                if let Some(span) = span {
+                    self.note(span, format!("`{what}` has no meaning for gRPC and WebSockets"));
+                }
+            }
+        }
+        match (&request.grpc, &request.websocket) {
+            (None, None) => What::Request,
+            (Some(grpc), None) => {
+                if !http2 {
+                    self.note(grpc.span(), "gRPC needs `protocol = \"h2\"` in [connection]");
+                }
+                let grpc = grpc.get_ref();
+                let kinds = [
+                    ("unary", CallKind::Unary),
+                    ("server-stream", CallKind::ServerStream),
+                    ("client-stream", CallKind::ClientStream),
+                    ("bidi", CallKind::Bidi),
+                ];
+                What::Call {
+                    kind: self.choice(Some(&grpc.kind), &kinds).unwrap_or(CallKind::Unary),
+                    messages: grpc.messages.as_ref().map_or(1, messages),
+                    deadline: grpc.deadline.as_ref().map(|text| self.duration(text)),
+                    status: grpc.status.as_ref().map_or(0, |status| self.count(status, 0..=u32::MAX)),
+                }
+            }
+            (None, Some(websocket)) => {
+                let raw::WebSocket { messages: count, between } = websocket.get_ref();
+                let between = between.as_ref().map_or(Duration::ZERO, |text| self.duration(text));
+                let count = messages(count);
+                let limit =
+                    timeout.and_then(|text| units::duration(text.get_ref()).ok()).unwrap_or(TIMEOUT_DEFAULT);
+                if between * count >= limit {
+                    let takes = between * count;
+                    self.note(
+                        websocket.span(),
+                        format!("it takes {takes:?} at the least, and [load] `timeout` is {limit:?}"),
+                    );
+                }
+                What::WebSocket { messages: count, between }
+            }
+            (Some(_), Some(websocket)) => {
+                self.note(websocket.span(), "a request is either a gRPC call or a WebSocket");
+                What::Request
+            }
+        }
+    }
+
+    fn expected(&self, expect: &raw::Expect, classes: &[ClassPlan], usual: u16) -> Expected {
+        let status = |status| self.count(status, 101..=599) as u16;
         let special = expect.status_for.iter();
         let bytes = expect.body.as_ref().map_or(ExpectedBytes::Any, |body| match body.get_ref().as_str() {
             "same" => ExpectedBytes::Same,
@@ -209,7 +269,7 @@ impl Judge<'_> {
             text => ExpectedBytes::Exactly(self.or_note(body.span(), units::bytes(text)).unwrap_or(0)),
         });
         Expected {
-            status: expect.status.as_ref().map_or(200, status),
+            status: expect.status.as_ref().map_or(usual, status),
             status_for: special
                 .filter_map(|(name, value)| Some((self.class(name, classes)?, status(value))))
                 .collect(),
@@ -389,6 +449,15 @@ impl Judge<'_> {
     }
 }
 
+/// The status of an answer that does what was asked for.
+fn answered_with(what: What, http2: bool) -> u16 {
+    match what {
+        // RFC 6455 §4.1, RFC 8441 §5.
+        What::WebSocket { .. } if !http2 => 101,
+        _ => 200,
+    }
+}
+
 /// All names that a name with `{A..B}` stands for.
 fn expanded(name: &str) -> Result<Vec<String>, String> {
     let Some((before, rest)) = name.split_once('{') else { return Ok(vec![name.to_owned()]) };
@@ -418,6 +487,8 @@ fn sha256(text: &str) -> Option<[u8; 32]> {
 
 /// As many hosts as a gateway is likely to have.
 const NAMES_MAX: usize = 100_000;
+/// In one call or WebSocket.
+const MESSAGES_MAX: u32 = 100_000;
 const SHARE_MAX: f64 = 1e9;
 /// Fields that follow from other keys, or that would make requests mean something else (RFC 9110 §7.6.1).
 const OUR_FIELDS: [&str; 9] = [

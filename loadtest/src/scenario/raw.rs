@@ -150,9 +150,37 @@ pub(super) struct Request {
     pub(super) headers: BTreeMap<Field<String>, Field<String>>,
     /// Size of the body: `4KiB`, `{ min = "1KiB", max = "64KiB" }` or `{ mean = "4KiB" }`; none by default.
     pub(super) body: Option<Field<Spread>>,
+    /// Makes it a gRPC call of the method that `path` names; `body` is then the size of each message.
+    pub(super) grpc: Option<Field<Grpc>>,
+    /// Makes it a WebSocket with somebody who echoes; `body` is then the size of each message.
+    pub(super) websocket: Option<Field<WebSocket>>,
     /// What the answer has to be.
     #[serde(default)]
     pub(super) expect: Expect,
+}
+
+/// `grpc` of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    /// `unary`, `server-stream` (the request begins with how many messages are to come back), `client-stream` or `bidi`.
+    pub(super) kind: Field<String>,
+    /// How many messages in the direction that has many; 1 by default.
+    pub(super) messages: Option<Field<u64>>,
+    /// Told to the server as `grpc-timeout`; none by default.
+    pub(super) deadline: Option<Field<String>>,
+    /// The `grpc-status` that the call must end with; 0 by default.
+    pub(super) status: Option<Field<u64>>,
+}
+
+/// `websocket` of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebSocket {
+    /// How many messages, one after the other, until it is closed.
+    pub(super) messages: Field<u64>,
+    /// After each message that came back, until the next is sent; nothing by default.
+    pub(super) between: Option<Field<String>>,
 }
 
 /// `expect` of a request.

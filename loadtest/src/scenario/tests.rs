@@ -103,6 +103,18 @@ fn what_is_wrong_is_shown_with_its_place() {
             "my.toml:8:8: error: `max` is less",
         ),
         (&format!("{USUAL}{requests}body = {{ min = '2B' }}\n"), "write `{ min = ..., max = ... }`"),
+        (
+            &format!("{USUAL}{requests}grpc = {{ kind = 'unary' }}\n"),
+            "my.toml:8:8: error: gRPC needs `protocol",
+        ),
+        (
+            &format!("{USUAL}{requests}websocket = {{ messages = 100, between = '1s' }}\n"),
+            "it takes 100s at the least",
+        ),
+        (
+            &format!("{USUAL}{requests}method = 'PUT'\nwebsocket = {{ messages = 1 }}\n"),
+            "`method` has no meaning",
+        ),
         (&format!("{USUAL}{requests}share = 0\n"), "my.toml:8:9: error: a share is more than 0"),
         (&format!("{USUAL}{requests}method = 'get'\n"), "`get` is no method"),
         (
@@ -116,7 +128,7 @@ fn what_is_wrong_is_shown_with_its_place() {
         (&format!("{USUAL}{requests}headers = {{ a = \"\\n\" }}\n"), "is no value of a header"),
         (
             &format!("{USUAL}{requests}expect = {{ status = 600 }}\n"),
-            "my.toml:8:21: error: 600 is not from 200 to 599",
+            "my.toml:8:21: error: 600 is not from 101 to 599",
         ),
         (&format!("{USUAL}{requests}expect = {{ sha256 = 'ab' }}\n"), "64 hexadecimal digits"),
         (&format!("{USUAL}{requests}{requests}"), "my.toml:9:8: error: there is another `r`"),
