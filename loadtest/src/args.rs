@@ -14,7 +14,9 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::process::Processes;
+use crate::progress::Progress;
 use crate::rate::Rates;
+use crate::report::OutFile;
 use crate::tls::{self, TlsFileError};
 
 /// What each connection does.
@@ -117,6 +119,13 @@ pub(crate) struct RunArguments {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report to this file too, in the form that its name ends in: .json, .csv, .html or .txt. May be given several times.
+    /// A .csv file has the seconds of the run; what does not fit into its table is beside it, in .percentiles.csv and .failures.csv.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Vec<OutFile>,
+    /// Do not tell on standard error how the run goes on.
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 /// How large the bodies of answers must be. That they are as large as their own heads say is checked in any case.
@@ -139,6 +148,8 @@ pub(crate) struct Plan {
     /// What the `Host` field says.
     pub(crate) authority: String,
     pub(crate) tls: Arc<ClientConfig>,
+    /// What that is made of.
+    pub(crate) offer: tls::Offer,
     pub(crate) connections: usize,
     pub(crate) http2: bool,
     /// At the same time on each connection.
@@ -218,6 +229,7 @@ impl Plan {
             authority: authority(&server_name, target.port()),
             server_name,
             tls: tls::client_config(&arguments.ca, identity, &offer)?,
+            offer,
             connections: arguments.connections as usize,
             http2: arguments.http2,
             streams: arguments.streams as usize,
@@ -234,6 +246,14 @@ impl Plan {
             expected_bytes: arguments.expect_bytes,
             server: arguments.server_pid.map(server).transpose()?,
         })
+    }
+}
+
+impl RunArguments {
+    /// What is shown of the run while it goes on.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        let duration = self.duration.or_else(|| self.rate.as_ref()?.duration());
+        (!self.quiet).then(|| Progress::new(duration, self.requests))
     }
 }
 
@@ -350,11 +370,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// A run that takes longer is better made of several.
-const SECONDS_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const SECONDS_MAX: Duration = Duration::from_secs(3600);
 /// Below it, the time that the run itself takes would be measured.
 const SECONDS_MIN: Duration = Duration::from_millis(10);
 /// More than a target can answer in an hour.
-const REQUESTS_MAX: u64 = 1_000_000_000;
+pub(crate) const REQUESTS_MAX: u64 = 1_000_000_000;
 /// 16 GiB.
 const BODY_BYTES_MAX: u64 = 16 << 30;
 /// Long enough to look at the target's memory.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) first_byte_time: Option<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
+    /// Its share in what counts the open ones.
+    pub(crate) open: Option<Rc<()>>,
 }
 
 /// What exchanges are made on.
@@ -162,6 +165,7 @@ impl Connection {
             handshake_time,
             first_byte_time: None,
             resumed,
+            open: None,
         })
     }
 
@@ -177,6 +181,7 @@ impl Connection {
             wire: Wire::Http2(http2.clone()),
             negotiated: String::new(),
             first_byte_time: None,
+            open: None,
             ..*self
         })
     }

@@ -15,13 +15,18 @@ mod client;
 mod failure;
 mod http2;
 mod modes;
+mod origin;
 mod pace;
 mod process;
+mod progress;
 mod rate;
 mod record;
 mod report;
+mod series;
+mod settings;
 #[cfg(test)]
 mod testing;
+mod times;
 mod tls;
 mod watch;
 
@@ -32,7 +37,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::args::{Plan, PlanError, RunArguments};
-use crate::report::Report;
+use crate::report::{ReadError, Report, ReportArguments, WriteError, write_files};
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
@@ -48,23 +53,47 @@ enum Command {
     ///
     /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
     Run(Box<RunArguments>),
+    /// Show the report of an earlier run, from its JSON.
+    ///
+    /// Exit code 0: it is there. 2: it is not.
+    Report(ReportArguments),
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Write(#[from] WriteError),
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
-    let report = match begin(&arguments) {
-        Ok(report) => report,
-        Err(error) => {
-            // Nobody is left to be told if standard error is closed.
-            let _ = writeln!(io::stderr(), "ringward-load: {error}");
-            return ExitCode::from(2);
-        }
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Report(arguments) => report(&arguments),
     };
-    let text = if arguments.json { report.to_json() } else { report.to_text() };
-    if writeln!(io::stdout(), "{}", text.trim_end()).is_err() || !report.is_right() {
-        return ExitCode::FAILURE;
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::from(2)
+    })
+}
+
+fn run(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
+    let report = begin(arguments)?;
+    let written = write_files(&report, &arguments.out);
+    if let Err(error) = &written {
+        complain(error);
     }
-    ExitCode::SUCCESS
+    let text = if arguments.json { report.to_json() } else { report.to_text() };
+    Ok(exit_code(print(&text) && written.is_ok() && report.is_right()))
+}
+
+fn report(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {
+    let text = arguments.render(&Report::read(&arguments.report)?)?;
+    Ok(exit_code(text.is_none_or(|text| print(&text))))
 }
 
 fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
@@ -72,5 +101,19 @@ fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
     // One thread, so that what is counted needs no locks.
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(PlanError::Runtime)?;
-    Ok(runtime.block_on(modes::run(plan)))
+    Ok(runtime.block_on(modes::run(plan, arguments.progress())))
+}
+
+fn exit_code(is_right: bool) -> ExitCode {
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// True if somebody has got it.
+fn print(text: &str) -> bool {
+    writeln!(io::stdout(), "{}", text.trim_end()).is_ok()
+}
+
+fn complain(error: &dyn std::error::Error) {
+    // Nobody is left to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "ringward-load: {error}");
 }

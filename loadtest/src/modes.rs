@@ -18,16 +18,15 @@ use crate::args::{Mode, Plan};
 use crate::client::{Connection, Request};
 use crate::failure::{Failure, FailureKind};
 use crate::pace::Pace;
-use crate::process::{Processes, Usage};
+use crate::progress::Progress;
 use crate::record::Record;
 use crate::report::{IdleReport, Report};
 use crate::tls;
 use crate::watch::Watch;
 
 /// Carries out a plan. To be called on a [`tokio::runtime::LocalRuntime`].
-pub(crate) async fn run(plan: Plan) -> Report {
-    let run = Rc::new(Run::new(plan));
-    let watch = run.plan.server.clone().map(Watch::begin);
+pub(crate) async fn run(plan: Plan, progress: Option<Progress>) -> Report {
+    let run = Rc::new(Run::new(plan, progress));
     let (elapsed, idle) = match run.plan.mode {
         Mode::Keepalive | Mode::Download | Mode::Upload => (keepalive(&run).await, None),
         Mode::Handshake => (handshake(&run).await, None),
@@ -37,15 +36,16 @@ pub(crate) async fn run(plan: Plan) -> Report {
         }
     };
     let due = run.pace.get().map(Pace::due);
-    let server = watch.and_then(|watch| watch.end(run.used_before.get()));
-    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle, server)
+    let watched = run.watch.end(elapsed);
+    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle, watched)
 }
 
 /// What the tasks of a run share.
 struct Run {
     plan: Plan,
     request: Request,
-    record: RefCell<Record>,
+    record: Rc<RefCell<Record>>,
+    watch: Watch,
     /// Requests that may still be made.
     left: Cell<u64>,
     /// How many connections were to be opened.
@@ -53,8 +53,6 @@ struct Run {
     /// Number of the next one that is sent.
     number: Cell<u64>,
     deadline: Cell<Instant>,
-    /// What the target's processes had used when that time began.
-    used_before: Cell<Option<Usage>>,
     /// When requests are due, in an open loop.
     pace: OnceCell<Pace>,
     /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
@@ -62,15 +60,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(plan: Plan) -> Run {
+    fn new(plan: Plan, progress: Option<Progress>) -> Run {
+        let record = Rc::new(RefCell::new(Record::new(&plan)));
         Run {
             request: Request::of(&plan),
-            record: RefCell::new(Record::new(&plan)),
+            watch: Watch::begin(record.clone(), plan.server.clone(), progress),
+            record,
             left: Cell::new(plan.requests_max),
             opened: Cell::new(0),
             number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
-            used_before: Cell::new(plan.server.as_ref().and_then(Processes::usage)),
             pace: OnceCell::new(),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             plan,
@@ -79,7 +78,7 @@ impl Run {
 
     /// The time that the run may take begins now.
     fn begin(&self) {
-        self.used_before.set(self.plan.server.as_ref().and_then(Processes::usage));
+        self.watch.requests_begin();
         self.deadline.set(Instant::now() + self.plan.duration_max);
         if let Some(rate) = &self.plan.rate {
             let _ = self.pace.set(Pace::new(rate, self.plan.requests_max));
@@ -125,9 +124,9 @@ impl Run {
         let permit = self.handshakes.acquire().await.expect("never closed");
         let opened = self.opened.get() + 1;
         self.opened.set(opened);
-        let connection = Connection::open(&self.plan, tls, opened).await?;
+        let mut connection = Connection::open(&self.plan, tls, opened).await?;
         drop(permit);
-        self.record.borrow_mut().opened(&connection);
+        self.record.borrow_mut().opened(&mut connection);
         Ok(connection)
     }
 
@@ -153,7 +152,7 @@ impl Run {
             Ok(answer) => {
                 let is_right = record.answered(&answer, started.elapsed(), self.request.body_bytes());
                 if is_right && self.plan.rate.is_some() {
-                    record.due_time.add(due.elapsed());
+                    record.right_since_due(due.elapsed());
                 }
                 is_right
             }

@@ -95,7 +95,7 @@ impl World {
 
     /// Carries out a run with these arguments.
     pub(crate) async fn run(&self, more: &str) -> Report {
-        modes::run(Plan::new(&self.arguments(more)).unwrap()).await
+        modes::run(Plan::new(&self.arguments(more)).unwrap(), None).await
     }
 
     /// Why a run with these arguments cannot begin.
@@ -120,8 +120,10 @@ pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
     let words = ["ringward-load", "run"].into_iter().chain(arguments.split_whitespace());
     let command = Arguments::command().mut_subcommand("run", |run| run.args_override_self(true));
     let matches = command.try_get_matches_from(words)?;
-    let Command::Run(run) = Arguments::from_arg_matches(&matches)?.command;
-    Ok(*run)
+    match Arguments::from_arg_matches(&matches)?.command {
+        Command::Run(run) => Ok(*run),
+        other => panic!("{other:?} is not to run"),
+    }
 }
 
 /// Serves one connection until it ends.
