@@ -13,8 +13,10 @@ use crate::clients::Outcome;
 use crate::distribution::Distribution;
 use crate::fleet;
 use crate::grpc::CallKind;
-use crate::plan::PlanError;
+use crate::plan::{Plan, PlanError};
+use crate::progress::Progress;
 use crate::rate::Rates;
+use crate::report::OutFile;
 use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
 use crate::scenario::{ClassPlan, HANDSHAKES_MAX, Scenario, Source, TIMEOUT_DEFAULT};
 use crate::tls::{self, Offer};
@@ -141,9 +143,23 @@ pub(crate) struct RunArguments {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the report to this file too, in the form that its name ends in: .json, .csv, .html or .txt. May be given several times.
+    /// A .csv file has the seconds of the run; what does not fit into its table is beside it, in .percentiles.csv and .failures.csv.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Vec<OutFile>,
+    /// Do not tell on standard error how the run goes on.
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 impl RunArguments {
+    /// What is shown of the run while it goes on.
+    pub(crate) fn progress(&self, plan: &Plan) -> Option<Progress> {
+        let duration = (plan.duration_max < SECONDS_MAX).then_some(plan.duration_max);
+        let requests = (plan.requests_max < REQUESTS_MAX).then_some(plan.requests_max);
+        (!self.quiet).then(|| Progress::new(duration, requests))
+    }
+
     /// The scenario that is to be carried out.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) round_trips: Vec<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
+    /// Its share in what counts the open ones.
+    pub(crate) open: Option<Rc<()>>,
 }
 
 /// What exchanges are made on.
@@ -92,6 +94,7 @@ impl Connection {
             first_byte_time: None,
             round_trips: Vec::new(),
             resumed,
+            open: None,
         })
     }
 
@@ -109,6 +112,7 @@ impl Connection {
             host: self.host.clone(),
             first_byte_time: None,
             round_trips: Vec::new(),
+            open: None,
             ..*self
         })
     }

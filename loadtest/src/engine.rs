@@ -23,16 +23,15 @@ use crate::engine::place::{Line, Place};
 use crate::failure::{Failure, FailureKind};
 use crate::pace::Pace;
 use crate::plan::Plan;
-use crate::process::{Processes, Usage};
+use crate::progress::Progress;
 use crate::record::Record;
 use crate::report::Report;
 use crate::request::Message;
 use crate::watch::Watch;
 
 /// Carries out a plan. To be called on a [`tokio::runtime::LocalRuntime`].
-pub(crate) async fn run(plan: Plan) -> Report {
-    let run = Rc::new(Run::new(plan));
-    let watch = run.plan.server.clone().map(Watch::begin);
+pub(crate) async fn run(plan: Plan, progress: Option<Progress>) -> Report {
+    let run = Rc::new(Run::new(plan, progress));
     let (elapsed, idle) = match run.plan.hold {
         None => (requests(&run).await, None),
         Some(hold) => {
@@ -41,14 +40,15 @@ pub(crate) async fn run(plan: Plan) -> Report {
         }
     };
     let due = run.pace.get().map(Pace::due);
-    let server = watch.and_then(|watch| watch.end(run.used_before.get()));
-    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle, server)
+    let watched = run.watch.end(elapsed);
+    Report::new(&run.plan, &run.record.borrow(), elapsed, due, idle, watched)
 }
 
 /// What the tasks of a run share.
 struct Run {
     plan: Plan,
-    record: RefCell<Record>,
+    record: Rc<RefCell<Record>>,
+    watch: Watch,
     random: RefCell<Rng>,
     /// Requests that may still be made.
     left: Cell<u64>,
@@ -57,8 +57,6 @@ struct Run {
     /// Number of the next request.
     number: Cell<u64>,
     deadline: Cell<Instant>,
-    /// What the target's processes had used when that time began.
-    used_before: Cell<Option<Usage>>,
     /// When requests are due, in an open loop.
     pace: OnceCell<Pace>,
     /// Limits the handshakes at the same time, which would only wait for each other in the target's backlog.
@@ -68,15 +66,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(plan: Plan) -> Run {
+    fn new(plan: Plan, progress: Option<Progress>) -> Run {
+        let record = Rc::new(RefCell::new(Record::new(&plan)));
         Run {
-            record: RefCell::new(Record::new(&plan)),
+            watch: Watch::begin(record.clone(), plan.server.clone(), progress),
+            record,
             random: RefCell::new(Rng::with_seed(plan.seed)),
             left: Cell::new(plan.requests_max),
             opened: Cell::new(0),
             number: Cell::new(0),
             deadline: Cell::new(Instant::now() + plan.duration_max),
-            used_before: Cell::new(plan.server.as_ref().and_then(Processes::usage)),
             pace: OnceCell::new(),
             handshakes: Semaphore::new(plan.handshakes_max),
             storms: watch::Sender::new(0),
@@ -86,7 +85,7 @@ impl Run {
 
     /// The time that the run may take begins now.
     fn begin(&self) {
-        self.used_before.set(self.plan.server.as_ref().and_then(Processes::usage));
+        self.watch.requests_begin();
         self.deadline.set(Instant::now() + self.plan.duration_max);
         if let Some(rate) = &self.plan.rate {
             let _ = self.pace.set(Pace::new(rate, self.plan.requests_max));
@@ -149,9 +148,9 @@ impl Run {
         let permit = self.handshakes.acquire().await.expect("never closed");
         let number = self.opened.get();
         self.opened.set(number + 1);
-        let connection = Connection::open(&self.plan, &client.tls, number).await?;
+        let mut connection = Connection::open(&self.plan, &client.tls, number).await?;
         drop(permit);
-        self.record.borrow_mut().opened(client.class, &connection);
+        self.record.borrow_mut().opened(client.class, &mut connection);
         Ok(connection)
     }
 
@@ -225,7 +224,7 @@ impl Run {
             }
         }
         if is_right && self.plan.rate.is_some() {
-            record.due_time.add(times.due.elapsed());
+            record.right_since_due(times.due.elapsed());
         }
         is_right
     }

@@ -3,7 +3,6 @@
 //! Hides what a fleet looks like on disk: `Files` names what a gateway and whoever runs it want, `clients/CLASS.pem` has the
 //! identities of one class. Nothing in here is fit for production: keys lie unencrypted, and no key of an authority is kept.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::{Range, RangeInclusive};
@@ -21,6 +20,7 @@ mod read;
 
 pub(crate) use configs::client_configs;
 pub(crate) use make::make;
+pub(crate) use read::identities;
 
 /// Arguments of `ringward-load pki`.
 #[derive(Clone, Debug, Args)]
@@ -107,12 +107,6 @@ pub(crate) struct Identity {
     /// Leaf first, then what leads to the root, without the root.
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
-}
-
-/// The identities of a directory.
-#[derive(Debug)]
-pub(crate) struct Fleet {
-    classes: BTreeMap<Class, Vec<Identity>>,
 }
 
 /// Where things are in a directory.

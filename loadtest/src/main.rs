@@ -23,16 +23,21 @@ mod grpc;
 mod http2;
 mod http2_stream;
 mod mix;
+mod origin;
 mod pace;
 mod plan;
 mod process;
+mod progress;
 mod rate;
 mod record;
 mod report;
 mod request;
 mod scenario;
+mod series;
+mod settings;
 #[cfg(test)]
 mod testing;
+mod times;
 mod tls;
 mod upstream;
 mod watch;
@@ -49,8 +54,8 @@ use crate::compare::process::{LaunchArguments, launch};
 use crate::compare::{CompareArguments, CompareError};
 use crate::fleet::{FleetError, PkiArguments};
 use crate::plan::{Plan, PlanError};
-use crate::report::Report;
-use crate::upstream::UpstreamArguments;
+use crate::report::{ReadError, Report, ReportArguments, WriteError, write_files};
+use crate::upstream::{UpstreamArguments, UpstreamError};
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
 #[derive(Debug, Parser)]
@@ -66,6 +71,10 @@ enum Command {
     ///
     /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
     Run(Box<RunArguments>),
+    /// Show the report of an earlier run, from its JSON.
+    ///
+    /// Exit code 0: it is there. 2: it is not.
+    Report(ReportArguments),
     /// Make the certificates and keys of a gateway and of many clients, right and wrong ones, into a new directory.
     ///
     /// Exit code 0: all is there. 2: it is not.
@@ -84,28 +93,55 @@ enum Command {
     Launch(LaunchArguments),
 }
 
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Write(#[from] WriteError),
+    #[error("{0}")]
+    Fleet(#[from] FleetError),
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    #[error("{0}")]
+    Compare(#[from] CompareError),
+    #[error("{0}")]
+    Launch(String),
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run(arguments) => run(&arguments).map_err(|error| error.to_string()),
-        Command::Pki(arguments) => pki(&arguments).map_err(|error| error.to_string()),
+        Command::Run(arguments) => run(&arguments),
+        Command::Report(arguments) => report(&arguments),
+        Command::Pki(arguments) => pki(&arguments),
         Command::Upstream(arguments) => {
-            upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+            upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(CommandError::from)
         }
-        Command::Compare(arguments) => compare(&arguments).map_err(|error| error.to_string()),
-        Command::Launch(arguments) => Err(launch(&arguments)),
+        Command::Compare(arguments) => compare(&arguments),
+        Command::Launch(arguments) => Err(CommandError::Launch(launch(&arguments))),
     };
     outcome.unwrap_or_else(|error| {
-        // Nobody is left to be told if standard error is closed.
-        let _ = writeln!(io::stderr(), "ringward-load: {error}");
+        complain(&error);
         ExitCode::from(2)
     })
 }
 
-fn run(arguments: &RunArguments) -> Result<ExitCode, PlanError> {
+fn run(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
     let report = begin(arguments)?;
+    let written = write_files(&report, &arguments.out);
+    if let Err(error) = &written {
+        complain(error);
+    }
     let text = if arguments.json { report.to_json() } else { report.to_text() };
-    let told = writeln!(io::stdout(), "{}", text.trim_end()).is_ok();
-    Ok(if told && report.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(print(&text) && written.is_ok() && report.is_right()))
+}
+
+fn report(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {
+    let text = arguments.render(&Report::read(&arguments.report)?)?;
+    Ok(exit_code(text.is_none_or(|text| print(&text))))
 }
 
 fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
@@ -113,10 +149,11 @@ fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {
     // One thread, so that what is counted needs no locks.
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(PlanError::Runtime)?;
-    Ok(runtime.block_on(engine::run(plan)))
+    let progress = arguments.progress(&plan);
+    Ok(runtime.block_on(engine::run(plan, progress)))
 }
 
-fn pki(arguments: &PkiArguments) -> Result<ExitCode, FleetError> {
+fn pki(arguments: &PkiArguments) -> Result<ExitCode, CommandError> {
     fleet::make(&arguments.plan, &arguments.out)?;
     let made = arguments.plan.classes().map(|(class, numbers)| format!("{} {class}", numbers.len()));
     // All is there, also if nobody wants to know.
@@ -125,13 +162,26 @@ fn pki(arguments: &PkiArguments) -> Result<ExitCode, FleetError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn compare(arguments: &CompareArguments) -> Result<ExitCode, CompareError> {
+fn compare(arguments: &CompareArguments) -> Result<ExitCode, CommandError> {
     let comparison = compare::run(arguments)?;
     let text = match (arguments.json, arguments.markdown) {
         (true, _) => comparison.to_json(),
         (false, true) => comparison.to_markdown(),
         (false, false) => comparison.to_text(),
     };
-    let told = writeln!(io::stdout(), "{}", text.trim_end()).is_ok();
-    Ok(if told && comparison.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(print(&text) && comparison.is_right()))
+}
+
+fn exit_code(is_right: bool) -> ExitCode {
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// True if somebody has got it.
+fn print(text: &str) -> bool {
+    writeln!(io::stdout(), "{}", text.trim_end()).is_ok()
+}
+
+fn complain(error: &dyn std::error::Error) {
+    // Nobody is left to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "ringward-load: {error}");
 }

@@ -1,9 +1,10 @@
 //! The plan of a run. It can be carried out: its files were read, its target was resolved and may be loaded, its counts and times are
 //! bounded.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use rustls::pki_types::ServerName;
 use crate::args::{Mode, REQUESTS_MAX, RunArguments, SECONDS_MAX};
 use crate::clients::{Class, Clients, Host};
 use crate::distribution::Distribution;
-use crate::fleet::{self, Files, Fleet, FleetError};
+use crate::fleet::{self, Files, FleetError};
 use crate::process::Processes;
 use crate::rate::Rates;
 use crate::request::Requests;
 use crate::scenario::{ClassPlan, Problems, Scenario, Source};
+use crate::settings;
 use crate::tls::{self, Common, TlsFileError};
 
 /// What is to be done. See the fields of [`Scenario`].
@@ -49,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) hold: Option<Duration>,
     pub(crate) seed: u64,
     pub(crate) server: Option<Processes>,
+    /// By which a report says what it tells of.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// Why a run cannot begin.
@@ -82,8 +86,6 @@ pub(crate) enum PlanError {
     Tls(#[from] TlsFileError),
     #[error("{0}")]
     Fleet(#[from] FleetError),
-    #[error("`{}` has no clients of class `{class}`; make some with `ringward-load pki`", .pki.display())]
-    Nobody { pki: PathBuf, class: &'static str },
     #[error(
         "{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`"
     )]
@@ -112,6 +114,7 @@ impl Plan {
         allow_open_files(scenario.connections)?;
         let clients = Clients::new(classes(&scenario)?, scenario.kept, scenario.resume);
         Ok(Plan {
+            settings: settings::of(&scenario, target),
             name: scenario.name,
             description: scenario.description,
             target,
@@ -174,12 +177,8 @@ fn members(
     class: fleet::Class,
     count: Option<usize>,
 ) -> Result<Vec<Arc<ClientConfig>>, PlanError> {
-    let some = Fleet::identities(pki, class)?.into_iter().take(count.unwrap_or(usize::MAX));
-    let members = fleet::client_configs(&*common.client(None)?, some)?;
-    match members.is_empty() {
-        true => Err(PlanError::Nobody { pki: pki.to_owned(), class: class.name() }),
-        false => Ok(members),
-    }
+    let some = fleet::identities(pki, class)?.into_iter().take(count.unwrap_or(usize::MAX));
+    Ok(fleet::client_configs(&*common.client(None)?, some)?)
 }
 
 fn hosts(names: &[String], port: u16) -> Result<Vec<Rc<Host>>, PlanError> {

@@ -43,6 +43,25 @@ impl Processes {
         [self.root].into_iter().chain(self.descendants())
     }
 
+    /// The process that all others were started by.
+    pub(crate) fn id(&self) -> u32 {
+        self.root
+    }
+
+    /// When it was started, in clock ticks since the host was (proc_pid_stat(5), field 22): tells it from another one that gets its id
+    /// later.
+    pub(crate) fn began_ticks(&self) -> Option<u64> {
+        let stat = fs::read_to_string(self.proc.join(self.root.to_string()).join("stat")).ok()?;
+        // The second field is its name in parentheses, in which there may be spaces and parentheses.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(22 - 3)?.parse().ok()
+    }
+
+    /// CPU time of the process itself, all threads.
+    pub(crate) fn own_cpu(&self) -> Option<Duration> {
+        Some(self.usage_of(self.root)?.cpu)
+    }
+
     fn usage_of(&self, id: u32) -> Option<Usage> {
         let directory = self.proc.join(id.to_string());
         let threads = fs::read_dir(directory.join("task")).ok()?.flatten();
@@ -89,6 +108,7 @@ mod tests {
         let this = Processes::new(std::process::id());
         let before = this.usage().unwrap();
         assert!(before.memory > 1 << 20, "{before:?}");
+        assert!(this.began_ticks().unwrap() > 0);
         let began = Instant::now();
         // Until it is on record, however busy the machine is.
         while this.usage().unwrap().cpu < before.cpu + Duration::from_millis(20) {

@@ -1,14 +1,15 @@
 //! What a run saw: counts and times, filled while it goes on.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
-
-use hdrhistogram::Histogram;
 
 use crate::answer::Answer;
 use crate::client::Connection;
 use crate::failure::{Failure, FailureKind};
 use crate::plan::Plan;
+use crate::series::Sample;
+use crate::times::Times;
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -43,6 +44,22 @@ pub(crate) struct Record {
     pub(crate) failures: BTreeMap<FailureKind, Failures>,
     /// What the first connection agreed on.
     pub(crate) negotiated: Option<String>,
+    /// In an open loop.
+    open_loop: bool,
+    /// Times since the last sample: since due in an open loop, and of exchanges in a closed one.
+    lately: Times,
+    /// What had been counted by then.
+    sampled: Counts,
+    /// Each open connection has a share in it.
+    open: Rc<()>,
+}
+
+/// What has been counted by some moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    right: u64,
+    failed: u64,
+    opened: u64,
 }
 
 /// What is counted for requests of a kind.
@@ -71,10 +88,6 @@ pub(crate) struct Failures {
     pub(crate) first: String,
 }
 
-/// A histogram of times in nanoseconds, to three digits.
-#[derive(Debug)]
-pub(crate) struct Times(Histogram<u64>);
-
 impl Record {
     pub(crate) fn new(plan: &Plan) -> Record {
         Record {
@@ -96,11 +109,16 @@ impl Record {
             sent_bytes: 0,
             failures: BTreeMap::new(),
             negotiated: None,
+            open_loop: plan.rate.is_some(),
+            lately: Times::small(),
+            sampled: Counts::default(),
+            open: Rc::default(),
         }
     }
 
-    /// Counts a new connection of a client of this class.
-    pub(crate) fn opened(&mut self, class: usize, connection: &Connection) {
+    /// Counts a new connection of a client of this class, also among those that are open for as long as it is there.
+    pub(crate) fn opened(&mut self, class: usize, connection: &mut Connection) {
+        connection.open = Some(self.open.clone());
         self.connections += 1;
         self.resumed_connections += u64::from(connection.resumed);
         self.by_class[class].connections += 1;
@@ -141,11 +159,21 @@ impl Record {
         if self.by_kind.len() > 1 {
             self.by_kind[kind].exchange_time.add(time);
         }
+        if !self.open_loop {
+            self.lately.add(time);
+        }
+    }
+
+    /// In an open loop: a right exchange ended so long after it was due.
+    pub(crate) fn right_since_due(&mut self, time: Duration) {
+        self.due_time.add(time);
+        self.lately.add(time);
     }
 
     /// Counts a request that was due for so long, and never sent.
     pub(crate) fn unsent(&mut self, waited: Duration) {
         self.due_time.add(waited);
+        self.lately.add(waited);
         self.failed(Failure::new(
             FailureKind::Unsent,
             format!("it was due for {waited:?}, and no connection was free"),
@@ -166,6 +194,38 @@ impl Record {
             failures.first = failure.detail;
         }
     }
+
+    /// What was counted since this was asked for last. The times of the sample are left to who asks.
+    pub(crate) fn sample(&mut self) -> Sample {
+        let (before, now) = (self.sampled, self.counts());
+        let some = |value: f64| (self.lately.count() > 0).then_some(value);
+        let sample = Sample {
+            right: now.right.saturating_sub(before.right),
+            failed: now.failed.saturating_sub(before.failed),
+            opened: now.opened.saturating_sub(before.opened),
+            open: self.open_connections(),
+            p50_us: some(self.lately.quantile_us(0.5)),
+            p99_us: some(self.lately.quantile_us(0.99)),
+            max_us: some(self.lately.quantile_us(1.0)),
+            ..Sample::default()
+        };
+        self.sampled = now;
+        self.lately.clear();
+        sample
+    }
+
+    /// How many failures there were.
+    pub(crate) fn failed_count(&self) -> u64 {
+        self.failures.values().map(|failures| failures.count).sum()
+    }
+
+    fn open_connections(&self) -> u64 {
+        Rc::strong_count(&self.open) as u64 - 1
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { right: self.right, failed: self.failed_count(), opened: self.connections }
+    }
 }
 
 impl Default for KindRecord {
@@ -173,31 +233,3 @@ impl Default for KindRecord {
         KindRecord { right: 0, failed: 0, exchange_time: Times::new() }
     }
 }
-
-impl Times {
-    fn new() -> Times {
-        Times(Histogram::new_with_bounds(1, TIME_MAX_NS, 3).expect("bounds and digits are valid"))
-    }
-
-    pub(crate) fn add(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// The time below which this share of all lies, in microseconds.
-    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
-        self.0.value_at_quantile(quantile) as f64 / 1e3
-    }
-
-    /// The mean in microseconds.
-    pub(crate) fn mean_us(&self) -> f64 {
-        self.0.mean() / 1e3
-    }
-}
-
-/// The longest that an exchange may take (`--timeout`).
-const TIME_MAX_NS: u64 = 3_600_000_000_000;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -291,6 +292,19 @@ impl PathTemplate {
             }
         }
         Cow::Owned(path)
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => f.write_str(text)?,
+                Piece::Between(least, most) => write!(f, "{{{least}..{most}}}")?,
+                Piece::Number => f.write_str("{n}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -123,7 +123,7 @@ impl World {
         let (file, pki) = (file.display(), self.pki.path().join("fleet").display().to_string());
         let arguments = parse(&format!("{file} {usual} {pki} {more}")).unwrap();
         let plan = Plan::new(&arguments).unwrap_or_else(|error| panic!("{error}"));
-        engine::run(plan).await
+        engine::run(plan, None).await
     }
 
     /// The command line for this server, followed by more arguments.
@@ -133,7 +133,7 @@ impl World {
 
     /// Carries out a run with these arguments.
     pub(crate) async fn run(&self, more: &str) -> Report {
-        engine::run(Plan::new(&self.arguments(more)).unwrap()).await
+        engine::run(Plan::new(&self.arguments(more)).unwrap(), None).await
     }
 
     /// Why a run with these arguments cannot begin.

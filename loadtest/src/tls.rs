@@ -50,6 +50,18 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
+    /// What differs from the usual, by the names of the arguments.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let version = self.version.map(|version| match version {
+            Version::Tls12 => "1.2".to_owned(),
+            Version::Tls13 => "1.3".to_owned(),
+        });
+        let list = |names: &[String]| (!names.is_empty()).then(|| names.join(","));
+        let all =
+            [("tls-version", version), ("tls-suite", list(&self.suites)), ("tls-group", list(&self.groups))];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
     fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
         match self.version {
             None => rustls::DEFAULT_VERSIONS.to_vec(),

@@ -1,7 +1,6 @@
 //! Reads fleets back: one made by `ringward-load pki`, or files of the same form that somebody else has made. Whether keys are those of
 //! their certificates is seen when they are used (`configs`).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,48 +10,25 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{Class, Files, Fleet, FleetError, IDENTITIES_MAX, Identity};
+use super::{Class, Files, FleetError, IDENTITIES_MAX, Identity};
 
-impl Fleet {
-    /// Reads all that a directory has.
-    ///
-    /// # Errors
-    /// If `dir` is no whole fleet; else which file, and which identity in it, is the problem.
-    pub(crate) fn read(dir: &Path) -> Result<Fleet, FleetError> {
-        let mut classes = BTreeMap::new();
-        for class in Class::ALL {
-            match Fleet::identities(dir, class) {
-                Ok(identities) => drop(classes.insert(class, identities)),
-                Err(FleetError::NoneOfClass { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Fleet { classes })
+/// Reads one class.
+///
+/// # Errors
+/// If `dir` is no whole fleet, or there is none of it; else which file, and which identity in it, is the problem.
+pub(crate) fn identities(dir: &Path, class: Class) -> Result<Vec<Identity>, FleetError> {
+    let files = Files::of(dir);
+    if !files.summary.exists() {
+        return Err(FleetError::Unfinished(dir.to_owned()));
     }
-
-    /// Reads one class.
-    ///
-    /// # Errors
-    /// If there is none of it; else as [`Fleet::read`].
-    pub(crate) fn identities(dir: &Path, class: Class) -> Result<Vec<Identity>, FleetError> {
-        let files = Files::of(dir);
-        if !files.summary.exists() {
-            return Err(FleetError::Unfinished(dir.to_owned()));
-        }
-        let path = files.class(class);
-        let none = || FleetError::NoneOfClass { dir: dir.to_owned(), class };
-        let file = File::open(&path).map_err(|reason| match reason.kind() {
-            io::ErrorKind::NotFound => none(),
-            _ => FleetError::Read { path: path.clone(), reason },
-        })?;
-        let identities = Reader { path, read: 0 }.identities(BufReader::new(file))?;
-        if identities.is_empty() { Err(none()) } else { Ok(identities) }
-    }
-
-    /// The identities of a class, in the order of their numbers.
-    pub(crate) fn class(&self, class: Class) -> &[Identity] {
-        self.classes.get(&class).map_or(&[], Vec::as_slice)
-    }
+    let path = files.class(class);
+    let none = || FleetError::NoneOfClass { dir: dir.to_owned(), class };
+    let file = File::open(&path).map_err(|reason| match reason.kind() {
+        io::ErrorKind::NotFound => none(),
+        _ => FleetError::Read { path: path.clone(), reason },
+    })?;
+    let identities = Reader { path, read: 0 }.identities(BufReader::new(file))?;
+    if identities.is_empty() { Err(none()) } else { Ok(identities) }
 }
 
 /// Where a file has been read to.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -17,6 +18,28 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::*;
 use crate::tls::{self, Offer};
+
+/// The identities of a directory.
+struct Fleet(BTreeMap<Class, Vec<Identity>>);
+
+impl Fleet {
+    /// Reads all that there is.
+    fn read(dir: &Path) -> Result<Fleet, FleetError> {
+        let mut classes = BTreeMap::new();
+        for class in Class::ALL {
+            match identities(dir, class) {
+                Ok(identities) => drop(classes.insert(class, identities)),
+                Err(FleetError::NoneOfClass { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Fleet(classes))
+    }
+
+    fn class(&self, class: Class) -> &[Identity] {
+        self.0.get(&class).map_or(&[], Vec::as_slice)
+    }
+}
 
 /// A fleet in a temporary directory.
 struct Made {
@@ -162,7 +185,7 @@ fn what_is_read_is_what_was_made() {
     let mut serials = Vec::new();
     let mut next = 0;
     for class in Class::ALL {
-        let same = Fleet::identities(&made.dir(), class).unwrap();
+        let same = identities(&made.dir(), class).unwrap();
         for (identity, again) in fleet.class(class).iter().zip(&same) {
             let leaf = X509Certificate::from_der(&identity.chain[0]).unwrap().1;
             let (name, tenant) = (format!("client-{next:06}"), format!("tenant-{:02}", next % 3));
@@ -220,7 +243,7 @@ fn every_key_type_can_be_used() {
         (KeyType::Ed25519, "ED25519"),
     ] {
         let made = Made::new(FleetPlan { key_type, valid: 1, revoked: 0, ..small() });
-        let identity = Fleet::identities(&made.dir(), Class::Valid).unwrap().remove(0);
+        let identity = identities(&made.dir(), Class::Valid).unwrap().remove(0);
         let text =
             ringward_testkit::openssl(["x509", "-inform", "DER", "-noout", "-text"], &identity.chain[0]);
         assert!(String::from_utf8(text).unwrap().contains(header), "{header}");
@@ -323,11 +346,11 @@ fn what_is_missing_is_named() {
     let made = Made::new(FleetPlan { revoked: 0, ..small() });
     let message =
         |outcome: Result<_, FleetError>| outcome.map(drop::<Vec<Identity>>).unwrap_err().to_string();
-    let error = message(Fleet::identities(&made.dir(), Class::Revoked));
+    let error = message(identities(&made.dir(), Class::Revoked));
     assert!(error.contains("no identities of class revoked") && error.contains("--revoked N"), "{error}");
     assert!(made.read().class(Class::Revoked).is_empty());
     fs::remove_file(made.files().summary).unwrap();
-    let error = message(Fleet::identities(&made.dir(), Class::Valid));
+    let error = message(identities(&made.dir(), Class::Valid));
     assert!(error.contains("fleet` is no whole fleet"), "{error}");
     for class in Class::ALL {
         assert_eq!(class.name().parse::<Class>().unwrap(), class);
@@ -381,7 +404,7 @@ fn bad_files_are_told_with_the_identity() {
                 assert!(error.contains("valid.pem`, ") && error.contains(wanted), "{wanted}: {error}");
             }
         }
-        let error = Fleet::identities(&made.dir(), Class::Valid).unwrap_err().to_string();
+        let error = identities(&made.dir(), Class::Valid).unwrap_err().to_string();
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
 }
@@ -390,7 +413,7 @@ fn bad_files_are_told_with_the_identity() {
 fn configurations_share_what_they_have_in_common() {
     let made = Made::new(small());
     let shared = tls::Common::new(&made.files().server_ca, &Offer::default()).unwrap().client(None).unwrap();
-    let identities = || Fleet::identities(&made.dir(), Class::Valid).unwrap();
+    let identities = || identities(&made.dir(), Class::Valid).unwrap();
     let configs = client_configs(&shared, identities()).unwrap();
     assert_eq!(configs.len(), 5);
     for (config, identity) in configs.iter().zip(identities()) {
