@@ -38,7 +38,8 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::bench::{Bench, Candidate, Trouble, free_address};
+pub(crate) use self::bench::free_address;
+use self::bench::{Bench, Candidate, Trouble};
 use self::case::{Amount, Case, Load};
 use self::install::InstallError;
 use self::measure::{OFFER, Sample, measure};

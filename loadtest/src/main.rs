@@ -39,6 +39,7 @@ mod settings;
 mod testing;
 mod times;
 mod tls;
+mod trial;
 mod upstream;
 mod watch;
 mod websocket;
@@ -55,6 +56,7 @@ use crate::compare::{CompareArguments, CompareError};
 use crate::fleet::{FleetError, PkiArguments};
 use crate::plan::{Plan, PlanError};
 use crate::report::{ReadError, Report, ReportArguments, WriteError, write_files};
+use crate::trial::{TrialError, TryArguments};
 use crate::upstream::{UpstreamArguments, UpstreamError};
 
 /// Load for gateways that ask their clients for certificates: a closed loop, or an open one at a rate; every answer checked.
@@ -71,6 +73,10 @@ enum Command {
     ///
     /// Exit code 0: every answer was right. 1: one was not. 2: the run could not begin.
     Run(Box<RunArguments>),
+    /// Start Ringward with an upstream and certificates of its own, carry out a scenario, and compare what both have counted.
+    ///
+    /// Exit code 0: every answer was right, and both have counted alike. 1: not so. 2: it could not begin.
+    Try(Box<TryArguments>),
     /// Show the report of an earlier run, from its JSON.
     ///
     /// Exit code 0: it is there. 2: it is not.
@@ -109,12 +115,15 @@ enum CommandError {
     #[error("{0}")]
     Compare(#[from] CompareError),
     #[error("{0}")]
+    Trial(#[from] TrialError),
+    #[error("{0}")]
     Launch(String),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
+        Command::Try(arguments) => try_out(&arguments),
         Command::Report(arguments) => report(&arguments),
         Command::Pki(arguments) => pki(&arguments),
         Command::Upstream(arguments) => {
@@ -137,6 +146,16 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
     }
     let text = if arguments.json { report.to_json() } else { report.to_text() };
     Ok(exit_code(print(&text) && written.is_ok() && report.is_right()))
+}
+
+fn try_out(arguments: &TryArguments) -> Result<ExitCode, CommandError> {
+    let trial = trial::run(arguments)?;
+    let written = write_files(&trial.report, &arguments.run.out);
+    if let Err(error) = &written {
+        complain(error);
+    }
+    let text = if arguments.run.json { trial.to_json() } else { trial.to_text() };
+    Ok(exit_code(print(&text) && written.is_ok() && trial.is_right()))
 }
 
 fn report(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {

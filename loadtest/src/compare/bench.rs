@@ -206,7 +206,7 @@ impl LoadReport {
 }
 
 /// A port of 127.0.0.1 that nobody listens at now.
-pub(super) fn free_address() -> io::Result<SocketAddr> {
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
