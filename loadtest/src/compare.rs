@@ -224,12 +224,15 @@ impl Work<'_> {
                     Err(trouble) => Some(trouble.to_string()),
                 };
                 let report = self.comparison.proxies.iter_mut().find(|report| report.name == name);
-                if let (Some(report), Ok(seen)) = (report, outcome) {
+                let Some(report) = report else { continue };
+                if let Ok(seen) = outcome {
                     *(if policy { &mut report.probe_with_policy } else { &mut report.probe }) = seen;
                 }
                 if let Some(reason) = trouble {
-                    let reason = Trouble::Probe(format!("the probe failed: {reason}"));
-                    concerned.iter().for_each(|&case| self.failed(case, name, &reason));
+                    tell(&format!("{name} is not measured: {reason}"));
+                    report.refused = Some(reason);
+                    let row = |case| FailureRow { case, proxy: name, reason: PROBE_FAILED.to_owned() };
+                    self.comparison.failures.extend(concerned.iter().copied().map(row));
                 }
             }
         }
@@ -327,7 +330,13 @@ impl Candidate {
 fn about(proxy: Proxy, candidates: &[Candidate]) -> ProxyReport {
     let found = candidates.iter().find(|candidate| candidate.proxy == proxy);
     let version = found.map(|candidate| candidate.version.clone());
-    ProxyReport { name: proxy.name(), version, probe: Vec::new(), probe_with_policy: Vec::new() }
+    ProxyReport {
+        name: proxy.name(),
+        version,
+        refused: None,
+        probe: Vec::new(),
+        probe_with_policy: Vec::new(),
+    }
 }
 
 fn amount(arguments: &CompareArguments) -> Amount {
@@ -415,6 +424,7 @@ const QUICK: Amount = Amount {
     settle_seconds: 0.2,
     body_bytes: 1 << 20,
 };
+const PROBE_FAILED: &str = "its probe failed, see the list of proxies";
 /// Beside those that wait: clients of other cases, and the probe.
 const OTHER_CONNECTIONS: u32 = 500;
 /// Logs, listeners and what a proxy has for itself.

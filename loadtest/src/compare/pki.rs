@@ -1,7 +1,9 @@
 //! The certificates of a comparison. All keys are P-256, and both sides send a leaf with its intermediate and trust the root.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 
@@ -98,12 +100,17 @@ fn issue(
     let subject = Subject { common_name, organization: None, alternative_names: vec![alternative], usage };
     let issued = issuer.issue(subject, KeyType::P256, validity)?;
     write(&dir.join(format!("{file}.pem")), &(issued.certificate + &issuer.issuing_pem))?;
-    write(&dir.join(format!("{file}.key")), &issued.key)
+    write_with(&dir.join(format!("{file}.key")), &issued.key, KEY_MODE)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), FleetError> {
-    let failed = |reason: io::Error| FleetError::Write { path: path.to_owned(), reason };
-    fs::write(path, text).map_err(failed)
+    write_with(path, text, CERTIFICATE_MODE)
+}
+
+fn write_with(path: &Path, text: &str, mode: u32) -> Result<(), FleetError> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = created.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|reason| FleetError::Write { path: path.to_owned(), reason })
 }
 
 pub(super) const SERVER_NAME: &str = "api.example.com";
@@ -111,3 +118,6 @@ pub(super) const CLIENT_A_URI: &str = "spiffe://bench/client-a";
 pub(super) const CLIENT_B_URI: &str = "spiffe://bench/client-b";
 /// No comparison lasts longer.
 const VALID_DAYS: u32 = 7;
+const CERTIFICATE_MODE: u32 = 0o644;
+/// Ringward serves with no key that others may read.
+const KEY_MODE: u32 = 0o600;

@@ -125,14 +125,10 @@ impl Comparison {
 impl ProxyReport {
     fn about(&self) -> String {
         let Some(version) = &self.version else { return "not installed, left out".to_owned() };
-        let wrong: Vec<_> = self
-            .probe
-            .iter()
-            .chain(&self.probe_with_policy)
-            .filter(|seen| !seen.right)
-            .map(|seen| format!("{} ({})", seen.what, seen.seen))
-            .collect();
-        if wrong.is_empty() { version.clone() } else { format!("{version}; WRONG: {}", wrong.join(", ")) }
+        match &self.refused {
+            None => version.clone(),
+            Some(reason) => format!("{version}; NOT MEASURED: {reason}"),
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct ProxyReport {
     pub(super) name: &'static str,
     /// None if it is not installed.
     pub(super) version: Option<String>,
+    /// Why it was not measured in some or all cases, if the probe says so.
+    pub(super) refused: Option<String>,
     /// What the probe saw without the policy, and with it.
     pub(super) probe: Vec<Seen>,
     pub(super) probe_with_policy: Vec<Seen>,
