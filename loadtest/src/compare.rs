@@ -5,7 +5,7 @@
 //! meanwhile changes all of them.
 //!
 //! `peer` says what a proxy is given, and each has a file with its configuration; `case` is what is measured, `probe` whether a proxy does
-//! that at all, `measure` one run of it, `summary` what comes of all runs, and `show` how that looks.
+//! that at all, `measure` one run of it, `work` the order of all, `summary` what comes of all runs, and `show` how that looks.
 
 mod bench;
 mod caddy;
@@ -24,11 +24,11 @@ pub(crate) mod process;
 mod ringward;
 mod show;
 mod summary;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -38,16 +38,16 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::bench::{Bench, Candidate, Trouble, free_address};
-use self::case::{Amount, Case, Load};
+use self::bench::{Bench, Candidate, free_address};
+use self::case::{Amount, Case};
 use self::install::InstallError;
-use self::measure::{OFFER, Sample, measure};
+use self::measure::OFFER;
 use self::peer::Proxy;
 use self::pki::PkiFiles;
-use self::probe::{Seen, probe};
 use self::process::{Cpus, Running, Start};
 pub(crate) use self::summary::Comparison;
-use self::summary::{FailureRow, ProxyReport};
+use self::summary::ProxyReport;
+use self::work::Work;
 use crate::fleet::FleetError;
 
 /// Arguments of `ringward-load compare`.
@@ -200,125 +200,6 @@ async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareErro
     Ok(comparison)
 }
 
-/// What is under way.
-struct Work<'a> {
-    bench: Bench,
-    candidates: Vec<Candidate>,
-    comparison: &'a mut Comparison,
-    save: Option<PathBuf>,
-}
-
-impl Work<'_> {
-    /// Probes every proxy. Those that do something else than they should are measured in none of the cases that it is about.
-    async fn probe(&mut self, cases: &BTreeSet<Case>) {
-        for policy in [false, true] {
-            let concerned: Vec<Case> = cases.iter().copied().filter(|case| case.policy == policy).collect();
-            if concerned.is_empty() {
-                continue;
-            }
-            for candidate in self.candidates.clone() {
-                let name = candidate.proxy.name();
-                let outcome = probe(&self.bench, &candidate, policy).await;
-                let trouble = match &outcome {
-                    Ok(seen) => wrong(seen),
-                    Err(trouble) => Some(trouble.to_string()),
-                };
-                let report = self.comparison.proxies.iter_mut().find(|report| report.name == name);
-                let Some(report) = report else { continue };
-                if let Ok(seen) = outcome {
-                    *(if policy { &mut report.probe_with_policy } else { &mut report.probe }) = seen;
-                }
-                if let Some(reason) = trouble {
-                    tell(&format!("{name} is not measured: {reason}"));
-                    report.refused = Some(reason);
-                    let row = |case| FailureRow { case, proxy: name, reason: PROBE_FAILED.to_owned() };
-                    self.comparison.failures.extend(concerned.iter().copied().map(row));
-                }
-            }
-        }
-    }
-
-    /// Round after round, in each case after case, in each proxy after proxy.
-    async fn measure(&mut self, cases: &BTreeSet<Case>) -> Result<(), CompareError> {
-        for round in 1..=self.comparison.rounds {
-            for &case in cases {
-                let rate = match case.load {
-                    Load::Latency => self.rate(case).await,
-                    _ => 0,
-                };
-                for candidate in self.candidates.clone() {
-                    if let Some(sample) = self.sample(&candidate, case, round, rate).await {
-                        self.comparison.runs.push(sample);
-                        self.save()?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One run, unless that proxy has failed in that case before. Says on standard error what came of it.
-    async fn sample(&mut self, candidate: &Candidate, case: Case, round: u32, rate: u64) -> Option<Sample> {
-        let name = candidate.proxy.name();
-        if self.comparison.failures.iter().any(|row| (row.case, row.proxy) == (case, name)) {
-            return None;
-        }
-        let outcome = measure(&self.bench, candidate, case, round, rate).await;
-        let rounds = self.comparison.rounds;
-        match outcome {
-            Ok(sample) => {
-                tell(&format!(
-                    "{round}/{rounds} {} {name}: {:.3} {}",
-                    case.name(),
-                    sample.figure,
-                    case.unit()
-                ));
-                Some(sample)
-            }
-            Err(trouble) => {
-                self.failed(case, name, &trouble);
-                None
-            }
-        }
-    }
-
-    fn failed(&mut self, case: Case, proxy: &'static str, trouble: &Trouble) {
-        tell(&format!("{} {proxy}: {trouble}", case.name()));
-        self.comparison.failures.push(FailureRow { case, proxy, reason: trouble.to_string() });
-    }
-
-    /// Requests per second for a case of latency: half of what the best peer can do, or of what the best of all can if there is no peer.
-    async fn rate(&mut self, latency: Case) -> u64 {
-        if let Some(&rate) = self.comparison.rates.get(latency.name()) {
-            return rate;
-        }
-        let case = Case { load: Load::Keepalive, policy: latency.policy };
-        let mut runs: Vec<Sample> =
-            self.comparison.runs.iter().copied().filter(|run| run.case == case).collect();
-        if runs.is_empty() {
-            for candidate in self.candidates.clone() {
-                runs.extend(self.sample(&candidate, case, 1, 0).await);
-            }
-        }
-        let peers: Vec<_> =
-            Proxy::ALL.iter().filter(|proxy| proxy.is_peer()).map(|proxy| proxy.name()).collect();
-        let best = |runs: &mut dyn Iterator<Item = &Sample>| runs.filter_map(|run| run.rate).reduce(f64::max);
-        let rate = best(&mut runs.iter().filter(|run| peers.contains(&run.proxy)))
-            .or_else(|| best(&mut runs.iter()));
-        // If nobody has answered, nobody will, and that is what is reported.
-        let rate = rate.map_or(1, |rate| (rate / 2.0).max(1.0) as u64);
-        self.comparison.rates.insert(latency.name(), rate);
-        rate
-    }
-
-    fn save(&mut self) -> Result<(), CompareError> {
-        let Some(file) = &self.save else { return Ok(()) };
-        self.comparison.sum_up();
-        fs::write(file, self.comparison.to_json())
-            .map_err(|reason| CompareError::Save { file: file.clone(), reason })
-    }
-}
-
 impl Candidate {
     fn find(proxy: Proxy, cache: &std::path::Path) -> Option<Candidate> {
         let program = proxy.find(cache)?;
@@ -372,13 +253,6 @@ fn in_order(proxies: &[Proxy]) -> Vec<Proxy> {
     proxies.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What was wrong, if something was.
-fn wrong(seen: &[Seen]) -> Option<String> {
-    let wrong: Vec<_> =
-        seen.iter().filter(|seen| !seen.right).map(|seen| format!("{}: {}", seen.what, seen.seen)).collect();
-    (!wrong.is_empty()).then(|| wrong.join(", "))
-}
-
 async fn start_upstream(cpus: &Cpus) -> Result<(Running, SocketAddr), CompareError> {
     let failed = |error: io::Error| CompareError::Upstream(error.to_string());
     let program = env::current_exe().map_err(failed)?;
@@ -412,11 +286,6 @@ fn cache() -> PathBuf {
     base.unwrap_or_else(env::temp_dir).join("ringward-load")
 }
 
-/// Nobody is left to be told if standard error is closed.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
 const QUICK: Amount = Amount {
     seconds: 0.2,
     warm_up_seconds: 0.05,
@@ -424,7 +293,6 @@ const QUICK: Amount = Amount {
     settle_seconds: 0.2,
     body_bytes: 1 << 20,
 };
-const PROBE_FAILED: &str = "its probe failed, see the list of proxies";
 /// Beside those that wait: clients of other cases, and the probe.
 const OTHER_CONNECTIONS: u32 = 500;
 /// Logs, listeners and what a proxy has for itself.

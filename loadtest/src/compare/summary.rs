@@ -138,7 +138,8 @@ fn row(samples: &[Sample]) -> Row {
             true => format!("{} of {} runs not saturated", samples.len() - saturated.len(), samples.len()),
         });
     }
-    if foreign.max > FOREIGN_MAX {
+    // Memory does not feel it.
+    if foreign.max > FOREIGN_MAX && case.load != Load::Idle {
         remarks.push(format!("distrust: others used up to {:.0} %", foreign.max));
     }
     if case.load == Load::HandshakeResumed && resumed.is_some_and(|resumed| resumed.min < RESUMED_MIN) {
