@@ -189,10 +189,11 @@ const FOREIGN_MAX: f64 = 5.0;
 const RESUMED_MIN: f64 = 90.0;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn sample(name: &str, proxy: &'static str, figure: f64, busy: f64) -> Sample {
+    /// A run of a case.
+    pub(in crate::compare) fn sample(name: &str, proxy: &'static str, figure: f64, busy: f64) -> Sample {
         let case = Case::ALL.into_iter().find(|case| case.name() == name).unwrap();
         Sample {
             case,
