@@ -163,7 +163,10 @@ async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareErro
     if arguments.install {
         install::install(&proxies, &cache).await?;
     }
-    let candidates: Vec<_> = proxies.iter().filter_map(|&proxy| Candidate::find(proxy, &cache)).collect();
+    let mut candidates = Vec::new();
+    for &proxy in &proxies {
+        candidates.extend(Candidate::find(proxy, &cache, &load_cpus).await);
+    }
     if candidates.is_empty() {
         let of = |field: fn(Proxy) -> &'static str| {
             proxies.iter().map(|&proxy| field(proxy)).collect::<Vec<_>>().join(", ")
@@ -198,14 +201,6 @@ async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareErro
     work.measure(&cases).await?;
     comparison.sum_up();
     Ok(comparison)
-}
-
-impl Candidate {
-    fn find(proxy: Proxy, cache: &std::path::Path) -> Option<Candidate> {
-        let program = proxy.find(cache)?;
-        let version = proxy.version(&program);
-        Some(Candidate { proxy, program, version })
-    }
 }
 
 fn about(proxy: Proxy, candidates: &[Candidate]) -> ProxyReport {

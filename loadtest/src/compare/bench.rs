@@ -103,6 +103,25 @@ pub(super) struct ServerReport {
     pub(super) cpu_seconds: f64,
 }
 
+impl Candidate {
+    /// Looks for it, and asks it for its version.
+    pub(super) async fn find(proxy: Proxy, cache: &Path, cpus: &Cpus) -> Option<Candidate> {
+        let program = proxy.find(cache)?;
+        let arguments: Vec<_> = proxy.about().version.iter().map(Into::into).collect();
+        let shown = program.to_string_lossy().into_owned();
+        if arguments.is_empty() {
+            return Some(Candidate { proxy, program, version: shown });
+        }
+        let start = Start { program: program.clone(), arguments, ..Start::default() };
+        let asked = async { Running::start(&start, cpus, None)?.finish(VERSION_MAX).await };
+        let text = asked.await.map(|said| said.output + &said.errors).unwrap_or_default();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown version");
+        // Some begin with their path.
+        let version = line.strip_prefix(&shown).unwrap_or(line).trim_start().to_owned();
+        Some(Candidate { proxy, program, version })
+    }
+}
+
 impl Serving {
     /// Starts a proxy afresh, and waits until it accepts connections.
     pub(super) async fn start(
@@ -223,6 +242,8 @@ fn end_of(log: &Path) -> String {
     if said.is_empty() { "it said nothing".to_owned() } else { said.join("; ") }
 }
 
+/// For a program to say its version.
+const VERSION_MAX: Duration = Duration::from_secs(20);
 /// For a program to begin to serve.
 const READY_MAX: Duration = Duration::from_secs(20);
 const CONNECT_MAX: Duration = Duration::from_secs(1);

@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use clap::ValueEnum;
@@ -137,21 +136,6 @@ impl Proxy {
         let path = env::var_os("PATH").unwrap_or_default();
         let places = beside.into_iter().chain([cache.join("venv/bin")]).chain(env::split_paths(&path));
         places.chain(["/usr/sbin".into()]).map(|place| place.join(program)).find(|path| path.is_file())
-    }
-
-    /// What it says of its version: the first line.
-    pub(super) fn version(self, program: &Path) -> String {
-        let arguments = self.about().version;
-        if arguments.is_empty() {
-            return program.display().to_string();
-        }
-        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-        let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown");
-        // Some begin with their path.
-        let line = line.strip_prefix(&*program.to_string_lossy()).unwrap_or(line);
-        line.trim_start().to_owned()
     }
 }
 
