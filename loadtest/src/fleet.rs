@@ -63,7 +63,7 @@ pub(crate) struct FleetPlan {
     /// How many have a certificate for servers alone.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) no_client_auth: u32,
-    /// The type of the clients' keys. All others are P-256. Each RSA key takes a tenth of a second.
+    /// The type of the clients' keys. All others are P-256. An RSA key takes a tenth of a second.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = KeyType::P256)]
     pub(crate) key_type: KeyType,
     /// How many days certificates are valid from now on.
@@ -126,9 +126,11 @@ pub(crate) struct Files {
     pub(crate) server_ca: PathBuf,
     /// The roots that the gateway has to trust.
     pub(crate) client_ca: PathBuf,
+    /// The intermediates below those, for gateways that want to know who signs revocation lists before a client shows it.
+    pub(crate) client_issuers: PathBuf,
     /// The lists of all who issue for clients: intermediates and roots.
     pub(crate) client_crl: PathBuf,
-    /// What was made, for people. Written last: without it the rest is not all there.
+    /// What was made, in words for people. Written last: without it the rest is not all there.
     pub(crate) summary: PathBuf,
     clients: PathBuf,
 }
@@ -286,6 +288,7 @@ impl Files {
             server_key: dir.join("server.key"),
             server_ca: dir.join("server-ca.pem"),
             client_ca: dir.join("client-ca.pem"),
+            client_issuers: dir.join("client-issuers.pem"),
             client_crl: dir.join("client-crl.pem"),
             summary: dir.join("fleet.toml"),
             clients: dir.join("clients"),
@@ -300,7 +303,7 @@ impl Files {
 
 /// Names of the gateway that a test on one machine gets along with.
 const SERVER_NAMES: [&str; 2] = ["api.example.com", "localhost"];
-/// More roots than gateways are given, and no more than one ClientHello's answer can name.
+/// More than gateways are given: each of them is named to every client (RFC 8446 §4.2.4).
 const AUTHORITIES_MAX: u32 = 100;
 const TENANTS_MAX: u32 = 100_000;
 /// Ten years.

@@ -5,7 +5,7 @@
 //! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
 //!
 //! Only the command line is in here. `args` judges it, `modes` makes the load with the connections of `client`, `report`
-//! shows what came of it.
+//! shows what came of it. `fleet` makes certificates for it.
 #![forbid(unsafe_code)]
 
 mod answer;

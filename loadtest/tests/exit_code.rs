@@ -77,3 +77,20 @@ fn a_run_that_cannot_begin_ends_with_2_and_the_reason() {
     let reason = String::from_utf8(output.stderr).unwrap();
     assert!(reason.starts_with("ringward-load: ") && reason.contains("--allow-remote"), "{reason}");
 }
+
+#[test]
+fn a_fleet_is_made_once() {
+    let pki = Pki::new();
+    let make = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringward-load"));
+        command.args(["pki", "--clients", "2", "--revoked", "0", "--out"]).arg(pki.path().join("fleet"));
+        command.output().unwrap()
+    };
+    let output = make();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("fleet: 2 valid, 10 expired, ") && !said.contains("revoked"), "{said}");
+    let output = make();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("fleet` is not empty"));
+}

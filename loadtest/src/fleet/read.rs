@@ -1,4 +1,5 @@
-//! Reads fleets back: one made by `ringward-load pki`, or files of the same form that somebody else has made.
+//! Reads fleets back: one made by `ringward-load pki`, or files of the same form that somebody else has made. Whether keys are those of
+//! their certificates is seen when they are used (`configs`).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -189,6 +189,10 @@ fn what_is_read_is_what_was_made() {
     serials.dedup();
     assert_eq!(serials.len(), 16, "no serial twice");
 
+    let issuers = CertificateDer::pem_file_iter(made.files().client_issuers).unwrap();
+    let issuers: Vec<_> = issuers.map(Result::unwrap).collect();
+    assert!(fleet.class(Class::Valid)[..2].iter().map(|identity| &identity.chain[1]).eq(&issuers));
+
     let text = fs::read_to_string(made.files().summary).unwrap();
     for part in [
         "server_names = [\"api.example.com\", \"localhost\"]\nkey_type = \"p256\"\nauthorities = 2\ntenants = 3\n",
@@ -263,7 +267,7 @@ fn keys_are_for_their_owner_alone() {
     for file in classes.iter().chain([&files.server_key]) {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
-    assert_eq!(fs::read_dir(made.dir()).unwrap().count(), 7);
+    assert_eq!(fs::read_dir(made.dir()).unwrap().count(), 8);
     assert_eq!(fs::read_dir(&files.clients).unwrap().count(), 6);
 }
 
