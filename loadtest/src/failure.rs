@@ -25,6 +25,11 @@ pub(crate) enum FailureKind {
     Status,
     /// Not the expected body length.
     Length,
+    /// It is no gRPC: no messages, or no status at the end.
+    Grpc,
+    /// A WebSocket broke its rules, or a message did not come back as it was sent.
+    #[serde(rename = "websocket")]
+    WebSocket,
     /// It was due, and no connection was free to send it before the run gave up.
     Unsent,
 }
@@ -49,6 +54,8 @@ impl FailureKind {
             FailureKind::Malformed => "malformed",
             FailureKind::Status => "status",
             FailureKind::Length => "length",
+            FailureKind::Grpc => "grpc",
+            FailureKind::WebSocket => "websocket",
             FailureKind::Unsent => "unsent",
         }
     }

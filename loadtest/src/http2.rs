@@ -1,10 +1,13 @@
 //! An exchange over HTTP/2, on a connection that others may share.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
 use crate::answer::Answer;
@@ -12,7 +15,11 @@ use crate::failure::{Failure, FailureKind};
 
 /// A connection, for as many requests at a time as the target allows. Copies share it.
 #[derive(Clone)]
-pub(crate) struct Http2(SendRequest<Bytes>);
+pub(crate) struct Http2 {
+    requests: SendRequest<Bytes>,
+    /// What tells that the target's settings are there, until somebody has waited for them.
+    unsettled: Rc<Mutex<Option<PingPong>>>,
+}
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -33,11 +40,28 @@ impl Http2 {
     ) -> Result<Http2, Failure> {
         let mut builder = Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        let (requests, connection) =
+        let (requests, mut connection) =
             builder.enable_push(false).handshake(stream).await.map_err(failure(false))?;
+        let unsettled = Rc::new(Mutex::new(connection.ping_pong()));
         // What goes wrong with it is seen by its streams.
         spawn_local(async move { drop(connection.await) });
-        Ok(Http2(requests))
+        Ok(Http2 { requests, unsettled })
+    }
+
+    /// For what is sent otherwise than by [`Http2::exchange`].
+    pub(crate) fn requests(&self) -> SendRequest<Bytes> {
+        self.requests.clone()
+    }
+
+    /// Waits until the target's settings are there, which come before its answer to a ping (RFC 9113 §3.4). Only what they
+    /// allow at first, such as extended CONNECT, has to wait for them, once on each connection.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no mode has WebSockets yet"))]
+    pub(crate) async fn settled(&self) -> Result<(), Failure> {
+        let mut unsettled = self.unsettled.lock().await;
+        if let Some(mut pings) = unsettled.take() {
+            pings.ping(Ping::opaque()).await.map_err(failure(false))?;
+        }
+        Ok(())
     }
 
     /// Sends a message and reads the whole answer; `begins` is called when its head is there.
@@ -59,7 +83,7 @@ impl Http2 {
             length => request.header("content-length", length),
         };
         let request = request.body(()).map_err(|error| Failure::malformed(error.to_string()))?;
-        let mut requests = self.0.clone().ready().await.map_err(failure(false))?;
+        let mut requests = self.requests().ready().await.map_err(failure(false))?;
         let (response, body) =
             requests.send_request(request, message.body_bytes == 0).map_err(failure(false))?;
         let receive = async {
@@ -102,7 +126,7 @@ async fn send(mut body: SendStream<Bytes>, mut left: u64) -> Option<()> {
 }
 
 /// The kind of an error; `begun` says whether an answer has.
-fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
+pub(crate) fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
     move |error| match error.get_io() {
         Some(io) => Failure::of_stream(io, begun),
         None if error.is_library() => Failure::malformed(error.to_string()),

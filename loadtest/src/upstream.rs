@@ -138,6 +138,8 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 static BODY: [u8; 256 << 10] = [b'x'; 256 << 10];
 /// For each connection; enough for the head of most requests, and it grows.
 const INPUT_BYTES: usize = 4 << 10;
+/// For the other side to end what we have ended.
+const LINGER: Duration = Duration::from_secs(1);
 /// Whatever it is that keeps us from accepting is not to be asked for all the time.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 

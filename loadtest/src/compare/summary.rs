@@ -134,8 +134,14 @@ fn row(samples: &[Sample]) -> Row {
     let mut remarks = Vec::new();
     if case.saturates() && saturated.len() < samples.len() {
         remarks.push(match counts {
-            false => "not saturated".to_owned(),
-            true => format!("{} of {} runs not saturated", samples.len() - saturated.len(), samples.len()),
+            false => format!("busy below {BUSY_MIN} %"),
+            true => {
+                format!(
+                    "{} of {} runs busy below {BUSY_MIN} %",
+                    samples.len() - saturated.len(),
+                    samples.len()
+                )
+            }
         });
     }
     // Memory does not feel it.
@@ -248,8 +254,8 @@ pub(super) mod tests {
                 ("latency", "nginx", true, 1, 100.0, Some(1.0)),
             ]
         );
-        assert_eq!(rows[0].remarks, ["not saturated"]);
-        assert_eq!(rows[1].remarks, ["1 of 3 runs not saturated"]);
+        assert_eq!(rows[0].remarks, ["busy below 95 %"]);
+        assert_eq!(rows[1].remarks, ["1 of 3 runs busy below 95 %"]);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Buf;
@@ -15,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::preface::Rewound;
 use super::resource::{Resource, Wanted};
-use super::{BODY, body_report, websocket};
+use super::{BODY, LINGER, body_report, websocket};
 use crate::chunked::ChunkedBody;
 use crate::websocket::{AcceptKey, accept_key};
 
@@ -447,7 +446,5 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const COPY_BYTES_MAX: u64 = 8 << 10;
 /// For heads, which are no longer than gateways make them, and for pieces of bodies.
 const INPUT_BYTES_MAX: usize = 64 << 10;
-/// For who was not understood to take notice.
-const LINGER: Duration = Duration::from_secs(1);
 /// As many as gateways let pass by default, and some that they add.
 const FIELDS_MAX: usize = 128;

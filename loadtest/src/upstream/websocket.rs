@@ -1,10 +1,12 @@
 //! WebSockets that send back what comes.
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::LINGER;
 use crate::websocket::limits;
 
 /// Sends back each message, until the other side closes or breaks the rules.
@@ -16,4 +18,9 @@ pub(super) async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin) {
             return;
         }
     }
+    // The server is the first to end the stream (RFC 6455 §7.1.1), and waits for the other end. If it cannot, it has ended.
+    let stream = socket.get_mut();
+    let _ = stream.shutdown().await;
+    let rest = async { while matches!(stream.read(&mut [0; 256]).await, Ok(1..)) {} };
+    let _ = timeout(LINGER, rest).await;
 }
