@@ -74,6 +74,7 @@ pub(super) struct Row {
     pub(super) p99_us: Option<Spread>,
     pub(super) p999_us: Option<Spread>,
     pub(super) resumed: Option<Spread>,
+    pub(super) base_mib: Option<Spread>,
     pub(super) remarks: Vec<String>,
 }
 
@@ -131,7 +132,11 @@ fn row(samples: &[Sample]) -> Row {
     let busy = all(|sample| sample.busy);
     let resumed = all(|sample| sample.resumed);
     let foreign = all(|sample| Some(sample.foreign)).unwrap_or(Spread::NOTHING);
+    let base_mib = all(|sample| sample.base_mib);
     let mut remarks = Vec::new();
+    if let Some(base) = base_mib {
+        remarks.push(format!("{:.1} MiB without them", base.median));
+    }
     if case.saturates() && saturated.len() < samples.len() {
         remarks.push(match counts {
             false => format!("busy below {BUSY_MIN} %"),
@@ -167,6 +172,7 @@ fn row(samples: &[Sample]) -> Row {
         p99_us: all(|sample| sample.p99_us),
         p999_us: all(|sample| sample.p999_us),
         resumed,
+        base_mib,
         remarks,
     }
 }
@@ -213,6 +219,7 @@ pub(super) mod tests {
             p99_us: None,
             p999_us: None,
             resumed: None,
+            base_mib: None,
         }
     }
 
