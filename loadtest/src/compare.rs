@@ -208,8 +208,8 @@ fn about(proxy: Proxy, candidates: &[Candidate]) -> ProxyReport {
     let version = found.map(|candidate| candidate.version.clone());
     ProxyReport {
         name: proxy.name(),
+        refused: if version.is_none() { proxy.misnamed() } else { None },
         version,
-        refused: None,
         probe: Vec::new(),
         probe_with_policy: Vec::new(),
     }

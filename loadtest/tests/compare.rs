@@ -115,10 +115,20 @@ PATH=$PATH:/usr/sbin exec nginx -e "$PKI/error.log" -c "$PKI/nginx.conf"
         let wrong = seen.filter(|seen| seen["right"] == false);
         wrong.map(|seen| seen["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let strangers =
-        ["no certificate", "expired certificate", "certificate of a stranger", "no certificate, TLS 1.2"];
+    let strangers = [
+        "no certificate",
+        "no certificate, HTTP/2",
+        "expired certificate",
+        "certificate of a stranger",
+        "no certificate, TLS 1.2",
+    ];
     assert_eq!(wrong("probe"), strangers);
-    let denied = ["policy: client-a, /public/", "policy: client-a, /", "policy: client-b, /api/"];
+    let denied = [
+        "policy: client-a, /public/",
+        "policy: client-a, /",
+        "policy: client-b, /api/",
+        "policy: client-b, /api/, HTTP/2",
+    ];
     assert_eq!(wrong("probe_with_policy"), [&strangers[..], &denied].concat());
     assert!(report["proxies"][0]["refused"].as_str().unwrap().contains("no certificate: status 200"));
     assert_eq!(report["runs"], Value::Array(Vec::new()));
@@ -135,6 +145,16 @@ fn a_proxy_that_does_not_start_says_why() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("NOT MEASURED: it did not start: fatal error: no keys\n"), "{text}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told() {
+    let dir = TempDir::new().unwrap();
+    let mut command = compare(dir.path(), "--quick --proxy nginx,pingora --case keepalive");
+    let output = command.env("PINGORA_BIN", "/nowhere/pingora").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("left out: PINGORA_BIN names `/nowhere/pingora`, which is no file\n"), "{text}");
 }
 
 #[test]

@@ -126,6 +126,13 @@ impl Proxy {
         !matches!(self, Proxy::Ringward | Proxy::RingwardWithLog)
     }
 
+    /// What is wrong with the variable that names its program, if something is.
+    pub(super) fn misnamed(self) -> Option<String> {
+        let variable = self.about().variable;
+        let named = PathBuf::from(env::var_os(variable)?);
+        (!named.is_file()).then(|| format!("{variable} names `{}`, which is no file", named.display()))
+    }
+
     /// Its program: the one that the variable names, else beside this one, in the cache, on the path, or where Debian has servers.
     pub(super) fn find(self, cache: &Path) -> Option<PathBuf> {
         let About { program, variable, .. } = self.about();

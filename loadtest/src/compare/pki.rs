@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 
-use crate::fleet::authority::{Authority, Subject, Times};
+use crate::fleet::authority::{Authority, Subject, Times, Validity};
 use crate::fleet::{Class, FleetError, KeyType};
 
 /// Where they are.
@@ -40,10 +40,9 @@ impl PkiFiles {
     pub(super) fn make(dir: &Path) -> Result<PkiFiles, FleetError> {
         fs::create_dir(dir).map_err(|reason| FleetError::Write { path: dir.to_owned(), reason })?;
         let times = Times::now(VALID_DAYS);
-        let [gateway, clients, strangers] = ["Gateway", "Clients", "Strangers"];
-        let gateway = Authority::new(gateway, &times)?;
-        let clients = Authority::new(clients, &times)?;
-        let strangers = Authority::new(strangers, &times)?;
+        let gateway = Authority::new("Gateway", &times)?;
+        let clients = Authority::new("Clients", &times)?;
+        let strangers = Authority::new("Strangers", &times)?;
         write(&dir.join("server-ca.pem"), &gateway.root_pem())?;
         write(&dir.join("client-ca.pem"), &clients.root_pem())?;
 
@@ -92,7 +91,7 @@ fn issue(
     dir: &Path,
     file: &str,
     (common_name, alternative, usage): (&str, Result<SanType, rcgen::Error>, ExtendedKeyUsagePurpose),
-    validity: crate::fleet::authority::Validity,
+    validity: Validity,
 ) -> Result<(), FleetError> {
     let common_name = common_name.to_owned();
     let alternative =

@@ -91,7 +91,7 @@ impl Comparison {
     fn how(&self) -> String {
         let Comparison { proxy_cpus, load_cpus, rounds, seconds, .. } = self;
         format!(
-            "Proxies on processor {proxy_cpus}, load and upstream on {load_cpus}; medians of {rounds} runs of {seconds} seconds."
+            "Proxies on processor {proxy_cpus}, load and upstream on {load_cpus}; each figure the median of {rounds} × {seconds} s."
         )
     }
 
@@ -113,7 +113,12 @@ impl Comparison {
 
 impl ProxyReport {
     fn about(&self) -> String {
-        let Some(version) = &self.version else { return "not installed, left out".to_owned() };
+        let Some(version) = &self.version else {
+            return self
+                .refused
+                .as_ref()
+                .map_or("not installed, left out".to_owned(), |reason| format!("left out: {reason}"));
+        };
         match &self.refused {
             None => version.clone(),
             Some(reason) => format!("{version}; NOT MEASURED: {reason}"),

@@ -38,7 +38,7 @@ pub(super) struct ProxyReport {
     pub(super) name: &'static str,
     /// None if it is not installed.
     pub(super) version: Option<String>,
-    /// Why it was not measured in some or all cases, if the probe says so.
+    /// Why it was not measured in some or all cases: what the probe saw, or what is wrong with its variable.
     pub(super) refused: Option<String>,
     /// What the probe saw without the policy, and with it.
     pub(super) probe: Vec<Seen>,
