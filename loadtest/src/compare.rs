@@ -267,12 +267,14 @@ fn allow_open_files(connections: u32, connections_max: u32) -> Result<(), Compar
     // One for the client, one for the upstream.
     let needed = 2 * u64::from(connections_max) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    if allowed < needed || setrlimit(Resource::Nofile, raised).is_err() {
-        return Err(CompareError::OpenFiles { connections, needed, allowed });
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
     }
-    Ok(())
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| {
+        let allowed = limit.maximum.or(limit.current).unwrap_or(0);
+        CompareError::OpenFiles { connections, needed, allowed }
+    })
 }
 
 fn cache() -> PathBuf {

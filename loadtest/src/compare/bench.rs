@@ -110,7 +110,9 @@ impl Candidate {
         let arguments: Vec<_> = proxy.about().version.iter().map(Into::into).collect();
         let shown = program.to_string_lossy().into_owned();
         if arguments.is_empty() {
-            return Some(Candidate { proxy, program, version: shown });
+            let file = program.file_name().unwrap_or_default().to_string_lossy();
+            let version = format!("{file}, which says no version");
+            return Some(Candidate { proxy, program, version });
         }
         let start = Start { program: program.clone(), arguments, ..Start::default() };
         let asked = async { Running::start(&start, cpus, None)?.finish(VERSION_MAX).await };
