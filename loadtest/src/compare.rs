@@ -5,7 +5,7 @@
 //! meanwhile changes all of them.
 //!
 //! `peer` says what a proxy is given, and each has a file with its configuration; `case` is what is measured, `probe` whether a proxy does
-//! that at all, `measure` one run of it, `summary` what comes of all runs, and `show` how that looks.
+//! that at all, `measure` one run of it, `work` the order of all, `summary` what comes of all runs, and `show` how that looks.
 
 mod bench;
 mod caddy;
@@ -24,11 +24,11 @@ pub(crate) mod process;
 mod ringward;
 mod show;
 mod summary;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,16 +39,16 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::bench::free_address;
-use self::bench::{Bench, Candidate, Trouble};
-use self::case::{Amount, Case, Load};
+use self::bench::{Bench, Candidate};
+use self::case::{Amount, Case};
 use self::install::InstallError;
-use self::measure::{OFFER, Sample, measure};
+use self::measure::OFFER;
 use self::peer::Proxy;
 use self::pki::PkiFiles;
-use self::probe::{Seen, probe};
 use self::process::{Cpus, Running, Start};
 pub(crate) use self::summary::Comparison;
-use self::summary::{FailureRow, ProxyReport};
+use self::summary::ProxyReport;
+use self::work::Work;
 use crate::fleet::FleetError;
 
 /// Arguments of `ringward-load compare`.
@@ -164,7 +164,10 @@ async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareErro
     if arguments.install {
         install::install(&proxies, &cache).await?;
     }
-    let candidates: Vec<_> = proxies.iter().filter_map(|&proxy| Candidate::find(proxy, &cache)).collect();
+    let mut candidates = Vec::new();
+    for &proxy in &proxies {
+        candidates.extend(Candidate::find(proxy, &cache, &load_cpus).await);
+    }
     if candidates.is_empty() {
         let of = |field: fn(Proxy) -> &'static str| {
             proxies.iter().map(|&proxy| field(proxy)).collect::<Vec<_>>().join(", ")
@@ -201,134 +204,16 @@ async fn compare(arguments: &CompareArguments) -> Result<Comparison, CompareErro
     Ok(comparison)
 }
 
-/// What is under way.
-struct Work<'a> {
-    bench: Bench,
-    candidates: Vec<Candidate>,
-    comparison: &'a mut Comparison,
-    save: Option<PathBuf>,
-}
-
-impl Work<'_> {
-    /// Probes every proxy. Those that do something else than they should are measured in none of the cases that it is about.
-    async fn probe(&mut self, cases: &BTreeSet<Case>) {
-        for policy in [false, true] {
-            let concerned: Vec<Case> = cases.iter().copied().filter(|case| case.policy == policy).collect();
-            if concerned.is_empty() {
-                continue;
-            }
-            for candidate in self.candidates.clone() {
-                let name = candidate.proxy.name();
-                let outcome = probe(&self.bench, &candidate, policy).await;
-                let trouble = match &outcome {
-                    Ok(seen) => wrong(seen),
-                    Err(trouble) => Some(trouble.to_string()),
-                };
-                let report = self.comparison.proxies.iter_mut().find(|report| report.name == name);
-                if let (Some(report), Ok(seen)) = (report, outcome) {
-                    *(if policy { &mut report.probe_with_policy } else { &mut report.probe }) = seen;
-                }
-                if let Some(reason) = trouble {
-                    let reason = Trouble::Probe(format!("the probe failed: {reason}"));
-                    concerned.iter().for_each(|&case| self.failed(case, name, &reason));
-                }
-            }
-        }
-    }
-
-    /// Round after round, in each case after case, in each proxy after proxy.
-    async fn measure(&mut self, cases: &BTreeSet<Case>) -> Result<(), CompareError> {
-        for round in 1..=self.comparison.rounds {
-            for &case in cases {
-                let rate = match case.load {
-                    Load::Latency => self.rate(case).await,
-                    _ => 0,
-                };
-                for candidate in self.candidates.clone() {
-                    if let Some(sample) = self.sample(&candidate, case, round, rate).await {
-                        self.comparison.runs.push(sample);
-                        self.save()?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One run, unless that proxy has failed in that case before. Says on standard error what came of it.
-    async fn sample(&mut self, candidate: &Candidate, case: Case, round: u32, rate: u64) -> Option<Sample> {
-        let name = candidate.proxy.name();
-        if self.comparison.failures.iter().any(|row| (row.case, row.proxy) == (case, name)) {
-            return None;
-        }
-        let outcome = measure(&self.bench, candidate, case, round, rate).await;
-        let rounds = self.comparison.rounds;
-        match outcome {
-            Ok(sample) => {
-                tell(&format!(
-                    "{round}/{rounds} {} {name}: {:.3} {}",
-                    case.name(),
-                    sample.figure,
-                    case.unit()
-                ));
-                Some(sample)
-            }
-            Err(trouble) => {
-                self.failed(case, name, &trouble);
-                None
-            }
-        }
-    }
-
-    fn failed(&mut self, case: Case, proxy: &'static str, trouble: &Trouble) {
-        tell(&format!("{} {proxy}: {trouble}", case.name()));
-        self.comparison.failures.push(FailureRow { case, proxy, reason: trouble.to_string() });
-    }
-
-    /// Requests per second for a case of latency: half of what the best peer can do, or of what the best of all can if there is no peer.
-    async fn rate(&mut self, latency: Case) -> u64 {
-        if let Some(&rate) = self.comparison.rates.get(latency.name()) {
-            return rate;
-        }
-        let case = Case { load: Load::Keepalive, policy: latency.policy };
-        let mut runs: Vec<Sample> =
-            self.comparison.runs.iter().copied().filter(|run| run.case == case).collect();
-        if runs.is_empty() {
-            for candidate in self.candidates.clone() {
-                runs.extend(self.sample(&candidate, case, 1, 0).await);
-            }
-        }
-        let peers: Vec<_> =
-            Proxy::ALL.iter().filter(|proxy| proxy.is_peer()).map(|proxy| proxy.name()).collect();
-        let best = |runs: &mut dyn Iterator<Item = &Sample>| runs.filter_map(|run| run.rate).reduce(f64::max);
-        let rate = best(&mut runs.iter().filter(|run| peers.contains(&run.proxy)))
-            .or_else(|| best(&mut runs.iter()));
-        // If nobody has answered, nobody will, and that is what is reported.
-        let rate = rate.map_or(1, |rate| (rate / 2.0).max(1.0) as u64);
-        self.comparison.rates.insert(latency.name(), rate);
-        rate
-    }
-
-    fn save(&mut self) -> Result<(), CompareError> {
-        let Some(file) = &self.save else { return Ok(()) };
-        self.comparison.sum_up();
-        fs::write(file, self.comparison.to_json())
-            .map_err(|reason| CompareError::Save { file: file.clone(), reason })
-    }
-}
-
-impl Candidate {
-    fn find(proxy: Proxy, cache: &std::path::Path) -> Option<Candidate> {
-        let program = proxy.find(cache)?;
-        let version = proxy.version(&program);
-        Some(Candidate { proxy, program, version })
-    }
-}
-
 fn about(proxy: Proxy, candidates: &[Candidate]) -> ProxyReport {
     let found = candidates.iter().find(|candidate| candidate.proxy == proxy);
     let version = found.map(|candidate| candidate.version.clone());
-    ProxyReport { name: proxy.name(), version, probe: Vec::new(), probe_with_policy: Vec::new() }
+    ProxyReport {
+        name: proxy.name(),
+        refused: if version.is_none() { proxy.misnamed() } else { None },
+        version,
+        probe: Vec::new(),
+        probe_with_policy: Vec::new(),
+    }
 }
 
 fn amount(arguments: &CompareArguments) -> Amount {
@@ -364,13 +249,6 @@ fn in_order(proxies: &[Proxy]) -> Vec<Proxy> {
     proxies.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What was wrong, if something was.
-fn wrong(seen: &[Seen]) -> Option<String> {
-    let wrong: Vec<_> =
-        seen.iter().filter(|seen| !seen.right).map(|seen| format!("{}: {}", seen.what, seen.seen)).collect();
-    (!wrong.is_empty()).then(|| wrong.join(", "))
-}
-
 async fn start_upstream(cpus: &Cpus) -> Result<(Running, SocketAddr), CompareError> {
     let failed = |error: io::Error| CompareError::Upstream(error.to_string());
     let program = env::current_exe().map_err(failed)?;
@@ -390,23 +268,20 @@ fn allow_open_files(connections: u32, connections_max: u32) -> Result<(), Compar
     // One for the client, one for the upstream.
     let needed = 2 * u64::from(connections_max) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    if allowed < needed || setrlimit(Resource::Nofile, raised).is_err() {
-        return Err(CompareError::OpenFiles { connections, needed, allowed });
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
     }
-    Ok(())
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| {
+        let allowed = limit.maximum.or(limit.current).unwrap_or(0);
+        CompareError::OpenFiles { connections, needed, allowed }
+    })
 }
 
 fn cache() -> PathBuf {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     base.unwrap_or_else(env::temp_dir).join("ringward-load")
-}
-
-/// Nobody is left to be told if standard error is closed.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 const QUICK: Amount = Amount {

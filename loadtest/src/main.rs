@@ -88,7 +88,8 @@ enum Command {
     /// Answer what comes through a gateway, in clear text: HTTP/1.1, HTTP/2, gRPC and WebSockets on one port.
     ///
     /// `/bytes/N` and `/chunked/N` are so many bytes, `/status/N` is that status, `/sse/COUNT/MS` so many events, `/echo` the request's
-    /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256. It ends on SIGTERM.
+    /// body, `/delay/MS/…` any of these later; a POST is answered with its body's length and SHA-256, or as a GET if it is for
+    /// `/discard`, which costs less. It ends on SIGTERM.
     Upstream(UpstreamArguments),
     /// Make the same load for Ringward and for other proxies, and print one table.
     ///

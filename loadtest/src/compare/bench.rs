@@ -54,8 +54,6 @@ pub(super) enum Trouble {
     Unseen,
     #[error("only {open} of {wanted} connections were open at the same time")]
     Closed { open: usize, wanted: u32 },
-    #[error("{0}")]
-    Probe(String),
 }
 
 /// A proxy that serves. Its directory goes with it.
@@ -103,6 +101,27 @@ pub(super) struct TimesReport {
 #[serde(default)]
 pub(super) struct ServerReport {
     pub(super) cpu_seconds: f64,
+}
+
+impl Candidate {
+    /// Looks for it, and asks it for its version.
+    pub(super) async fn find(proxy: Proxy, cache: &Path, cpus: &Cpus) -> Option<Candidate> {
+        let program = proxy.find(cache)?;
+        let arguments: Vec<_> = proxy.about().version.iter().map(Into::into).collect();
+        let shown = program.to_string_lossy().into_owned();
+        if arguments.is_empty() {
+            let file = program.file_name().unwrap_or_default().to_string_lossy();
+            let version = format!("{file}, which says no version");
+            return Some(Candidate { proxy, program, version });
+        }
+        let start = Start { program: program.clone(), arguments, ..Start::default() };
+        let asked = async { Running::start(&start, cpus, None)?.finish(VERSION_MAX).await };
+        let text = asked.await.map(|said| said.output + &said.errors).unwrap_or_default();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown version");
+        // Some begin with their path.
+        let version = line.strip_prefix(&shown).unwrap_or(line).trim_start().to_owned();
+        Some(Candidate { proxy, program, version })
+    }
 }
 
 impl Serving {
@@ -210,18 +229,23 @@ pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
-/// The last that a process has said.
+/// What a process has said of why it ended: the lines that speak of errors, or the last ones.
 fn end_of(log: &Path) -> String {
-    let text =
-        fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
-    let lines: Vec<_> = text.lines().rev().take(LOG_LINES).collect();
-    if lines.is_empty() {
-        "it said nothing".to_owned()
-    } else {
-        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let speaks_of_errors = |line: &&&str| {
+        let line = line.to_ascii_lowercase();
+        ["error", "emerg", "alert", "critical", "panic"].iter().any(|word| line.contains(word))
+    };
+    let mut said: Vec<&str> = lines.iter().filter(speaks_of_errors).take(LOG_LINES).copied().collect();
+    if said.is_empty() {
+        said = lines[lines.len().saturating_sub(LOG_LINES)..].to_vec();
     }
+    if said.is_empty() { "it said nothing".to_owned() } else { said.join("; ") }
 }
 
+/// For a program to say its version.
+const VERSION_MAX: Duration = Duration::from_secs(20);
 /// For a program to begin to serve.
 const READY_MAX: Duration = Duration::from_secs(20);
 const CONNECT_MAX: Duration = Duration::from_secs(1);

@@ -132,7 +132,7 @@ impl Case {
             }
             Load::Upload => {
                 format!(
-                    "--mode upload --connections 4 --path /upload --body-bytes {bytes} --expect-bytes any"
+                    "--mode upload --connections 4 --path /discard --body-bytes {bytes} --expect-bytes 128"
                 )
             }
             Load::Idle => {

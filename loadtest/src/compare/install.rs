@@ -3,10 +3,12 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::peer::{Proxy, Source};
 
@@ -15,7 +17,7 @@ use super::peer::{Proxy, Source};
 pub(crate) enum InstallError {
     #[error("apt-get needs root: run `apt-get install {0}` as root, or leave these out with --proxy")]
     NotRoot(String),
-    #[error("`{command}` cannot be started: {reason}; install {} yourself, or leave it out with --proxy", .wanted)]
+    #[error("`{command}` could not be carried out: {reason}; install {} yourself, or leave it out with --proxy", .wanted)]
     Start { command: String, wanted: String, reason: io::Error },
     #[error("`{command}` failed: {status}; see what it said above, or leave {wanted} out with --proxy")]
     Failed { command: String, wanted: String, status: ExitStatus },
@@ -60,17 +62,15 @@ async fn carry_out<'a>(
     let wanted = wanted.to_owned();
     // Nobody is left to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "installing: {command}");
-    let started = Command::new(program)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(std::process::Stdio::null())
-        .stdout(io::stderr())
-        .kill_on_drop(true)
-        .status()
-        .await;
-    match started {
+    let mut process = Command::new(program);
+    process.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    let ended = timeout(INSTALL_MAX, process.stdout(io::stderr()).kill_on_drop(true).status()).await;
+    match ended.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(InstallError::Failed { command, wanted, status }),
         Err(reason) => Err(InstallError::Start { command, wanted, reason }),
     }
 }
+
+/// Some hundred megabytes, also over a slow line.
+const INSTALL_MAX: Duration = Duration::from_secs(1800);

@@ -33,6 +33,8 @@ pub(super) struct Sample {
     pub(super) p999_us: Option<f64>,
     /// Connections that resumed a session, in percent.
     pub(super) resumed: Option<f64>,
+    /// What the proxy took before there were connections that wait, in MiB.
+    pub(super) base_mib: Option<f64>,
 }
 
 /// Makes one run. `rate` is that of latency.
@@ -52,19 +54,16 @@ pub(super) async fn measure(
     let memory = Processes::new(serving.running.id());
     let before = pss(&memory).ok_or(Trouble::Unseen)?;
     let running = bench.begin_load(&serving, Some(Client::A), &load)?;
-    let mut held = None;
-    let report = match case.load {
+    let (report, memory) = match case.load {
         Load::Idle => {
             let (report, after) = hold(bench, &serving, &memory, running).await?;
-            held =
-                Some(after.saturating_sub(before) as f64 / 1024.0 / f64::from(bench.amount.idle_connections));
-            report
+            (report, Some((before, after)))
         }
-        _ => LoadReport::of(running).await?.right()?,
+        _ => (LoadReport::of(running).await?.right()?, None),
     };
     let foreign = foreign.end();
     serving.stop().await;
-    sample(bench, candidate, case, &report, held)
+    sample(bench, candidate, case, &report, memory)
         .map(|sample| Sample { round, foreign, ..sample })
         .ok_or(Trouble::Unseen)
 }
@@ -97,20 +96,24 @@ async fn hold(
     Ok((LoadReport::of(load).await?.right()?, after))
 }
 
-/// `None` if the report lacks something. `held`: KiB for each connection that waited.
+/// `None` if the report lacks something. `memory`: in bytes, without connections that wait and with them.
 fn sample(
     bench: &Bench,
     candidate: &Candidate,
     case: Case,
     report: &LoadReport,
-    held: Option<f64>,
+    memory: Option<(u64, u64)>,
 ) -> Option<Sample> {
     let used = report.server?.cpu_seconds;
     let right = report.right as f64;
     let gigabytes = (report.received_bytes + report.sent_bytes) as f64 / 1e9;
     let times = report.due_us;
     let (figure, units) = match case.load {
-        Load::Idle => (held?, None),
+        Load::Idle => {
+            let (before, after) = memory?;
+            let kib = after.saturating_sub(before) as f64 / 1024.0;
+            (kib / f64::from(bench.amount.idle_connections), None)
+        }
         Load::Latency => (times?.p99, Some(right)),
         // An upload's answers are small.
         Load::Download | Load::Upload => (used / gigabytes, Some(gigabytes)),
@@ -130,6 +133,7 @@ fn sample(
         p99_us: times.map(|times| times.p99),
         p999_us: times.map(|times| times.p999),
         resumed,
+        base_mib: memory.map(|(before, _)| before as f64 / f64::from(1 << 20)),
     })
 }
 

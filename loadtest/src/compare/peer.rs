@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use clap::ValueEnum;
@@ -127,6 +126,13 @@ impl Proxy {
         !matches!(self, Proxy::Ringward | Proxy::RingwardWithLog)
     }
 
+    /// What is wrong with the variable that names its program, if something is.
+    pub(super) fn misnamed(self) -> Option<String> {
+        let variable = self.about().variable;
+        let named = PathBuf::from(env::var_os(variable)?);
+        (!named.is_file()).then(|| format!("{variable} names `{}`, which is no file", named.display()))
+    }
+
     /// Its program: the one that the variable names, else beside this one, in the cache, on the path, or where Debian has servers.
     pub(super) fn find(self, cache: &Path) -> Option<PathBuf> {
         let About { program, variable, .. } = self.about();
@@ -137,21 +143,6 @@ impl Proxy {
         let path = env::var_os("PATH").unwrap_or_default();
         let places = beside.into_iter().chain([cache.join("venv/bin")]).chain(env::split_paths(&path));
         places.chain(["/usr/sbin".into()]).map(|place| place.join(program)).find(|path| path.is_file())
-    }
-
-    /// What it says of its version: the first line.
-    pub(super) fn version(self, program: &Path) -> String {
-        let arguments = self.about().version;
-        if arguments.is_empty() {
-            return program.display().to_string();
-        }
-        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-        let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown");
-        // Some begin with their path.
-        let line = line.strip_prefix(&*program.to_string_lossy()).unwrap_or(line);
-        line.trim_start().to_owned()
     }
 }
 

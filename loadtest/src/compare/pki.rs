@@ -1,11 +1,13 @@
 //! The certificates of a comparison. All keys are P-256, and both sides send a leaf with its intermediate and trust the root.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 
-use crate::fleet::authority::{Authority, Subject, Times};
+use crate::fleet::authority::{Authority, Subject, Times, Validity};
 use crate::fleet::{Class, FleetError, KeyType};
 
 /// Where they are.
@@ -38,10 +40,9 @@ impl PkiFiles {
     pub(super) fn make(dir: &Path) -> Result<PkiFiles, FleetError> {
         fs::create_dir(dir).map_err(|reason| FleetError::Write { path: dir.to_owned(), reason })?;
         let times = Times::now(VALID_DAYS);
-        let [gateway, clients, strangers] = ["Gateway", "Clients", "Strangers"];
-        let gateway = Authority::new(gateway, &times)?;
-        let clients = Authority::new(clients, &times)?;
-        let strangers = Authority::new(strangers, &times)?;
+        let gateway = Authority::new("Gateway", &times)?;
+        let clients = Authority::new("Clients", &times)?;
+        let strangers = Authority::new("Strangers", &times)?;
         write(&dir.join("server-ca.pem"), &gateway.root_pem())?;
         write(&dir.join("client-ca.pem"), &clients.root_pem())?;
 
@@ -90,7 +91,7 @@ fn issue(
     dir: &Path,
     file: &str,
     (common_name, alternative, usage): (&str, Result<SanType, rcgen::Error>, ExtendedKeyUsagePurpose),
-    validity: crate::fleet::authority::Validity,
+    validity: Validity,
 ) -> Result<(), FleetError> {
     let common_name = common_name.to_owned();
     let alternative =
@@ -98,12 +99,17 @@ fn issue(
     let subject = Subject { common_name, organization: None, alternative_names: vec![alternative], usage };
     let issued = issuer.issue(subject, KeyType::P256, validity)?;
     write(&dir.join(format!("{file}.pem")), &(issued.certificate + &issuer.issuing_pem))?;
-    write(&dir.join(format!("{file}.key")), &issued.key)
+    write_with(&dir.join(format!("{file}.key")), &issued.key, KEY_MODE)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), FleetError> {
-    let failed = |reason: io::Error| FleetError::Write { path: path.to_owned(), reason };
-    fs::write(path, text).map_err(failed)
+    write_with(path, text, CERTIFICATE_MODE)
+}
+
+fn write_with(path: &Path, text: &str, mode: u32) -> Result<(), FleetError> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = created.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|reason| FleetError::Write { path: path.to_owned(), reason })
 }
 
 pub(super) const SERVER_NAME: &str = "api.example.com";
@@ -111,3 +117,6 @@ pub(super) const CLIENT_A_URI: &str = "spiffe://bench/client-a";
 pub(super) const CLIENT_B_URI: &str = "spiffe://bench/client-b";
 /// No comparison lasts longer.
 const VALID_DAYS: u32 = 7;
+const CERTIFICATE_MODE: u32 = 0o644;
+/// Ringward serves with no key that others may read.
+const KEY_MODE: u32 = 0o600;

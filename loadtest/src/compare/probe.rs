@@ -74,6 +74,7 @@ const CHECKS: &[Check] = &[
     Check { more: "--tls-version 1.2", ..check("TLS 1.2", Some(Client::A), "/api/x", Wanted::Served) },
     Check { more: "--http2", ..check("HTTP/2", Some(Client::A), "/api/x", Wanted::Served) },
     check("no certificate", None, "/api/x", Wanted::NotServed),
+    Check { more: "--http2", ..check("no certificate, HTTP/2", None, "/api/x", Wanted::NotServed) },
     check("expired certificate", Some(Client::Expired), "/api/x", Wanted::NotServed),
     check("certificate of a stranger", Some(Client::Stranger), "/api/x", Wanted::NotServed),
     Check {
@@ -89,4 +90,8 @@ const POLICY_CHECKS: &[Check] = &[
     check("policy: client-a, /", Some(Client::A), "/", Wanted::Denied),
     check("policy: client-b, /public/", Some(Client::B), "/public/x", Wanted::Served),
     check("policy: client-b, /api/", Some(Client::B), "/api/x", Wanted::Denied),
+    Check {
+        more: "--http2",
+        ..check("policy: client-b, /api/, HTTP/2", Some(Client::B), "/api/x", Wanted::Denied)
+    },
 ];

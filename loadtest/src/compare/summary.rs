@@ -38,6 +38,8 @@ pub(super) struct ProxyReport {
     pub(super) name: &'static str,
     /// None if it is not installed.
     pub(super) version: Option<String>,
+    /// Why it was not measured in some or all cases: what the probe saw, or what is wrong with its variable.
+    pub(super) refused: Option<String>,
     /// What the probe saw without the policy, and with it.
     pub(super) probe: Vec<Seen>,
     pub(super) probe_with_policy: Vec<Seen>,
@@ -72,6 +74,7 @@ pub(super) struct Row {
     pub(super) p99_us: Option<Spread>,
     pub(super) p999_us: Option<Spread>,
     pub(super) resumed: Option<Spread>,
+    pub(super) base_mib: Option<Spread>,
     pub(super) remarks: Vec<String>,
 }
 
@@ -129,14 +132,25 @@ fn row(samples: &[Sample]) -> Row {
     let busy = all(|sample| sample.busy);
     let resumed = all(|sample| sample.resumed);
     let foreign = all(|sample| Some(sample.foreign)).unwrap_or(Spread::NOTHING);
+    let base_mib = all(|sample| sample.base_mib);
     let mut remarks = Vec::new();
+    if let Some(base) = base_mib {
+        remarks.push(format!("{:.1} MiB without them", base.median));
+    }
     if case.saturates() && saturated.len() < samples.len() {
         remarks.push(match counts {
-            false => "not saturated".to_owned(),
-            true => format!("{} of {} runs not saturated", samples.len() - saturated.len(), samples.len()),
+            false => format!("busy below {BUSY_MIN} %"),
+            true => {
+                format!(
+                    "{} of {} runs busy below {BUSY_MIN} %",
+                    samples.len() - saturated.len(),
+                    samples.len()
+                )
+            }
         });
     }
-    if foreign.max > FOREIGN_MAX {
+    // Memory does not feel it.
+    if foreign.max > FOREIGN_MAX && case.load != Load::Idle {
         remarks.push(format!("distrust: others used up to {:.0} %", foreign.max));
     }
     if case.load == Load::HandshakeResumed && resumed.is_some_and(|resumed| resumed.min < RESUMED_MIN) {
@@ -158,6 +172,7 @@ fn row(samples: &[Sample]) -> Row {
         p99_us: all(|sample| sample.p99_us),
         p999_us: all(|sample| sample.p999_us),
         resumed,
+        base_mib,
         remarks,
     }
 }
@@ -186,10 +201,11 @@ const FOREIGN_MAX: f64 = 5.0;
 const RESUMED_MIN: f64 = 90.0;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn sample(name: &str, proxy: &'static str, figure: f64, busy: f64) -> Sample {
+    /// A run of a case.
+    pub(in crate::compare) fn sample(name: &str, proxy: &'static str, figure: f64, busy: f64) -> Sample {
         let case = Case::ALL.into_iter().find(|case| case.name() == name).unwrap();
         Sample {
             case,
@@ -203,6 +219,7 @@ mod tests {
             p99_us: None,
             p999_us: None,
             resumed: None,
+            base_mib: None,
         }
     }
 
@@ -244,8 +261,8 @@ mod tests {
                 ("latency", "nginx", true, 1, 100.0, Some(1.0)),
             ]
         );
-        assert_eq!(rows[0].remarks, ["not saturated"]);
-        assert_eq!(rows[1].remarks, ["1 of 3 runs not saturated"]);
+        assert_eq!(rows[0].remarks, ["busy below 95 %"]);
+        assert_eq!(rows[1].remarks, ["1 of 3 runs busy below 95 %"]);
     }
 
     #[test]

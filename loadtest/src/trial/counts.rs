@@ -34,6 +34,9 @@ pub(super) fn of(report: &Report, before: &Sample, now: &Sample) -> Vec<Count> {
         count("handshakes resumed", report.connections_resumed.unwrap_or(0), resumed),
         count("handshakes refused", report.refused.unwrap_or(0), finished - completed),
     ];
+    let denied = report.statuses.get(&403).copied().unwrap_or(0);
+    let generated = |flag: &&str| since("ringward_responses_generated_total", &[("flag", flag)]);
+    counts.push(count("requests denied", denied, DENIALS.iter().map(generated).sum()));
     for class in 1..=5 {
         let name = format!("{class}xx");
         let answered = report.statuses.iter().filter(|(status, _)| **status / 100 == class);
@@ -56,3 +59,6 @@ pub(super) fn table(counts: &[Count]) -> String {
     }
     text
 }
+
+/// The flags of answers 403: by policy, and where a route needs a certificate.
+const DENIALS: [&str; 2] = ["policy_denied", "certificate_required"];

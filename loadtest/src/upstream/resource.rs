@@ -52,6 +52,9 @@ impl Resource {
         if name == "echo" {
             return Some(Resource::Echo);
         }
+        if name == "discard" {
+            return Some(Resource::Bytes(BYTES_DEFAULT));
+        }
         if method == "POST" {
             return Some(Resource::Report);
         }
@@ -113,6 +116,7 @@ mod tests {
             ("GET /delay/20/status/404", 20, Resource::Status(404)),
             ("GET /delay/20/delay/30/bytes/1", 50, Resource::Bytes(1)),
             ("GET /delay/3600001", 0, Resource::Status(400)),
+            ("POST /discard", 0, Resource::Bytes(128)),
             ("POST /bytes/17", 0, Resource::Report),
             ("POST /delay/5/upload", 5, Resource::Report),
             ("POST /echo", 0, Resource::Echo),
