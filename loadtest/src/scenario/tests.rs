@@ -178,3 +178,12 @@ fn everything_that_is_wrong_is_told_at_once_with_the_line() {
     let missing = Scenario::read(Path::new("no-such.toml")).unwrap_err().to_string();
     assert!(missing.starts_with("no-such.toml: error: cannot be read: "), "{missing}");
 }
+
+#[test]
+fn documented_scenarios_can_be_read() {
+    let readme = include_str!("../../README.md");
+    let (_, documented) = readme.split_once("```toml\ndescription").unwrap();
+    let (documented, _) = documented.split_once("```").unwrap();
+    let scenario = read(&format!("description{documented}")).unwrap();
+    assert_eq!((scenario.classes.len(), scenario.kinds.len()), (2, 2));
+}
