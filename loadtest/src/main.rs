@@ -15,6 +15,7 @@ mod chunked;
 mod client;
 mod clients;
 mod compare;
+mod diff;
 mod distribution;
 mod engine;
 mod failure;
@@ -22,6 +23,7 @@ mod fleet;
 mod grpc;
 mod http2;
 mod http2_stream;
+mod merge;
 mod mix;
 mod origin;
 mod pace;
@@ -35,6 +37,7 @@ mod request;
 mod scenario;
 mod series;
 mod settings;
+mod statistics;
 #[cfg(test)]
 mod testing;
 mod times;
@@ -45,6 +48,7 @@ mod watch;
 mod websocket;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,7 +57,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::args::RunArguments;
 use crate::compare::process::{LaunchArguments, launch};
 use crate::compare::{CompareArguments, CompareError};
+use crate::diff::{Comparison, DiffArguments, OneAndMany};
 use crate::fleet::{FleetError, PkiArguments};
+use crate::merge::{MergeArguments, MergeError, merge};
 use crate::plan::{Plan, PlanError};
 use crate::report::{ReadError, Report, ReportArguments, WriteError, write_files};
 use crate::trial::{TrialError, TryArguments};
@@ -81,6 +87,23 @@ enum Command {
     ///
     /// Exit code 0: it is there. 2: it is not.
     Report(ReportArguments),
+    /// Make one report of those of several processes or hosts that made load at the same time, as if one had made it all.
+    ///
+    /// Counts and histograms are added. The series is put together by the seconds of each host's clock, so let them be set by NTP; its
+    /// p50 and p99 are the longest of any process. A target that several have looked at is counted once. They must have had the same
+    /// plan and have overlapped in time, unless --force is given.
+    ///
+    /// Exit code 0: it is there. 2: it is not.
+    Merge(MergeArguments),
+    /// Compare a report with an earlier one, or several with several: throughput, CPU time, failures and times, each with an interval in
+    /// which the difference lies with 95 % confidence.
+    ///
+    /// With several of each side (--before, --after) the interval is that of their means, and has in it what differs from run to run.
+    /// With one of each it has not. It says `slower` or `faster` if `no difference` lies outside the interval, and `no difference seen` otherwise:
+    /// of twenty such comparisons of equal things one will say that they differ.
+    ///
+    /// Exit code 0: they were compared. 1: something is worse than --fail-if-worse allows. 2: they could not be compared.
+    Diff(DiffArguments),
     /// Make the certificates and keys of a gateway and of many clients, right and wrong ones, into a new directory.
     ///
     /// Exit code 0: all is there. 2: it is not.
@@ -110,6 +133,10 @@ enum CommandError {
     #[error("{0}")]
     Write(#[from] WriteError),
     #[error("{0}")]
+    Merge(#[from] MergeError),
+    #[error("{0}")]
+    Diff(#[from] OneAndMany),
+    #[error("{0}")]
     Fleet(#[from] FleetError),
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
@@ -126,6 +153,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Try(arguments) => try_out(&arguments),
         Command::Report(arguments) => report(&arguments),
+        Command::Merge(arguments) => merge_reports(&arguments),
+        Command::Diff(arguments) => diff(&arguments),
         Command::Pki(arguments) => pki(&arguments),
         Command::Upstream(arguments) => {
             upstream::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(CommandError::from)
@@ -162,6 +191,28 @@ fn try_out(arguments: &TryArguments) -> Result<ExitCode, CommandError> {
 fn report(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {
     let text = arguments.render(&Report::read(&arguments.report)?)?;
     Ok(exit_code(text.is_none_or(|text| print(&text))))
+}
+
+fn merge_reports(arguments: &MergeArguments) -> Result<ExitCode, CommandError> {
+    let reports = arguments.reports.iter().map(|file| Report::read(file)).collect::<Result<Vec<_>, _>>()?;
+    write_files(&merge(reports, arguments.force)?, &arguments.out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn diff(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
+    let (before, after) = arguments.sides()?;
+    let read = |files: Vec<PathBuf>| {
+        let read = files.into_iter().map(|file| Report::read(&file).map(|report| (file, report)));
+        read.collect::<Result<Vec<_>, _>>()
+    };
+    let comparison = Comparison::new(&read(before)?, &read(after)?);
+    let text = if arguments.json { comparison.to_json() } else { comparison.to_text() };
+    let is_printed = print(&text);
+    let worse = arguments.fail_if_worse.map(|percent| comparison.worse_than(percent)).unwrap_or_default();
+    if !worse.is_empty() {
+        let _ = writeln!(io::stderr(), "ringward-load: worse: {}", worse.join(", "));
+    }
+    Ok(exit_code(is_printed && worse.is_empty()))
 }
 
 fn begin(arguments: &RunArguments) -> Result<Report, PlanError> {

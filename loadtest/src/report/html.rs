@@ -173,7 +173,7 @@ impl Report {
         let lines = lines.collect();
         Plot {
             title: "Times by percentile",
-            x_name: "so many were at most as long",
+            x_name: "percentile",
             y_name: "time",
             x: Axis::of_nines(nines - 0.01),
             y_is_logarithmic: true,

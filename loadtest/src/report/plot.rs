@@ -262,11 +262,11 @@ pub(super) fn escaped(text: &str) -> String {
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 72.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 46.0;
 /// How wide one is, about, in the legend.
-const CHARACTER: f64 = 7.0;
+const CHARACTER: f64 = 6.7;
 
 #[cfg(test)]
 mod tests {
