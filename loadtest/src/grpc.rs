@@ -43,7 +43,7 @@ pub(crate) struct Call<'c> {
     pub(crate) path: &'c str,
     /// How many in the direction that has many.
     pub(crate) messages: u32,
-    /// Of each message that is sent. One that says how many are to come back has four at the least.
+    /// Of each message that is sent, up to [`MESSAGE_BYTES_MAX`]. One that says how many are to come back has four at the least.
     pub(crate) message_bytes: u32,
     /// Told to the server (`grpc-timeout`). To wait no longer is up to the caller.
     pub(crate) deadline: Option<Duration>,
@@ -91,8 +91,8 @@ impl Call<'_> {
         let mut message = vec![b'x'; self.message_bytes as usize];
         if self.kind == CallKind::ServerStream {
             let count = self.messages.to_be_bytes();
-            let end = message.len().min(count.len());
-            message[..end].copy_from_slice(&count[..end]);
+            message.resize(message.len().max(count.len()), b'x');
+            message[..count.len()].copy_from_slice(&count);
         }
         let count = match self.kind {
             CallKind::Unary | CallKind::ServerStream => 1,
@@ -111,6 +111,12 @@ pub(crate) async fn call(
     call: &Call<'_>,
     begins: impl FnOnce(),
 ) -> Result<CallAnswer, Failure> {
+    if call.message_bytes > MESSAGE_BYTES_MAX {
+        let bytes = call.message_bytes;
+        return Err(broken(format!(
+            "a message of {bytes} bytes; none has more than {MESSAGE_BYTES_MAX} here"
+        )));
+    }
     let request = call.request().map_err(|error| Failure::malformed(error.to_string()))?;
     let mut requests = requests.ready().await.map_err(failure(false))?;
     let (response, stream) = requests.send_request(request, false).map_err(failure(false))?;
@@ -214,6 +220,9 @@ fn timeout(deadline: Duration) -> String {
 fn broken(detail: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Grpc, detail)
 }
+
+/// A message is held in memory. Servers allow four by default.
+pub(crate) const MESSAGE_BYTES_MAX: u32 = 64 << 20;
 
 #[cfg(test)]
 mod tests;

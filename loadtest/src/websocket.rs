@@ -34,6 +34,7 @@ pub(crate) struct WebSocketPlan<'p> {
     pub(crate) authority: &'p str,
     pub(crate) path: &'p str,
     pub(crate) messages: u32,
+    /// Up to [`MESSAGE_BYTES_MAX`].
     pub(crate) message_bytes: usize,
     /// After each message that came back, until the next is sent.
     pub(crate) between: Duration,
@@ -80,6 +81,8 @@ pub(crate) async fn over_http1(
     write.await.map_err(|error| Failure::of_stream(&error, false))?;
     let (status, rest) = read_head(&mut stream, key.as_bytes(), begins).await?;
     if status != 101 {
+        // What follows is not read. The target is to close as well.
+        let _ = stream.shutdown().await;
         return Ok(WebSocketAnswer::refused(status));
     }
     let socket = WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(limits())).await;
@@ -228,6 +231,12 @@ async fn messages<S: AsyncRead + AsyncWrite + Unpin>(
     plan: &WebSocketPlan<'_>,
     mut round_trip: impl FnMut(Duration),
 ) -> Result<(WebSocketAnswer, WebSocketStream<S>), Failure> {
+    if plan.message_bytes > MESSAGE_BYTES_MAX {
+        let bytes = plan.message_bytes;
+        return Err(wrong(format!(
+            "a message of {bytes} bytes; none has more than {MESSAGE_BYTES_MAX} here"
+        )));
+    }
     let mut answer = WebSocketAnswer::refused(0);
     for number in 0..plan.messages {
         if number > 0 && !plan.between.is_zero() {
@@ -319,6 +328,7 @@ fn wrong(detail: impl Into<String>) -> Failure {
     Failure::new(FailureKind::WebSocket, detail)
 }
 
+/// A message is held in memory.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// As much as an answer mostly takes.
 const HEAD_BYTES_FIRST: usize = 1 << 10;

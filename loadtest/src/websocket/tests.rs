@@ -193,6 +193,24 @@ async fn what_is_no_websocket_and_what_is_right_are_answers() {
     }
 }
 
+/// So that who waits for the target to close need not wait for long.
+#[tokio::test(flavor = "local")]
+async fn a_stream_on_which_there_is_no_websocket_is_ended() {
+    let (mut client, server) = duplex(64 << 10);
+    let refuses: fn(String) -> String = |_| "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let served = spawn_local(answering(server, refuses, b"", false));
+    assert_eq!(over_http1(&mut client, &plan(1, 1), || {}, |_| {}).await.unwrap().http_status, 403);
+    served.await.unwrap();
+}
+
+#[tokio::test(flavor = "local")]
+async fn messages_are_bounded() {
+    let (client, server) = duplex(64 << 10);
+    spawn_local(upstream::serve(server));
+    let failure = over_http1_of(client, &plan(1, MESSAGE_BYTES_MAX + 1)).await.0.unwrap_err();
+    assert!(failure.detail.starts_with("a message of 67108865 bytes"), "{failure:?}");
+}
+
 #[test]
 fn the_key_is_that_of_the_rfc() {
     assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
