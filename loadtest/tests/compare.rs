@@ -78,6 +78,7 @@ fn nginx_is_measured_in_every_case_that_is_asked_for() {
         assert_eq!((&row["proxy"], &row["runs"]), (&"nginx".into(), &1.into()), "{row}");
         assert!(row["figure"]["median"].as_f64().unwrap() >= 0.0, "{row}");
         assert_eq!(row["busy"].is_object(), case != "idle", "{row}");
+        assert!(row["load_busy"]["median"].as_f64().unwrap() >= 0.0, "{row}");
         assert_eq!(row["p999_us"].is_object(), case == "latency", "{row}");
         assert_eq!(row["resumed"].is_object(), case == "handshake-resumed", "{row}");
     }

@@ -8,23 +8,34 @@ use rustix::param::clock_ticks_per_second;
 
 use crate::process::Processes;
 
-/// Processor time from some moment on: the machine's, and ours.
-pub(super) struct Foreign {
+/// Looks at processor time from some moment on: the machine's, and ours.
+pub(super) struct Meanwhile {
     since: Instant,
     machine: Duration,
     ours: Duration,
 }
 
-impl Foreign {
-    pub(super) fn begin() -> Foreign {
-        Foreign { since: Instant::now(), machine: machine_busy(), ours: ours() }
+/// Processor time in percent of one processor. It is counted in ticks, 10 ms as a rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Used {
+    /// By this process and all that it has started.
+    pub(super) ours: f64,
+    /// By all others.
+    pub(super) foreign: f64,
+}
+
+impl Meanwhile {
+    pub(super) fn begin() -> Meanwhile {
+        Meanwhile { since: Instant::now(), machine: machine_busy(), ours: ours() }
     }
 
-    /// What others have used since then, in percent of one processor. It is counted in ticks, 10 ms as a rule.
-    pub(super) fn end(self) -> f64 {
+    /// What was used since then.
+    pub(super) fn end(self) -> Used {
         let machine = machine_busy().saturating_sub(self.machine);
-        let others = machine.saturating_sub(ours().saturating_sub(self.ours));
-        others.as_secs_f64() * 100.0 / self.since.elapsed().as_secs_f64()
+        let ours = ours().saturating_sub(self.ours);
+        let elapsed = self.since.elapsed().as_secs_f64();
+        let percent = |time: Duration| time.as_secs_f64() * 100.0 / elapsed;
+        Used { ours: percent(ours), foreign: percent(machine.saturating_sub(ours)) }
     }
 }
 
@@ -104,6 +115,7 @@ mod tests {
         let this = Processes::new(std::process::id());
         assert!(pss(&this).unwrap() > 100 << 10);
         assert!(machine_busy() > Duration::ZERO && !name().is_empty());
-        assert!(Foreign::begin().end() >= 0.0);
+        let used = Meanwhile::begin().end();
+        assert!(used.ours >= 0.0 && used.foreign >= 0.0, "{used:?}");
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::bench::{Bench, Candidate, LoadReport, Serving, Trouble};
 use super::case::{Case, Load, Purpose};
-use super::machine::{Foreign, connections, pss};
+use super::machine::{Meanwhile, connections, pss};
 use super::pki::Client;
 use super::process::Running;
 use crate::process::Processes;
@@ -25,6 +25,8 @@ pub(super) struct Sample {
     pub(super) rate: Option<f64>,
     /// How much of the run the proxy was on its processors, in percent.
     pub(super) busy: Option<f64>,
+    /// How much of the run load and upstream were on theirs.
+    pub(super) load_busy: f64,
     /// Processor time that others used meanwhile, in percent of one processor.
     pub(super) foreign: f64,
     /// From when requests were due, in microseconds.
@@ -48,23 +50,27 @@ pub(super) async fn measure(
     let serving = Serving::start(bench, candidate, case.policy).await?;
     let warm_up = format!("{} {OFFER}", case.arguments(&bench.amount, Purpose::WarmUp, rate));
     bench.load(&serving, Some(Client::A), &warm_up).await?.right()?;
-    let foreign = Foreign::begin();
     let load = case.arguments(&bench.amount, Purpose::Measure, rate);
     let load = format!("{load} {OFFER} --server-pid {}", serving.running.id());
     let memory = Processes::new(serving.running.id());
     let before = pss(&memory).ok_or(Trouble::Unseen)?;
+    let usage = || memory.usage().map(|usage| usage.cpu.as_secs_f64());
+    let (used, began, meanwhile) = (usage(), Instant::now(), Meanwhile::begin());
     let running = bench.begin_load(&serving, Some(Client::A), &load)?;
-    let (report, memory) = match case.load {
+    let (report, bytes) = match case.load {
         Load::Idle => {
             let (report, after) = hold(bench, &serving, &memory, running).await?;
             (report, Some((before, after)))
         }
         _ => (LoadReport::of(running).await?.right()?, None),
     };
-    let foreign = foreign.end();
+    let whole = meanwhile.end();
+    let used = usage().zip(used).map(|(after, before)| (after - before) * 100.0);
+    let of_proxy = used.ok_or(Trouble::Unseen)? / began.elapsed().as_secs_f64();
     serving.stop().await;
-    sample(bench, candidate, case, &report, memory)
-        .map(|sample| Sample { round, foreign, ..sample })
+    let load_busy = (whole.ours - of_proxy).max(0.0) / bench.load_cpus.count() as f64;
+    sample(bench, candidate, case, &report, bytes)
+        .map(|sample| Sample { round, load_busy, foreign: whole.foreign, ..sample })
         .ok_or(Trouble::Unseen)
 }
 
@@ -128,6 +134,7 @@ fn sample(
         figure,
         rate: units.map(|units| units / report.seconds),
         busy: units.map(|_| used * 100.0 / report.seconds / bench.proxy_cpus.count() as f64),
+        load_busy: 0.0,
         foreign: 0.0,
         p50_us: times.map(|times| times.p50),
         p99_us: times.map(|times| times.p99),

@@ -69,6 +69,7 @@ pub(super) struct Row {
     pub(super) ratio: Option<f64>,
     pub(super) rate: Option<Spread>,
     pub(super) busy: Option<Spread>,
+    pub(super) load_busy: Spread,
     pub(super) foreign: Spread,
     pub(super) p50_us: Option<Spread>,
     pub(super) p99_us: Option<Spread>,
@@ -131,6 +132,7 @@ fn row(samples: &[Sample]) -> Row {
     let all = |field: fn(&Sample) -> Option<f64>| Spread::of(counted.iter().filter_map(field));
     let busy = all(|sample| sample.busy);
     let resumed = all(|sample| sample.resumed);
+    let load_busy = all(|sample| Some(sample.load_busy)).unwrap_or(Spread::NOTHING);
     let foreign = all(|sample| Some(sample.foreign)).unwrap_or(Spread::NOTHING);
     let base_mib = all(|sample| sample.base_mib);
     let mut remarks = Vec::new();
@@ -148,6 +150,9 @@ fn row(samples: &[Sample]) -> Row {
                 )
             }
         });
+    }
+    if !counts && load_busy.median > LOAD_BUSY_MAX {
+        remarks.push("the load was the limit".to_owned());
     }
     // Memory does not feel it.
     if foreign.max > FOREIGN_MAX && case.load != Load::Idle {
@@ -167,6 +172,7 @@ fn row(samples: &[Sample]) -> Row {
         ratio: None,
         rate: all(|sample| sample.rate),
         busy,
+        load_busy,
         foreign,
         p50_us: all(|sample| sample.p50_us),
         p99_us: all(|sample| sample.p99_us),
@@ -195,6 +201,8 @@ impl Spread {
 
 /// In percent. A proxy that waits for its load has smaller batches, and needs more processor time for each request.
 const BUSY_MIN: f64 = 95.0;
+/// In percent. It takes a moment to begin and to end, in which it is not.
+const LOAD_BUSY_MAX: f64 = 85.0;
 /// In percent of a processor.
 const FOREIGN_MAX: f64 = 5.0;
 /// In percent. The first connection of each client has nothing to resume.
@@ -214,6 +222,7 @@ pub(super) mod tests {
             figure,
             rate: Some(1.0),
             busy: Some(busy),
+            load_busy: 0.0,
             foreign: 0.0,
             p50_us: None,
             p99_us: None,
