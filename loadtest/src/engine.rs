@@ -341,6 +341,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]
 mod tests;

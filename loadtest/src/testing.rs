@@ -25,7 +25,7 @@ use crate::args::RunArguments;
 use crate::fleet::{self, Files, FleetPlan};
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
-use crate::{Arguments, Command, engine};
+use crate::{Arguments, Command, engine, upstream};
 
 pub(crate) const HOST: &str = "api.example.com";
 
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) resumed: Rc<Cell<u64>>,
     /// Paths that were asked for.
     pub(crate) paths: Rc<RefCell<Vec<String>>>,
+    /// New connections are served by our own upstream.
+    pub(crate) as_upstream: Rc<Cell<bool>>,
 }
 
 impl World {
@@ -105,15 +107,23 @@ impl World {
         let paths = Rc::<RefCell<Vec<String>>>::default();
         let counts = (accepted.clone(), resumed.clone());
         let asked = paths.clone();
+        let as_upstream = Rc::new(Cell::new(false));
+        let is_upstream = as_upstream.clone();
         tokio::task::spawn_local(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((tcp, _)) = listener.accept().await {
                 counts.0.set(counts.0.get() + 1);
                 // A client that goes away is no failure of a test.
-                tokio::task::spawn_local(serve(acceptor.clone(), tcp, counts.1.clone(), asked.clone()));
+                match is_upstream.get() {
+                    true => drop(tokio::task::spawn_local(serve_upstream(acceptor.clone(), tcp))),
+                    false => {
+                        let served = serve(acceptor.clone(), tcp, counts.1.clone(), asked.clone());
+                        drop(tokio::task::spawn_local(served));
+                    }
+                }
             }
         });
-        World { pki, address, accepted, resumed, paths }
+        World { pki, address, accepted, resumed, paths, as_upstream }
     }
 
     /// Carries out a scenario with these arguments.
@@ -169,6 +179,12 @@ pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
     match Arguments::from_arg_matches(&matches)?.command {
         Command::Run(run) => Ok(*run),
         other => panic!("{other:?} is not to run"),
+    }
+}
+
+async fn serve_upstream(acceptor: TlsAcceptor, tcp: TcpStream) {
+    if let Ok(stream) = acceptor.accept(tcp).await {
+        upstream::serve(stream).await;
     }
 }
 
