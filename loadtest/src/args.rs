@@ -20,6 +20,7 @@ use crate::report::OutFile;
 use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
 use crate::scenario::{ClassPlan, HANDSHAKES_MAX, Scenario, Source, TIMEOUT_DEFAULT};
 use crate::tls::{self, Offer};
+use crate::websocket::MESSAGE_BYTES_MAX;
 
 /// What each connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,7 +83,7 @@ pub(crate) struct RunArguments {
     /// How many connections are used at the same time: 16, unless a scenario says something else.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub(crate) connections: Option<u32>,
-    /// Speak HTTP/2.
+    /// Speak HTTP/2. Mode grpc does so in any case.
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) http2: bool,
     /// With --http2: how many requests are made at the same time on each connection.
@@ -109,7 +110,7 @@ pub(crate) struct RunArguments {
     /// How long a handshake or an exchange may take: 30 seconds, unless a scenario says something else.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
-    /// Mode handshake: keep what the target gives for resuming a session, and resume with the next connection.
+    /// Modes handshake and websocket: keep what the target gives for resuming a session, and resume with the next connection.
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) resume: bool,
     /// Mode idle: how long the connections wait.
@@ -259,7 +260,7 @@ impl RunArguments {
                 version: self.tls_version,
                 suites: self.tls_suite.clone(),
                 groups: self.tls_group.clone(),
-                http2: self.http2,
+                http2: self.http2 || self.mode == Mode::Grpc,
             },
             connections: CONNECTIONS_DEFAULT,
             streams: self.streams,
@@ -326,10 +327,12 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
         }
         useless(arguments.hold.is_some(), "--hold")?;
     }
-    if !arguments.http2 || matches!(mode, Mode::Handshake | Mode::Idle) {
+    let http2 = arguments.http2 || mode == Mode::Grpc;
+    if !http2 || matches!(mode, Mode::Handshake | Mode::Idle) {
         useless(arguments.streams > 1, "--streams, unless with --http2 on connections that stay open")?;
     }
-    if mode != Mode::Handshake {
+    // Over HTTP/1.1 each WebSocket has a connection of its own.
+    if mode != Mode::Handshake && (mode != Mode::Websocket || arguments.http2) {
         useless(arguments.resume, "--resume")?;
     }
     if !matches!(mode, Mode::Keepalive | Mode::Handshake) {
@@ -337,7 +340,6 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     }
     if mode == Mode::Grpc {
         needs(arguments.grpc.is_some(), "--grpc with the kind of the calls")?;
-        needs(arguments.http2, "--http2")?;
     } else {
         useless(arguments.grpc.is_some(), "--grpc")?;
         useless(arguments.expect_grpc_status.is_some(), "--expect-grpc-status")?;
@@ -347,6 +349,14 @@ fn fits_mode(arguments: &RunArguments) -> Result<(), PlanError> {
     }
     if matches!(mode, Mode::Upload | Mode::Grpc | Mode::Websocket) {
         needs(arguments.body_bytes.is_some(), "--body-bytes")?;
+        let bytes = arguments.body_bytes.unwrap_or(0);
+        needs(mode == Mode::Upload || bytes <= MESSAGE_BYTES_MAX as u64, "--body-bytes of up to 64 MiB")?;
+        // What says how many are to come back (`grpc`).
+        let counts = arguments.grpc == Some(CallKind::ServerStream);
+        needs(
+            !counts || bytes >= 4,
+            "--body-bytes of at least 4, the number of messages that are to come back",
+        )?;
     } else {
         useless(arguments.body_bytes.is_some(), "--body-bytes")?;
     }

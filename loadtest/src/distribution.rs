@@ -38,6 +38,15 @@ impl Distribution {
         (drawn.round() as u64).max(least)
     }
 
+    /// The least and the largest number that can be drawn.
+    pub(crate) fn ends(self) -> (f64, f64) {
+        match self {
+            Distribution::Always(value) => (value, value),
+            Distribution::Between(least, most) => (least, most),
+            Distribution::Mean(mean) => (0.0, mean * MEANS_MAX),
+        }
+    }
+
     /// Whether it is always this number.
     pub(crate) fn is_always(self, value: f64) -> bool {
         self == Distribution::Always(value)
@@ -72,6 +81,7 @@ mod tests {
             let drawn: Vec<f64> = (0..100_000).map(|_| distribution.draw(&mut random)).collect();
             assert!(drawn.iter().all(|value| (least..=most).contains(value)), "{distribution}");
             let average = drawn.iter().sum::<f64>() / drawn.len() as f64;
+            assert_eq!(distribution.ends(), (least, most));
             assert!((average - mean).abs() < mean * 0.02, "{distribution}: {average}");
         }
     }

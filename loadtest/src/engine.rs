@@ -323,6 +323,8 @@ async fn turn(run: &Run, place: &Place, due: Instant, buffer: &mut [u8]) -> bool
     let is_right = run.note(&line, &message, &outcome, Times { due, started });
     match outcome {
         Ok(Answer { keep_alive: true, .. }) if !line.is_last => place.put_back(line).await,
+        // After a WebSocket the target closes; so it does after what was said to be the last request.
+        Ok(Answer { status: SWITCHED, .. }) => line.connection.wait_for_close(run.plan.timeout, buffer).await,
         Ok(_) if line.is_last => line.connection.wait_for_close(run.plan.timeout, buffer).await,
         _ => place.forget(&line).await,
     }
@@ -335,6 +337,8 @@ async fn finish(mut tasks: JoinSet<()>) {
     }
 }
 
+/// RFC 9110 §15.2.2.
+const SWITCHED: u16 = 101;
 /// For each task that reads: several TLS records.
 const BUFFER_BYTES: usize = 64 << 10;
 /// A target that refuses everything is not to be asked as fast as it can refuse.

@@ -17,6 +17,7 @@ use crate::fleet;
 use crate::grpc::CallKind;
 use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
 use crate::tls::{Offer, Version};
+use crate::websocket::MESSAGE_BYTES_MAX;
 
 /// Makes a scenario of what a file says.
 ///
@@ -182,15 +183,25 @@ impl Judge<'_> {
                     .as_ref()
                     .map_or(0, |percent| self.count_long(percent, 0..=100)),
                 fields: request.headers.iter().filter_map(|(name, value)| self.field(name, value)).collect(),
-                body: request
-                    .body
-                    .as_ref()
-                    .map_or(Distribution::Always(0.0), |spread| self.spread(spread, self.bytes())),
+                body: request.body.as_ref().map_or(smallest(what), |body| self.body(body, what)),
                 what,
                 expected: self.expected(&request.expect, classes, answered_with(what, http2)),
             }
         });
         kinds.collect()
+    }
+
+    /// The size of a body, or of each message.
+    fn body(&self, body: &Field<Spread>, what: What) -> Distribution {
+        let judged = self.spread(body, self.bytes());
+        let (least, most) = judged.ends();
+        if what != What::Request && most > MESSAGE_BYTES_MAX as f64 {
+            self.note(body.span(), "a message has 64 MiB at the most");
+        }
+        if matches!(what, What::Call { kind: CallKind::ServerStream, .. }) && least < 4.0 {
+            self.note(body.span(), "the request of a server stream has four bytes at the least: how many messages are to come back");
+        }
+        judged
     }
 
     fn method(&self, name: &Field<String>) -> Method {
@@ -456,6 +467,12 @@ fn answered_with(what: What, http2: bool) -> u16 {
         What::WebSocket { .. } if !http2 => 101,
         _ => 200,
     }
+}
+
+/// The size of a body of which nothing is said.
+fn smallest(what: What) -> Distribution {
+    let counts = matches!(what, What::Call { kind: CallKind::ServerStream, .. });
+    Distribution::Always(if counts { 4.0 } else { 0.0 })
 }
 
 /// All names that a name with `{A..B}` stands for.
