@@ -3,6 +3,9 @@
 //! A [`Source`] keeps what was found last that was good; nothing that fails takes endpoints away, unless they were not confirmed for
 //! longer than the configuration allows. Who uses them, and for what, is decided in [`crate::upstream_health`], which is told when
 //! there is something new.
+//!
+//! Each source has a task of its own, with at most one attempt under way: one that does not answer, such as a file on a mount that
+//! hangs, delays nobody else.
 
 mod dns;
 mod file;
@@ -10,7 +13,6 @@ mod source;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +29,7 @@ use crate::background;
 use crate::reload;
 use crate::trust::schedule::roll;
 use crate::upstream_health::Plan;
-use crate::watch::Watch;
+use crate::watch::{Interests, Watch};
 
 /// Finds the endpoints of the plan in force.
 pub(crate) struct Finder {
@@ -35,7 +37,7 @@ pub(crate) struct Finder {
     plan: Arc<Plan>,
     /// Of the files that name endpoints.
     watch: Watch,
-    /// Those who ask DNS.
+    /// One for each source.
     tasks: Vec<Task>,
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
@@ -44,10 +46,14 @@ pub(crate) struct Finder {
     metrics: Arc<ControlMetrics>,
 }
 
-/// Who asks DNS for one cluster. Dropping it ends that.
+/// Who asks the source of one cluster. Dropping it ends that.
 struct Task {
     source: Arc<Source>,
     handle: AbortHandle,
+    /// Notified when a file is to be read again. DNS is asked at its time.
+    again: Arc<Notify>,
+    /// What matters for a file, as was found when it was read last.
+    interests: Interests,
 }
 
 /// What has come of an attempt, after the source has taken it.
@@ -56,6 +62,8 @@ struct Answer {
     source: Arc<Source>,
     found: Result<Found, Trouble>,
     taken: Taken,
+    /// Of a file.
+    interests: Interests,
 }
 
 impl Finder {
@@ -72,73 +80,76 @@ impl Finder {
 
     /// Finds them for as long as the process lives.
     pub(crate) async fn run(mut self) -> Infallible {
-        self.adopt().await;
+        self.adopt();
         loop {
             tokio::select! {
                 changed = self.plans.changed() => match changed {
                     Ok(()) => {
                         self.plan = self.plans.borrow_and_update().clone();
-                        self.adopt().await;
+                        self.adopt();
                     }
                     // Nobody reloads any more: the process ends.
                     Err(_) => return pending().await,
                 },
-                _ = self.watch.changed() => self.read_files().await,
-                Some(answer) = self.answered.recv() => self.tell(answer),
+                _ = self.watch.changed() => self.tasks.iter().for_each(|task| task.again.notify_one()),
+                Some(answer) = self.answered.recv() => self.take(answer),
             }
         }
     }
 
-    async fn adopt(&mut self) {
+    /// Goes on with the plan: tasks of sources that it has as before run on.
+    fn adopt(&mut self) {
         let sources = self.plan.sources();
         let confirmed = sources.map(|(name, source)| (name.to_owned(), source.confirmed_unix()));
         self.metrics.discoveries_changed(confirmed);
         let mut before = std::mem::take(&mut self.tasks);
         for (name, source) in self.plan.sources() {
-            let Discovery::Dns(dns) = &source.discovery else { continue };
             let running = before.iter().position(|task| Arc::ptr_eq(&task.source, source));
             let task = running.map(|index| before.swap_remove(index));
-            self.tasks.push(task.unwrap_or_else(|| self.start(name, source, dns)));
+            self.tasks.push(task.unwrap_or_else(|| self.start(name, source)));
         }
         drop(before);
-        self.watch.set(&self.paths());
+        self.watch(&Interests::default());
         // What changed between the first reading and the begin of the watch was not noticed.
-        self.read_files().await;
+        self.tasks.iter().for_each(|task| task.again.notify_one());
     }
 
-    fn start(&self, cluster: &str, source: &Arc<Source>, dns: &EndpointsDns) -> Task {
-        let asking = ask_again(cluster.into(), source.clone(), dns.clone(), self.answers.clone());
-        Task { source: source.clone(), handle: tokio::spawn(asking).abort_handle() }
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        let path = |(_, source): (&str, &Arc<Source>)| match &source.discovery {
-            Discovery::File(file) => Some(file.path.path.clone()),
-            Discovery::Dns(_) => None,
+    fn start(&self, cluster: &str, source: &Arc<Source>) -> Task {
+        let (again, answers) = (Arc::new(Notify::new()), self.answers.clone());
+        let (cluster, asked) = (cluster.into(), source.clone());
+        let task = match &source.discovery {
+            Discovery::Dns(dns) => tokio::spawn(ask_again(cluster, asked, dns.clone(), answers)),
+            Discovery::File(file) => {
+                tokio::spawn(read_again(cluster, asked, file.clone(), again.clone(), answers))
+            }
         };
-        self.plan.sources().filter_map(path).collect()
+        Task { source: source.clone(), handle: task.abort_handle(), again, interests: Interests::default() }
     }
 
-    async fn read_files(&mut self) {
-        let plan = self.plan.clone();
-        for (cluster, source) in plan.sources() {
-            let Discovery::File(file) = &source.discovery else { continue };
-            let found = read_again(file.clone()).await;
-            let taken = source.take(&found, roll(), now_unix());
-            self.tell(Answer { cluster: cluster.into(), source: source.clone(), found, taken });
+    /// Watches what matters for the files, of which `seen` was found just now.
+    fn watch(&self, seen: &Interests) {
+        let mut interests = Interests::default();
+        self.tasks.iter().for_each(|task| interests.merge(&task.interests));
+        self.watch.set(interests, seen);
+    }
+
+    /// Goes on from an attempt.
+    fn take(&mut self, answer: Answer) {
+        // It may come from a task that was ended since.
+        let Some(task) = self.tasks.iter_mut().find(|task| Arc::ptr_eq(&task.source, &answer.source)) else {
+            return;
+        };
+        if matches!(answer.source.discovery, Discovery::File(_)) {
+            task.interests = answer.interests.clone();
+            self.watch(&answer.interests);
         }
-        // A directory that was replaced by another of its name has lost its watch.
-        self.watch.set(&self.paths());
+        self.tell(answer);
     }
 
     /// Counts an attempt, wakes whoever it concerns, and says what is worth it.
-    fn tell(&self, Answer { cluster, source, found, taken }: Answer) {
+    fn tell(&self, Answer { cluster, source, found, taken, .. }: Answer) {
         let cluster = &*cluster;
         let Taken { outcome, is_news, has_expired } = taken;
-        // It may come from a task that was ended since.
-        if !self.plan.sources().any(|(_, own)| Arc::ptr_eq(own, &source)) {
-            return;
-        }
         self.metrics.discovery_finished(cluster, outcome, source.confirmed_unix());
         if outcome == DiscoveryOutcome::Updated || has_expired {
             self.news.notify_one();
@@ -202,22 +213,51 @@ async fn ask_again(cluster: Arc<str>, source: Arc<Source>, dns: EndpointsDns, an
             Err(Trouble { outcome: DiscoveryOutcome::Unreachable, reason: error.to_string() })
         });
         let taken = source.take(&found, roll(), now_unix());
-        let answer = Answer { cluster: cluster.clone(), source: source.clone(), found, taken };
+        let (cluster, source) = (cluster.clone(), source.clone());
+        let answer = Answer { cluster, source, found, taken, interests: Interests::default() };
         if answers.send(answer).await.is_err() {
             return;
         }
     }
 }
 
-/// Reads a file beside everything else.
-async fn read_again(named: EndpointsFile) -> Result<Found, Trouble> {
-    let trouble = |outcome, reason| Err(Trouble { outcome, reason });
-    match background::spawn(move || file::read(&named)).await {
-        Ok(Ok(endpoints)) => Ok(Found { endpoints, ttl: Duration::ZERO, is_partial: false }),
-        Ok(Err(Unread::Unreachable(error))) => trouble(DiscoveryOutcome::Unreachable, error.to_string()),
-        Ok(Err(Unread::Refused(problems))) => trouble(DiscoveryOutcome::Refused, reload::brief(&problems)),
-        Err(error) => trouble(DiscoveryOutcome::Unreachable, format!("it cannot be read: {error}")),
+/// Reads a file whenever it is told to, until it is aborted. What waits for the file is a thread of its own.
+async fn read_again(
+    cluster: Arc<str>,
+    source: Arc<Source>,
+    named: EndpointsFile,
+    again: Arc<Notify>,
+    answers: mpsc::Sender<Answer>,
+) {
+    loop {
+        again.notified().await;
+        let (interests, found) = read(named.clone()).await;
+        let taken = source.take(&found, roll(), now_unix());
+        let answer = Answer { cluster: cluster.clone(), source: source.clone(), found, taken, interests };
+        if answers.send(answer).await.is_err() {
+            return;
+        }
     }
+}
+
+/// What matters for a file, and what it says.
+async fn read(named: EndpointsFile) -> (Interests, Result<Found, Trouble>) {
+    let trouble = |outcome, reason| Err(Trouble { outcome, reason });
+    let paths = [named.path.path.clone()];
+    let reading = background::spawn(move || (Interests::of(&paths), file::read(&named)));
+    let (interests, read) = match reading.await {
+        Ok(found) => found,
+        Err(error) => {
+            let reason = format!("it cannot be read: {error}");
+            return (Interests::default(), trouble(DiscoveryOutcome::Unreachable, reason));
+        }
+    };
+    let found = match read {
+        Ok(endpoints) => Ok(Found { endpoints, ttl: Duration::ZERO, is_partial: false }),
+        Err(Unread::Unreachable(error)) => trouble(DiscoveryOutcome::Unreachable, error.to_string()),
+        Err(Unread::Refused(problems)) => trouble(DiscoveryOutcome::Refused, reload::brief(&problems)),
+    };
+    (interests, found)
 }
 
 /// Seconds since 1970.
