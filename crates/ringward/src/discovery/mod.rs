@@ -13,6 +13,7 @@ mod source;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -118,7 +119,9 @@ impl Finder {
         let (again, answers) = (Arc::new(Notify::new()), self.answers.clone());
         let (cluster, asked) = (cluster.into(), source.clone());
         let task = match &source.discovery {
-            Discovery::Dns(dns) => tokio::spawn(ask_again(cluster, asked, dns.clone(), answers)),
+            Discovery::Dns(dns) => {
+                tokio::spawn(ask_again(cluster, asked, dns.clone(), answers, self.news.clone()))
+            }
             Discovery::File(file) => {
                 tokio::spawn(read_again(cluster, asked, file.clone(), again.clone(), answers))
             }
@@ -149,15 +152,12 @@ impl Finder {
     /// Counts an attempt, wakes whoever it concerns, and says what is worth it.
     fn tell(&self, Answer { cluster, source, found, taken, .. }: Answer) {
         let cluster = &*cluster;
-        let Taken { outcome, is_news, has_expired } = taken;
+        let Taken { outcome, is_news } = taken;
         self.metrics.discovery_finished(cluster, outcome, source.confirmed_unix());
-        if outcome == DiscoveryOutcome::Updated || has_expired {
+        if outcome == DiscoveryOutcome::Updated {
             self.news.notify_one();
         }
         match found {
-            Err(Trouble { reason, .. }) if has_expired => {
-                tracing::error!(cluster, reason, "endpoints were not confirmed for too long: none is used");
-            }
             Err(Trouble { outcome: DiscoveryOutcome::Refused, reason: problems }) if is_news => {
                 tracing::error!(cluster, problems, "new endpoints refused, the last good ones stay");
             }
@@ -200,15 +200,21 @@ pub(crate) async fn ask_first(sources: impl Iterator<Item = (&str, &Arc<Source>)
     }
 }
 
-/// Asks DNS until it is aborted.
-async fn ask_again(cluster: Arc<str>, source: Arc<Source>, dns: EndpointsDns, answers: mpsc::Sender<Answer>) {
+/// Asks DNS until it is aborted. Endpoints that expire meanwhile are gone at that moment, whether anybody is being asked or not.
+async fn ask_again(
+    cluster: Arc<str>,
+    source: Arc<Source>,
+    dns: EndpointsDns,
+    answers: mpsc::Sender<Answer>,
+    news: Arc<Notify>,
+) {
     loop {
-        sleep_until(source.due()).await;
+        unless_expired(&cluster, &source, &news, sleep_until(source.due())).await;
         let (asked, before) = (dns.clone(), source.to_keep());
         // In a task of its own, so that a panic, whatever the answer was, is a failed attempt and not the last one.
         let mut attempt = JoinSet::new();
         attempt.spawn(async move { dns::look_up(&asked, &before).await });
-        let Some(found) = attempt.join_next().await else { return };
+        let Some(found) = unless_expired(&cluster, &source, &news, attempt.join_next()).await else { return };
         let found = found.unwrap_or_else(|error| {
             Err(Trouble { outcome: DiscoveryOutcome::Unreachable, reason: error.to_string() })
         });
@@ -218,6 +224,44 @@ async fn ask_again(cluster: Arc<str>, source: Arc<Source>, dns: EndpointsDns, an
         if answers.send(answer).await.is_err() {
             return;
         }
+    }
+}
+
+/// Waits for something, and takes endpoints away that expire meanwhile.
+async fn unless_expired<T>(
+    cluster: &str,
+    source: &Source,
+    news: &Notify,
+    something: impl Future<Output = T>,
+) -> T {
+    let mut something = pin!(something);
+    loop {
+        let expired = async {
+            match source.expires() {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            // What has come in time counts.
+            biased;
+            done = &mut something => return done,
+            () = expired => {}
+        }
+        match source.expire() {
+            Some(0) => {
+                tracing::error!(cluster, "endpoints were not confirmed for too long: none is used");
+            }
+            Some(left) => {
+                tracing::warn!(
+                    cluster,
+                    left,
+                    "some endpoints were not confirmed for too long: these are not used"
+                );
+            }
+            None => continue,
+        }
+        news.notify_one();
     }
 }
 
@@ -253,7 +297,7 @@ async fn read(named: EndpointsFile) -> (Interests, Result<Found, Trouble>) {
         }
     };
     let found = match read {
-        Ok(endpoints) => Ok(Found { endpoints, ttl: Duration::ZERO, is_partial: false }),
+        Ok(endpoints) => Ok(Found { endpoints, ttl: Duration::ZERO, unconfirmed: Vec::new() }),
         Err(Unread::Unreachable(error)) => trouble(DiscoveryOutcome::Unreachable, error.to_string()),
         Err(Unread::Refused(problems)) => trouble(DiscoveryOutcome::Refused, reload::brief(&problems)),
     };
@@ -269,3 +313,40 @@ pub(crate) fn now_unix() -> f64 {
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Answers that wait to be counted.
 const ANSWERS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use ringward_config::{DnsQuery, Endpoint, Family};
+    use tokio::net::UdpSocket;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A name server may be silent for as long as an attempt takes.
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_expire_while_somebody_is_asked() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let dns = EndpointsDns {
+            query: DnsQuery::Addresses { name: "orders.internal".to_owned(), port: 80 },
+            family: Family::Ipv4,
+            ttl_min: Duration::from_millis(5_400),
+            ttl_max: Duration::from_secs(300),
+            stale_max: Some(Duration::from_secs(6)),
+            servers: vec![silent.local_addr().unwrap()],
+        };
+        let source = Source::asking(&dns);
+        let addr = "10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into();
+        let endpoints = vec![Endpoint { addr, weight: 1, zone: None, priority: 0 }];
+        let begin = Instant::now();
+        source.take(&Ok(Found { endpoints, ttl: Duration::ZERO, unconfirmed: Vec::new() }), 0.0, 0.0);
+        let (answers, mut answered) = mpsc::channel(1);
+        let news = Arc::new(Notify::new());
+        let asking = tokio::spawn(ask_again("c".into(), source.clone(), dns, answers, news.clone()));
+        sleep_until(begin + Duration::from_millis(5_999)).await;
+        assert_eq!((source.endpoints().len(), source.due() < Instant::now()), (1, true), "it is being asked");
+        news.notified().await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(6));
+        assert!(source.endpoints().is_empty() && answered.try_recv().is_err(), "there is no answer yet");
+        asking.abort();
+    }
+}
