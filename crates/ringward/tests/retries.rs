@@ -246,6 +246,34 @@ fn what_is_decided_anew_meanwhile_is_not_sent_again_on_the_old_decision() {
     }));
 }
 
+/// Whom the hash of the request names has failed; who is asked next is known by that alone.
+#[test]
+fn a_reload_between_two_tries_forgets_neither_who_has_failed_nor_how_often() {
+    let (bad, good, gate) = (Upstream::start(), Upstream::start(), Gate::new());
+    let waits = || Script::new().read_body().wait(&gate).respond(503, &[], "busy");
+    bad.on("*", waits());
+    good.on("*", waits());
+    let gateway = builder(
+        &[&bad, &good],
+        "retry = { status = \"503\", attempts = 2, backoff = \"1ms\" }",
+        "balance = { maglev = { header = \"x-user\" } }\npool_idle_max = 7",
+    )
+    .start();
+    let mut connection = gateway.connect();
+    connection.send(&connection.head("GET", "/x", &[("x-user", "one")])).unwrap();
+    gate.wait_for_arrivals(1, DEADLINE);
+    let (asked, other) = if bad.requests().is_empty() { (&good, &bad) } else { (&bad, &good) };
+    other.on("*", Script::new().read_body().respond(200, &[], "well"));
+    gateway.reconfigure("pool_idle_max = 7", "pool_idle_max = 8");
+    gate.open();
+    let response = connection.response().unwrap();
+    assert_eq!((response.status, response.text()), (200, "well"));
+    assert_eq!((asked.requests().len(), other.requests().len()), (1, 1));
+    assert_eq!(gateway.wait_for_record("path", "/x")["attempts"], 2);
+    gateway.wait_for_metric(RETRIES, &[("reason", "status")], 1.0);
+    gateway.wait_for_metric(FINISHED, &[("outcome", "answered")], 1.0);
+}
+
 /// HTTP/2 says what it has not processed, so that the method does not matter.
 #[test]
 fn http2_tries_again_what_was_refused() {

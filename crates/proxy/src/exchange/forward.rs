@@ -51,7 +51,7 @@ pub(super) async fn forward(
                 .map_err(refused)?
         }
     };
-    let mut tries = Tries::new(worker, cluster, target.route.retry.as_deref(), job.head, facts.tries);
+    let mut tries = Tries::new(worker, cluster, target.route.retry.as_deref(), job.head, facts.tries.take());
     let asked = Asked::of(job.head, target.route).map_err(refused)?;
     let fields = {
         let asking = Asking { head: job.head, target, connection, facts };
