@@ -375,7 +375,7 @@ mod tests {
         assert!(concerns(&event(root.join("..data")), &known));
         assert!(concerns(&event(root.clone()), &known));
         assert!(!concerns(&event(root.join("access.json")), &known));
-        known.merge(&Interests::of(&[root.clone()]));
+        known.merge(&Interests::of(std::slice::from_ref(&root)));
         assert!(concerns(&event(root.join("new.pem")), &known));
     }
 

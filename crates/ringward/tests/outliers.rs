@@ -224,10 +224,10 @@ fn where_too_few_are_left_by_ejections_all_are_used() {
     }
     let healthy = gateway.metric("ringward_upstream_endpoints", &[CLUSTER, ("health", "healthy")]);
     assert_eq!((healthy, gateway.metric(EJECTED, &[CLUSTER])), (3.0, 2.0));
-    let before = upstreams.each_ref().map(|upstream| asked(upstream));
+    let before = upstreams.each_ref().map(asked);
     let refused = (0..6).filter(|_| connection.get("/x").unwrap().status == 503).count();
     assert_eq!(refused, 4, "those who are ejected are asked again");
-    assert_eq!(upstreams.each_ref().map(|upstream| asked(upstream)), before.map(|count| count + 2));
+    assert_eq!(upstreams.each_ref().map(asked), before.map(|count| count + 2));
     // A third is enough for this one.
     gateway.reconfigure("panic_threshold = 50", "panic_threshold = 30");
     gateway.wait_for_metric("ringward_upstream_panic", &[CLUSTER], 0.0);
