@@ -76,7 +76,7 @@ enum Method {
 struct Quantity {
     name: String,
     unit: &'static str,
-    /// Of several runs, the mean.
+    /// Of several runs, the geometric mean; of shares, the mean.
     before: f64,
     after: f64,
     /// What `difference` and `interval` are in: `percent`, or `points` for shares.
@@ -239,8 +239,7 @@ impl Quantity {
         (by, worse): (Comparing, Worse),
         estimate: Option<Estimate>,
     ) -> Quantity {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let (before, after) = (mean(before), mean(after));
+        let (before, after) = (by.mean(before), by.mean(after));
         let told = |value: f64| match by {
             Comparing::Ratios => value.exp_m1() * 100.0,
             Comparing::Differences => value * scale,

@@ -340,3 +340,6 @@ impl Report {
         &self.failures[&kind].first
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

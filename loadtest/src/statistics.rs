@@ -36,6 +36,16 @@ pub(crate) enum Comparing {
 }
 
 impl Comparing {
+    /// The mean whose logarithm or value is compared.
+    pub(crate) fn mean(self, values: &[f64]) -> f64 {
+        match (self, values) {
+            // As it is, to the last digit.
+            (_, [value]) => *value,
+            (Comparing::Ratios, _) => mean(&values.iter().map(|value| value.ln()).collect::<Vec<_>>()).exp(),
+            (Comparing::Differences, _) => mean(values),
+        }
+    }
+
     fn scaled(self, value: f64) -> Option<f64> {
         let scaled = if self == Comparing::Ratios { value.ln() } else { value };
         scaled.is_finite().then_some(scaled)
@@ -280,8 +290,9 @@ const RESAMPLES: usize = 1000;
 const SEED: u64 = 1;
 /// In microseconds: below what is measured.
 const TIME_MIN: f64 = 1e-3;
-/// Of a binomial distribution: from this variance on it is as good as normal.
-const NORMAL_MIN: f64 = 400.0;
+/// Of a binomial distribution: from this variance on it is as good as normal. Up to it, the chance of none at all is a number that a
+/// double can be.
+const NORMAL_MIN: f64 = 100.0;
 /// More than a double has digits.
 const BISECTIONS: usize = 80;
 /// Hundreds suffice for all degrees of freedom that are met with.

@@ -2,6 +2,7 @@
 
 use std::fmt::{Result, Write};
 
+use super::plot::is_shown;
 use super::{IdleReport, Report, ServerReport, TimesReport};
 
 impl Report {
@@ -17,10 +18,13 @@ impl Report {
         writeln!(
             text,
             "{} of {}, {} connections, {:.2} s",
-            self.mode, self.target, self.connections, self.seconds
+            shown(&self.mode),
+            shown(&self.target),
+            self.connections,
+            self.seconds
         )?;
         if let Some(tls) = &self.tls {
-            writeln!(text, "  {tls}")?;
+            writeln!(text, "  {}", shown(tls))?;
         }
         if self.processes.len() > 1 {
             writeln!(text, "  by {} processes, merged", self.processes.len())?;
@@ -32,7 +36,8 @@ impl Report {
         writeln!(text, "right     {:>12}{rate}", self.right)?;
         writeln!(text, "failed    {:>12}", self.failed)?;
         for (kind, failures) in &self.failures {
-            writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;
+            let first = shown(&failures.first);
+            writeln!(text, "  {:<10}{:>10}   first: {first}", kind.as_str(), failures.count)?;
         }
         for (status, count) in &self.statuses {
             writeln!(text, "status {status}{count:>12}")?;
@@ -79,4 +84,9 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Text of others, which a terminal is not to obey.
+fn shown(text: &str) -> String {
+    text.chars().map(|character| if is_shown(character) { character } else { '\u{fffd}' }).collect()
 }
