@@ -69,7 +69,7 @@ fn of_series_resampled(
             return None;
         }
         let block = ((2.0 * (n as f64).cbrt()).round() as usize).clamp(1, n / 3);
-        let value = by.scaled(ratio(seconds.iter())?)?;
+        let value = by.scaled(ratio(seconds)?)?;
         let variance = bootstrap_variance(seconds, block, by, resamples)?;
         // Overlapping blocks are alike by what they share.
         let variance = variance * n as f64 / (n - block) as f64;
@@ -141,8 +141,10 @@ fn difference(before: Mean, after: Mean) -> Estimate {
     Estimate { value, low: value - half, high: value + half }
 }
 
-fn ratio<'a>(seconds: impl Iterator<Item = &'a (f64, f64)>) -> Option<f64> {
-    let (above, below) = seconds.fold((0.0, 0.0), |sums, second| (sums.0 + second.0, sums.1 + second.1));
+/// Of the two sums.
+pub(crate) fn ratio<'a>(seconds: impl IntoIterator<Item = &'a (f64, f64)>) -> Option<f64> {
+    let (above, below) =
+        seconds.into_iter().fold((0.0, 0.0), |sums, second| (sums.0 + second.0, sums.1 + second.1));
     (below > 0.0).then(|| above / below)
 }
 
