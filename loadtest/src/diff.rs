@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::report::Report;
 use crate::settings::differences;
-use crate::statistics::{self, Comparing, Estimate, Seconds};
+use crate::statistics::{self, Comparing, Estimate, Seconds, ratio};
 
 /// Arguments of `ringward-load diff`.
 #[derive(Clone, Debug, Args)]
@@ -76,7 +76,7 @@ enum Method {
 struct Quantity {
     name: String,
     unit: &'static str,
-    /// Of several runs, the mean.
+    /// Of one run of each, what it does per second in whole seconds. Of several runs, the geometric mean; of shares, the mean.
     before: f64,
     after: f64,
     /// What `difference` and `interval` are in: `percent`, or `points` for shares.
@@ -188,10 +188,16 @@ impl PerSecond {
     /// `None` if one side does not have it.
     fn compare(&self, before: &[Report], after: &[Report]) -> Option<Quantity> {
         let totals = |reports: &[Report]| reports.iter().map(self.total).collect::<Option<Vec<_>>>();
-        let (a, b) = (totals(before)?, totals(after)?);
+        let (mut a, mut b) = (totals(before)?, totals(after)?);
         let estimate = match (before, after) {
             ([before], [after]) => {
-                statistics::of_series(&(self.seconds)(before), &(self.seconds)(after), self.by)
+                let (before, after) = ((self.seconds)(before), (self.seconds)(after));
+                let estimate = statistics::of_series(&before, &after, self.by);
+                // What is told is what was compared.
+                if let (Some(_), Some(before), Some(after)) = (estimate, ratio(&before), ratio(&after)) {
+                    (a, b) = (vec![before], vec![after]);
+                }
+                estimate
             }
             _ => statistics::of_runs(&a, &b, self.by),
         };
@@ -239,8 +245,7 @@ impl Quantity {
         (by, worse): (Comparing, Worse),
         estimate: Option<Estimate>,
     ) -> Quantity {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let (before, after) = (mean(before), mean(after));
+        let (before, after) = (by.mean(before), by.mean(after));
         let told = |value: f64| match by {
             Comparing::Ratios => value.exp_m1() * 100.0,
             Comparing::Differences => value * scale,

@@ -428,3 +428,6 @@ impl Report {
         &self.failures[&kind].first
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -36,6 +36,16 @@ pub(crate) enum Comparing {
 }
 
 impl Comparing {
+    /// The mean whose logarithm or value is compared.
+    pub(crate) fn mean(self, values: &[f64]) -> f64 {
+        match (self, values) {
+            // As it is, to the last digit.
+            (_, [value]) => *value,
+            (Comparing::Ratios, _) => mean(&values.iter().map(|value| value.ln()).collect::<Vec<_>>()).exp(),
+            (Comparing::Differences, _) => mean(values),
+        }
+    }
+
     fn scaled(self, value: f64) -> Option<f64> {
         let scaled = if self == Comparing::Ratios { value.ln() } else { value };
         scaled.is_finite().then_some(scaled)
@@ -59,7 +69,7 @@ fn of_series_resampled(
             return None;
         }
         let block = ((2.0 * (n as f64).cbrt()).round() as usize).clamp(1, n / 3);
-        let value = by.scaled(ratio(seconds.iter())?)?;
+        let value = by.scaled(ratio(seconds)?)?;
         let variance = bootstrap_variance(seconds, block, by, resamples)?;
         // Overlapping blocks are alike by what they share.
         let variance = variance * n as f64 / (n - block) as f64;
@@ -131,8 +141,10 @@ fn difference(before: Mean, after: Mean) -> Estimate {
     Estimate { value, low: value - half, high: value + half }
 }
 
-fn ratio<'a>(seconds: impl Iterator<Item = &'a (f64, f64)>) -> Option<f64> {
-    let (above, below) = seconds.fold((0.0, 0.0), |sums, second| (sums.0 + second.0, sums.1 + second.1));
+/// Of the two sums.
+pub(crate) fn ratio<'a>(seconds: impl IntoIterator<Item = &'a (f64, f64)>) -> Option<f64> {
+    let (above, below) =
+        seconds.into_iter().fold((0.0, 0.0), |sums, second| (sums.0 + second.0, sums.1 + second.1));
     (below > 0.0).then(|| above / below)
 }
 
@@ -280,8 +292,9 @@ const RESAMPLES: usize = 1000;
 const SEED: u64 = 1;
 /// In microseconds: below what is measured.
 const TIME_MIN: f64 = 1e-3;
-/// Of a binomial distribution: from this variance on it is as good as normal.
-const NORMAL_MIN: f64 = 400.0;
+/// Of a binomial distribution: from this variance on it is as good as normal. Up to it, the chance of none at all is a number that a
+/// double can be.
+const NORMAL_MIN: f64 = 100.0;
 /// More than a double has digits.
 const BISECTIONS: usize = 80;
 /// Hundreds suffice for all degrees of freedom that are met with.

@@ -206,3 +206,75 @@ impl Looks {
 
 /// Often enough for memory, and rarely enough to cost nothing.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::World;
+
+    /// What is counted in seconds is what is counted in all.
+    #[tokio::test(flavor = "local")]
+    async fn seconds_add_up_to_the_run() {
+        let world = World::start().await;
+        let own = std::process::id();
+        for (arguments, is_right) in [
+            ("--duration 1.2 --connections 3 --path /bytes/1", true),
+            ("--rate 200:1.2 --connections 3 --path /bytes/1", true),
+            ("--mode handshake --requests 20 --connections 2 --path /bytes/1", true),
+            ("--mode idle --connections 5 --hold 1.1 --path /bytes/1", true),
+            ("--http2 --streams 3 --requests 50 --connections 2 --path /bytes/1", true),
+            ("--requests 10 --connections 2 --path /status/500", false),
+            ("--rate 100:0.3 --connections 1 --path /slow/200 --timeout 0.4", false),
+        ] {
+            let report = world.run(&format!("{arguments} --server-pid {own}")).await;
+            assert_eq!(report.is_right(), is_right, "{arguments}: {}", report.to_text());
+            let sum = |count: fn(&super::Sample) -> u64| report.series.iter().map(count).sum::<u64>();
+            assert_eq!(sum(|sample| sample.right), report.right, "{arguments}");
+            assert_eq!(sum(|sample| sample.failed), report.failed, "{arguments}");
+            assert_eq!(sum(|sample| sample.opened), report.connections_opened(), "{arguments}");
+            let times: Vec<_> = report.series.iter().map(|sample| sample.unix).collect();
+            assert!(times.is_sorted_by(|a, b| a < b), "each second once: {times:?}");
+            // Whatever was measured at all has its seconds.
+            let is_timed = report.series.iter().any(|sample| sample.max_us.is_some());
+            assert_eq!(is_timed, report.right > 0 || report.due().is_some(), "{arguments}");
+            let target = &report.targets[0];
+            assert_eq!((target.pid, target.series.len()), (own, report.series.len()), "{arguments}");
+            assert!(target.began_ticks > 0 && !target.boot.is_empty());
+            let all: f64 = target.series.iter().map(|sample| sample.cpu).sum();
+            assert!(all + 1e-6 >= target.used.cpu_seconds, "{arguments}: {all} {:?}", target.used);
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn connections_are_counted_while_they_are_open() {
+        let world = World::start().await;
+        let report = world.run("--mode idle --connections 5 --hold 2.1 --path /bytes/1").await;
+        let most = report.series.iter().map(|sample| sample.open).max();
+        assert_eq!(most, Some(5), "{:?}", report.series);
+        let shared = world.run("--http2 --streams 4 --duration 2.1 --connections 3 --path /bytes/1").await;
+        let most = shared.series.iter().map(|sample| sample.open).max();
+        assert_eq!(most, Some(3), "however many share one: {:?}", shared.series);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_report_says_what_was_run_and_where() {
+        let world = World::start().await;
+        let report = world.run("--requests 3 --connections 2 --path /bytes/1?a=b --tls-version 1.3").await;
+        for (name, value) in [
+            ("mode", "keepalive"),
+            ("requests", "3"),
+            ("connections", "2"),
+            ("path", "/bytes/1?a=b"),
+            ("tls-version", "1.3"),
+            ("expect-bytes", "same"),
+        ] {
+            assert_eq!(report.plan.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(!report.plan.contains_key("rate") && !report.plan.contains_key("hold"), "{:?}", report.plan);
+        let process = &report.processes[0];
+        assert_eq!((process.pid, process.seconds), (std::process::id(), report.seconds()));
+        assert!(
+            process.started.ends_with('Z') && process.harness.starts_with("ringward-load "),
+            "{process:?}"
+        );
+    }
+}

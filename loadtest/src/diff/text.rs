@@ -23,11 +23,7 @@ impl Comparison {
         if !self.plan_differences.is_empty() {
             writeln!(text, "the plans differ: {}", self.plan_differences.join("; "))?;
         }
-        writeln!(
-            text,
-            "\n{:<24}{:>13}{:>13}{:>12}   {:<24}",
-            "", "before", "after", "difference", "95 % interval"
-        )?;
+        writeln!(text, "\n{:<24}{:>13}{:>13}{:>12}   95 % interval", "", "before", "after", "difference")?;
         for quantity in &self.quantities {
             quantity.write(text)?;
         }
@@ -58,23 +54,23 @@ impl Comparison {
 
 impl Quantity {
     fn write(&self, text: &mut String) -> Result {
-        let unit = if self.difference_in == "percent" { "%" } else { "points" };
-        let digits = if self.difference_in == "percent" { 1 } else { 3 };
-        let difference = self
-            .difference
-            .map_or_else(|| "?".to_owned(), |difference| format!("{difference:+.digits$} {unit}"));
-        let bound =
-            |bound: Option<f64>| bound.map_or_else(|| "?".to_owned(), |bound| format!("{bound:+.digits$}"));
+        let (unit, digits) = if self.difference_in == "percent" { ("%", 1) } else { ("pt", 2) };
+        let change = |change: f64| match change {
+            1000.0.. => ">+999".to_owned(),
+            _ => format!("{change:+.digits$}"),
+        };
+        let known = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), change);
+        let difference = format!("{} {unit}", known(self.difference));
         let interval =
-            self.interval.map_or_else(String::new, |[low, high]| format!("{} … {}", bound(low), bound(high)));
+            self.interval.map_or_else(String::new, |[low, high]| format!("{} … {}", known(low), known(high)));
         let value = |value: f64| {
             let digits = if value.abs() < 1000.0 { 1 } else { 0 };
-            let digits = if self.unit == "%" { 3 } else { digits };
+            let digits = if self.unit == "%" { 2 } else { digits };
             format!("{value:.digits$} {}", self.unit)
         };
         writeln!(
             text,
-            "{:<24}{:>13}{:>13}{difference:>12}   {interval:<24}{}",
+            "{:<24}{:>13}{:>13}{difference:>12}   {interval:<19} {}",
             self.name,
             value(self.before),
             value(self.after),

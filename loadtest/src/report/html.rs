@@ -146,7 +146,12 @@ impl Report {
             ));
         }
         for plot in plots {
-            writeln!(page, "<section>\n<h2>{}</h2>\n{}</section>", escaped(plot.title), plot.to_svg())?;
+            writeln!(
+                page,
+                "<section>\n<h2>{}</h2>\n<div class=\"scroll\">\n{}</div>\n</section>",
+                escaped(plot.title),
+                plot.to_svg()
+            )?;
         }
         Ok(())
     }
@@ -278,7 +283,7 @@ fn write_table(
     rows: Vec<Vec<String>>,
     class: &str,
 ) -> Result {
-    writeln!(page, "<section>\n<h2>{title}</h2>\n<div class=\"wide\"><table class=\"{class}\">")?;
+    writeln!(page, "<section>\n<h2>{title}</h2>\n<div class=\"scroll\"><table class=\"{class}\">")?;
     if !names.is_empty() {
         let cells: String =
             names.iter().map(|name| format!("<th scope=\"col\">{}</th>", escaped(name))).collect();

@@ -53,7 +53,7 @@ impl Report {
         Report::parse(file, &bytes)
     }
 
-    fn parse(file: &Path, bytes: &[u8]) -> Result<Report, ReadError> {
+    pub(super) fn parse(file: &Path, bytes: &[u8]) -> Result<Report, ReadError> {
         let json = |reason| ReadError::Json { file: file.to_owned(), reason };
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
         // First of all, so that another version's report is called that, and not damaged.

@@ -245,17 +245,19 @@ pub(super) fn escaped(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\n' | '\t' => escaped.push(' '),
-            // They have no place in a page (HTML, §13.2.3.5), and those that turn the direction of text make it lie.
-            _ if character.is_control()
-                || ('\u{202a}'..='\u{202e}').contains(&character)
-                || ('\u{2066}'..='\u{2069}').contains(&character) =>
-            {
-                escaped.push('\u{fffd}');
-            }
+            _ if !is_shown(character) => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }
     escaped
+}
+
+/// Whether a character is nothing but itself: neither one that controls something (in HTML they are errors, §13.2.3.5, and terminals obey
+/// them) nor one that turns the direction of the text after it (CVE-2021-42574).
+pub(super) fn is_shown(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !character.is_control() && !turns
 }
 
 /// In the units of the plot.

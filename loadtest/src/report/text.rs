@@ -2,6 +2,7 @@
 
 use std::fmt::{Result, Write};
 
+use super::plot::is_shown;
 use super::{ClassReport, IdleReport, KindReport, Report, ServerReport, TimesReport};
 
 impl Report {
@@ -17,10 +18,13 @@ impl Report {
         writeln!(
             text,
             "{} of {}, {} connections, {:.2} s",
-            self.mode, self.target, self.connections, self.seconds
+            shown(&self.mode),
+            shown(&self.target),
+            self.connections,
+            self.seconds
         )?;
         for line in [&self.description, &self.tls].into_iter().flatten() {
-            writeln!(text, "  {line}")?;
+            writeln!(text, "  {}", shown(line))?;
         }
         if self.processes.len() > 1 {
             writeln!(text, "  by {} processes, merged", self.processes.len())?;
@@ -32,7 +36,8 @@ impl Report {
         writeln!(text, "right     {:>12}{rate}", self.right)?;
         writeln!(text, "failed    {:>12}", self.failed)?;
         for (kind, failures) in &self.failures {
-            writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;
+            let first = shown(&failures.first);
+            writeln!(text, "  {:<10}{:>10}   first: {first}", kind.as_str(), failures.count)?;
         }
         if let Some(refused) = self.refused {
             writeln!(text, "refused   {refused:>12} clients, as they must be")?;
@@ -90,7 +95,8 @@ impl Report {
             let refused = if *refused > 0 { format!(", {refused} refused") } else { String::new() };
             writeln!(
                 text,
-                "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {name}"
+                "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {}",
+                shown(name)
             )?;
         }
         for KindReport { name, right, failed, exchange_us } in &self.requests {
@@ -98,10 +104,16 @@ impl Report {
                 exchange_us.map(|times| format!(", p50 {:.1} µs, p99 {:.1} µs", times.p50, times.p99));
             writeln!(
                 text,
-                "requests  {right:>12} right, {failed} failed{}: {name}",
-                times.unwrap_or_default()
+                "requests  {right:>12} right, {failed} failed{}: {}",
+                times.unwrap_or_default(),
+                shown(name)
             )?;
         }
         Ok(())
     }
+}
+
+/// Text of others, which a terminal is not to obey.
+fn shown(text: &str) -> String {
+    text.chars().map(|character| if is_shown(character) { character } else { '\u{fffd}' }).collect()
 }
