@@ -263,9 +263,8 @@ mod tests {
             ("mode", "keepalive"),
             ("requests", "3"),
             ("connections", "2"),
-            ("path", "/bytes/1?a=b"),
+            ("requests /bytes/1?a=b", "share 1, GET /bytes/1?a=b, 200 with as many bytes as the first"),
             ("tls-version", "1.3"),
-            ("expect-bytes", "same"),
         ] {
             assert_eq!(report.plan.get(name).map(String::as_str), Some(value), "{name}");
         }

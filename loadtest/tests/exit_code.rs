@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use ringward_testkit::Pki;
 
 use self::common::{run, serve_one_connection};

@@ -54,34 +54,22 @@ impl Place {
     /// Takes the connection for one request; opens one if there is none. One that can be shared stays here for others too.
     pub(super) async fn take(&self, run: &Run) -> Result<Line, Unopened> {
         let mut there = self.there.lock().await;
-        let mut line = match there.take() {
+        let line = match there.take() {
             Some(line) => line,
             None => self.open(run, self.next_client(run)).await?,
         };
-        line.use_once();
-        if !line.is_last
-            && let Some(shared) = line.share()
-        {
-            *there = Some(Line { reused: true, ..shared });
-        }
-        Ok(line)
+        Ok(line.used_once(&mut there))
     }
 
     /// The same for a request that the old connection has failed: on a new one of the same client, or on one that somebody else has
     /// opened meanwhile.
     pub(super) async fn replace(&self, run: &Run, old: Line) -> Result<Line, Unopened> {
         let mut there = self.there.lock().await;
-        let mut line = match there.take() {
+        let line = match there.take() {
             Some(line) => line,
             None => self.open(run, old.client).await?,
         };
-        line.use_once();
-        if !line.is_last
-            && let Some(shared) = line.share()
-        {
-            *there = Some(Line { reused: true, ..shared });
-        }
-        Ok(line)
+        Ok(line.used_once(&mut there))
     }
 
     /// Lets others use a connection after a request, unless it is here anyway.
@@ -132,12 +120,16 @@ impl Place {
 }
 
 impl Line {
-    /// Counts a request that is made on it.
-    fn use_once(&mut self) {
+    /// For a request that is made on it. Unless that is its last, one that can be shared stays where others find it.
+    fn used_once(mut self, there: &mut Option<Line>) -> Line {
         if let Some(left) = &self.left {
             left.set(left.get().saturating_sub(1));
             self.is_last = left.get() == 0;
         }
+        let shared = if self.is_last { None } else { self.share() };
+        let Some(shared) = shared else { return self };
+        *there = Some(Line { reused: true, ..self });
+        shared
     }
 
     /// The same connection for another request at the same time, if that can be.
