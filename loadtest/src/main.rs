@@ -5,7 +5,7 @@
 //! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
 //!
 //! Only the command line is in here. `args` judges it, `modes` makes the load with the connections of `client`, `report`
-//! shows what came of it.
+//! shows what came of it; `merge` and `diff` work on such reports.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -19,6 +19,7 @@ mod merge;
 mod modes;
 mod origin;
 mod pace;
+mod plain;
 mod process;
 mod progress;
 mod rate;
@@ -75,8 +76,8 @@ enum Command {
     /// which the difference lies with 95 % confidence.
     ///
     /// With several of each side (--before, --after) the interval is that of their means, and has in it what differs from run to run.
-    /// With one of each it has not. It says `slower` or `faster` if `no difference` lies outside the interval, and `no difference seen` otherwise:
-    /// of twenty such comparisons of equal things one will say that they differ.
+    /// With one of each it has not. It says `slower` or `faster` if the interval is all on one side of
+    /// zero, and `no difference seen` otherwise: of twenty such comparisons of equal things one will say that they differ.
     ///
     /// Exit code 0: they were compared. 1: something is worse than --fail-if-worse allows. 2: they could not be compared.
     Diff(DiffArguments),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::args::{ExpectedBytes, Mode, Plan, REQUESTS_MAX, SECONDS_MAX};
+use crate::plain::shown;
 
 /// What decides what a run does, by the names of the arguments; what is not used is left out.
 pub(crate) fn of(plan: &Plan) -> BTreeMap<String, String> {
@@ -52,13 +53,13 @@ pub(crate) fn of(plan: &Plan) -> BTreeMap<String, String> {
     settings
 }
 
-/// Where two plans differ: name, and what each says.
+/// Where two plans differ, for people: name, and what each says.
 pub(crate) fn differences(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<String> {
     let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
     let value =
         |plan: &BTreeMap<String, String>, name| plan.get(name).cloned().unwrap_or("nothing".to_owned());
     let differ = names.filter(|name| a.get(*name) != b.get(*name));
-    differ.map(|name| format!("{name}: {} and {}", value(a, name), value(b, name))).collect()
+    differ.map(|name| shown(&format!("{name}: {} and {}", value(a, name), value(b, name)))).collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 use std::fmt::{Result, Write};
 
 use super::csv::quantiles;
-use super::plot::{Axis, Line, Plot, escaped, grouped};
+use super::plot::{Axis, Line, Plot, grouped};
 use super::{Report, TimesReport};
+use crate::plain::escaped;
 use crate::progress::time;
 use crate::series::Sample;
 
