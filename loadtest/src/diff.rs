@@ -317,7 +317,7 @@ fn target_cpu(report: &Report) -> Seconds {
 
 fn failures(report: &Report) -> Seconds {
     whole_seconds(report)
-        .map(|sample| (sample.failed as f64, (sample.right + sample.failed) as f64))
+        .map(|sample| (sample.failed as f64, sample.right as f64 + sample.failed as f64))
         .collect()
 }
 
@@ -353,8 +353,8 @@ const PER_SECOND: [PerSecond; 3] = [
         scale: 100.0,
         seconds: failures,
         total: |report| {
-            let all = report.right + report.failed;
-            (all > 0).then(|| report.failed as f64 / all as f64)
+            let all = report.right as f64 + report.failed as f64;
+            (all > 0.0).then(|| report.failed as f64 / all)
         },
     },
 ];

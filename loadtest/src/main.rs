@@ -6,7 +6,7 @@
 //!
 //! Only the command line is in here. `args` or a file makes a `scenario`, `plan` makes sure that it can be carried out, `engine` makes the load
 //! with the connections of `client`, `report` shows what came of it. `fleet` makes certificates for it, `upstream` is what is behind a
-//! gateway, `compare` does all of it for several gateways.
+//! gateway, `compare` does all of it for several gateways; `merge` and `diff` work on reports.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -27,6 +27,7 @@ mod merge;
 mod mix;
 mod origin;
 mod pace;
+mod plain;
 mod plan;
 mod process;
 mod progress;
@@ -99,8 +100,8 @@ enum Command {
     /// which the difference lies with 95 % confidence.
     ///
     /// With several of each side (--before, --after) the interval is that of their means, and has in it what differs from run to run.
-    /// With one of each it has not. It says `slower` or `faster` if `no difference` lies outside the interval, and `no difference seen` otherwise:
-    /// of twenty such comparisons of equal things one will say that they differ.
+    /// With one of each it has not. It says `slower` or `faster` if the interval is all on one side of
+    /// zero, and `no difference seen` otherwise: of twenty such comparisons of equal things one will say that they differ.
     ///
     /// Exit code 0: they were compared. 1: something is worse than --fail-if-worse allows. 2: they could not be compared.
     Diff(DiffArguments),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::origin::rfc3339;
+use crate::plain::shown;
 use crate::report::{
     ClassReport, FailureReport, IdleReport, KindReport, OutFile, Report, ServerReport, TargetReport,
 };
@@ -63,7 +64,7 @@ fn refuse_twice(reports: &[Report]) -> Result<(), MergeError> {
     let processes: Vec<_> = reports.iter().flat_map(|report| &report.processes).collect();
     for (index, process) in processes.iter().enumerate() {
         if processes[..index].iter().any(|earlier| earlier.is(process)) {
-            let (host, started) = (process.host.clone(), process.started.clone());
+            let (host, started) = (shown(&process.host), shown(&process.started));
             return Err(MergeError::Twice { host, pid: process.pid, started });
         }
     }

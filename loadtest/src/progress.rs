@@ -61,7 +61,8 @@ impl Progress {
 
     /// What is to be written now, if something is.
     fn text(&mut self, seen: &Seen) -> Option<String> {
-        let (told_at, told_right) = self.told.unwrap_or_default();
+        // Time begins once more when all connections are open.
+        let (told_at, told_right) = self.told.filter(|(at, _)| *at <= seen.elapsed).unwrap_or_default();
         let since = seen.elapsed.saturating_sub(told_at);
         if self.style == Style::Lines && since + Duration::from_millis(500) < BETWEEN_LINES {
             return None;
@@ -160,6 +161,9 @@ mod tests {
         let lines: Vec<_> = (1..=35).filter_map(|second| progress.text(&seen(second))).collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[2].starts_with("0:30 of 1:30   100/s   right 3000") && lines[2].ends_with('\n'));
+        // All connections are open, and its time begins.
+        let lines: Vec<_> = (1..=12).filter_map(|second| progress.text(&seen(second))).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clients::Outcome;
+use crate::plain::shown;
 use crate::request::{ExpectedBytes, RequestKind, What};
 use crate::scenario::{ClassPlan, Scenario, Source};
 
@@ -97,13 +98,13 @@ fn kind_text(kind: &RequestKind) -> String {
     format!("share {}, {what} {}{fresh}{body}, {status}{bytes}", kind.share, kind.path)
 }
 
-/// Where two plans differ: name, and what each says.
+/// Where two plans differ, for people: name, and what each says.
 pub(crate) fn differences(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<String> {
     let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
     let value =
         |plan: &BTreeMap<String, String>, name| plan.get(name).cloned().unwrap_or("nothing".to_owned());
     let differ = names.filter(|name| a.get(*name) != b.get(*name));
-    differ.map(|name| format!("{name}: {} and {}", value(a, name), value(b, name))).collect()
+    differ.map(|name| shown(&format!("{name}: {} and {}", value(a, name), value(b, name)))).collect()
 }
 
 #[cfg(test)]

@@ -208,8 +208,8 @@ fn a_browser_understands_the_page() {
     let page = made.file("evil.html");
     assert_eq!(load("report", &[&json], &["--out", page.to_str().unwrap()]).status.code(), Some(0));
     let profile = format!("--user-data-dir={}", made.file("profile").display());
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &profile])
+    let output = Command::new("timeout")
+        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &profile])
         .arg(format!("file://{}", page.display()))
         .output()
         .unwrap();

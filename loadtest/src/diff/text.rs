@@ -3,6 +3,7 @@
 use std::fmt::{Result, Write};
 
 use super::{Comparison, Method, Quantity, Run, Verdict};
+use crate::plain::shown;
 use crate::statistics::SECONDS_MIN;
 
 impl Comparison {
@@ -17,7 +18,11 @@ impl Comparison {
     fn write(&self, text: &mut String) -> Result {
         for (side, runs) in [("before", &self.before), ("after", &self.after)] {
             for Run { file, started, seconds, right, failed } in runs {
-                writeln!(text, "{side:<8}{file}: {started}, {seconds:.1} s, {right} right, {failed} failed")?;
+                writeln!(
+                    text,
+                    "{side:<8}{file}: {}, {seconds:.1} s, {right} right, {failed} failed",
+                    shown(started)
+                )?;
             }
         }
         if !self.plan_differences.is_empty() {

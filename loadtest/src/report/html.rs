@@ -4,8 +4,9 @@
 use std::fmt::{Result, Write};
 
 use super::csv::quantiles;
-use super::plot::{Axis, Line, Plot, escaped, grouped};
+use super::plot::{Axis, Line, Plot, grouped};
 use super::{Report, TimesReport};
+use crate::plain::escaped;
 use crate::progress::time;
 use crate::series::Sample;
 
@@ -33,6 +34,7 @@ impl Report {
         self.write_plots(page)?;
         self.write_times(page)?;
         self.write_failures(page)?;
+        self.write_breakdown(page)?;
         self.write_plan(page)?;
         self.write_processes(page)?;
         writeln!(page, "</main>\n</body>\n</html>")
@@ -205,6 +207,7 @@ impl Report {
             ("stale when used again", grouped(self.stale_connections as f64, 0)),
         ];
         counts.extend(self.due.map(|due| ("requests due", grouped(due as f64, 0))));
+        counts.extend(self.refused.map(|count| ("refused as they must be", grouped(count as f64, 0))));
         counts.extend(self.connections_resumed.map(|count| ("sessions resumed", grouped(count as f64, 0))));
         for (name, bytes) in [("received", self.received_bytes), ("sent", self.sent_bytes)] {
             if bytes > 0 {
@@ -237,6 +240,34 @@ impl Report {
             return Ok(());
         }
         write_table(page, "Failures", &names, rows, "failures")
+    }
+
+    /// By class of clients and kind of requests.
+    fn write_breakdown(&self, page: &mut String) -> Result {
+        let number = |count: u64| grouped(count as f64, 0);
+        if !self.clients.is_empty() {
+            let names = ["", "right", "failed", "connections", "resumed", "refused"].map(str::to_owned);
+            let rows = self.clients.iter().map(|class| {
+                let resumed = class.connections_resumed.map_or("–".to_owned(), number);
+                let [right, failed, opened, refused] =
+                    [class.right, class.failed, class.connections_opened, class.refused].map(number);
+                vec![class.name.clone(), right, failed, opened, resumed, refused]
+            });
+            write_table(page, "Clients", &names, rows.collect(), "numbers")?;
+        }
+        if !self.requests.is_empty() {
+            let names = ["", "right", "failed", "p50", "p90", "p99", "longest"].map(str::to_owned);
+            let rows = self.requests.iter().map(|kind| {
+                let mut row = vec![kind.name.clone(), number(kind.right), number(kind.failed)];
+                row.extend(match kind.exchange_us {
+                    Some(times) => [times.p50, times.p90, times.p99, times.max].map(time),
+                    None => [(); 4].map(|()| "–".to_owned()),
+                });
+                row
+            });
+            write_table(page, "Requests", &names, rows.collect(), "numbers")?;
+        }
+        Ok(())
     }
 
     fn write_plan(&self, page: &mut String) -> Result {

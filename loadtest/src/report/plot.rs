@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::plain::escaped;
+
 /// A plot of lines.
 pub(super) struct Plot<'a> {
     /// For those who cannot see it.
@@ -36,8 +38,11 @@ impl Axis {
     /// Seconds, with marks at round ones.
     pub(super) fn of_seconds(from: f64, to: f64) -> Axis {
         let to = to.max(from + 1.0);
-        let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0];
-        let step = steps.into_iter().find(|step| (to - from) / step <= 10.0).unwrap_or(1800.0);
+        let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0];
+        let longer = std::iter::successors(Some(3600.0), |step| Some(step * 2.0));
+        // Few marks, however long it is; with no more than a double has powers of two.
+        let mut steps = steps.into_iter().chain(longer.take(1024));
+        let step = steps.find(|step| (to - from) / step <= 10.0).unwrap_or(to - from);
         let first = (from / step).ceil() as i64;
         let last = (to / step).floor() as i64;
         let marks = (first..=last).map(|index| index as f64 * step);
@@ -234,32 +239,6 @@ fn short_time(us: f64) -> String {
     format!("{} {unit}", (value * 1000.0).round() / 1000.0)
 }
 
-/// Text that is nothing but text in HTML and SVG, also within an attribute's quotes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(' '),
-            _ if !is_shown(character) => escaped.push('\u{fffd}'),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-/// Whether a character is nothing but itself: neither one that controls something (in HTML they are errors, §13.2.3.5, and terminals obey
-/// them) nor one that turns the direction of the text after it (CVE-2021-42574).
-pub(super) fn is_shown(character: char) -> bool {
-    let turns =
-        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !character.is_control() && !turns
-}
-
 /// In the units of the plot.
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
@@ -344,6 +323,9 @@ mod tests {
             |from, to| Axis::of_seconds(from, to).marks.into_iter().map(|(mark, _)| mark).collect::<Vec<_>>();
         assert_eq!(seconds(-0.4, 4.2), [0.0, 1.0, 2.0, 3.0, 4.0]);
         assert_eq!(seconds(0.0, 3600.0), [0.0, 600.0, 1200.0, 1800.0, 2400.0, 3000.0, 3600.0]);
+        for to in [1e5, 1e9, 1e300] {
+            assert!((2..=12).contains(&seconds(-1e9, to).len()), "{to}");
+        }
         let nines: Vec<_> = Axis::of_nines(4.0).marks.into_iter().map(|(_, text)| text).collect();
         assert_eq!(nines, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
     }

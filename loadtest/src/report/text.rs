@@ -2,8 +2,8 @@
 
 use std::fmt::{Result, Write};
 
-use super::plot::is_shown;
 use super::{ClassReport, IdleReport, KindReport, Report, ServerReport, TimesReport};
+use crate::plain::shown;
 
 impl Report {
     /// Lines for people.
@@ -111,9 +111,4 @@ impl Report {
         }
         Ok(())
     }
-}
-
-/// Text of others, which a terminal is not to obey.
-fn shown(text: &str) -> String {
-    text.chars().map(|character| if is_shown(character) { character } else { '\u{fffd}' }).collect()
 }

@@ -51,6 +51,7 @@ fn an_empty_report_has_a_page() {
     let mut report = synthetic("a", 1_800_000_000, 0);
     report.histograms.clear();
     report.targets.clear();
+    report.refused = None;
     report.series.clear();
     report.seconds = 0.0;
     report.sum_up();
