@@ -34,7 +34,7 @@ impl Report {
         self.write_plots(page)?;
         self.write_times(page)?;
         self.write_failures(page)?;
-        self.write_breakdown(page)?;
+        self.write_clients_and_requests(page)?;
         self.write_plan(page)?;
         self.write_processes(page)?;
         writeln!(page, "</main>\n</body>\n</html>")
@@ -243,7 +243,7 @@ impl Report {
     }
 
     /// By class of clients and kind of requests.
-    fn write_breakdown(&self, page: &mut String) -> Result {
+    fn write_clients_and_requests(&self, page: &mut String) -> Result {
         let number = |count: u64| grouped(count as f64, 0);
         if !self.clients.is_empty() {
             let names = ["", "right", "failed", "connections", "resumed", "refused"].map(str::to_owned);
