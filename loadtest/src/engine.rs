@@ -183,7 +183,7 @@ impl Run {
         let mut record = self.record.borrow_mut();
         let is_refusal = client.outcome == Outcome::Refused && failure.is_refusal();
         match is_refusal {
-            true => record.refused(client.class),
+            true => record.refused(client.class, failure.detail),
             false => record.failed_for(client.class, failure),
         }
         is_refusal
@@ -206,7 +206,7 @@ impl Run {
             (Err(failure), Outcome::Refused) if failure.is_refusal() => {
                 // In TLS 1.3 a client has finished its handshake before it can be refused (RFC 8446 §4.6.2 and appendix E.1.2).
                 record.was_not_opened(class, &line.connection);
-                record.refused(class);
+                record.refused(class, failure.detail.clone());
                 return true;
             }
             (Ok(answer), Outcome::Served) => {

@@ -120,6 +120,10 @@ fn add_classes(sum: &mut Vec<ClassReport>, more: Vec<ClassReport>) {
         ] {
             *count = count.saturating_add(more);
         }
+        for (how, count) in class.refusals {
+            let all = known.refusals.entry(how).or_default();
+            *all = all.saturating_add(count);
+        }
         known.connections_resumed =
             both(known.connections_resumed, class.connections_resumed, u64::saturating_add);
     }

@@ -76,6 +76,8 @@ pub(crate) struct ClassRecord {
     pub(crate) connections: u64,
     pub(crate) resumed_connections: u64,
     pub(crate) refused: u64,
+    /// How they were told of it.
+    pub(crate) refusals: BTreeMap<String, u64>,
     pub(crate) right: u64,
     pub(crate) failed: u64,
 }
@@ -136,10 +138,17 @@ impl Record {
         self.by_class[class].resumed_connections -= u64::from(connection.resumed);
     }
 
-    /// Counts a client whose handshake was refused as it must be.
-    pub(crate) fn refused(&mut self, class: usize) {
+    /// Counts a client whose handshake was refused as it must be, and how it was told.
+    pub(crate) fn refused(&mut self, class: usize, how: String) {
         self.refused += 1;
-        self.by_class[class].refused += 1;
+        let class = &mut self.by_class[class];
+        class.refused += 1;
+        let how = if class.refusals.len() < REFUSALS_MAX || class.refusals.contains_key(&how) {
+            how
+        } else {
+            "other".to_owned()
+        };
+        *class.refusals.entry(how).or_default() += 1;
     }
 
     /// Counts an answer, right or not.
@@ -233,3 +242,6 @@ impl Default for KindRecord {
         KindRecord { right: 0, failed: 0, exchange_time: Times::new() }
     }
 }
+
+/// A target has few ways to refuse; whatever else it says must not fill the memory.
+const REFUSALS_MAX: usize = 16;

@@ -116,6 +116,9 @@ pub(crate) struct ClassReport {
     pub(crate) connections_resumed: Option<u64>,
     /// Those whose handshake was refused, as it must be.
     pub(crate) refused: u64,
+    /// How they were told of it, with how often: the alert, or that the connection ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) refusals: BTreeMap<String, u64>,
     pub(crate) right: u64,
     pub(crate) failed: u64,
 }
@@ -338,6 +341,7 @@ fn classes_of(plan: &Plan, record: &Record) -> Vec<ClassReport> {
         connections_opened: record.connections,
         connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
         refused: record.refused,
+        refusals: record.refusals.clone(),
         right: record.right,
         failed: record.failed,
     });

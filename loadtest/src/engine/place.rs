@@ -39,9 +39,13 @@ impl Place {
         Place { client, there: Mutex::new(None) }
     }
 
-    /// Opens the first connection, or counts why not.
+    /// Opens a connection before there is a request for it, or counts why not.
     pub(super) async fn fill(&self, run: &Run) {
         let mut there = self.there.lock().await;
+        // Somebody who could not wait may have opened one.
+        if there.is_some() {
+            return;
+        }
         match self.open(run, self.next_client(run)).await {
             // That it is new is of no interest: until its first request comes it may be idle for long.
             Ok(line) => *there = Some(Line { reused: true, ..line }),

@@ -54,6 +54,10 @@ async fn each_client_gets_what_it_must_get() {
             let refused = bad.iter().map(|class| class["refused"].as_u64().unwrap());
             assert!(refused.clone().all(|count| count > 0), "{json}");
             assert_eq!(json["refused"], refused.sum::<u64>());
+            for (class, alert) in [(1, "expired"), (2, "revoked"), (3, "unknown")] {
+                let told = clients[class]["refusals"].to_string().to_lowercase();
+                assert!(told.contains(alert), "{told}");
+            }
             assert!(
                 bad.iter().all(|class| class["right"] == 0 && class["connections_opened"] == 0),
                 "{json}"

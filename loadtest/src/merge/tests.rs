@@ -24,6 +24,7 @@ fn a_merged_report_is_that_of_one_run_with_all_requests() {
     assert_eq!(sum.processes.len(), 2);
     assert_eq!((sum.connections, sum.connections_opened, sum.refused), (2, 2, Some(2)));
     assert_eq!((sum.clients[0].connections_opened, sum.clients[0].refused), (2, 2));
+    assert_eq!(sum.clients[0].refusals["an alert"], 2);
     assert_eq!((sum.clients.len(), sum.requests.len(), sum.requests[0].right), (1, 1, sum.right));
     assert!(sum.series.iter().all(|sample| sample.open == 2 && (sample.load_cpu - 0.5).abs() < 1e-9));
     // What there is for each process and not for each request.
@@ -33,6 +34,7 @@ fn a_merged_report_is_that_of_one_run_with_all_requests() {
         report.connections_opened = 1;
         report.refused = Some(1);
         (report.clients[0].connections_opened, report.clients[0].refused) = (1, 1);
+        report.clients[0].refusals.clear();
         for sample in &mut report.series {
             (sample.open, sample.opened, sample.load_cpu) = (0, 0, 0.0);
         }

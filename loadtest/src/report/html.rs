@@ -254,6 +254,17 @@ impl Report {
                 vec![class.name.clone(), right, failed, opened, resumed, refused]
             });
             write_table(page, "Clients", &names, rows.collect(), "numbers")?;
+            let refusals = self.clients.iter().flat_map(|class| {
+                class
+                    .refusals
+                    .iter()
+                    .map(|(how, count)| vec![class.name.clone(), number(*count), how.clone()])
+            });
+            let refusals: Vec<_> = refusals.collect();
+            if !refusals.is_empty() {
+                let names = ["clients", "count", "refused with"].map(str::to_owned);
+                write_table(page, "Refusals", &names, refusals, "failures")?;
+            }
         }
         if !self.requests.is_empty() {
             let names = ["", "right", "failed", "p50", "p90", "p99", "longest"].map(str::to_owned);

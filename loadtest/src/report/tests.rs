@@ -81,6 +81,7 @@ pub(crate) fn synthetic_seconds(host: &str, unix: u64, right: &[u64]) -> Report 
             connections_opened: 1,
             connections_resumed: None,
             refused: 1,
+            refusals: [("an alert".to_owned(), 1)].into(),
             right: all,
             failed: 0,
         }],

@@ -91,13 +91,16 @@ impl Report {
 
     /// By class of clients and kind of requests.
     fn write_breakdown(&self, text: &mut String) -> Result {
-        for ClassReport { name, connections_opened, refused, right, failed, .. } in &self.clients {
+        for ClassReport { name, connections_opened, refused, refusals, right, failed, .. } in &self.clients {
             let refused = if *refused > 0 { format!(", {refused} refused") } else { String::new() };
             writeln!(
                 text,
                 "clients   {right:>12} right, {failed} failed, {connections_opened} connections{refused}: {}",
                 shown(name)
             )?;
+            for (how, count) in refusals {
+                writeln!(text, "  refused {count:>12}   {}", shown(how))?;
+            }
         }
         for KindReport { name, right, failed, exchange_us } in &self.requests {
             let times =
