@@ -93,7 +93,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Rules about several keys of [load] and [connection].
+    /// Rules about several keys of `load` and `connection`.
     fn durations_fit(&self, raw: &raw::File) {
         let (load, connection) = (&raw.load, &raw.connection);
         let rates = load.rate.as_ref().and_then(|rate| rate.get_ref().parse::<crate::rate::Rates>().ok());
