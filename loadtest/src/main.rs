@@ -1,12 +1,14 @@
 //! `ringward-load`: load for gateways that ask their clients for certificates.
 //!
 //! A closed loop: each connection sends its next request when it has the whole answer to the last one, so a slow target
-//! slows the load down. With `--rate` an open one: requests are due at their times, however slow it is (`pace`). Every status and every body length is checked, and one wrong answer makes the run fail. Nothing
-//! of Ringward's own protocol code is used, so that a mistake cannot hide by being made at both ends.
+//! slows the load down. With `--rate` an open one: requests are due at their times, however slow it is (`pace`). Every status and every
+//! body length is checked, and one wrong answer makes the run fail. Nothing of Ringward's own protocol code is used, so that a mistake
+//! cannot hide by being made at both ends.
 //!
-//! Only the command line is in here. `args` or a file makes a `scenario`, `plan` makes sure that it can be carried out, `engine` makes the load
-//! with the connections of `client`, `report` shows what came of it. `fleet` makes certificates for it, `upstream` is what is behind a
-//! gateway, `compare` does all of it for several gateways; `merge` and `diff` work on reports.
+//! Only the command line is in here. A run goes `args` or a file → `scenario` (what is to be done) → `plan` (it can be done: files are read,
+//! names are resolved) → `engine` (the tasks, with the connections of `client` and the messages of `request`) → `record` (what is
+//! counted) → `report`. Around it: `fleet` makes certificates, `upstream` is what is behind a gateway, `trial` puts both around a
+//! Ringward, `compare` does all of it for several gateways, `merge` and `diff` work on reports.
 #![forbid(unsafe_code)]
 
 mod answer;
