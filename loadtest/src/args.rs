@@ -97,10 +97,11 @@ pub(crate) struct RunArguments {
     pub(crate) duration: Option<Duration>,
     /// Requests per second, however the target does: an open loop. A request that has to wait for one of the connections has begun
     /// when it was due. `RATE`, or rates that say themselves how long they last, each `RATE:SECONDS` or `FROM-TO:SECONDS` with
-    /// commas between: `0-2000:10,2000:60,5000:2,2000:30`. Modes keepalive, handshake, download and upload.
+    /// commas between: `0-2000:10,2000:60,5000:2,2000:30`. All modes but idle.
     #[arg(long, value_name = "RATES")]
     pub(crate) rate: Option<Rates>,
-    /// The path to ask for, and the query if there is one. `{1..1000}` is any number from 1 to 1000, `{n}` the number of the request.
+    /// The path to ask for, and the query if there is one. `{1..1000}` is any number from 1 to 1000, and n in braces
+    /// the number of the request.
     #[arg(long, value_name = "PATH", default_value = "/", conflicts_with = "scenario")]
     pub(crate) path: String,
     /// Modes keepalive and handshake: of a hundred requests so many ask for a path below --path that no other request asks

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) round_trips: Vec<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
+    /// Whether it is counted as opened; the same for all who share it.
+    pub(crate) is_counted: Rc<Cell<bool>>,
     /// Its share in what counts the open ones.
     pub(crate) open: Option<Rc<()>>,
 }
@@ -94,6 +96,7 @@ impl Connection {
             first_byte_time: None,
             round_trips: Vec::new(),
             resumed,
+            is_counted: Rc::new(Cell::new(true)),
             open: None,
         })
     }
@@ -112,6 +115,7 @@ impl Connection {
             host: self.host.clone(),
             first_byte_time: None,
             round_trips: Vec::new(),
+            is_counted: self.is_counted.clone(),
             open: None,
             ..*self
         })
@@ -156,7 +160,7 @@ impl Connection {
             (Err(_), Ok(answer)) => Ok(Answer { keep_alive: false, ..answer }),
             // What the stream says first is the reason; what the reader saw is often only its end.
             (Err(_), Err(failure)) if failure.kind == FailureKind::Tls => Err(failure),
-            (Err(error), Err(failure)) => Err(Failure { detail: format!("sending: {error}"), ..failure }),
+            (Err(error), Err(failure)) => Err(failure.after_sending(&error)),
         }
     }
 

@@ -33,7 +33,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +49,7 @@ pub(crate) use self::summary::Comparison;
 use self::summary::ProxyReport;
 use self::work::Work;
 use crate::fleet::FleetError;
+use crate::open_files;
 
 /// Arguments of `ringward-load compare`.
 #[derive(Clone, Debug, Args)]
@@ -263,19 +263,11 @@ async fn start_upstream(cpus: &Cpus) -> Result<(Running, SocketAddr), CompareErr
     Ok((running, address))
 }
 
-/// Raises the limit of open files, which all that is started inherits, as far as this process may.
+/// All that is started inherits the limit of open files.
 fn allow_open_files(connections: u32, connections_max: u32) -> Result<(), CompareError> {
     // One for the client, one for the upstream.
-    let needed = 2 * u64::from(connections_max) + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|_| {
-        let allowed = limit.maximum.or(limit.current).unwrap_or(0);
-        CompareError::OpenFiles { connections, needed, allowed }
-    })
+    let needed = 2 * u64::from(connections_max) + open_files::OTHERS;
+    open_files::allow(needed).map_err(|allowed| CompareError::OpenFiles { connections, needed, allowed })
 }
 
 fn cache() -> PathBuf {
@@ -293,5 +285,3 @@ const QUICK: Amount = Amount {
 };
 /// Beside those that wait: clients of other cases, and the probe.
 const OTHER_CONNECTIONS: u32 = 500;
-/// Logs, listeners and what a proxy has for itself.
-const OTHER_FILES: u64 = 500;

@@ -272,7 +272,7 @@ impl Quantity {
             unit,
             before: before * scale,
             after: after * scale,
-            difference_in: if by == Comparing::Ratios { "percent" } else { "points" },
+            difference_in: if by == Comparing::Ratios { "percent" } else { POINTS },
             difference: estimate.map_or(simple, |estimate| Some(told(estimate.value))),
             interval: estimate.map(|estimate| [bound(estimate.low), bound(estimate.high)]),
             verdict,
@@ -280,14 +280,18 @@ impl Quantity {
     }
 
     fn is_worse_than(&self, percent: f64) -> bool {
-        let Some([low, high]) = self.interval else { return false };
+        let rises = self.before == 0.0 || (self.after / self.before - 1.0) * 100.0 > percent;
+        let Some([low, high]) = self.interval else {
+            // A run that is too short for an interval must not hide that its answers are wrong.
+            return self.difference_in == POINTS && self.after > self.before && rises;
+        };
         match self.verdict {
             // Of what should be much, the fall counts, and of what should be little, the rise.
             Verdict::Slower if self.difference.is_some_and(|difference| difference < 0.0) => {
                 high.is_some_and(|high| high < -percent)
             }
             Verdict::Slower => low.is_some_and(|low| low > percent),
-            Verdict::More => self.before == 0.0 || (self.after / self.before - 1.0) * 100.0 > percent,
+            Verdict::More => rises,
             _ => false,
         }
     }
@@ -358,6 +362,8 @@ const PER_SECOND: [PerSecond; 3] = [
         },
     },
 ];
+/// The unit of differences of shares: of failures.
+const POINTS: &str = "points";
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 /// A second may be so much shorter or longer, and is whole all the same.
 const LATE: f64 = 0.2;

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use tokio::select;
 use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use crate::answer::Answer;
 use crate::client::Connection;
@@ -114,13 +114,18 @@ impl Run {
         }
     }
 
-    /// Waits as long as who has its answer looks at it.
-    async fn think(&self) {
+    /// Until when who has its answer looks at it; `None` if he does not.
+    fn thinks_until(&self) -> Option<Instant> {
         if self.plan.think_time.is_always(0.0) {
-            return;
+            return None;
         }
         let time = Duration::from_secs_f64(self.plan.think_time.draw(&mut self.random.borrow_mut()));
-        sleep(time.min(self.deadline.get().saturating_duration_since(Instant::now()))).await;
+        Some((Instant::now() + time).min(self.deadline.get()))
+    }
+
+    /// Whether storms still come: after the end of a run its tasks have to see that it is over.
+    fn has_storms(&self) -> bool {
+        self.plan.storm_every.is_some() && Instant::now() < self.deadline.get()
     }
 
     /// How many tasks take requests.
@@ -203,10 +208,9 @@ impl Run {
                 let class = &self.plan.clients.classes[class].name;
                 Err(Failure::new(FailureKind::Admitted, format!("`{class}` got an answer")))
             }
-            (Err(failure), Outcome::Refused) if failure.is_refusal() => {
+            (Err(failure), Outcome::Refused) if failure.is_late_refusal() => {
                 // In TLS 1.3 a client has finished its handshake before it can be refused (RFC 8446 §4.6.2 and appendix E.1.2).
-                record.was_not_opened(class, &line.connection);
-                record.refused(class, failure.detail.clone());
+                record.refused_late(class, &line.connection, failure.detail.clone());
                 return true;
             }
             (Ok(answer), Outcome::Served) => {
@@ -219,6 +223,10 @@ impl Run {
         match checked {
             Ok(()) => record.right(message.kind.index, class, times.started.elapsed()),
             Err(failure) => {
+                if self.plan.rate.is_some() && failure.kind == FailureKind::Timeout {
+                    // It has waited for so long at the least.
+                    record.late_since_due(times.due.elapsed());
+                }
                 record.by_kind[message.kind.index].failed += 1;
                 record.failed_for(class, failure);
             }
@@ -278,15 +286,18 @@ async fn requests(run: &Rc<Run>) -> Duration {
 async fn turns(run: &Run, place: &Place) {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut storms = run.storms.subscribe();
+    let mut thinks_until = run.thinks_until();
     loop {
         let due = select! {
             biased;
-            Ok(()) = storms.changed(), if run.plan.storm_every.is_some() => {
+            Ok(()) = storms.changed(), if run.has_storms() => {
                 place.renew(run).await;
                 continue;
             }
             due = async {
-                run.think().await;
+                if let Some(end) = thinks_until {
+                    sleep_until(end.into()).await;
+                }
                 run.take().await
             } => due,
         };
@@ -294,6 +305,7 @@ async fn turns(run: &Run, place: &Place) {
         if !turn(run, place, due, &mut buffer).await && place.is_empty().await {
             sleep(PAUSE_AFTER_FAILURE).await;
         }
+        thinks_until = run.thinks_until();
     }
 }
 
@@ -307,7 +319,9 @@ async fn turn(run: &Run, place: &Place, due: Instant, buffer: &mut [u8]) -> bool
     message.is_last = line.is_last;
     let started = Instant::now();
     let mut outcome = run.exchange(&mut line.connection, &message, buffer).await;
-    let is_closed = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Closed);
+    // At once: who has closed before the request came has not worked on it.
+    let is_closed = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Closed)
+        && started.elapsed() < STALE_WITHIN;
     // RFC 9112 §9.3.1, RFC 9113 §9.1: a target may close an idle connection at any time, also just when the next request is on its
     // way.
     let may_be_stale = line.reused && run.plan.hold.is_none() && line.client.outcome == Outcome::Served;
@@ -337,6 +351,8 @@ async fn finish(mut tasks: JoinSet<()>) {
     }
 }
 
+/// A target that closes later than that has had the request, and its failure counts. Long enough for a busy machine.
+const STALE_WITHIN: Duration = Duration::from_millis(100);
 /// RFC 9110 §15.2.2.
 const SWITCHED: u16 = 101;
 /// For each task that reads: several TLS records.

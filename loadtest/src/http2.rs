@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use h2::{Ping, PingPong, RecvStream, SendStream};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
@@ -116,6 +116,10 @@ pub(crate) fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
         Some(io) => Failure::of_stream(io, begun),
         None if error.is_library() => Failure::malformed(error.to_string()),
         None if begun => Failure::new(FailureKind::Truncated, error.to_string()),
+        // That a stream is reset says nothing about its connection, and all about its request (RFC 9113 §8.7 has the exception).
+        None if error.is_reset() && error.reason() != Some(Reason::REFUSED_STREAM) => {
+            Failure::new(FailureKind::Reset, error.to_string())
+        }
         None => Failure::new(FailureKind::Closed, error.to_string()),
     }
 }

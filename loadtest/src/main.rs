@@ -27,6 +27,7 @@ mod http2;
 mod http2_stream;
 mod merge;
 mod mix;
+mod open_files;
 mod origin;
 mod pace;
 mod plain;

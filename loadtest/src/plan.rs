@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -17,6 +16,7 @@ use crate::args::{Mode, REQUESTS_MAX, RunArguments, SECONDS_MAX};
 use crate::clients::{Class, Clients, Host};
 use crate::distribution::Distribution;
 use crate::fleet::{self, Files, FleetError};
+use crate::open_files;
 use crate::process::Processes;
 use crate::rate::Rates;
 use crate::request::Requests;
@@ -76,7 +76,9 @@ pub(crate) enum PlanError {
     Missing { mode: Mode, argument: &'static str },
     #[error("--mode {mode} has no use for {argument}")]
     Useless { mode: Mode, argument: &'static str },
-    #[error("--rate says how long each of its rates lasts; leave --duration out, or give one rate alone")]
+    #[error(
+        "the rates say how long each of them lasts; leave --duration out, or give one rate alone with --rate"
+    )]
     TwoDurations,
     #[error("a think time is for closed loops; this scenario cannot be carried out with --rate")]
     Thinking,
@@ -86,6 +88,8 @@ pub(crate) enum PlanError {
     Tls(#[from] TlsFileError),
     #[error("{0}")]
     Fleet(#[from] FleetError),
+    #[error("`{}` has {there} clients of class `{class}`, and the scenario takes {wanted} (`count`)", .pki.display())]
+    TooFew { pki: PathBuf, class: fleet::Class, there: usize, wanted: usize },
     #[error(
         "{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`"
     )]
@@ -111,7 +115,12 @@ impl Plan {
         if scenario.rate.is_some() && !scenario.think_time.is_always(0.0) {
             return Err(PlanError::Thinking);
         }
-        allow_open_files(scenario.connections)?;
+        let needed = u64::from(scenario.connections) + open_files::OTHERS;
+        open_files::allow(needed).map_err(|allowed| PlanError::OpenFiles {
+            wanted: scenario.connections,
+            needed,
+            allowed,
+        })?;
         let clients = Clients::new(classes(&scenario)?, scenario.kept, scenario.resume);
         Ok(Plan {
             settings: settings::of(&scenario, target),
@@ -177,7 +186,12 @@ fn members(
     class: fleet::Class,
     count: Option<usize>,
 ) -> Result<Vec<Arc<ClientConfig>>, PlanError> {
-    let some = fleet::identities(pki, class)?.into_iter().take(count.unwrap_or(usize::MAX));
+    let all = fleet::identities(pki, class)?;
+    let (there, wanted) = (all.len(), count.unwrap_or(all.len()));
+    if there < wanted {
+        return Err(PlanError::TooFew { pki: pki.to_owned(), class, there, wanted });
+    }
+    let some = all.into_iter().take(wanted);
     Ok(fleet::client_configs(&*common.client(None)?, some)?)
 }
 
@@ -211,20 +225,3 @@ fn server(id: u32) -> Result<Processes, PlanError> {
     let processes = Processes::new(id);
     processes.usage().map(|_| processes).ok_or(PlanError::Server(id))
 }
-
-/// Raises the limit of open files as far as this process may.
-fn allow_open_files(connections: u32) -> Result<(), PlanError> {
-    let needed = u64::from(connections) + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|_| {
-        let allowed = limit.maximum.or(limit.current).unwrap_or(0);
-        PlanError::OpenFiles { wanted: connections, needed, allowed }
-    })
-}
-
-/// Standard streams, the runtime's own and connections that are being closed.
-const OTHER_FILES: u64 = 64;

@@ -130,12 +130,16 @@ impl Record {
         self.negotiated.get_or_insert_with(|| connection.negotiated.clone());
     }
 
-    /// A connection that seemed to be open never was.
-    pub(crate) fn was_not_opened(&mut self, class: usize, connection: &Connection) {
+    /// A connection that seemed to be open was refused, as it must be. However many requests see that, it is counted once.
+    pub(crate) fn refused_late(&mut self, class: usize, connection: &Connection, how: String) {
+        if !connection.is_counted.replace(false) {
+            return;
+        }
         self.connections -= 1;
         self.resumed_connections -= u64::from(connection.resumed);
         self.by_class[class].connections -= 1;
         self.by_class[class].resumed_connections -= u64::from(connection.resumed);
+        self.refused(class, how);
     }
 
     /// Counts a client whose handshake was refused as it must be, and how it was told.
@@ -179,10 +183,15 @@ impl Record {
         self.lately.add(time);
     }
 
-    /// Counts a request that was due for so long, and never sent.
-    pub(crate) fn unsent(&mut self, waited: Duration) {
+    /// In an open loop: a request had no answer so long after it was due.
+    pub(crate) fn late_since_due(&mut self, waited: Duration) {
         self.due_time.add(waited);
         self.lately.add(waited);
+    }
+
+    /// Counts a request that was due for so long, and never sent.
+    pub(crate) fn unsent(&mut self, waited: Duration) {
+        self.late_since_due(waited);
         self.failed(Failure::new(
             FailureKind::Unsent,
             format!("it was due for {waited:?}, and no connection was free"),

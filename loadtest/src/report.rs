@@ -345,7 +345,8 @@ fn classes_of(plan: &Plan, record: &Record) -> Vec<ClassReport> {
         right: record.right,
         failed: record.failed,
     });
-    if record.by_class.len() > 1 { report.collect() } else { Vec::new() }
+    // How clients were refused is told of one class too.
+    if record.by_class.len() > 1 || record.refused > 0 { report.collect() } else { Vec::new() }
 }
 
 /// The name of the histogram of a kind of requests.

@@ -128,12 +128,20 @@ impl World {
 
     /// Carries out a scenario with these arguments.
     pub(crate) async fn carry_out(&self, scenario: &str, more: &str) -> Report {
+        let plan = self.plan_of(scenario, more).unwrap_or_else(|error| panic!("{error}"));
+        engine::run(plan, None).await
+    }
+
+    /// Why a scenario cannot be carried out.
+    pub(crate) fn refusal_of(&self, scenario: &str) -> PlanError {
+        self.plan_of(scenario, "").err().unwrap_or_else(|| panic!("{scenario} can be carried out"))
+    }
+
+    fn plan_of(&self, scenario: &str, more: &str) -> Result<Plan, PlanError> {
         let file = self.pki.write("scenario.toml", scenario);
         let usual = format!("--target {} --server-name {HOST} --pki", self.address);
         let (file, pki) = (file.display(), self.pki.path().join("fleet").display().to_string());
-        let arguments = parse(&format!("{file} {usual} {pki} {more}")).unwrap();
-        let plan = Plan::new(&arguments).unwrap_or_else(|error| panic!("{error}"));
-        engine::run(plan, None).await
+        Plan::new(&parse(&format!("{file} {usual} {pki} {more}")).unwrap())
     }
 
     /// The command line for this server, followed by more arguments.
@@ -231,6 +239,11 @@ async fn serve(
             "slow" => {
                 tokio::time::sleep(Duration::from_millis(number as u64)).await;
                 head(200, 0)
+            }
+            // Works on it, and closes without a word.
+            "works" => {
+                tokio::time::sleep(Duration::from_millis(number as u64)).await;
+                return None;
             }
             // Answers once and closes without a word.
             "once" => head(200, 0),

@@ -21,6 +21,7 @@ use crate::compare::free_address;
 use crate::compare::process::{Cpus, Running, Start};
 use crate::engine;
 use crate::fleet::{self, Class, FleetError, FleetPlan};
+use crate::open_files;
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
 use crate::scenario::{Scenario, Source};
@@ -81,6 +82,13 @@ pub(crate) enum TrialError {
 /// What kept it from beginning. That answers were wrong, or counts differ, is in the trial.
 pub(crate) fn run(arguments: &TryArguments) -> Result<Trial, TrialError> {
     let scenario = judged(&arguments.run)?;
+    // Before anything is started, which inherits it: one for the client, one for the upstream.
+    let needed = 2 * u64::from(scenario.connections) + open_files::OTHERS;
+    open_files::allow(needed).map_err(|allowed| PlanError::OpenFiles {
+        wanted: scenario.connections,
+        needed,
+        allowed,
+    })?;
     let gateway = program(arguments.ringward.as_deref()).ok_or(TrialError::NoGateway)?;
     let directory = TempDir::with_prefix("ringward-try-").map_err(TrialError::Files)?;
     let pki = directory.path().join("pki");

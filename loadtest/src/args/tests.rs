@@ -40,7 +40,7 @@ async fn arguments_fit_the_mode() {
         ("--mode handshake --http2 --requests 1 --streams 2", "no use for --streams"),
         ("--mode idle --rate 10", "idle has no use for --rate"),
         ("--rate 10", "keepalive needs --requests or --duration"),
-        ("--rate 10:1 --duration 1", "says how long each of its rates lasts"),
+        ("--rate 10:1 --duration 1", "say how long each of them lasts"),
         ("--mode upload --requests 1", "upload needs --body-bytes"),
         ("--mode download --requests 1", "download needs --expect-bytes"),
         ("--mode download --requests 1 --expect-bytes any", "download needs --expect-bytes"),

@@ -172,3 +172,25 @@ fn one_is_not_compared_with_several() {
     assert_eq!(sides(2, 5), Ok((2, 5)));
     assert!(sides(1, 2).unwrap_err().contains("--before has 1 reports and --after 2"));
 }
+
+/// Also where a run is too short for an interval.
+#[test]
+fn wrong_answers_are_worse_however_short_the_run() {
+    let short = || synthetic_seconds("a", BEGIN, &[10, 10]);
+    let few = ("few.json".into(), with_failures(short(), 1, "broken"));
+    let many = ("many.json".into(), with_failures(short(), 10, "broken"));
+    let none = ("none.json".into(), short());
+    let is_worse = |before: &(PathBuf, Report), after: &(PathBuf, Report), percent| {
+        let comparison = Comparison::new(std::slice::from_ref(before), std::slice::from_ref(after));
+        assert!(
+            comparison
+                .quantities
+                .iter()
+                .all(|quantity| quantity.interval.is_none() || quantity.name != "failures")
+        );
+        comparison.worse_than(percent) == ["failures"]
+    };
+    assert!(is_worse(&none, &few, 5.0) && is_worse(&few, &many, 5.0));
+    assert!(!is_worse(&many, &few, 5.0) && !is_worse(&few, &few, 0.0) && !is_worse(&none, &none, 0.0));
+    assert!(!is_worse(&few, &many, 1000.0), "it may rise so far");
+}

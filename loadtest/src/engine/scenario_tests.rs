@@ -1,6 +1,10 @@
 //! Scenarios against a server in the test's own process.
 
 use std::collections::HashSet;
+use std::time::Duration;
+
+use ringward_testkit::Authority;
+use tokio::net::TcpListener;
 
 use crate::failure::FailureKind::*;
 use crate::fleet::FleetPlan;
@@ -198,4 +202,78 @@ async fn in_a_storm_all_come_again() {
         assert!((6..=20).contains(&opened), "{protocol} {think_time}: {opened}");
         assert_eq!(report.right() == 0, think_time == "1h", "{}", report.to_text());
     }
+}
+
+/// What is broken has refused nobody.
+#[tokio::test(flavor = "local")]
+async fn only_an_alert_refuses_a_client() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let stranger = Authority::root("Stranger");
+    let wrong = world.pki.write_authorities("wrong.pem", &[&stranger]);
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = closing.local_addr().unwrap();
+    tokio::task::spawn_local(async move {
+        loop {
+            drop(closing.accept().await);
+        }
+    });
+    for protocol in ["http/1.1", "h2"] {
+        let scenario = format!(
+            "description = 'x'\n[load]\nconnections = 1\nrequests = 3\n[connection]\nrequests = 1\nprotocol = '{protocol}'\n\
+             [[clients]]\nname = 'old'\nclass = 'expired'\noutcome = 'refused'\n\
+             [[requests]]\nname = 'r'\npath = '/bytes/5'\n"
+        );
+        let refused = world.carry_out(&scenario, "").await;
+        assert!(refused.is_right(), "{}", refused.to_text());
+        assert!(refused.to_text().to_lowercase().contains("expired"), "{}", refused.to_text());
+        for more in [format!("--target {closed}"), format!("--ca {}", wrong.display())] {
+            let report = world.carry_out(&scenario, &more).await;
+            assert!(!report.is_right() && report.right() == 0, "{more}: {}", report.to_text());
+            assert_eq!(report.failures().iter().map(|(_, count)| count).sum::<u64>(), 3, "{more}");
+        }
+    }
+}
+
+/// However many streams see that their connection was refused.
+#[tokio::test(flavor = "local")]
+async fn a_refused_connection_counts_once() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let scenario = "description = 'x'\n[load]\nconnections = 2\nrequests = 200\nstreams = 4\n[connection]\nprotocol = 'h2'\n\
+                    [[clients]]\nname = 'good'\nclass = 'valid'\n\
+                    [[clients]]\nname = 'gone'\nclass = 'revoked'\noutcome = 'refused'\n\
+                    [[requests]]\nname = 'r'\npath = '/bytes/5'\n";
+    let before = world.accepted.get();
+    let report = world.carry_out(scenario, "").await;
+    assert!(report.is_right(), "{}", report.to_text());
+    assert_eq!(report.connections_opened(), 1, "the good one's: {}", report.to_text());
+    let refused = report.refused.unwrap();
+    assert!(refused > 0 && refused == world.accepted.get() - before - 1, "{}", report.to_text());
+}
+
+/// Also where coming back takes longer than the next storm is away, and a storm is no reason to begin to think anew.
+#[tokio::test(flavor = "local")]
+async fn a_run_with_storms_ends_and_gets_on() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let request = "[[requests]]\nname = 'r'\npath = '/bytes/5'\n";
+    let endless = format!(
+        "description = 'x'\n[load]\nconnections = 40\nduration = '300ms'\n[connection]\nstorm_every = '1ms'\n\
+         handshakes_max = 1\n{request}"
+    );
+    let report = tokio::time::timeout(Duration::from_secs(120), world.carry_out(&endless, "")).await.unwrap();
+    assert!(report.connections_opened() > 40, "{}", report.to_text());
+    let thinking = format!(
+        "description = 'x'\n[load]\nconnections = 2\nduration = '2s'\n[connection]\nstorm_every = '300ms'\n\
+         think_time = '600ms'\n{request}"
+    );
+    let report = world.carry_out(&thinking, "").await;
+    assert!(report.right() > 0, "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_fleet_has_as_many_clients_as_a_scenario_takes() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let scenario = "description = 'x'\n[load]\nconnections = 1\nrequests = 1\n[[clients]]\nname = 'c'\nclass = 'valid'\n\
+                    count = 5\n[[requests]]\nname = 'r'\npath = '/bytes/5'\n";
+    let error = world.refusal_of(scenario).to_string();
+    assert!(error.ends_with("has 4 clients of class `valid`, and the scenario takes 5 (`count`)"), "{error}");
 }

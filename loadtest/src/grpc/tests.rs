@@ -2,7 +2,7 @@ use http::Response;
 use tokio::task::spawn_local;
 
 use super::*;
-use crate::failure::FailureKind::{Closed, Grpc, Truncated};
+use crate::failure::FailureKind::{Grpc, Reset, Truncated};
 use crate::http2::Http2;
 use crate::upstream;
 
@@ -181,7 +181,7 @@ async fn what_breaks_the_rules_is_a_failure_at_any_split() {
                 }
                 // A reset takes with it what has not left yet.
                 (Err(failure), Err((Truncated, words))) => {
-                    assert!(matches!(failure.kind, Truncated | Closed), "{failure:?}");
+                    assert!(matches!(failure.kind, Truncated | Reset), "{failure:?}");
                     assert!(failure.detail.contains(words), "{failure:?}");
                 }
                 (Err(failure), Err((kind, words))) => {
