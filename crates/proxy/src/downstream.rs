@@ -480,8 +480,8 @@ impl Writer<'_> {
 /// Plaintext that needed more room than this goes back to the allocator once it is used up. No buffer of the pool is larger, so
 /// that this happens only after bytes were collected, and never to a body that streams.
 const PLAIN_KEPT_MAX: usize = 4 * LARGE;
-/// What a connection reads into that has come to rest: the head of a usual request, in its record.
-const REST_BYTES: usize = 2048;
+/// What a connection reads into that has come to rest: the head of a usual request of HTTP/2, in its record.
+const REST_BYTES: usize = 1024;
 /// Header, content type and tag of a TLS 1.3 record (RFC 8446 §5.2).
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 /// A wait that others bound.

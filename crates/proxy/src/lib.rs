@@ -46,6 +46,7 @@ mod retired;
 mod retry;
 mod route;
 mod route_answer;
+mod shelf;
 mod snapshot;
 mod standing;
 mod tenants;

@@ -31,6 +31,7 @@ use crate::{
     policy_body::HeldBodies,
     policy_server::Asker,
     retired::Retired,
+    shelf::Shelf,
     snapshot::{Forwarding, Policy, Snapshot},
     upstream::{Cluster, Pools},
 };
@@ -326,33 +327,32 @@ impl Worker {
 
 /// Parsed heads, lent to exchanges. Boxed: an exchange's state, which every connection has room for, holds but a pointer.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "a head is lent and returned as the box that it is")]
 pub(crate) struct Heads {
-    requests: RefCell<Vec<Box<RequestHead>>>,
-    responses: RefCell<Vec<Box<ResponseHead>>>,
+    requests: Shelf<Box<RequestHead>>,
+    responses: Shelf<Box<ResponseHead>>,
 }
 
 impl Heads {
     pub(crate) fn request(&self) -> Box<RequestHead> {
-        self.requests.borrow_mut().pop().unwrap_or_default()
+        self.requests.take().unwrap_or_default()
     }
 
     pub(crate) fn response(&self) -> Box<ResponseHead> {
-        self.responses.borrow_mut().pop().unwrap_or_default()
+        self.responses.take().unwrap_or_default()
     }
 
     pub(crate) fn put_request(&self, head: Box<RequestHead>) {
-        let mut heads = self.requests.borrow_mut();
-        if heads.len() < HEADS_KEPT {
-            heads.push(head);
-        }
+        self.requests.put(head, HEADS_KEPT);
     }
 
     pub(crate) fn put_response(&self, head: Box<ResponseHead>) {
-        let mut heads = self.responses.borrow_mut();
-        if heads.len() < HEADS_KEPT {
-            heads.push(head);
-        }
+        self.responses.put(head, HEADS_KEPT);
+    }
+
+    /// As [`Shelf::age`].
+    fn age(&self) {
+        self.requests.age();
+        self.responses.age();
     }
 }
 
@@ -405,6 +405,8 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
                 cluster.report(&worker.shard);
             }
             worker.view().askers.iter().flatten().for_each(|asker| asker.tend(&worker.shard));
+            worker.buffers.age();
+            worker.heads.age();
         }
         let view = worker.view();
         worker.clock.tick();
@@ -465,7 +467,8 @@ pub(crate) struct Panicked;
 
 /// How often deadlines are checked, and changes noticed that no traffic brings up.
 const INTERVAL: Duration = Duration::from_millis(io::SWEEP_MILLIS);
-/// Every how many beats the clients of waiting exchanges are checked (a system call each).
+/// Every how many beats the clients of waiting exchanges are checked (a system call each), and what is kept but not needed is
+/// dropped.
 const ABANDONED_EVERY: u64 = 10;
 /// Bits of a connection's number below the worker's.
 const CONNECTION_BITS: u32 = 48;

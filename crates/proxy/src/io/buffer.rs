@@ -1,9 +1,9 @@
 //! Buffers that are lent to operations in flight, reused within one worker.
 //!
-//! A connection owns buffers only while bytes move; an idle one owns none. Buffers are handed out last-in-first-out, so that
-//! the next request works on memory that is still in the cache.
+//! A connection owns buffers only while bytes move; an idle one owns none. Those that nobody needs any more go back to the
+//! allocator.
 
-use std::cell::RefCell;
+use crate::shelf::Shelf;
 
 /// Capacity of a buffer for heads and small bodies, in bytes.
 pub(crate) const SMALL: usize = 8 * 1024;
@@ -17,19 +17,19 @@ pub(crate) const BULK: usize = 4 * ringward_tls::PLAINTEXT_RECORD_BYTES_MAX;
 /// Free buffers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    small: RefCell<Vec<Vec<u8>>>,
-    large: RefCell<Vec<Vec<u8>>>,
+    small: Shelf<Vec<u8>>,
+    large: Shelf<Vec<u8>>,
 }
 
 impl BufferPool {
     /// An empty buffer of at least [`SMALL`] bytes.
     pub(crate) fn small(&self) -> Vec<u8> {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL))
+        self.small.take().unwrap_or_else(|| Vec::with_capacity(SMALL))
     }
 
     /// An empty buffer of at least [`LARGE`] bytes.
     pub(crate) fn large(&self) -> Vec<u8> {
-        self.large.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LARGE))
+        self.large.take().unwrap_or_else(|| Vec::with_capacity(LARGE))
     }
 
     /// `raw` with what it holds and room for more, as a buffer of at least `capacity` bytes; `None` if the largest is full.
@@ -54,15 +54,17 @@ impl BufferPool {
     /// Takes a buffer back, or frees it when enough are kept. What it held is forgotten, not wiped.
     pub(crate) fn put(&self, mut buffer: Vec<u8>) {
         buffer.clear();
-        let (shelf, kept) = match buffer.capacity() {
-            LARGE..=LARGE_KEPT_MAX => (&self.large, LARGE_KEPT),
-            SMALL..=SMALL_KEPT_MAX => (&self.small, SMALL_KEPT),
-            _ => return, // never grown to a useful size, or grown by an unusual peer
-        };
-        let mut shelf = shelf.borrow_mut();
-        if shelf.len() < kept {
-            shelf.push(buffer);
+        match buffer.capacity() {
+            LARGE..=LARGE_KEPT_MAX => self.large.put(buffer, LARGE_KEPT),
+            SMALL..=SMALL_KEPT_MAX => self.small.put(buffer, SMALL_KEPT),
+            _ => {} // never grown to a useful size, or grown by an unusual peer
         }
+    }
+
+    /// As [`Shelf::age`].
+    pub(crate) fn age(&self) {
+        self.small.age();
+        self.large.age();
     }
 }
 
@@ -102,7 +104,10 @@ mod tests {
             pool.put(Vec::with_capacity(LARGE));
         }
         pool.put(Vec::with_capacity(LARGE_KEPT_MAX + 1));
-        assert_eq!(pool.small.borrow().len(), SMALL_KEPT);
-        assert_eq!(pool.large.borrow().len(), LARGE_KEPT);
+        assert_eq!((pool.small.len(), pool.large.len()), (SMALL_KEPT, LARGE_KEPT));
+        // Nobody has needed them since they came.
+        pool.age();
+        pool.age();
+        assert_eq!((pool.small.len(), pool.large.len()), (0, 0));
     }
 }
