@@ -1,14 +1,17 @@
 //! A client: opens connections and makes one exchange after the other on each.
 
 use std::cell::Cell;
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
+use tokio::select;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -151,9 +154,15 @@ impl Connection {
             head_only: message.kind.method == Method::HEAD,
             hashed: message.kind.expected.sha256.is_some(),
         };
-        let begins = begins(&mut self.first_byte_time);
-        let sent = send(stream, message, &self.host.authority).await;
-        let answer = answer::read(stream, buffer, wanted, begins).await;
+        let (begins, authority) = (begins(&mut self.first_byte_time), &self.host.authority);
+        let (sent, answer) = if message.body_bytes == 0 {
+            let sent = send(stream, message, authority).await;
+            (sent, answer::read(stream, buffer, wanted, begins).await)
+        } else {
+            let (mut reader, mut writer) = split(stream);
+            let sending = send(&mut writer, message, authority);
+            while_sending(sending, answer::read(&mut reader, buffer, wanted, begins)).await
+        };
         match (sent, answer) {
             (Ok(()), answer) => answer,
             // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).
@@ -209,11 +218,11 @@ impl Connection {
         Ok(Answer { status, body_bytes, sha256: None, call: None, keep_alive })
     }
 
-    /// Waits until the target has closed too, so that its work is done before the next connection begins.
-    pub(crate) async fn wait_for_close(self, limit: Duration, buffer: &mut [u8]) {
-        let Wire::Http1(mut stream) = self.wire else { return };
+    /// Waits until the target has closed too, so that its work is done before the next connection begins. Whether it has, in time.
+    pub(crate) async fn wait_for_close(self, limit: Duration, buffer: &mut [u8]) -> bool {
+        let Wire::Http1(mut stream) = self.wire else { return true };
         // How it ends is of no interest any more: the answer was whole.
-        let _ = timeout(limit, async { while matches!(stream.read(buffer).await, Ok(1..)) {} }).await;
+        timeout(limit, async { while matches!(stream.read(buffer).await, Ok(1..)) {} }).await.is_ok()
     }
 }
 
@@ -223,11 +232,28 @@ fn begins(first_byte_time: &mut Option<Duration>) -> impl FnOnce() {
     move || *first_byte_time = Some(started.elapsed())
 }
 
+/// Sends and reads at the same time, since who is sent a body may answer while it comes. What an answer that closes, or none, leaves
+/// unsent is given up.
+async fn while_sending(
+    sending: impl Future<Output = io::Result<()>>,
+    reading: impl Future<Output = Result<Answer, Failure>>,
+) -> (io::Result<()>, Result<Answer, Failure>) {
+    let (mut sending, mut reading) = (pin!(sending), pin!(reading));
+    select! {
+        biased;
+        sent = &mut sending => (sent, reading.await),
+        answer = &mut reading => match answer {
+            Ok(answer) if answer.keep_alive => (sending.await, Ok(answer)),
+            answer => (Ok(()), answer.map(|answer| Answer { keep_alive: false, ..answer })),
+        },
+    }
+}
+
 async fn send(
-    stream: &mut TlsStream<TcpStream>,
+    stream: &mut (impl AsyncWrite + Unpin),
     message: &Message<'_>,
     authority: &str,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     message.write_head(authority, &mut head);
     stream.write_all(&head).await?;

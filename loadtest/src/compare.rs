@@ -35,7 +35,6 @@ use std::path::PathBuf;
 use clap::Args;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::bench::free_address;
 use self::bench::{Bench, Candidate};
@@ -50,6 +49,7 @@ use self::summary::ProxyReport;
 use self::work::Work;
 use crate::fleet::FleetError;
 use crate::open_files;
+use crate::signals;
 
 /// Arguments of `ringward-load compare`.
 #[derive(Clone, Debug, Args)]
@@ -129,16 +129,8 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<Comparison, CompareErr
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CompareError::System("a runtime", error))?;
     runtime.block_on(async {
-        let caught = |kind| signal(kind).map_err(|error| CompareError::System("signals", error));
-        let mut interrupt = caught(SignalKind::interrupt())?;
-        let mut terminate = caught(SignalKind::terminate())?;
-        let mut hang_up = caught(SignalKind::hangup())?;
-        tokio::select! {
-            outcome = compare(arguments) => outcome,
-            _ = interrupt.recv() => Err(CompareError::Interrupted),
-            _ = terminate.recv() => Err(CompareError::Interrupted),
-            _ = hang_up.recv() => Err(CompareError::Interrupted),
-        }
+        let outcome = signals::unless_interrupted(compare(arguments)).await;
+        outcome.map_err(|error| CompareError::System("signals", error))?.ok_or(CompareError::Interrupted)?
     })
 }
 

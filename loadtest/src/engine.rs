@@ -14,7 +14,7 @@ use fastrand::Rng;
 use tokio::select;
 use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::answer::Answer;
 use crate::client::Connection;
@@ -63,6 +63,9 @@ struct Run {
     handshakes: Semaphore,
     /// Counts the storms, in which all clients leave their connections and come again.
     storms: watch::Sender<u64>,
+    /// Handshakes before the first request that have timed out. Once all that may be under way have, the others are given up.
+    silent: Cell<usize>,
+    has_begun: Cell<bool>,
 }
 
 impl Run {
@@ -79,6 +82,8 @@ impl Run {
             pace: OnceCell::new(),
             handshakes: Semaphore::new(plan.handshakes_max),
             storms: watch::Sender::new(0),
+            silent: Cell::new(0),
+            has_begun: Cell::new(false),
             plan,
         }
     }
@@ -86,6 +91,7 @@ impl Run {
     /// The time that the run may take begins now.
     fn begin(&self) {
         self.watch.requests_begin();
+        self.has_begun.set(true);
         self.deadline.set(Instant::now() + self.plan.duration_max);
         if let Some(rate) = &self.plan.rate {
             let _ = self.pace.set(Pace::new(rate, self.plan.requests_max));
@@ -106,7 +112,7 @@ impl Run {
         loop {
             let due = pace.next().await?;
             let now = Instant::now();
-            if now < self.deadline.get() + self.plan.timeout {
+            if now < self.gives_up_at() {
                 return Some(due);
             }
             // Who was due is counted, and the run has an end.
@@ -126,6 +132,11 @@ impl Run {
     /// Whether storms still come: after the end of a run its tasks have to see that it is over.
     fn has_storms(&self) -> bool {
         self.plan.storm_every.is_some() && Instant::now() < self.deadline.get()
+    }
+
+    /// After that nobody waits for a connection any more.
+    fn gives_up_at(&self) -> Instant {
+        self.deadline.get() + self.plan.timeout
     }
 
     /// How many tasks take requests.
@@ -150,11 +161,18 @@ impl Run {
 
     /// Opens a connection and counts it.
     async fn open(&self, client: &Client) -> Result<Connection, Failure> {
-        let permit = self.handshakes.acquire().await.expect("never closed");
+        let permit = timeout_at(self.gives_up_at().into(), self.handshakes.acquire()).await;
+        let permit = permit.map_err(|_| Failure::no_connection())?.expect("never closed");
+        if !self.has_begun.get() && self.silent.get() >= self.plan.handshakes_max {
+            return Err(Failure::no_connection());
+        }
         let number = self.opened.get();
         self.opened.set(number + 1);
-        let mut connection = Connection::open(&self.plan, &client.tls, number).await?;
+        let opened = Connection::open(&self.plan, &client.tls, number).await;
+        let is_silent = opened.as_ref().is_err_and(|failure| failure.kind == FailureKind::Timeout);
+        self.silent.set(self.silent.get() + usize::from(is_silent));
         drop(permit);
+        let mut connection = opened?;
         self.record.borrow_mut().opened(client.class, &mut connection);
         Ok(connection)
     }
@@ -338,8 +356,10 @@ async fn turn(run: &Run, place: &Place, due: Instant, buffer: &mut [u8]) -> bool
     match outcome {
         Ok(Answer { keep_alive: true, .. }) if !line.is_last => place.put_back(line).await,
         // After a WebSocket the target closes; so it does after what was said to be the last request.
-        Ok(Answer { status: SWITCHED, .. }) => line.connection.wait_for_close(run.plan.timeout, buffer).await,
-        Ok(_) if line.is_last => line.connection.wait_for_close(run.plan.timeout, buffer).await,
+        Ok(answer) if line.is_last || answer.status == SWITCHED => {
+            let is_closed = line.connection.wait_for_close(run.plan.timeout.min(CLOSE_MAX), buffer).await;
+            run.record.borrow_mut().unclosed_connections += u64::from(!is_closed);
+        }
         _ => place.forget(&line).await,
     }
     is_right
@@ -353,6 +373,8 @@ async fn finish(mut tasks: JoinSet<()>) {
 
 /// A target that closes later than that has had the request, and its failure counts. Long enough for a busy machine.
 const STALE_WITHIN: Duration = Duration::from_millis(100);
+/// How long a target may take to close after the last answer. What it does meanwhile nobody waits for.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// RFC 9110 §15.2.2.
 const SWITCHED: u16 = 101;
 /// For each task that reads: several TLS records.

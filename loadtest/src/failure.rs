@@ -96,6 +96,11 @@ impl Failure {
         self.is_refusal() || (self.kind == FailureKind::Closed && self.is_connection_reset)
     }
 
+    /// Nobody could connect any more before the run gave up.
+    pub(crate) fn no_connection() -> Failure {
+        Failure::new(FailureKind::Timeout, "others were waiting for the target when the run gave up")
+    }
+
     pub(crate) fn malformed(detail: impl Into<String>) -> Failure {
         Failure::new(FailureKind::Malformed, detail)
     }

@@ -41,6 +41,7 @@ mod request;
 mod scenario;
 mod series;
 mod settings;
+mod signals;
 mod statistics;
 #[cfg(test)]
 mod testing;

@@ -151,6 +151,7 @@ fn add(sum: &mut Report, report: Report) {
         (&mut sum.sent_bytes, report.sent_bytes),
         (&mut sum.connections_opened, report.connections_opened),
         (&mut sum.stale_connections, report.stale_connections),
+        (&mut sum.unclosed_connections, report.unclosed_connections),
     ] {
         *count = count.saturating_add(more);
     }

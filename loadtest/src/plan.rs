@@ -1,7 +1,7 @@
 //! The plan of a run. It can be carried out: its files were read, its target was resolved and may be loaded, its counts and times are
 //! bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,11 @@ use crate::args::{Mode, REQUESTS_MAX, RunArguments, SECONDS_MAX};
 use crate::clients::{Class, Clients, Host};
 use crate::distribution::Distribution;
 use crate::fleet::{self, Files, FleetError};
+use crate::mix::Turns;
 use crate::open_files;
 use crate::process::Processes;
 use crate::rate::Rates;
-use crate::request::Requests;
+use crate::request::{Requests, What};
 use crate::scenario::{ClassPlan, Problems, Scenario, Source};
 use crate::settings;
 use crate::tls::{self, Common, TlsFileError};
@@ -91,6 +92,12 @@ pub(crate) enum PlanError {
     #[error("`{}` has {there} clients of class `{class}`, and the scenario takes {wanted} (`count`)", .pki.display())]
     TooFew { pki: PathBuf, class: fleet::Class, there: usize, wanted: usize },
     #[error(
+        "clients `{class}` would get none of the {connections} connections: give it a larger `share`, or more `connections`"
+    )]
+    NoPlace { class: String, connections: u32 },
+    #[error("requests `{kind}` take {takes:?} at the least, and {limit:?} is the timeout of each")]
+    TooSlow { kind: String, takes: Duration, limit: Duration },
+    #[error(
         "{wanted} connections need {needed} open files, and this process may have {allowed}; raise `ulimit -n`"
     )]
     OpenFiles { wanted: u32, needed: u64, allowed: u64 },
@@ -115,6 +122,8 @@ impl Plan {
         if scenario.rate.is_some() && !scenario.think_time.is_always(0.0) {
             return Err(PlanError::Thinking);
         }
+        everyone_gets_a_place(&scenario)?;
+        everything_fits_its_timeout(&scenario)?;
         let needed = u64::from(scenario.connections) + open_files::OTHERS;
         open_files::allow(needed).map_err(|allowed| PlanError::OpenFiles {
             wanted: scenario.connections,
@@ -146,6 +155,35 @@ impl Plan {
             server: arguments.server_pid.map(server).transpose()?,
         })
     }
+}
+
+/// Where nobody new connects during a run, a class without a connection would be a class that nothing is said about.
+fn everyone_gets_a_place(scenario: &Scenario) -> Result<(), PlanError> {
+    let others_come = scenario.per_connection.is_some() || scenario.storm_every.is_some();
+    if !scenario.kept && others_come {
+        return Ok(());
+    }
+    let mut turns = Turns::new(scenario.classes.iter().map(|class| class.share));
+    let there: HashSet<_> = (0..scenario.connections).map(|_| turns.next()).collect();
+    match scenario.classes.iter().enumerate().find(|(index, _)| !there.contains(index)) {
+        None => Ok(()),
+        Some((_, class)) => {
+            Err(PlanError::NoPlace { class: class.name.clone(), connections: scenario.connections })
+        }
+    }
+}
+
+/// A scenario says so itself of its own timeout; here it is the one that holds.
+fn everything_fits_its_timeout(scenario: &Scenario) -> Result<(), PlanError> {
+    for kind in &scenario.kinds {
+        if let What::WebSocket { messages, between } = kind.what {
+            let (takes, limit) = (between * messages, scenario.timeout);
+            if takes >= limit {
+                return Err(PlanError::TooSlow { kind: kind.name.clone(), takes, limit });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The clients of each class, with their certificates.

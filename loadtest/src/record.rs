@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) first_byte_time: Times,
     /// Times that messages of WebSockets took to come back.
     pub(crate) round_trip_time: Times,
+    /// Times from when a client has left in a storm until it is back, its wait for its turn included.
+    pub(crate) return_time: Times,
     /// Times of TCP alone.
     pub(crate) connect_time: Times,
     /// Times of handshakes, TCP included.
@@ -38,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) resumed_connections: u64,
     /// Idle connections that the target had closed when the next request was sent, which was then sent on a new one.
     pub(crate) stale_connections: u64,
+    /// Connections that the target had not closed for long after their last answer.
+    pub(crate) unclosed_connections: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
@@ -101,11 +105,13 @@ impl Record {
             due_time: Times::new(),
             first_byte_time: Times::new(),
             round_trip_time: Times::new(),
+            return_time: Times::new(),
             connect_time: Times::new(),
             handshake_time: Times::new(),
             connections: 0,
             resumed_connections: 0,
             stale_connections: 0,
+            unclosed_connections: 0,
             statuses: BTreeMap::new(),
             received_bytes: 0,
             sent_bytes: 0,

@@ -63,6 +63,9 @@ pub(crate) struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connections_resumed: Option<u64>,
     pub(crate) stale_connections: u64,
+    /// Connections that the target had not closed two seconds after their last answer, as RFC 9112 §9.6 asks of it.
+    #[serde(default)]
+    pub(crate) unclosed_connections: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) failures: BTreeMap<FailureKind, FailureReport>,
     pub(crate) exchange_us: Option<TimesReport>,
@@ -74,6 +77,9 @@ pub(crate) struct Report {
     /// Of messages of WebSockets, there and back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) round_trip_us: Option<TimesReport>,
+    /// Of clients that left in a storm, until they were back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) return_us: Option<TimesReport>,
     /// TCP alone.
     pub(crate) connect_us: Option<TimesReport>,
     pub(crate) handshake_us: Option<TimesReport>,
@@ -90,8 +96,8 @@ pub(crate) struct Report {
     /// The same by process, each with what it used in each second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<TargetReport>,
-    /// All times in nanoseconds, by phase: `due`, `exchange`, `first_byte`, `round_trip`, `connect`, `handshake`; and `exchange NAME` for
-    /// each kind of requests. Without those of which there are none.
+    /// All times in nanoseconds, by phase: `due`, `exchange`, `first_byte`, `round_trip`, `return`, `connect`, `handshake`; and
+    /// `exchange NAME` for each kind of requests. Without those of which there are none.
     pub(crate) histograms: BTreeMap<String, Times>,
     /// What happened in each second, from before the first connection was opened.
     pub(crate) series: Vec<Sample>,
@@ -194,6 +200,7 @@ impl Report {
             (EXCHANGE, &record.exchange_time),
             (FIRST_BYTE, &record.first_byte_time),
             (ROUND_TRIP, &record.round_trip_time),
+            (RETURN, &record.return_time),
             (CONNECT, &record.connect_time),
             (HANDSHAKE, &record.handshake_time),
         ];
@@ -234,12 +241,14 @@ impl Report {
             connections_opened: record.connections,
             connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
             stale_connections: record.stale_connections,
+            unclosed_connections: record.unclosed_connections,
             statuses: record.statuses.clone(),
             failures,
             exchange_us: None,
             due_us: None,
             first_byte_us: None,
             round_trip_us: None,
+            return_us: None,
             connect_us: None,
             handshake_us: None,
             requests: kinds_of(plan, record),
@@ -260,7 +269,7 @@ impl Report {
         (self.due_us, self.exchange_us) = (times(DUE), times(EXCHANGE));
         self.first_byte_us = times(FIRST_BYTE);
         (self.connect_us, self.handshake_us) = (times(CONNECT), times(HANDSHAKE));
-        self.round_trip_us = times(ROUND_TRIP);
+        (self.round_trip_us, self.return_us) = (times(ROUND_TRIP), times(RETURN));
         for kind in &mut self.requests {
             kind.exchange_us = self.histograms.get(&of_kind(&kind.name)).and_then(TimesReport::new);
         }
@@ -279,12 +288,13 @@ impl Report {
     }
 
     /// Times by phase, with their names for people.
-    pub(crate) fn times(&self) -> [(&'static str, Option<TimesReport>); 6] {
+    pub(crate) fn times(&self) -> [(&'static str, Option<TimesReport>); 7] {
         [
             ("since due", self.due_us),
             ("exchange", self.exchange_us),
             ("first byte", self.first_byte_us),
             ("round trip", self.round_trip_us),
+            ("return", self.return_us),
             ("connect", self.connect_us),
             ("handshake", self.handshake_us),
         ]
@@ -292,7 +302,7 @@ impl Report {
 
     /// The histograms in the same order.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, &Times)> {
-        let names = [DUE, EXCHANGE, FIRST_BYTE, ROUND_TRIP, CONNECT, HANDSHAKE];
+        let names = [DUE, EXCHANGE, FIRST_BYTE, ROUND_TRIP, RETURN, CONNECT, HANDSHAKE];
         let names = names.into_iter().zip(self.times().map(|(shown, _)| shown));
         names.filter_map(|(name, shown)| Some((shown, self.histograms.get(name)?)))
     }
@@ -373,6 +383,7 @@ const DUE: &str = "due";
 const EXCHANGE: &str = "exchange";
 const FIRST_BYTE: &str = "first_byte";
 const ROUND_TRIP: &str = "round_trip";
+const RETURN: &str = "return";
 const CONNECT: &str = "connect";
 const HANDSHAKE: &str = "handshake";
 
@@ -409,6 +420,10 @@ impl Report {
 
     pub(crate) fn connections_resumed(&self) -> Option<u64> {
         self.connections_resumed
+    }
+
+    pub(crate) fn unclosed_connections(&self) -> u64 {
+        self.unclosed_connections
     }
 
     pub(crate) fn stale_connections(&self) -> u64 {

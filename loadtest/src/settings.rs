@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::clients::Outcome;
 use crate::plain::shown;
-use crate::request::{ExpectedBytes, RequestKind, What};
-use crate::scenario::{ClassPlan, Scenario, Source};
+use crate::request::{Expected, ExpectedBytes, RequestKind, What};
+use crate::scenario::{ClassPlan, HANDSHAKES_MAX, Scenario, Source};
 
 /// What decides what a run does, by the names of the arguments and of the keys of scenarios; what is not used is left out.
 pub(crate) fn of(scenario: &Scenario, target: SocketAddr) -> BTreeMap<String, String> {
@@ -43,6 +43,8 @@ pub(crate) fn of(scenario: &Scenario, target: SocketAddr) -> BTreeMap<String, St
     some("hold", scenario.hold.map(seconds));
     some("requests-per-connection", text(scenario.per_connection));
     some("storm-every", scenario.storm_every.map(seconds));
+    let usual = scenario.handshakes_max == HANDSHAKES_MAX;
+    some("handshakes-max", (!usual).then(|| scenario.handshakes_max.to_string()));
     for (name, value) in scenario.offer.settings() {
         set(name, value);
     }
@@ -50,7 +52,7 @@ pub(crate) fn of(scenario: &Scenario, target: SocketAddr) -> BTreeMap<String, St
         set(&format!("clients {}", class.name), class_text(class));
     }
     for kind in &scenario.kinds {
-        set(&format!("requests {}", kind.name), kind_text(kind));
+        set(&format!("requests {}", kind.name), kind_text(kind, &scenario.classes));
     }
     settings
 }
@@ -81,21 +83,51 @@ fn class_text(class: &ClassPlan) -> String {
     format!("share {}, {source}{outcome}", class.share)
 }
 
-fn kind_text(kind: &RequestKind) -> String {
+fn kind_text(kind: &RequestKind, classes: &[ClassPlan]) -> String {
+    let name_of = |class: usize| &classes[class].name;
     let what = match kind.what {
         What::Request => kind.method.to_string(),
-        What::Call { kind, messages, .. } => format!("{kind:?} call of {messages} messages"),
-        What::WebSocket { messages, .. } => format!("WebSocket of {messages} messages"),
+        What::Call { kind, messages, deadline, status } => {
+            let deadline = deadline.map(|time| format!(" within {time:?}")).unwrap_or_default();
+            let status = if status == 0 { String::new() } else { format!(", gRPC status {status}") };
+            format!("{kind:?} call of {messages} messages{deadline}{status}")
+        }
+        What::WebSocket { messages, between } if between.is_zero() => {
+            format!("WebSocket of {messages} messages")
+        }
+        What::WebSocket { messages, between } => {
+            format!("WebSocket of {messages} messages, {between:?} between them")
+        }
     };
-    let fresh = if kind.fresh_paths > 0 { format!(", {} % fresh", kind.fresh_paths) } else { String::new() };
-    let body = if kind.body.is_always(0.0) { String::new() } else { format!(", {} bytes", kind.body) };
-    let bytes = match kind.expected.bytes.get() {
-        ExpectedBytes::Exactly(bytes) => format!(" with {bytes} bytes"),
-        ExpectedBytes::Same => " with as many bytes as the first".to_owned(),
-        ExpectedBytes::Any => String::new(),
-    };
-    let status = kind.expected.status;
-    format!("share {}, {what} {}{fresh}{body}, {status}{bytes}", kind.share, kind.path)
+    let mut text = format!("share {}, {what} {}", kind.share, kind.path);
+    if !kind.classes.is_empty() {
+        let names: Vec<_> = kind.classes.iter().map(|class| name_of(*class).as_str()).collect();
+        text += &format!(", by {}", names.join(" and "));
+    }
+    if kind.fresh_paths > 0 {
+        text += &format!(", {} % fresh", kind.fresh_paths);
+    }
+    for (name, value) in &kind.fields {
+        text += &format!(", {name}: {}", value.as_bytes().escape_ascii());
+    }
+    if !kind.body.is_always(0.0) {
+        text += &format!(", {} bytes", kind.body);
+    }
+    let Expected { status, status_for, bytes, sha256 } = &kind.expected;
+    text += &format!(", {status}");
+    for (class, status) in status_for {
+        text += &format!(" ({status} for {})", name_of(*class));
+    }
+    match bytes.get() {
+        ExpectedBytes::Exactly(bytes) => text += &format!(" with {bytes} bytes"),
+        ExpectedBytes::Same => text += " with as many bytes as the first",
+        ExpectedBytes::Any => {}
+    }
+    if let Some(hash) = sha256 {
+        let digits: Vec<_> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!(" of SHA-256 {}", digits.concat());
+    }
+    text
 }
 
 /// Where two plans differ, for people: name, and what each says.

@@ -133,8 +133,8 @@ impl World {
     }
 
     /// Why a scenario cannot be carried out.
-    pub(crate) fn refusal_of(&self, scenario: &str) -> PlanError {
-        self.plan_of(scenario, "").err().unwrap_or_else(|| panic!("{scenario} can be carried out"))
+    pub(crate) fn refusal_of(&self, scenario: &str, more: &str) -> PlanError {
+        self.plan_of(scenario, more).err().unwrap_or_else(|| panic!("{scenario} can be carried out"))
     }
 
     fn plan_of(&self, scenario: &str, more: &str) -> Result<Plan, PlanError> {
@@ -247,9 +247,16 @@ async fn serve(
             }
             // Answers once and closes without a word.
             "once" => head(200, 0),
+            // Does not read the body, and does not close either.
+            "deaf" => "HTTP/1.1 413 Test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            // Does not close when it is asked to.
+            "stays" => head(200, 0),
             _ => panic!("no such path: {path}"),
         };
         stream.get_mut().write_all(answer.as_bytes()).await.ok()?;
+        if matches!(name, "deaf" | "stays") {
+            return std::future::pending().await;
+        }
         if close || matches!(name, "lies" | "junk" | "once") {
             return stream.get_mut().shutdown().await.ok();
         }
@@ -325,9 +332,12 @@ async fn read_request(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<(St
         }
         close |= line == "connection: close";
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    Some((path.unwrap(), close, length))
+    let path = path.unwrap();
+    if path != "/deaf" {
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+    }
+    Some((path, close, length))
 }
 
 #[test]

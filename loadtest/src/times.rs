@@ -1,9 +1,12 @@
 //! Histograms of times, and the form in which reports hold them.
 
+use std::fmt::Display;
+use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::de::Error as _;
@@ -68,13 +71,31 @@ impl Times {
 
     fn decode(text: &str) -> Result<Times, String> {
         let bytes = STANDARD.decode(text).map_err(|error| format!("a histogram is no base64: {error}"))?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut &bytes[..])
-            .map_err(|error| format!("a histogram is not in HdrHistogram's form V2: {error}"))?;
+        let no_histogram =
+            |error: &dyn Display| format!("a histogram is not in HdrHistogram's form V2: {error}");
+        let plain = inflated(&bytes).map_err(|error| no_histogram(&error))?;
+        let read: Histogram<u64> =
+            Deserializer::new().deserialize(&mut &plain[..]).map_err(|error| no_histogram(&error))?;
         // Into one of ours, so that all can be added to each other.
         let mut times = Times::new();
         times.0.add(&read).map_err(|_| "a histogram holds times of more than an hour".to_owned())?;
         Ok(times)
+    }
+}
+
+/// The form without compression. How much memory is needed for it is said in its head, which may lie.
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let compressed = bytes.get(COMPRESSED_HEAD_BYTES..).ok_or("it is too short")?;
+    let mut plain = Vec::new();
+    let inflated = ZlibDecoder::new(compressed).take(PLAIN_BYTES_MAX).read_to_end(&mut plain);
+    inflated.map_err(|_| "it cannot be inflated")?;
+    let word = |index: usize| Some(u32::from_be_bytes(*plain.get(4 * index..)?.first_chunk()?));
+    // A number of the form, how long the counts are, an offset, and the digits.
+    let (Some(length), Some(digits)) = (word(1), word(3)) else { return Err("it is too short") };
+    match (length as usize <= plain.len(), digits <= DIGITS_MAX) {
+        (true, true) => Ok(plain),
+        (false, _) => Err("it is shorter than it says, or longer than any of ours"),
+        (_, false) => Err("it has more digits than any of ours"),
     }
 }
 
@@ -92,9 +113,16 @@ impl<'a> Deserialize<'a> for Times {
 
 /// The longest that an exchange may take (`--timeout`).
 const TIME_MAX_NS: u64 = 3_600_000_000_000;
+const DIGITS_MAX: u32 = 3;
+/// A number of the form, and a length.
+const COMPRESSED_HEAD_BYTES: usize = 8;
+/// More than all counts of one with [`DIGITS_MAX`] take.
+const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn some(count: u64) -> Times {
@@ -129,6 +157,25 @@ mod tests {
         hours.record(TIME_MAX_NS * 4).unwrap();
         let error = Times::decode(&Times(hours).encode().unwrap()).unwrap_err();
         assert!(error.contains("more than an hour"), "{error}");
+    }
+
+    /// What its head speaks of would have to be there, or room for it.
+    #[test]
+    fn a_head_that_lies_reserves_nothing() {
+        let bytes = STANDARD.decode(some(300).encode().unwrap()).unwrap();
+        let plain = inflated(&bytes).unwrap();
+        for (at, value, wanted) in
+            [(4, u32::MAX, "shorter than it says"), (12, 5, "more digits"), (12, u32::MAX, "more digits")]
+        {
+            let mut lying = plain.clone();
+            lying[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            let mut deflated = bytes[..COMPRESSED_HEAD_BYTES].to_vec();
+            let mut encoder = flate2::write::ZlibEncoder::new(&mut deflated, flate2::Compression::fast());
+            encoder.write_all(&lying).unwrap();
+            encoder.finish().unwrap();
+            let error = Times::decode(&STANDARD.encode(deflated)).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
     }
 
     /// Wherever it is damaged: an error or another histogram, and never a panic.

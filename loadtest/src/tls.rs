@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 /// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
@@ -73,20 +73,34 @@ impl Offer {
     fn provider(&self) -> Result<CryptoProvider, TlsFileError> {
         let mut provider = aws_lc_rs::default_provider();
         if !self.suites.is_empty() {
-            let suites = aws_lc_rs::ALL_CIPHER_SUITES.iter().map(|suite| (suite_name(*suite), *suite));
-            provider.cipher_suites = chosen("--tls-suite", &self.suites, suites.collect())?;
+            provider.cipher_suites = chosen("--tls-suite", &self.suites, suites().collect())?;
         }
         if !self.groups.is_empty() {
-            let groups = aws_lc_rs::ALL_KX_GROUPS.iter().map(|group| (format!("{:?}", group.name()), *group));
-            provider.kx_groups = chosen("--tls-group", &self.groups, groups.collect())?;
+            provider.kx_groups = chosen("--tls-group", &self.groups, groups().collect())?;
         }
         Ok(provider)
     }
 }
 
-/// As the registry of IANA has it.
-fn suite_name(suite: rustls::SupportedCipherSuite) -> String {
-    format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+/// Cipher suites by their names in the registry of IANA.
+fn suites() -> impl Iterator<Item = (String, SupportedCipherSuite)> {
+    let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
+    aws_lc_rs::ALL_CIPHER_SUITES.iter().map(move |suite| (name(suite), *suite))
+}
+
+/// Groups by their names.
+fn groups() -> impl Iterator<Item = (String, &'static dyn SupportedKxGroup)> {
+    aws_lc_rs::ALL_KX_GROUPS.iter().map(|group| (format!("{:?}", group.name()), *group))
+}
+
+/// What [`Offer::suites`] can be.
+pub(crate) fn suite_names() -> Vec<String> {
+    suites().map(|(name, _)| name).collect()
+}
+
+/// What [`Offer::groups`] can be.
+pub(crate) fn group_names() -> Vec<String> {
+    groups().map(|(name, _)| name).collect()
 }
 
 fn chosen<T: Copy>(

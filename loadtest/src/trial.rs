@@ -25,6 +25,7 @@ use crate::open_files;
 use crate::plan::{Plan, PlanError};
 use crate::report::Report;
 use crate::scenario::{Scenario, Source};
+use crate::signals::unless_interrupted;
 
 use self::counts::Count;
 use self::metrics::Metrics;
@@ -74,6 +75,10 @@ pub(crate) enum TrialError {
     NotReady(String),
     #[error("the metrics of the gateway cannot be read: {0}")]
     Metrics(io::Error),
+    #[error("signals cannot be caught: {0}")]
+    Signals(io::Error),
+    #[error("interrupted, and everything that was started and made for it is gone")]
+    Interrupted,
 }
 
 /// Makes everything that a scenario needs, carries it out, and compares what was counted.
@@ -91,31 +96,44 @@ pub(crate) fn run(arguments: &TryArguments) -> Result<Trial, TrialError> {
     })?;
     let gateway = program(arguments.ringward.as_deref()).ok_or(TrialError::NoGateway)?;
     let directory = TempDir::with_prefix("ringward-try-").map_err(TrialError::Files)?;
-    let pki = directory.path().join("pki");
-    fleet::make(&fleet_for(&scenario)?, &pki)?;
+    fleet::make(&fleet_for(&scenario)?, &pki_in(&directory))?;
     let mut builder = Builder::new_current_thread();
     let runtime = builder
         .enable_all()
         .build_local(LocalOptions::default())
         .map_err(|reason| TrialError::Plan(PlanError::Runtime(reason)))?;
     runtime.block_on(async {
-        let upstream = Upstream::start().await?;
-        let gateway = Gateway::start(&gateway, directory.path(), &scenario, upstream.address).await?;
-        let load = RunArguments {
-            target: Some(gateway.listen.to_string()),
-            pki: Some(pki),
-            server_pid: Some(gateway.running.id()),
-            ..arguments.run.clone()
-        };
-        let plan = Plan::new(&load)?;
-        let progress = load.progress(&plan);
-        let before = gateway.metrics.scrape().await.map_err(TrialError::Metrics)?;
-        let report = engine::run(plan, progress).await;
-        let counts = settled(&gateway.metrics, &before, &report).await?;
-        gateway.running.stop().await;
-        upstream.running.stop().await;
-        Ok(Trial { report, counts })
+        let outcome = unless_interrupted(carry_out(&arguments.run, &scenario, &gateway, &directory)).await;
+        outcome.map_err(TrialError::Signals)?.ok_or(TrialError::Interrupted)?
     })
+}
+
+async fn carry_out(
+    arguments: &RunArguments,
+    scenario: &Scenario,
+    gateway: &Path,
+    directory: &TempDir,
+) -> Result<Trial, TrialError> {
+    let upstream = Upstream::start().await?;
+    let gateway = Gateway::start(gateway, directory.path(), scenario, upstream.address).await?;
+    let load = RunArguments {
+        target: Some(gateway.listen.to_string()),
+        pki: Some(pki_in(directory)),
+        server_pid: Some(gateway.running.id()),
+        ..arguments.clone()
+    };
+    let plan = Plan::new(&load)?;
+    let progress = load.progress(&plan);
+    let before = gateway.metrics.scrape().await.map_err(TrialError::Metrics)?;
+    let report = engine::run(plan, progress).await;
+    let counts = settled(&gateway.metrics, &before, &report).await?;
+    gateway.running.stop().await;
+    upstream.running.stop().await;
+    Ok(Trial { report, counts })
+}
+
+fn pki_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("pki")
 }
 
 /// The scenario, if it can be tried.

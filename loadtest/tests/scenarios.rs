@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// At the same time, as many as a small machine carries without timeouts.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -109,7 +113,7 @@ fn what_is_wrong_is_told_and_ends_with_1() {
     let file = directory.path().join("wrong.toml");
     let text = "description = 'x'\n[target]\nserver_name = 'api.example.com'\n[load]\nconnections = 1\nrequests = 2\n\
                 [[requests]]\nname = 'r'\npath = '/admin/x'\n";
-    std::fs::write(&file, text).unwrap();
+    fs::write(&file, text).unwrap();
     let (trial, output) = carry_out(file.to_str().unwrap(), &[]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(number(&trial["report"]["failures"]["status"]["count"]), 2);
@@ -140,7 +144,7 @@ fn no_scenario_is_left_out() {
     let tests = include_str!("scenarios.rs");
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let mut count = 0;
-    for entry in std::fs::read_dir(directory).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         if path.extension().is_some_and(|extension| extension == "toml") && name != "gateway" {
@@ -149,4 +153,35 @@ fn no_scenario_is_left_out() {
         }
     }
     assert_eq!(count, 8);
+}
+
+/// Keys of clients are among what it makes.
+#[test]
+fn nothing_is_left_of_a_trial_that_is_interrupted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/partner-api.toml");
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut trial = Command::new(env!("CARGO_BIN_EXE_ringward-load"))
+        .arg("try")
+        .arg(file)
+        .args(["--quiet", "--duration", "600", "--requests", "1000000000"])
+        .env("RINGWARD_BIN", ringward())
+        .env("TMPDIR", directory.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let made = |name: &str| {
+        fs::read_dir(directory.path()).unwrap().flatten().any(|made| made.path().join(name).exists())
+    };
+    let began = Instant::now();
+    // Then the gateway has been started.
+    while !made("ringward.log") {
+        assert!(began.elapsed() < Duration::from_secs(60) && trial.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_raw(i32::try_from(trial.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let output = trial.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

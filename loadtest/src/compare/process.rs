@@ -186,6 +186,8 @@ impl Running {
             // If it is gone already, that is as well.
             let _ = kill_process(id, Signal::TERM);
             let _ = timeout(STOP_MAX, self.child.wait()).await;
+            // What it has started is in its group, whose number nobody else gets as long as one of them is there.
+            let _ = kill_process_group(id, Signal::KILL);
         }
     }
 

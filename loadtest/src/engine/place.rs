@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use crate::client::Connection;
 use crate::clients::Client;
@@ -57,7 +59,9 @@ impl Place {
 
     /// Takes the connection for one request; opens one if there is none. One that can be shared stays here for others too.
     pub(super) async fn take(&self, run: &Run) -> Result<Line, Unopened> {
-        let mut there = self.there.lock().await;
+        let Ok(mut there) = timeout_at(run.gives_up_at().into(), self.there.lock()).await else {
+            return Err((self.next_client(run), Failure::no_connection()));
+        };
         let line = match there.take() {
             Some(line) => line,
             None => self.open(run, self.next_client(run)).await?,
@@ -96,8 +100,12 @@ impl Place {
     pub(super) async fn renew(&self, run: &Run) {
         let storms = *run.storms.borrow();
         let is_old = |line: &Line| line.storms < storms;
+        let left = Instant::now();
         if self.there.lock().await.take_if(|line| is_old(line)).is_some() {
             self.fill(run).await;
+            if !self.is_empty().await {
+                run.record.borrow_mut().return_time.add(left.elapsed());
+            }
         }
     }
 

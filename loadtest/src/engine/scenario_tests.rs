@@ -139,9 +139,10 @@ async fn requests_are_mixed_by_their_shares_and_clients() {
         world.paths.borrow().iter().filter(|path| path.starts_with("/bytes/")).cloned().collect();
     assert_eq!(sizes.len(), 4);
     // The same seed draws the same, another one does not.
-    let again = world.carry_out(scenario, "--connections 1").await;
-    let same = world.carry_out(scenario, "--connections 1").await;
-    let other = world.carry_out(scenario, "--connections 1 --seed 2").await;
+    let scenario = format!("{scenario}\n[connection]\nclient = \"next\"\nrequests = 50");
+    let again = world.carry_out(&scenario, "--connections 1").await;
+    let same = world.carry_out(&scenario, "--connections 1").await;
+    let other = world.carry_out(&scenario, "--connections 1 --seed 2").await;
     assert_eq!(again.bytes(), same.bytes());
     assert_ne!(again.bytes(), other.bytes());
 }
@@ -201,6 +202,8 @@ async fn in_a_storm_all_come_again() {
         let opened = report.connections_opened();
         assert!((6..=20).contains(&opened), "{protocol} {think_time}: {opened}");
         assert_eq!(report.right() == 0, think_time == "1h", "{}", report.to_text());
+        let back = report.histograms["return"].count();
+        assert!(back > 0 && back <= opened - 5, "{back} of {opened}");
     }
 }
 
@@ -274,6 +277,38 @@ async fn a_fleet_has_as_many_clients_as_a_scenario_takes() {
     let world = World::start_for_fleet(&fleet()).await;
     let scenario = "description = 'x'\n[load]\nconnections = 1\nrequests = 1\n[[clients]]\nname = 'c'\nclass = 'valid'\n\
                     count = 5\n[[requests]]\nname = 'r'\npath = '/bytes/5'\n";
-    let error = world.refusal_of(scenario).to_string();
+    let error = world.refusal_of(scenario, "").to_string();
     assert!(error.ends_with("has 4 clients of class `valid`, and the scenario takes 5 (`count`)"), "{error}");
+}
+
+/// Of a class that never comes nothing can be said.
+#[tokio::test(flavor = "local")]
+async fn each_class_gets_a_connection() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let scenario = |connections: u32, connection: &str| {
+        format!(
+            "description = 'x'\n[load]\nconnections = {connections}\nrequests = 8\n{connection}\n\
+             [[clients]]\nname = 'many'\nshare = 3\nclass = 'valid'\n\
+             [[clients]]\nname = 'few'\nanonymous = true\n\
+             [[requests]]\nname = 'r'\npath = '/bytes/5'\n"
+        )
+    };
+    for connection in ["", "[connection]\nclient = 'next'\n", "[connection]\nrequests = 1\n"] {
+        let error = world.refusal_of(&scenario(1, connection), "").to_string();
+        assert!(error.starts_with("clients `few` would get none of the 1 connections"), "{error}");
+    }
+    for (connections, connection) in [(4, ""), (1, "[connection]\nclient = 'next'\nrequests = 1\n")] {
+        let report = world.carry_out(&scenario(connections, connection), "").await;
+        assert!(report.is_right(), "{}", report.to_text());
+        assert!(report.clients.iter().all(|class| class.right > 0), "{}", report.to_text());
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_timeout_that_holds_is_long_enough_for_a_websocket() {
+    let world = World::start_for_fleet(&fleet()).await;
+    let scenario = "description = 'x'\n[load]\nconnections = 1\nrequests = 1\ntimeout = '20s'\n[[requests]]\nname = 'chat'\n\
+                    path = '/'\nwebsocket = { messages = 10, between = '1s' }\n";
+    let error = world.refusal_of(scenario, "--timeout 9").to_string();
+    assert_eq!(error, "requests `chat` take 10s at the least, and 9s is the timeout of each");
 }

@@ -1,6 +1,8 @@
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::rc::Rc;
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::failure::FailureKind::*;
 use crate::testing::World;
@@ -207,10 +209,10 @@ async fn what_is_due_and_never_sent_is_told() {
 async fn what_the_target_uses_is_told() {
     let world = World::start().await;
     let own = std::process::id();
-    let report = world.run(&format!("--requests 300 --path /bytes/1000 --server-pid {own}")).await;
+    let report = world.run(&format!("--requests 5000 --path /bytes/1000 --server-pid {own}")).await;
     let server = report.server().unwrap();
     assert!(server.cpu_seconds > 0.0, "{server:?}");
-    assert_eq!(server.cpu_us_per_right, Some(server.cpu_seconds * 1e6 / 300.0));
+    assert_eq!(server.cpu_us_per_right, Some(server.cpu_seconds * 1e6 / 5000.0));
     assert!(server.memory_max >= server.memory_begin.max(server.memory_end), "{server:?}");
     assert!(report.to_text().contains("of CPU time") && report.to_text().contains("MiB at the most"));
     assert_eq!(world.run("--requests 1 --path /bytes/1").await.server(), None);
@@ -349,4 +351,59 @@ async fn a_request_that_took_too_long_has_waited_since_it_was_due() {
     let report = world.run("--requests 4 --rate 20 --connections 4 --path /silent --timeout 0.3").await;
     assert_eq!(report.failures(), [(Timeout, 4)]);
     assert!(report.due_us.is_some_and(|times| times.p50 >= 299_000.0), "{}", report.to_text());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_body_is_answered_while_it_is_sent() {
+    let world = World::start().await;
+    let upload = "--mode upload --requests 2 --connections 1 --body-bytes 33554432";
+    let deaf = world.run(&format!("{upload} --path /deaf --expect-status 413")).await;
+    assert!(deaf.is_right(), "{}", deaf.to_text());
+    world.as_upstream.set(true);
+    let echo = world.run(&format!("{upload} --path /echo --expect-bytes 33554432")).await;
+    assert!(echo.is_right(), "{}", echo.to_text());
+    assert_eq!((echo.bytes(), echo.connections_opened()), ((2 << 25, 2 << 25), 1));
+}
+
+/// One time after the other, as many as may be under way.
+#[tokio::test(flavor = "local")]
+async fn a_target_that_says_nothing_is_not_waited_for_again_and_again() {
+    let world = World::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = silent.local_addr().unwrap();
+    let accepted = Rc::new(Cell::new(0));
+    let count = accepted.clone();
+    tokio::task::spawn_local(async move {
+        let mut kept = Vec::new();
+        while let Ok((tcp, _)) = silent.accept().await {
+            count.set(count.get() + 1);
+            kept.push(tcp);
+        }
+    });
+    for (arguments, failures, at_most) in [
+        // When the first 64 have given up, as many are under way in their places; and then there is the request.
+        ("--connections 200 --requests 1", 201, 129),
+        // Two rounds fit into its time.
+        ("--mode handshake --connections 200 --duration 0.05", 200, 128),
+        ("--mode idle --connections 200 --hold 0.1", 200, 128),
+    ] {
+        accepted.set(0);
+        let report = world.run(&format!("--target {target} --timeout 0.2 {arguments}")).await;
+        let counted = report.failures();
+        let [(Timeout, count)] = counted[..] else { panic!("{arguments}: {}", report.to_text()) };
+        assert!(count >= failures, "{arguments}: {}", report.to_text());
+        assert!(accepted.get() <= at_most, "{arguments}: {}", accepted.get());
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_target_that_does_not_close_is_told() {
+    let world = World::start().await;
+    let arguments = "--mode handshake --requests 3 --connections 1 --timeout 0.3";
+    for (path, unclosed) in [("/stays", 3), ("/bytes/0", 0)] {
+        let report = world.run(&format!("{arguments} --path {path}")).await;
+        assert!(report.is_right(), "{}", report.to_text());
+        assert_eq!(report.unclosed_connections(), unclosed, "{}", report.to_text());
+        assert_eq!(report.to_text().contains("unclosed"), unclosed > 0, "{}", report.to_text());
+    }
 }

@@ -206,6 +206,9 @@ impl Report {
             ("connections opened", grouped(self.connections_opened as f64, 0)),
             ("stale when used again", grouped(self.stale_connections as f64, 0)),
         ];
+        if self.unclosed_connections > 0 {
+            counts.push(("not closed by the target", grouped(self.unclosed_connections as f64, 0)));
+        }
         counts.extend(self.due.map(|due| ("requests due", grouped(due as f64, 0))));
         counts.extend(self.refused.map(|count| ("refused as they must be", grouped(count as f64, 0))));
         counts.extend(self.connections_resumed.map(|count| ("sessions resumed", grouped(count as f64, 0))));

@@ -56,6 +56,13 @@ impl Report {
             "opened    {:>12} connections, {} were stale when used again",
             self.connections_opened, self.stale_connections
         )?;
+        if self.unclosed_connections > 0 {
+            writeln!(
+                text,
+                "unclosed  {:>12} by the target after their last answer",
+                self.unclosed_connections
+            )?;
+        }
         if let Some(resumed) = self.connections_resumed {
             let share = resumed as f64 * 100.0 / (self.connections_opened.max(1)) as f64;
             writeln!(text, "resumed   {resumed:>12} of them, {share:.1} %")?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use rustls::pki_types::ServerName;
 
 use super::raw::{self, Field, Scalar, Spread};
 use super::{ClassPlan, HANDSHAKES_MAX, Problems, Scenario, Source, TIMEOUT_DEFAULT, units};
@@ -16,7 +17,7 @@ use crate::distribution::Distribution;
 use crate::fleet;
 use crate::grpc::CallKind;
 use crate::request::{Expected, ExpectedBytes, PathTemplate, RequestKind, What};
-use crate::tls::{Offer, Version};
+use crate::tls::{self, Offer, Version};
 use crate::websocket::MESSAGE_BYTES_MAX;
 
 /// Makes a scenario of what a file says.
@@ -42,7 +43,6 @@ impl Judge<'_> {
         let http2 = self.choice(connection.protocol.as_ref(), &[("http/1.1", false), ("h2", true)]);
         let version =
             self.choice(raw.tls.version.as_ref(), &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]);
-        let names = |list: &[Field<String>]| list.iter().map(|name| name.get_ref().clone()).collect();
         let classes = self.classes(raw);
         let kinds = self.kinds(raw, &classes, http2.unwrap_or(false));
         self.everyone_asks_for_something(raw, &classes, &kinds);
@@ -64,8 +64,8 @@ impl Judge<'_> {
             ca: target.ca.as_ref().map(|path| self.path(path)),
             offer: Offer {
                 version,
-                suites: names(&raw.tls.suites),
-                groups: names(&raw.tls.groups),
+                suites: self.known(&raw.tls.suites, &tls::suite_names()),
+                groups: self.known(&raw.tls.groups, &tls::group_names()),
                 http2: http2.unwrap_or(false),
             },
             connections: self.count(&load.connections, 1..=CONNECTIONS_MAX),
@@ -96,6 +96,15 @@ impl Judge<'_> {
     /// Rules about several keys of `load` and `connection`.
     fn durations_fit(&self, raw: &raw::File) {
         let (load, connection) = (&raw.load, &raw.connection);
+        let once = |spread: &Field<Spread>| matches!(spread.get_ref(), Spread::Always(Scalar::Number(1)));
+        if let (Some(storm), Some(_)) =
+            (&connection.storm_every, connection.requests.as_ref().filter(|spread| once(spread)))
+        {
+            self.note(
+                storm.span(),
+                "with `requests = 1` no connection is left that a storm could end; leave `storm_every` out",
+            );
+        }
         let rates = load.rate.as_ref().and_then(|rate| rate.get_ref().parse::<crate::rate::Rates>().ok());
         let lasts = rates.as_ref().and_then(crate::rate::Rates::duration);
         if load.requests.is_none() && load.duration.is_none() && lasts.is_none() {
@@ -236,6 +245,9 @@ impl Judge<'_> {
                     self.note(grpc.span(), "gRPC needs `protocol = \"h2\"` in [connection]");
                 }
                 let grpc = grpc.get_ref();
+                if let (Some(count), "unary") = (&grpc.messages, grpc.kind.get_ref().as_str()) {
+                    self.note(count.span(), "a unary call has one message each way; leave `messages` out");
+                }
                 let kinds = [
                     ("unary", CallKind::Unary),
                     ("server-stream", CallKind::ServerStream),
@@ -326,6 +338,16 @@ impl Judge<'_> {
         found
     }
 
+    /// Names that are among those that there are.
+    fn known(&self, names: &[Field<String>], known: &[String]) -> Vec<String> {
+        for name in names {
+            if !known.iter().any(|known| known.eq_ignore_ascii_case(name.get_ref())) {
+                self.note(name.span(), format!("`{}` is none of {}", name.get_ref(), known.join(", ")));
+            }
+        }
+        names.iter().map(|name| name.get_ref().clone()).collect()
+    }
+
     fn server_names(&self, names: Option<&Field<raw::OneOrMany>>) -> Vec<String> {
         let Some(names) = names else { return Vec::new() };
         let mut all = Vec::new();
@@ -334,6 +356,9 @@ impl Judge<'_> {
                 Ok(more) => all.extend(more),
                 Err(reason) => self.note(names.span(), format!("`{name}` {reason}")),
             }
+        }
+        if let Some(wrong) = all.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
+            self.note(names.span(), format!("`{wrong}` is neither a host name nor an IP address"));
         }
         if all.len() > NAMES_MAX {
             self.note(names.span(), format!("{} names, and {NAMES_MAX} are allowed", all.len()));

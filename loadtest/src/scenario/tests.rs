@@ -1,5 +1,6 @@
 use super::*;
 use crate::request::ExpectedBytes;
+use crate::settings;
 
 const USUAL: &str = "description = 'x'\n[load]\nconnections = 1\nrequests = 1\n";
 
@@ -158,6 +159,25 @@ fn what_is_wrong_is_shown_with_its_place() {
             "my.toml:3:15: error: [load] needs",
         ),
         (&format!("{USUAL}{requests}[target]\nserver_name = 'a{{1..'\n"), "begins no range"),
+        (
+            &format!("{USUAL}{requests}[target]\nserver_name = 'a b'\n"),
+            "my.toml:9:15: error: `a b` is neither a host name nor an IP address",
+        ),
+        (
+            &format!("{USUAL}{requests}[tls]\nsuites = ['TLS_AES_128_GCM_SHA256', 'RC4']\n"),
+            "my.toml:9:37: error: `RC4` is none of TLS_",
+        ),
+        (&format!("{USUAL}{requests}[tls]\ngroups = ['X25519', 'P-1']\n"), "error: `P-1` is none of"),
+        (
+            &format!("{USUAL}{requests}[connection]\nstorm_every = '1s'\nrequests = 1\n"),
+            "my.toml:9:15: error: with `requests = 1` no connection is left",
+        ),
+        (
+            &format!(
+                "{USUAL}{requests}grpc = {{ kind = 'unary', messages = 2 }}\n[connection]\nprotocol = 'h2'\n"
+            ),
+            "my.toml:8:37: error: a unary call has one message each way",
+        ),
         (&format!("{USUAL}{requests}[target]\nserver_name = 'a{{1..200000}}'\n"), "more than 100000 names"),
     ] {
         let error = read(text).unwrap_err();
@@ -186,4 +206,66 @@ fn documented_scenarios_can_be_read() {
     let (documented, _) = documented.split_once("```").unwrap();
     let scenario = read(&format!("description{documented}")).unwrap();
     assert_eq!((scenario.classes.len(), scenario.kinds.len()), (2, 2));
+}
+
+/// Whatever makes a run another one is in the plan that reports are compared by.
+#[test]
+fn plans_differ_where_scenarios_do() {
+    const USUAL: &str = r#"
+description = "x"
+[load]
+connections = 4
+requests = 10
+[connection]
+handshakes_max = 64
+requests = 3
+[[clients]]
+name = "a"
+class = "valid"
+[[clients]]
+name = "b"
+anonymous = true
+[[requests]]
+name = "one"
+path = "/"
+headers = { X-A = "1" }
+expect = { status = 200, status_for = { b = 403 }, sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+[[requests]]
+name = "two"
+path = "/chat"
+websocket = { messages = 2, between = "1s" }
+"#;
+    const CALL: &str = r#"
+description = "x"
+[load]
+connections = 4
+requests = 10
+[connection]
+protocol = "h2"
+[[requests]]
+name = "call"
+path = "/s/Bidi"
+grpc = { kind = "bidi", messages = 2, deadline = "1s", status = 3 }
+"#;
+    let target = "127.0.0.1:443".parse().unwrap();
+    let plan = |text: &str| settings::of(&read(text).unwrap_or_else(|error| panic!("{error}")), target);
+    for (text, from, to) in [
+        (USUAL, "handshakes_max = 64", "handshakes_max = 65"),
+        (USUAL, "requests = 3", "requests = 4"),
+        (USUAL, "X-A = \"1\"", "X-A = \"2\""),
+        (USUAL, "X-A", "X-B"),
+        (USUAL, "b = 403", "b = 404"),
+        (USUAL, "{ b = 403 }", "{ a = 403 }"),
+        (USUAL, "\"e3b0", "\"e3b1"),
+        (USUAL, "between = \"1s\"", "between = \"2s\""),
+        (USUAL, "name = \"two\"", "name = \"two\"\nclients = [\"a\"]"),
+        (CALL, "status = 3", "status = 4"),
+        (CALL, "deadline = \"1s\"", "deadline = \"2s\""),
+        (CALL, "messages = 2", "messages = 3"),
+    ] {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        let differences = settings::differences(&plan(text), &plan(&text.replace(from, to)));
+        assert_eq!(differences.len(), 1, "{from}: {differences:?}");
+    }
+    assert_eq!(settings::differences(&plan(USUAL), &plan(USUAL)), Vec::<String>::new());
 }
