@@ -176,6 +176,30 @@ fn what_cannot_begin_is_told() {
     assert!(is_empty(&dir));
 }
 
+/// Also if the proxy itself has ended as it was asked to.
+#[test]
+fn nothing_is_left_of_what_a_proxy_has_started() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let started = other.path().join("started");
+    let text = format!(
+        "case \"$*\" in *-c*) sleep 600 >/dev/null 2>&1 & echo $! >> {};; esac\nPATH=$PATH:/usr/sbin exec nginx \"$@\"\n",
+        started.display()
+    );
+    let mut command = compare(dir.path(), "--quick --proxy nginx --case keepalive");
+    let output = command.env("NGINX_BIN", program(&other, &text)).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let started = fs::read_to_string(started).unwrap();
+    assert!(!started.is_empty());
+    for id in started.lines() {
+        // Whoever adopted it may not have looked yet.
+        let ended = || match fs::read_to_string(Path::new("/proc").join(id).join("stat")) {
+            Ok(stat) => stat.contains(") Z ").then_some(()),
+            Err(_) => Some(()),
+        };
+        wait_until("what nginx has started goes on", ended);
+    }
+}
+
 /// A comparison that takes long, and its nginx.
 fn under_way(dir: &TempDir) -> (Child, PathBuf) {
     let mut command = compare(dir.path(), "--proxy nginx --case keepalive --seconds 600");
