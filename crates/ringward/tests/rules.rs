@@ -149,8 +149,11 @@ fn commands_of_runbooks_exist() {
             let part = part.trim().trim_start_matches("sudo -u ringward ");
             let Some(arguments) = part.strip_prefix("ringward ") else { continue };
             let words: Vec<&str> = arguments.split_whitespace().collect();
-            let commands: Vec<&str> =
-                words.iter().copied().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect();
+            let commands: Vec<&str> = words
+                .iter()
+                .copied()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                .collect();
             let help =
                 Command::new(env!("CARGO_BIN_EXE_ringward")).args(&commands).arg("--help").output().unwrap();
             assert!(help.status.success(), "{}: {part}", path.display());
@@ -194,9 +197,9 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn catalogued(series: &str) -> Option<&'static Metric> {
     CATALOGUE.iter().find(|metric| match metric.kind {
         Kind::Counter | Kind::Gauge => metric.name == series,
-        Kind::Histogram(_) => {
-            ["_bucket", "_sum", "_count"].iter().any(|suffix| series.strip_suffix(suffix) == Some(metric.name))
-        }
+        Kind::Histogram(_) => ["_bucket", "_sum", "_count"]
+            .iter()
+            .any(|suffix| series.strip_suffix(suffix) == Some(metric.name)),
     })
 }
 
@@ -207,7 +210,8 @@ fn promtool(arguments: &[&str]) {
 fn promtool_in(directory: &Path, arguments: &[&str]) {
     let output = Command::new("promtool").args(arguments).current_dir(directory).output();
     let output = output.unwrap_or_else(|error| panic!("promtool (Debian package prometheus): {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool {arguments:?}: {said}");
 }
 
