@@ -1,5 +1,6 @@
-//! Reads one answer: status, framing, and a body that is counted and dropped.
+//! Reads one answer: status, framing, and a body that is counted, hashed where that is wanted, and dropped.
 
+use aws_lc_rs::digest::{Context, SHA256};
 use httparse::{EMPTY_HEADER, Header, Response, Status};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -12,9 +13,34 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Without chunk framing.
     pub(crate) body_bytes: u64,
+    /// SHA-256 of the body, if it was to be hashed.
+    pub(crate) sha256: Option<[u8; 32]>,
+    /// Of a gRPC call: its status, and how many messages came.
+    pub(crate) call: Option<CallOutcome>,
     /// Whether the connection may be used again.
     pub(crate) keep_alive: bool,
 }
+
+/// How a gRPC call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallOutcome {
+    /// None where no server of gRPC has answered.
+    pub(crate) status: Option<u32>,
+    pub(crate) messages: u64,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// To HEAD: the answer's head may speak of a body, which never comes (RFC 9110 §9.3.2).
+    pub(crate) head_only: bool,
+    /// The body is to be hashed.
+    pub(crate) hashed: bool,
+}
+
+/// A body that is read, piece by piece.
+#[derive(Default)]
+pub(crate) struct Hash(Option<Context>);
 
 /// Where a body ends (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +59,34 @@ struct Head {
     keep_alive: bool,
 }
 
-/// Reads the answer to a request that is not HEAD and to which no other follows before it. `buffer` is only room; `begins` is called
-/// when the first bytes are there.
+impl Hash {
+    /// Hashes, if it is wanted.
+    pub(crate) fn new(wanted: bool) -> Hash {
+        Hash(wanted.then(|| Context::new(&SHA256)))
+    }
+
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        if let Some(context) = &mut self.0 {
+            context.update(piece);
+        }
+    }
+
+    /// SHA-256 of all pieces.
+    pub(crate) fn finish(self) -> Option<[u8; 32]> {
+        let digest = self.0?.finish();
+        digest.as_ref().try_into().ok()
+    }
+}
+
+/// Reads the answer to a request to which no other follows before it. `buffer` is only room; `begins` is called when the first bytes are
+/// there.
 ///
 /// # Errors
 /// What keeps it from being a whole answer. Bytes that follow it make it malformed.
 pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
+    wanted: Wanted,
     begins: impl FnOnce(),
 ) -> Result<Answer, Failure> {
     let mut begins = Some(begins);
@@ -67,8 +113,16 @@ pub(crate) async fn read(
         filled += count;
     };
     buffer.copy_within(head.bytes..filled, 0);
-    let body_bytes = read_body(stream, buffer, filled - head.bytes, head.framing).await?;
-    Ok(Answer { status: head.status, body_bytes, keep_alive: head.keep_alive })
+    let mut hash = Hash::new(wanted.hashed);
+    let framing = if wanted.head_only { Framing::Length(0) } else { head.framing };
+    let body_bytes = read_body(stream, buffer, filled - head.bytes, framing, &mut hash).await?;
+    Ok(Answer {
+        status: head.status,
+        body_bytes,
+        sha256: hash.finish(),
+        call: None,
+        keep_alive: head.keep_alive,
+    })
 }
 
 /// Reads a body of which `filled` bytes are in `buffer`, and says how long it is.
@@ -77,15 +131,19 @@ async fn read_body(
     buffer: &mut [u8],
     mut filled: usize,
     framing: Framing,
+    hash: &mut Hash,
 ) -> Result<u64, Failure> {
     let mut chunked = ChunkedBody::default();
     let mut received = 0;
     loop {
         let taken = match framing {
-            Framing::Chunked => chunked.feed(&buffer[..filled])?,
+            Framing::Chunked => chunked.feed(&buffer[..filled], |data| hash.add(data))?,
             Framing::Length(length) => (filled as u64).min(length - received) as usize,
             Framing::UntilClose => filled,
         };
+        if framing != Framing::Chunked {
+            hash.add(&buffer[..taken]);
+        }
         received += taken as u64;
         if taken < filled {
             return Err(Failure::malformed(format!("{} bytes after the end of the body", filled - taken)));
@@ -182,16 +240,22 @@ const FIELDS_MAX: usize = 100;
 mod tests {
     use std::io;
     use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::task::Poll;
 
     use tokio::io::ReadBuf;
 
     use super::*;
 
+    const HASHED: Wanted = Wanted { head_only: false, hashed: true };
+
     /// Reads an answer that arrives byte by byte, and at once.
     async fn answer(bytes: &str) -> Result<Answer, Failure> {
-        let at_once = read(&mut bytes.as_bytes(), &mut [0; 256], || {}).await;
-        assert_eq!(read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256], || {}).await, at_once, "{bytes:?}");
+        let at_once = read(&mut bytes.as_bytes(), &mut [0; 256], HASHED, || {}).await;
+        assert_eq!(
+            read(&mut ByteByByte(bytes.as_bytes()), &mut [0; 256], HASHED, || {}).await,
+            at_once,
+            "{bytes:?}"
+        );
         at_once
     }
 
@@ -201,7 +265,7 @@ mod tests {
     impl AsyncRead for ByteByByte<'_> {
         fn poll_read(
             mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
+            _: &mut std::task::Context<'_>,
             room: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             if let Some(byte) = self.0.split_off_first() {
@@ -228,8 +292,32 @@ mod tests {
             ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", 200, 1, false),
             ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\nx", 200, 1, true),
         ] {
-            assert_eq!(answer(bytes).await, Ok(Answer { status, body_bytes, keep_alive }), "{bytes:?}");
+            let answer = answer(bytes).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.body_bytes, answer.keep_alive),
+                (status, body_bytes, keep_alive),
+                "{bytes:?}"
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_hashed_without_their_framing() {
+        let length = answer("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef").await.unwrap();
+        let chunked =
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n4\r\ncdef\r\n0\r\n\r\n";
+        let wanted = aws_lc_rs::digest::digest(&SHA256, b"abcdef");
+        for seen in [length, answer(chunked).await.unwrap()] {
+            assert_eq!(seen.sha256.as_ref().map(<[u8; 32]>::as_slice), Some(wanted.as_ref()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_head_ends_with_its_head() {
+        let mut bytes = &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"[..];
+        let wanted = Wanted { head_only: true, hashed: false };
+        let seen = read(&mut bytes, &mut [0; 256], wanted, || {}).await.unwrap();
+        assert_eq!(seen, Answer { status: 200, body_bytes: 0, sha256: None, call: None, keep_alive: true });
     }
 
     #[tokio::test]
@@ -258,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_after_an_answer_are_noticed() {
         let mut bytes = &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd"[..];
-        let failure = read(&mut bytes, &mut [0; 256], || {}).await.unwrap_err();
+        let failure = read(&mut bytes, &mut [0; 256], HASHED, || {}).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Malformed);
     }
 }

@@ -33,14 +33,15 @@ enum State {
 }
 
 impl ChunkedBody {
-    /// Takes bytes until the body ends, and says how many it took.
-    pub(crate) fn feed(&mut self, input: &[u8]) -> Result<usize, Failure> {
+    /// Takes bytes until the body ends, and says how many it took. Data among them is handed on, piece by piece.
+    pub(crate) fn feed(&mut self, input: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
             if let State::Data(left) = self.state {
                 let data = left.min((input.len() - taken) as u64);
                 self.data_bytes += data;
                 self.framing_bytes = 0;
+                each(&input[taken..taken + data as usize]);
                 taken += data as usize;
                 self.state = if data == left { State::DataCr } else { State::Data(left - data) };
             } else {
@@ -105,9 +106,9 @@ mod tests {
         let whole = |cut: usize| {
             let mut body = ChunkedBody::default();
             let (first, second) = input.as_bytes().split_at(cut);
-            let mut taken = body.feed(first)?;
+            let mut taken = body.feed(first, |_| {})?;
             if taken == first.len() {
-                taken += body.feed(second)?;
+                taken += body.feed(second, |_| {})?;
             }
             assert!(body.is_done(), "{input:?} has an end");
             Ok((body.data_bytes(), taken))
@@ -139,9 +140,9 @@ mod tests {
             "11111111111111111\r\n",
             "0\r\na\0\r\n",
         ] {
-            assert!(ChunkedBody::default().feed(input.as_bytes()).is_err(), "{input:?}");
+            assert!(ChunkedBody::default().feed(input.as_bytes(), |_| {}).is_err(), "{input:?}");
         }
         let endless = format!("0\r\n{}", "x".repeat(FRAMING_BYTES_MAX));
-        assert!(ChunkedBody::default().feed(endless.as_bytes()).is_err());
+        assert!(ChunkedBody::default().feed(endless.as_bytes(), |_| {}).is_err());
     }
 }

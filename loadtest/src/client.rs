@@ -1,7 +1,7 @@
 //! A client: opens connections and makes one exchange after the other on each.
 
-use std::borrow::Cow;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,21 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::answer::{self, Answer};
-use crate::args::{Mode, Plan};
+use crate::answer::{self, Answer, CallOutcome, Wanted};
+use crate::clients::Host;
 use crate::failure::{Failure, FailureKind};
-use crate::http2::{Http2, Message};
-
-/// What all clients of a run send.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    head: Vec<u8>,
-    /// Where a path of a request's own would go on in `head`.
-    path_end: usize,
-    method: Method,
-    /// The same for HTTP/2, with scheme and authority.
-    uri: String,
-    uri_path_end: usize,
-    /// How many of a hundred have one.
-    fresh_paths: u64,
-    body_bytes: u64,
-}
+use crate::grpc::{self, Call, CallAnswer};
+use crate::http2::Http2;
+use crate::plan::Plan;
+use crate::request::{Message, What};
+use crate::websocket::{self, WebSocketAnswer, WebSocketPlan};
 
 /// A connection whose handshake is complete on our side.
 pub(crate) struct Connection {
     wire: Wire,
     /// Counts the connections of a run.
     number: u64,
+    host: Rc<Host>,
     /// What was agreed on, for people: version, suite, group, and the protocol if it is not HTTP/1.1.
     pub(crate) negotiated: String,
     /// How long TCP took.
@@ -46,8 +36,14 @@ pub(crate) struct Connection {
     pub(crate) handshake_time: Duration,
     /// How long the first byte of the last answer took, from before the first one of its request was sent.
     pub(crate) first_byte_time: Option<Duration>,
+    /// How long each message of the last WebSocket took to come back.
+    pub(crate) round_trips: Vec<Duration>,
     /// The target took up an earlier session.
     pub(crate) resumed: bool,
+    /// Whether it is counted as opened; the same for all who share it.
+    pub(crate) is_counted: Rc<Cell<bool>>,
+    /// Its share in what counts the open ones.
+    pub(crate) open: Option<Rc<()>>,
 }
 
 /// What exchanges are made on.
@@ -56,78 +52,14 @@ enum Wire {
     Http2(Http2),
 }
 
-impl Request {
-    /// The request of this run.
-    pub(crate) fn of(plan: &Plan) -> Request {
-        let Plan { path, authority, .. } = plan;
-        let (method, length) = match plan.mode {
-            Mode::Upload => ("POST", format!("content-length: {}\r\n", plan.body_bytes)),
-            _ => ("GET", String::new()),
-        };
-        let close = if plan.mode == Mode::Handshake { "connection: close\r\n" } else { "" };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {USER_AGENT}\r\naccept: */*\r\n{length}{close}\r\n"
-        );
-        let path_end = method.len() + 1 + path.find('?').unwrap_or(path.len());
-        let uri = format!("https://{authority}{path}");
-        let uri_path_end = uri.find('?').unwrap_or(uri.len());
-        Request {
-            head: head.into_bytes(),
-            path_end,
-            method: if plan.mode == Mode::Upload { Method::POST } else { Method::GET },
-            uri,
-            uri_path_end,
-            fresh_paths: plan.fresh_paths.into(),
-            body_bytes: plan.body_bytes,
-        }
-    }
-
-    /// What the run's request of this number has of its own below the path, if it has something. Those that have are spread evenly.
-    fn own(&self, number: u64) -> Option<String> {
-        let fresh_before = |number| number * self.fresh_paths / 100;
-        (fresh_before(number) < fresh_before(number + 1)).then(|| format!("/{}-{number}", std::process::id()))
-    }
-
-    /// The URI of the run's request of this number.
-    fn uri(&self, number: u64) -> Cow<'_, str> {
-        match self.own(number) {
-            None => Cow::Borrowed(&self.uri),
-            Some(own) => {
-                let (before, after) = self.uri.split_at(self.uri_path_end);
-                Cow::Owned([before, &own, after].concat())
-            }
-        }
-    }
-
-    /// The head of the run's request of this number.
-    fn head(&self, number: u64) -> Cow<'_, [u8]> {
-        match self.own(number) {
-            None => Cow::Borrowed(&self.head),
-            Some(own) => {
-                let (before, after) = self.head.split_at(self.path_end);
-                Cow::Owned([before, own.as_bytes(), after].concat())
-            }
-        }
-    }
-
-    /// Whether it may be sent again if nobody knows whether it arrived (RFC 9110 §9.2.2).
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.method == Method::GET
-    }
-
-    /// Bytes of the body that is sent along.
-    pub(crate) fn body_bytes(&self) -> u64 {
-        self.body_bytes
-    }
-}
-
 impl Connection {
-    /// Connects and shakes hands by the rules of `tls`.
+    /// Connects and shakes hands by the rules of `tls`, for the names of this number.
     pub(crate) async fn open(
         plan: &Plan,
         tls: &Arc<ClientConfig>,
         number: u64,
     ) -> Result<Connection, Failure> {
+        let host = plan.hosts[number as usize % plan.hosts.len()].clone();
         let started = Instant::now();
         let connect_time = Cell::new(Duration::ZERO);
         let opening = async {
@@ -138,7 +70,7 @@ impl Connection {
             tcp.set_nodelay(true).map_err(|error| Failure::new(FailureKind::Connect, error.to_string()))?;
             connect_time.set(started.elapsed());
             let connector = TlsConnector::from(tls.clone());
-            let handshake = connector.connect(plan.server_name.clone(), tcp).await;
+            let handshake = connector.connect(host.server_name.clone(), tcp).await;
             handshake.map_err(|error| Failure::new(FailureKind::Tls, error.to_string()))
         };
         let stream = bounded(plan.timeout, "the handshake", opening).await?;
@@ -157,11 +89,15 @@ impl Connection {
         Ok(Connection {
             wire,
             number,
+            host,
             negotiated,
             connect_time,
             handshake_time,
             first_byte_time: None,
+            round_trips: Vec::new(),
             resumed,
+            is_counted: Rc::new(Cell::new(true)),
+            open: None,
         })
     }
 
@@ -176,59 +112,126 @@ impl Connection {
         Some(Connection {
             wire: Wire::Http2(http2.clone()),
             negotiated: String::new(),
+            host: self.host.clone(),
             first_byte_time: None,
+            round_trips: Vec::new(),
+            is_counted: self.is_counted.clone(),
+            open: None,
             ..*self
         })
     }
 
-    /// Sends the request of this number and reads the whole answer. After an error, or unless the answer says so, the connection is of no
-    /// more use.
+    /// Makes one exchange, and reads the whole answer. After an error, or unless the answer says so, the connection is of no more use.
+    /// `buffer` is only room.
     pub(crate) async fn exchange(
         &mut self,
-        plan: &Plan,
-        request: &Request,
-        number: u64,
+        limit: Duration,
+        message: &Message<'_>,
         buffer: &mut [u8],
     ) -> Result<Answer, Failure> {
-        let started = Instant::now();
-        let first_byte = &mut self.first_byte_time;
-        *first_byte = None;
-        let begins = || *first_byte = Some(started.elapsed());
-        let stream = match &mut self.wire {
-            Wire::Http1(stream) => stream,
-            Wire::Http2(http2) => {
-                let uri = request.uri(number);
-                let (method, body_bytes) = (request.method.clone(), request.body_bytes);
-                let message = Message { method, uri: &uri, body_bytes };
-                return bounded(plan.timeout, "the exchange", http2.exchange(&message, begins)).await;
-            }
-        };
+        self.first_byte_time = None;
+        self.round_trips.clear();
         let exchange = async {
-            let sent = send(stream, request, number).await;
-            let answer = answer::read(stream, buffer, begins).await;
-            match (sent, answer) {
-                (Ok(()), answer) => answer,
-                // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).
-                (Err(_), Ok(answer)) => Ok(Answer { keep_alive: false, ..answer }),
-                // What the stream says first is the reason; what the reader saw is often only its end.
-                (Err(_), Err(failure)) if failure.kind == FailureKind::Tls => Err(failure),
-                (Err(error), Err(failure)) => Err(Failure { detail: format!("sending: {error}"), ..failure }),
+            match (message.kind.what, &mut self.wire) {
+                (What::Request, Wire::Http1(_)) => self.http1_exchange(message, buffer).await,
+                (What::Request, Wire::Http2(http2)) => {
+                    let begins = begins(&mut self.first_byte_time);
+                    http2.exchange(message, &self.host.authority, begins).await
+                }
+                (What::Call { .. }, _) => self.call(message).await,
+                (What::WebSocket { .. }, _) => self.websocket(message).await,
             }
         };
-        bounded(plan.timeout, "the exchange", exchange).await
+        bounded(limit, "the exchange", exchange).await
+    }
+
+    async fn http1_exchange(&mut self, message: &Message<'_>, buffer: &mut [u8]) -> Result<Answer, Failure> {
+        let Wire::Http1(stream) = &mut self.wire else { return Err(Failure::malformed("no HTTP/1.1")) };
+        let wanted = Wanted {
+            head_only: message.kind.method == Method::HEAD,
+            hashed: message.kind.expected.sha256.is_some(),
+        };
+        let begins = begins(&mut self.first_byte_time);
+        let sent = send(stream, message, &self.host.authority).await;
+        let answer = answer::read(stream, buffer, wanted, begins).await;
+        match (sent, answer) {
+            (Ok(()), answer) => answer,
+            // Who refuses a body may say so and close before all of it was sent (RFC 9112 §9.6).
+            (Err(_), Ok(answer)) => Ok(Answer { keep_alive: false, ..answer }),
+            // What the stream says first is the reason; what the reader saw is often only its end.
+            (Err(_), Err(failure)) if failure.kind == FailureKind::Tls => Err(failure),
+            (Err(error), Err(failure)) => Err(failure.after_sending(&error)),
+        }
+    }
+
+    async fn call(&mut self, message: &Message<'_>) -> Result<Answer, Failure> {
+        let (What::Call { kind, messages, deadline, .. }, Wire::Http2(http2)) =
+            (message.kind.what, &self.wire)
+        else {
+            return Err(Failure::malformed("gRPC needs HTTP/2"));
+        };
+        let call = Call {
+            kind,
+            authority: &self.host.authority,
+            path: &message.path,
+            messages,
+            message_bytes: u32::try_from(message.body_bytes).unwrap_or(u32::MAX),
+            deadline,
+        };
+        let CallAnswer { http_status: status, grpc_status, messages_received, bytes_received, .. } =
+            grpc::call(http2.requests(), &call, begins(&mut self.first_byte_time)).await?;
+        let call = Some(CallOutcome { status: grpc_status, messages: messages_received });
+        Ok(Answer { status, body_bytes: bytes_received, sha256: None, call, keep_alive: true })
+    }
+
+    async fn websocket(&mut self, message: &Message<'_>) -> Result<Answer, Failure> {
+        let What::WebSocket { messages, between } = message.kind.what else {
+            return Err(Failure::malformed("no WebSocket"));
+        };
+        let plan = WebSocketPlan {
+            authority: &self.host.authority,
+            path: &message.path,
+            messages,
+            message_bytes: usize::try_from(message.body_bytes).unwrap_or(usize::MAX),
+            between,
+        };
+        let begins = begins(&mut self.first_byte_time);
+        let round_trip = |time| self.round_trips.push(time);
+        let (answer, keep_alive) = match &mut self.wire {
+            // The connection has become the WebSocket's.
+            Wire::Http1(stream) => (websocket::over_http1(stream, &plan, begins, round_trip).await?, false),
+            Wire::Http2(http2) => {
+                http2.settled().await?;
+                (websocket::over_http2(http2.requests(), &plan, begins, round_trip).await?, true)
+            }
+        };
+        let WebSocketAnswer { http_status: status, bytes_received: body_bytes, .. } = answer;
+        Ok(Answer { status, body_bytes, sha256: None, call: None, keep_alive })
     }
 
     /// Waits until the target has closed too, so that its work is done before the next connection begins.
-    pub(crate) async fn wait_for_close(self, plan: &Plan, buffer: &mut [u8]) {
+    pub(crate) async fn wait_for_close(self, limit: Duration, buffer: &mut [u8]) {
         let Wire::Http1(mut stream) = self.wire else { return };
         // How it ends is of no interest any more: the answer was whole.
-        let _ = timeout(plan.timeout, async { while matches!(stream.read(buffer).await, Ok(1..)) {} }).await;
+        let _ = timeout(limit, async { while matches!(stream.read(buffer).await, Ok(1..)) {} }).await;
     }
 }
 
-async fn send(stream: &mut TlsStream<TcpStream>, request: &Request, number: u64) -> std::io::Result<()> {
-    stream.write_all(&request.head(number)).await?;
-    let mut left = request.body_bytes;
+/// Notes how long it takes from now until it is called.
+fn begins(first_byte_time: &mut Option<Duration>) -> impl FnOnce() {
+    let started = Instant::now();
+    move || *first_byte_time = Some(started.elapsed())
+}
+
+async fn send(
+    stream: &mut TlsStream<TcpStream>,
+    message: &Message<'_>,
+    authority: &str,
+) -> std::io::Result<()> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    message.write_head(authority, &mut head);
+    stream.write_all(&head).await?;
+    let mut left = message.body_bytes;
     while left > 0 {
         let piece = left.min(BODY.len() as u64);
         stream.write_all(&BODY[..piece as usize]).await?;
@@ -254,6 +257,7 @@ async fn bounded<T>(
     timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-pub(crate) const USER_AGENT: &str = concat!("ringward-load/", env!("CARGO_PKG_VERSION"));
+/// Room for most heads.
+const HEAD_BYTES: usize = 512;
 /// What bodies are made of.
 static BODY: [u8; 64 << 10] = [b'x'; 64 << 10];

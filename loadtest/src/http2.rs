@@ -1,26 +1,24 @@
 //! An exchange over HTTP/2, on a connection that others may share.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use h2::{RecvStream, SendStream};
-use http::Method;
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Hash};
 use crate::failure::{Failure, FailureKind};
+use crate::request::Message;
 
 /// A connection, for as many requests at a time as the target allows. Copies share it.
 #[derive(Clone)]
-pub(crate) struct Http2(SendRequest<Bytes>);
-
-/// What is sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Message<'m> {
-    pub(crate) method: Method,
-    /// With scheme and authority.
-    pub(crate) uri: &'m str,
-    pub(crate) body_bytes: u64,
+pub(crate) struct Http2 {
+    requests: SendRequest<Bytes>,
+    /// What tells that the target's settings are there, until somebody has waited for them.
+    unsettled: Rc<Mutex<Option<PingPong>>>,
 }
 
 impl Http2 {
@@ -33,41 +31,50 @@ impl Http2 {
     ) -> Result<Http2, Failure> {
         let mut builder = Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        let (requests, connection) =
+        let (requests, mut connection) =
             builder.enable_push(false).handshake(stream).await.map_err(failure(false))?;
+        let unsettled = Rc::new(Mutex::new(connection.ping_pong()));
         // What goes wrong with it is seen by its streams.
         spawn_local(async move { drop(connection.await) });
-        Ok(Http2(requests))
+        Ok(Http2 { requests, unsettled })
     }
 
-    /// Sends a message and reads the whole answer; `begins` is called when its head is there.
+    /// For what is sent otherwise than by [`Http2::exchange`].
+    pub(crate) fn requests(&self) -> SendRequest<Bytes> {
+        self.requests.clone()
+    }
+
+    /// Waits until the target's settings are there, which come before its answer to a ping (RFC 9113 §3.4). Only what they
+    /// allow at first, such as extended CONNECT, has to wait for them, once on each connection.
+    pub(crate) async fn settled(&self) -> Result<(), Failure> {
+        let mut unsettled = self.unsettled.lock().await;
+        if let Some(mut pings) = unsettled.take() {
+            pings.ping(Ping::opaque()).await.map_err(failure(false))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message for this authority and reads the whole answer; `begins` is called when its head is there.
     ///
     /// # Errors
     /// What keeps it from being a whole answer.
     pub(crate) async fn exchange(
         &self,
         message: &Message<'_>,
+        authority: &str,
         begins: impl FnOnce(),
     ) -> Result<Answer, Failure> {
-        let request = http::Request::builder()
-            .method(&message.method)
-            .uri(message.uri)
-            .header("user-agent", crate::client::USER_AGENT)
-            .header("accept", "*/*");
-        let request = match message.body_bytes {
-            0 => request,
-            length => request.header("content-length", length),
-        };
-        let request = request.body(()).map_err(|error| Failure::malformed(error.to_string()))?;
-        let mut requests = self.0.clone().ready().await.map_err(failure(false))?;
+        let hashed = message.kind.expected.sha256.is_some();
+        let request = message.http2_head(authority).map_err(|error| Failure::malformed(error.to_string()))?;
+        let mut requests = self.requests().ready().await.map_err(failure(false))?;
         let (response, body) =
             requests.send_request(request, message.body_bytes == 0).map_err(failure(false))?;
         let receive = async {
             let response = response.await.map_err(failure(false))?;
             begins();
             let status = response.status().as_u16();
-            let body_bytes = receive(response.into_body()).await?;
-            Ok(Answer { status, body_bytes, keep_alive: true })
+            let (body_bytes, sha256) = receive(response.into_body(), hashed).await?;
+            Ok(Answer { status, body_bytes, sha256, call: None, keep_alive: true })
         };
         if message.body_bytes == 0 {
             return receive.await;
@@ -78,15 +85,17 @@ impl Http2 {
     }
 }
 
-async fn receive(mut body: RecvStream) -> Result<u64, Failure> {
-    let mut received = 0;
+/// How long the body is, and its hash if it is to be hashed.
+async fn receive(mut body: RecvStream, hashed: bool) -> Result<(u64, Option<[u8; 32]>), Failure> {
+    let (mut received, mut hash) = (0, Hash::new(hashed));
     while let Some(data) = body.data().await {
         let data = data.map_err(failure(true))?;
         received += data.len() as u64;
+        hash.add(&data);
         body.flow_control().release_capacity(data.len()).map_err(failure(true))?;
     }
     body.trailers().await.map_err(failure(true))?;
-    Ok(received)
+    Ok((received, hash.finish()))
 }
 
 /// Sends so many bytes, as the target takes them. What goes wrong is seen by who waits for the answer.
@@ -102,11 +111,15 @@ async fn send(mut body: SendStream<Bytes>, mut left: u64) -> Option<()> {
 }
 
 /// The kind of an error; `begun` says whether an answer has.
-fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
+pub(crate) fn failure(begun: bool) -> impl FnOnce(h2::Error) -> Failure {
     move |error| match error.get_io() {
         Some(io) => Failure::of_stream(io, begun),
         None if error.is_library() => Failure::malformed(error.to_string()),
         None if begun => Failure::new(FailureKind::Truncated, error.to_string()),
+        // That a stream is reset says nothing about its connection, and all about its request (RFC 9113 §8.7 has the exception).
+        None if error.is_reset() && error.reason() != Some(Reason::REFUSED_STREAM) => {
+            Failure::new(FailureKind::Reset, error.to_string())
+        }
         None => Failure::new(FailureKind::Closed, error.to_string()),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
 
 /// A process and all that it has started: a gateway may serve in children.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ pub(crate) struct Processes {
 /// What they have used at some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Of all threads since they began, in user and kernel.
+    /// Of all threads since they began, in user and kernel, to the kernel's ticks (10 ms as a rule).
     pub(crate) cpu: Duration,
     /// Resident, in bytes. What processes share is counted for each.
     pub(crate) memory: u64,
@@ -38,16 +40,45 @@ impl Processes {
         Some(usage)
     }
 
+    /// The ids of those that are there.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        [self.root].into_iter().chain(self.descendants())
+    }
+
+    /// The process that all others were started by.
+    pub(crate) fn id(&self) -> u32 {
+        self.root
+    }
+
+    /// When it was started, in clock ticks since the host was (proc_pid_stat(5), field 22): tells it from another one that gets its id
+    /// later.
+    pub(crate) fn began_ticks(&self) -> Option<u64> {
+        self.stat(self.root)?.get(22 - 3)?.parse().ok()
+    }
+
+    /// CPU time of the process itself, all threads.
+    pub(crate) fn own_cpu(&self) -> Option<Duration> {
+        Some(self.usage_of(self.root)?.cpu)
+    }
+
+    /// The fields of proc_pid_stat(5) from the third on.
+    fn stat(&self, id: u32) -> Option<Vec<String>> {
+        let stat = fs::read_to_string(self.proc.join(id.to_string()).join("stat")).ok()?;
+        // The second field is its name in parentheses, in which there may be spaces and parentheses.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        Some(fields.split_whitespace().map(str::to_owned).collect())
+    }
+
     fn usage_of(&self, id: u32) -> Option<Usage> {
-        let directory = self.proc.join(id.to_string());
-        let threads = fs::read_dir(directory.join("task")).ok()?.flatten();
-        // Nanoseconds on a processor, of each thread that is there (proc(5), schedstat).
-        let nanos = threads.filter_map(|thread| first_number(&thread.path().join("schedstat"))).sum();
-        let status = fs::read_to_string(directory.join("status")).ok()?;
+        let status = fs::read_to_string(self.proc.join(id.to_string()).join("status")).ok()?;
+        // utime, stime, cutime and cstime: of all threads, also those that have ended, and of children that have ended and were waited for.
+        let stat = self.stat(id)?;
+        let ticks: u64 = stat.iter().skip(14 - 3).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let cpu = Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64);
         // Kernel threads and zombies have none.
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = resident.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
-        Some(Usage { cpu: Duration::from_nanos(nanos), memory: kib << 10 })
+        Some(Usage { cpu, memory: kib << 10 })
     }
 
     fn descendants(&self) -> HashSet<u32> {
@@ -68,10 +99,6 @@ impl Processes {
     }
 }
 
-fn first_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
@@ -84,9 +111,25 @@ mod tests {
         let this = Processes::new(std::process::id());
         let before = this.usage().unwrap();
         assert!(before.memory > 1 << 20, "{before:?}");
+        assert!(this.began_ticks().unwrap() > 0);
         let began = Instant::now();
         // Until it is on record, however busy the machine is.
         while this.usage().unwrap().cpu < before.cpu + Duration::from_millis(20) {
+            assert!(began.elapsed() < Duration::from_secs(60), "no CPU time is counted");
+        }
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let this = Processes::new(std::process::id());
+        let before = this.usage().unwrap().cpu;
+        let burn = || {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(20) {}
+        };
+        let began = Instant::now();
+        while this.usage().unwrap().cpu < before + Duration::from_millis(100) {
+            std::thread::spawn(burn).join().unwrap();
             assert!(began.elapsed() < Duration::from_secs(60), "no CPU time is counted");
         }
     }

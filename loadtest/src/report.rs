@@ -1,61 +1,130 @@
-//! What came of a run, as text for people and as JSON for programs.
+//! What came of a run. As JSON it is kept, read again, merged and compared; `text`, `csv` and `html` are for people and their programs.
+
+mod csv;
+mod format;
+mod html;
+mod json;
+mod plot;
+mod text;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::args::{Mode, Plan};
+use crate::clients::Outcome;
 use crate::failure::FailureKind;
-use crate::record::{Record, Times};
+use crate::origin::{Origin, parse_rfc3339};
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::series::{Sample, TargetSample};
+use crate::times::Times;
+use crate::watch::Watched;
 
-/// The outcome of a run. Its fields are the members of the JSON, which only ever gets more of them.
-#[derive(Debug, Serialize)]
+pub(crate) use self::format::{OutFile, ReportArguments, WriteError, write_files};
+pub(crate) use self::json::ReadError;
+
+/// The outcome of a run. Its fields are the members of the JSON, which only ever gets more of them: readers pass over what they do
+/// not know. If the meaning of one ever has to change, `schema` will be another number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    mode: String,
-    target: String,
-    connections: usize,
+    /// 1.
+    pub(crate) schema: u32,
+    /// The processes that made the load: one, or several if this was merged.
+    pub(crate) processes: Vec<Origin>,
+    /// What was to be done, by the names of the arguments: two reports with the same can be compared, or merged.
+    pub(crate) plan: BTreeMap<String, String>,
+    /// The mode, or the name of the scenario.
+    pub(crate) mode: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    pub(crate) target: String,
+    pub(crate) connections: usize,
     /// Version, suite and group of the first connection.
-    tls: Option<String>,
-    seconds: f64,
+    pub(crate) tls: Option<String>,
+    pub(crate) seconds: f64,
     /// Exchanges whose answer was right.
-    right: u64,
-    failed: u64,
+    pub(crate) right: u64,
+    pub(crate) failed: u64,
+    /// Clients whose handshake was refused, as it must be. None unless there are such clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<u64>,
     /// The rates that requests were due at, in an open loop, and how many were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<u64>,
     /// Right exchanges per second. None where they were waiting on purpose.
-    per_second: Option<f64>,
-    received_bytes: u64,
-    sent_bytes: u64,
-    connections_opened: u64,
+    pub(crate) per_second: Option<f64>,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) connections_opened: u64,
     /// Those whose handshake resumed a session. None unless clients were to resume.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connections_resumed: Option<u64>,
-    stale_connections: u64,
-    statuses: BTreeMap<u16, u64>,
-    failures: BTreeMap<FailureKind, FailureReport>,
-    exchange_us: Option<TimesReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connections_resumed: Option<u64>,
+    pub(crate) stale_connections: u64,
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) failures: BTreeMap<FailureKind, FailureReport>,
+    pub(crate) exchange_us: Option<TimesReport>,
     /// From when requests were due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due_us: Option<TimesReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due_us: Option<TimesReport>,
     /// Until the first byte of the answer.
-    first_byte_us: Option<TimesReport>,
+    pub(crate) first_byte_us: Option<TimesReport>,
+    /// Of messages of WebSockets, there and back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trip_us: Option<TimesReport>,
     /// TCP alone.
-    connect_us: Option<TimesReport>,
-    handshake_us: Option<TimesReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle: Option<IdleReport>,
+    pub(crate) connect_us: Option<TimesReport>,
+    pub(crate) handshake_us: Option<TimesReport>,
+    /// By the kind of the request and by the class of the client, if there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) requests: Vec<KindReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clients: Vec<ClassReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) idle: Option<IdleReport>,
     /// What the target's processes used, if they were to be looked at.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<ServerReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<ServerReport>,
+    /// The same by process, each with what it used in each second.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) targets: Vec<TargetReport>,
+    /// All times in nanoseconds, by phase: `due`, `exchange`, `first_byte`, `round_trip`, `connect`, `handshake`; and `exchange NAME` for
+    /// each kind of requests. Without those of which there are none.
+    pub(crate) histograms: BTreeMap<String, Times>,
+    /// What happened in each second, from before the first connection was opened.
+    pub(crate) series: Vec<Sample>,
+}
+
+/// How requests of one kind did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KindReport {
+    pub(crate) name: String,
+    pub(crate) right: u64,
+    pub(crate) failed: u64,
+    /// Of the histogram `exchange NAME`.
+    pub(crate) exchange_us: Option<TimesReport>,
+}
+
+/// How clients of one class did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClassReport {
+    pub(crate) name: String,
+    pub(crate) connections_opened: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connections_resumed: Option<u64>,
+    /// Those whose handshake was refused, as it must be.
+    pub(crate) refused: u64,
+    /// How they were told of it, with how often: the alert, or that the connection ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) refusals: BTreeMap<String, u64>,
+    pub(crate) right: u64,
+    pub(crate) failed: u64,
 }
 
 /// What the target's processes have used from the first request on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerReport {
     pub(crate) cpu_seconds: f64,
     /// Microseconds for each right answer.
@@ -66,26 +135,39 @@ pub(crate) struct ServerReport {
     pub(crate) memory_end: u64,
 }
 
+/// A process under load, with those that it has started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TargetReport {
+    pub(crate) host: String,
+    /// Of which boot of it, as in [`Origin`].
+    pub(crate) boot: String,
+    pub(crate) pid: u32,
+    /// When it was started, in clock ticks since the host was.
+    pub(crate) began_ticks: u64,
+    pub(crate) used: ServerReport,
+    pub(crate) series: Vec<TargetSample>,
+}
+
 /// Failures of one kind.
-#[derive(Clone, Debug, Serialize)]
-struct FailureReport {
-    count: u64,
-    first: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FailureReport {
+    pub(crate) count: u64,
+    pub(crate) first: String,
 }
 
 /// Times in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct TimesReport {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TimesReport {
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
 }
 
 /// How connections did that had to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct IdleReport {
     /// How long it took to open all and to make one request on each.
     pub(crate) opened_seconds: f64,
@@ -103,9 +185,22 @@ impl Report {
         elapsed: Duration,
         due: Option<u64>,
         idle: Option<IdleReport>,
-        server: Option<ServerReport>,
+        watched: Watched,
     ) -> Report {
         let seconds = elapsed.as_secs_f64();
+        let targets: Vec<_> = watched.target.into_iter().collect();
+        let times = [
+            (DUE, &record.due_time),
+            (EXCHANGE, &record.exchange_time),
+            (FIRST_BYTE, &record.first_byte_time),
+            (ROUND_TRIP, &record.round_trip_time),
+            (CONNECT, &record.connect_time),
+            (HANDSHAKE, &record.handshake_time),
+        ];
+        let times = times.into_iter().map(|(name, times)| (name.to_owned(), times));
+        let kinds = plan.requests.kinds.iter().zip(&record.by_kind);
+        let times = times.chain(kinds.map(|(kind, record)| (of_kind(&kind.name), &record.exchange_time)));
+        let some = times.filter(|(_, times)| times.count() > 0);
         let failures: BTreeMap<_, _> = record
             .failures
             .iter()
@@ -113,124 +208,150 @@ impl Report {
                 (*kind, FailureReport { count: failures.count, first: failures.first.clone() })
             })
             .collect();
-        Report {
-            mode: plan.mode.to_string(),
+        let mut report = Report {
+            schema: SCHEMA,
+            processes: vec![watched.origin],
+            plan: plan.settings.clone(),
+            mode: plan.name.clone(),
+            description: plan.description.clone(),
             target: plan.target.to_string(),
             connections: plan.connections,
             tls: record.negotiated.clone(),
             seconds,
             right: record.right,
             failed: failures.values().map(|failures| failures.count).sum(),
+            refused: plan
+                .clients
+                .classes
+                .iter()
+                .any(|class| class.outcome == Outcome::Refused)
+                .then_some(record.refused),
             rate: plan.rate.as_ref().map(ToString::to_string),
             due,
-            per_second: (plan.mode != Mode::Idle).then(|| record.right as f64 / seconds),
+            per_second: plan.hold.is_none().then(|| record.right as f64 / seconds),
             received_bytes: record.received_bytes,
             sent_bytes: record.sent_bytes,
             connections_opened: record.connections,
-            connections_resumed: plan.resume.then_some(record.resumed_connections),
+            connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
             stale_connections: record.stale_connections,
             statuses: record.statuses.clone(),
             failures,
-            exchange_us: TimesReport::new(&record.exchange_time),
-            due_us: TimesReport::new(&record.due_time),
-            first_byte_us: TimesReport::new(&record.first_byte_time),
-            connect_us: TimesReport::new(&record.connect_time),
-            handshake_us: TimesReport::new(&record.handshake_time),
+            exchange_us: None,
+            due_us: None,
+            first_byte_us: None,
+            round_trip_us: None,
+            connect_us: None,
+            handshake_us: None,
+            requests: kinds_of(plan, record),
+            clients: classes_of(plan, record),
             idle,
-            server: server.map(|server| ServerReport {
-                cpu_us_per_right: (record.right > 0).then(|| server.cpu_seconds * 1e6 / record.right as f64),
-                ..server
-            }),
+            server: None,
+            targets,
+            histograms: some.map(|(name, times)| (name, times.clone())).collect(),
+            series: watched.series,
+        };
+        report.sum_up();
+        report
+    }
+
+    /// Makes what follows from the histograms and the targets.
+    pub(crate) fn sum_up(&mut self) {
+        let times = |name: &str| self.histograms.get(name).and_then(TimesReport::new);
+        (self.due_us, self.exchange_us) = (times(DUE), times(EXCHANGE));
+        self.first_byte_us = times(FIRST_BYTE);
+        (self.connect_us, self.handshake_us) = (times(CONNECT), times(HANDSHAKE));
+        self.round_trip_us = times(ROUND_TRIP);
+        for kind in &mut self.requests {
+            kind.exchange_us = self.histograms.get(&of_kind(&kind.name)).and_then(TimesReport::new);
         }
+        let used = self.targets.iter().map(|target| target.used);
+        let used = used.reduce(|a, b| ServerReport {
+            cpu_seconds: a.cpu_seconds + b.cpu_seconds,
+            cpu_us_per_right: None,
+            memory_begin: a.memory_begin.saturating_add(b.memory_begin),
+            memory_max: a.memory_max.saturating_add(b.memory_max),
+            memory_end: a.memory_end.saturating_add(b.memory_end),
+        });
+        self.server = used.map(|used| ServerReport {
+            cpu_us_per_right: (self.right > 0).then(|| used.cpu_seconds * 1e6 / self.right as f64),
+            ..used
+        });
+    }
+
+    /// Times by phase, with their names for people.
+    pub(crate) fn times(&self) -> [(&'static str, Option<TimesReport>); 6] {
+        [
+            ("since due", self.due_us),
+            ("exchange", self.exchange_us),
+            ("first byte", self.first_byte_us),
+            ("round trip", self.round_trip_us),
+            ("connect", self.connect_us),
+            ("handshake", self.handshake_us),
+        ]
+    }
+
+    /// The histograms in the same order.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, &Times)> {
+        let names = [DUE, EXCHANGE, FIRST_BYTE, ROUND_TRIP, CONNECT, HANDSHAKE];
+        let names = names.into_iter().zip(self.times().map(|(shown, _)| shown));
+        names.filter_map(|(name, shown)| Some((shown, self.histograms.get(name)?)))
+    }
+
+    /// When requests began, in seconds since 1970 in UTC.
+    pub(crate) fn started(&self) -> f64 {
+        let starts = self.processes.iter().filter_map(|process| parse_rfc3339(&process.started));
+        starts.reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// What the targets used, second by second, added up.
+    pub(crate) fn target_series(&self) -> BTreeMap<u64, TargetSample> {
+        let mut sums = BTreeMap::<u64, TargetSample>::new();
+        for sample in self.targets.iter().flat_map(|target| &target.series) {
+            let sum =
+                sums.entry(sample.unix).or_insert(TargetSample { unix: sample.unix, ..Default::default() });
+            sum.lasts = sum.lasts.max(sample.lasts);
+            sum.cpu += sample.cpu;
+            sum.memory = sum.memory.saturating_add(sample.memory);
+        }
+        sums
     }
 
     /// Whether something was asked for and every answer was right.
     pub(crate) fn is_right(&self) -> bool {
-        self.right > 0 && self.failed == 0
+        self.right + self.refused.unwrap_or(0) > 0 && self.failed == 0
     }
+}
 
-    /// One JSON object.
-    pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("no map has keys that JSON cannot have")
-    }
+/// One kind alone is all that there is.
+fn kinds_of(plan: &Plan, record: &Record) -> Vec<KindReport> {
+    let all = plan.requests.kinds.iter().zip(&record.by_kind);
+    let report = all.map(|(kind, record)| KindReport {
+        name: kind.name.clone(),
+        right: record.right,
+        failed: record.failed,
+        exchange_us: None,
+    });
+    if record.by_kind.len() > 1 { report.collect() } else { Vec::new() }
+}
 
-    /// Lines for people.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text);
-        text
-    }
+fn classes_of(plan: &Plan, record: &Record) -> Vec<ClassReport> {
+    let all = plan.clients.classes.iter().zip(&record.by_class);
+    let report = all.map(|(class, record)| ClassReport {
+        name: class.name.clone(),
+        connections_opened: record.connections,
+        connections_resumed: plan.clients.resume.then_some(record.resumed_connections),
+        refused: record.refused,
+        refusals: record.refusals.clone(),
+        right: record.right,
+        failed: record.failed,
+    });
+    // How clients were refused is told of one class too.
+    if record.by_class.len() > 1 || record.refused > 0 { report.collect() } else { Vec::new() }
+}
 
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(
-            text,
-            "{} of {}, {} connections, {:.2} s",
-            self.mode, self.target, self.connections, self.seconds
-        )?;
-        if let Some(tls) = &self.tls {
-            writeln!(text, "  {tls}")?;
-        }
-        if let (Some(rate), Some(due)) = (&self.rate, self.due) {
-            writeln!(text, "due       {due:>12}   at {rate} per second")?;
-        }
-        let rate = self.per_second.map(|rate| format!("   {rate:.0} per second")).unwrap_or_default();
-        writeln!(text, "right     {:>12}{rate}", self.right)?;
-        writeln!(text, "failed    {:>12}", self.failed)?;
-        for (kind, failures) in &self.failures {
-            writeln!(text, "  {:<10}{:>10}   first: {}", kind.as_str(), failures.count, failures.first)?;
-        }
-        for (status, count) in &self.statuses {
-            writeln!(text, "status {status}{count:>12}")?;
-        }
-        for (name, bytes) in [("received", self.received_bytes), ("sent", self.sent_bytes)] {
-            if bytes > 0 {
-                let rate = bytes as f64 / 1e6 / self.seconds;
-                writeln!(text, "{name:<10}{bytes:>12} bytes of bodies, {rate:.1} MB/s")?;
-            }
-        }
-        writeln!(
-            text,
-            "opened    {:>12} connections, {} were stale when used again",
-            self.connections_opened, self.stale_connections
-        )?;
-        if let Some(resumed) = self.connections_resumed {
-            let share = resumed as f64 * 100.0 / (self.connections_opened.max(1)) as f64;
-            writeln!(text, "resumed   {resumed:>12} of them, {share:.1} %")?;
-        }
-        if let Some(idle) = &self.idle {
-            let IdleReport { opened_seconds, held, answered_again } = idle;
-            writeln!(text, "held      {held:>12} connections, opened in {opened_seconds:.2} s")?;
-            writeln!(text, "again     {answered_again:>12} of them answered afterwards")?;
-        }
-        if let Some(ServerReport { cpu_seconds, cpu_us_per_right, memory_begin, memory_max, memory_end }) =
-            self.server
-        {
-            let busy = cpu_seconds * 100.0 / self.seconds;
-            let each = cpu_us_per_right
-                .map(|each| format!(", {each:.1} µs for each right answer"))
-                .unwrap_or_default();
-            writeln!(text, "target    {cpu_seconds:>12.2} s of CPU time, {busy:.0} % of a core{each}")?;
-            let [begin, max, end] =
-                [memory_begin, memory_max, memory_end].map(|bytes| bytes as f64 / f64::from(1 << 20));
-            writeln!(text, "memory    {max:>12.1} MiB at the most, {begin:.1} before, {end:.1} after")?;
-        }
-        let header = ["mean", "p50", "p90", "p99", "p99.9", "max"];
-        writeln!(text, "{:<11}{}", "µs", header.map(|name| format!("{name:>11}")).concat())?;
-        for (name, times) in [
-            ("since due", self.due_us),
-            ("exchange", self.exchange_us),
-            ("first byte", self.first_byte_us),
-            ("connect", self.connect_us),
-            ("handshake", self.handshake_us),
-        ] {
-            if let Some(TimesReport { mean, p50, p90, p99, p999, max }) = times {
-                let columns = [mean, p50, p90, p99, p999, max].map(|value| format!("{value:>11.1}"));
-                writeln!(text, "{name:<11}{}", columns.concat())?;
-            }
-        }
-        Ok(())
-    }
+/// The name of the histogram of a kind of requests.
+fn of_kind(name: &str) -> String {
+    format!("{EXCHANGE} {name}")
 }
 
 impl TimesReport {
@@ -245,6 +366,15 @@ impl TimesReport {
         })
     }
 }
+
+const SCHEMA: u32 = 1;
+/// The names of histograms.
+const DUE: &str = "due";
+const EXCHANGE: &str = "exchange";
+const FIRST_BYTE: &str = "first_byte";
+const ROUND_TRIP: &str = "round_trip";
+const CONNECT: &str = "connect";
+const HANDSHAKE: &str = "handshake";
 
 #[cfg(test)]
 impl Report {
@@ -303,3 +433,6 @@ impl Report {
         &self.failures[&kind].first
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

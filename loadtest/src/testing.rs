@@ -11,16 +11,21 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use ringward_testkit::{Authority, Leaf, Pki};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use rustls::{ConfigBuilder, HandshakeKind, RootCertStore, ServerConfig, WantsVerifier};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::args::{Plan, PlanError, RunArguments};
+use crate::args::RunArguments;
+use crate::fleet::{self, Files, FleetPlan};
+use crate::plan::{Plan, PlanError};
 use crate::report::Report;
-use crate::{Arguments, Command, modes};
+use crate::{Arguments, Command, engine, upstream};
 
 pub(crate) const HOST: &str = "api.example.com";
 
@@ -34,6 +39,8 @@ pub(crate) struct World {
     pub(crate) resumed: Rc<Cell<u64>>,
     /// Paths that were asked for.
     pub(crate) paths: Rc<RefCell<Vec<String>>>,
+    /// New connections are served by our own upstream.
+    pub(crate) as_upstream: Rc<Cell<bool>>,
 }
 
 impl World {
@@ -60,15 +67,38 @@ impl World {
         pki.write_pem("stranger", &Authority::root("Other Root").issue(&Leaf::client("stranger")));
         let mut roots = RootCertStore::empty();
         roots.add(root.certificate().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+        let config = builder()
             .with_client_cert_verifier(verifier)
             .with_single_cert(server.chain().to_vec(), server.key())
             .unwrap();
+        World::serve(pki, config, change).await
+    }
+
+    /// The same for the clients of a fleet, in the directory `fleet`. Those without a certificate may come too.
+    pub(crate) async fn start_for_fleet(plan: &FleetPlan) -> World {
+        let pki = Pki::new();
+        let directory = pki.path().join("fleet");
+        fleet::make(plan, &directory).unwrap();
+        let files = Files::of(&directory);
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_file_iter(&files.client_ca).unwrap() {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let lists = CertificateRevocationListDer::pem_file_iter(&files.client_crl).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .with_crls(lists.map(Result::unwrap))
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let chain = CertificateDer::pem_file_iter(&files.server_chain).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(&files.server_key).unwrap();
+        let config = builder().with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
+        World::serve(pki, config, |_| {}).await
+    }
+
+    async fn serve(pki: Pki, mut config: ServerConfig, change: impl FnOnce(&mut ServerConfig)) -> World {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -77,15 +107,41 @@ impl World {
         let paths = Rc::<RefCell<Vec<String>>>::default();
         let counts = (accepted.clone(), resumed.clone());
         let asked = paths.clone();
+        let as_upstream = Rc::new(Cell::new(false));
+        let is_upstream = as_upstream.clone();
         tokio::task::spawn_local(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((tcp, _)) = listener.accept().await {
                 counts.0.set(counts.0.get() + 1);
                 // A client that goes away is no failure of a test.
-                tokio::task::spawn_local(serve(acceptor.clone(), tcp, counts.1.clone(), asked.clone()));
+                match is_upstream.get() {
+                    true => drop(tokio::task::spawn_local(serve_upstream(acceptor.clone(), tcp))),
+                    false => {
+                        let served = serve(acceptor.clone(), tcp, counts.1.clone(), asked.clone());
+                        drop(tokio::task::spawn_local(served));
+                    }
+                }
             }
         });
-        World { pki, address, accepted, resumed, paths }
+        World { pki, address, accepted, resumed, paths, as_upstream }
+    }
+
+    /// Carries out a scenario with these arguments.
+    pub(crate) async fn carry_out(&self, scenario: &str, more: &str) -> Report {
+        let plan = self.plan_of(scenario, more).unwrap_or_else(|error| panic!("{error}"));
+        engine::run(plan, None).await
+    }
+
+    /// Why a scenario cannot be carried out.
+    pub(crate) fn refusal_of(&self, scenario: &str) -> PlanError {
+        self.plan_of(scenario, "").err().unwrap_or_else(|| panic!("{scenario} can be carried out"))
+    }
+
+    fn plan_of(&self, scenario: &str, more: &str) -> Result<Plan, PlanError> {
+        let file = self.pki.write("scenario.toml", scenario);
+        let usual = format!("--target {} --server-name {HOST} --pki", self.address);
+        let (file, pki) = (file.display(), self.pki.path().join("fleet").display().to_string());
+        Plan::new(&parse(&format!("{file} {usual} {pki} {more}")).unwrap())
     }
 
     /// The command line for this server, followed by more arguments.
@@ -95,7 +151,7 @@ impl World {
 
     /// Carries out a run with these arguments.
     pub(crate) async fn run(&self, more: &str) -> Report {
-        modes::run(Plan::new(&self.arguments(more)).unwrap()).await
+        engine::run(Plan::new(&self.arguments(more)).unwrap(), None).await
     }
 
     /// Why a run with these arguments cannot begin.
@@ -115,13 +171,29 @@ impl World {
     }
 }
 
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap()
+}
+
 /// Reads the arguments of `ringward-load run`. Later ones replace earlier ones.
 pub(crate) fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
     let words = ["ringward-load", "run"].into_iter().chain(arguments.split_whitespace());
     let command = Arguments::command().mut_subcommand("run", |run| run.args_override_self(true));
     let matches = command.try_get_matches_from(words)?;
-    let Command::Run(run) = Arguments::from_arg_matches(&matches)?.command;
-    Ok(*run)
+    match Arguments::from_arg_matches(&matches)?.command {
+        Command::Run(run) => Ok(*run),
+        other => panic!("{other:?} is not to run"),
+    }
+}
+
+async fn serve_upstream(acceptor: TlsAcceptor, tcp: TcpStream) {
+    if let Ok(stream) = acceptor.accept(tcp).await {
+        upstream::serve(stream).await;
+    }
 }
 
 /// Serves one connection until it ends.
@@ -167,6 +239,11 @@ async fn serve(
             "slow" => {
                 tokio::time::sleep(Duration::from_millis(number as u64)).await;
                 head(200, 0)
+            }
+            // Works on it, and closes without a word.
+            "works" => {
+                tokio::time::sleep(Duration::from_millis(number as u64)).await;
+                return None;
             }
             // Answers once and closes without a word.
             "once" => head(200, 0),

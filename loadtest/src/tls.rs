@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -50,6 +50,18 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
+    /// What differs from the usual, by the names of the arguments.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let version = self.version.map(|version| match version {
+            Version::Tls12 => "1.2".to_owned(),
+            Version::Tls13 => "1.3".to_owned(),
+        });
+        let list = |names: &[String]| (!names.is_empty()).then(|| names.join(","));
+        let all =
+            [("tls-version", version), ("tls-suite", list(&self.suites)), ("tls-group", list(&self.groups))];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
     fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
         match self.version {
             None => rustls::DEFAULT_VERSIONS.to_vec(),
@@ -93,36 +105,64 @@ fn chosen<T: Copy>(
     names.iter().map(one).collect()
 }
 
-/// A configuration for clients that trust the certificates in `ca`, show `identity` (chain and key) if there is one, and `offer` this.
+/// A certificate chain and its key.
+pub(crate) type Credential = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// What all clients of a run have in common: whom they trust, and what they offer. It is there once for thousands of them.
+pub(crate) struct Common {
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<WebPkiServerVerifier>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    protocol: Vec<u8>,
+}
+
+impl Common {
+    /// Clients that trust the certificates in `ca` and `offer` this.
+    ///
+    /// # Errors
+    /// Which file is the problem, and why.
+    pub(crate) fn new(ca: &Path, offer: &Offer) -> Result<Common, TlsFileError> {
+        let mut roots = RootCertStore::empty();
+        for root in certificates(ca)? {
+            roots.add(root).map_err(|reason| TlsFileError::Anchor { file: ca.to_owned(), reason })?;
+        }
+        let provider = Arc::new(offer.provider()?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|error| TlsFileError::Setup(rustls::Error::General(error.to_string())))?;
+        let protocol = if offer.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() };
+        Ok(Common { provider, verifier, versions: offer.versions(), protocol })
+    }
+
+    /// A client that shows this credential if there is one.
+    ///
+    /// # Errors
+    /// If the key is not that of the certificate.
+    pub(crate) fn client(&self, credential: Option<Credential>) -> Result<Arc<ClientConfig>, TlsFileError> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.versions)
+            .map_err(TlsFileError::Setup)?
+            .with_webpki_verifier(self.verifier.clone());
+        let mut config = match credential {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).map_err(TlsFileError::Identity)?
+            }
+        };
+        config.alpn_protocols = vec![self.protocol.clone()];
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+/// Reads a credential from a file with the chain and one with the key.
 ///
 /// # Errors
 /// Which file is the problem, and why.
-pub(crate) fn client_config(
-    ca: &Path,
-    identity: Option<(&Path, &Path)>,
-    offer: &Offer,
-) -> Result<Arc<ClientConfig>, TlsFileError> {
-    let mut roots = RootCertStore::empty();
-    for root in certificates(ca)? {
-        roots.add(root).map_err(|reason| TlsFileError::Anchor { file: ca.to_owned(), reason })?;
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(offer.provider()?))
-        .with_protocol_versions(&offer.versions())
-        .map_err(TlsFileError::Setup)?
-        .with_root_certificates(roots);
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let private_key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|reason| TlsFileError::Pem { file: key.to_owned(), reason })?;
-            builder
-                .with_client_auth_cert(certificates(chain)?, private_key)
-                .map_err(TlsFileError::Identity)?
-        }
-    };
-    config.alpn_protocols = vec![if offer.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+pub(crate) fn credential(chain: &Path, key: &Path) -> Result<Credential, TlsFileError> {
+    let private_key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|reason| TlsFileError::Pem { file: key.to_owned(), reason })?;
+    Ok((certificates(chain)?, private_key))
 }
 
 /// The same for one client that keeps its sessions and resumes them. Its sessions are its own: a client uses each of them
@@ -159,8 +199,12 @@ mod tests {
         let junk = pki.write("junk.pem", "no certificate");
         let missing = pki.path().join("missing.pem");
 
-        assert!(client_config(&ca, Some((&alice.chain, &alice.key)), &Offer::default()).is_ok());
-        assert!(client_config(&ca, None, &Offer::default()).is_ok());
+        let client_config = |ca: &Path, identity: Option<(&Path, &Path)>| {
+            let common = Common::new(ca, &Offer::default())?;
+            common.client(identity.map(|(chain, key)| credential(chain, key)).transpose()?)
+        };
+        assert!(client_config(&ca, Some((&alice.chain, &alice.key))).is_ok());
+        assert!(client_config(&ca, None).is_ok());
         for (ca, identity, wanted) in [
             (&junk, None, "junk.pem` holds no certificate"),
             (&missing, None, "missing.pem` cannot be used"),
@@ -168,7 +212,7 @@ mod tests {
             (&ca, Some((&*alice.chain, &*junk)), "junk.pem` cannot be used"),
             (&ca, Some((&*alice.chain, &*bob.key)), "the client certificate cannot be used"),
         ] {
-            let message = client_config(ca, identity, &Offer::default()).unwrap_err().to_string();
+            let message = client_config(ca, identity).unwrap_err().to_string();
             assert!(message.contains(wanted), "{message}");
         }
     }

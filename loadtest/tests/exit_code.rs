@@ -1,53 +1,13 @@
 //! The program as a script sees it: what it prints where, and its exit code.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output};
-use std::sync::Arc;
+mod common;
 
-use ringward_testkit::{Authority, Leaf, Pki};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::process::Command;
 
-const HOST: &str = "api.example.com";
+use ringward_testkit::Pki;
 
-/// A TLS server that answers every request of one connection with 200 and five bytes.
-fn serve_one_connection(pki: &Pki) -> SocketAddr {
-    let root = Authority::root("Test Root");
-    let server = root.issue(&Leaf::server(HOST));
-    pki.write_authorities("ca.pem", &[&root]);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(server.chain().to_vec(), server.key())
-        .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (tcp, _) = listener.accept().unwrap();
-        let session = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = BufReader::new(StreamOwned::new(session, tcp));
-        let mut line = String::new();
-        while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
-            if line == "\r\n" {
-                stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").unwrap();
-            }
-            line.clear();
-        }
-    });
-    address
-}
-
-fn run(pki: &Pki, target: &str, more: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ringward-load"))
-        .args(["run", "--server-name", HOST, "--connections", "1", "--target", target, "--ca"])
-        .arg(pki.path().join("ca.pem"))
-        .args(more.split_whitespace())
-        .output()
-        .unwrap()
-}
+use self::common::{run, serve_one_connection};
 
 #[test]
 fn right_answers_end_with_0_and_the_report() {
@@ -76,4 +36,21 @@ fn a_run_that_cannot_begin_ends_with_2_and_the_reason() {
     assert!(output.stdout.is_empty());
     let reason = String::from_utf8(output.stderr).unwrap();
     assert!(reason.starts_with("ringward-load: ") && reason.contains("--allow-remote"), "{reason}");
+}
+
+#[test]
+fn a_fleet_is_made_once() {
+    let pki = Pki::new();
+    let make = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringward-load"));
+        command.args(["pki", "--clients", "2", "--revoked", "0", "--out"]).arg(pki.path().join("fleet"));
+        command.output().unwrap()
+    };
+    let output = make();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("fleet: 2 valid, 10 expired, ") && !said.contains("revoked"), "{said}");
+    let output = make();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("fleet` is not empty"));
 }

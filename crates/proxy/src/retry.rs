@@ -11,7 +11,7 @@ use std::{
 
 use ringward_config::{EndpointAddr, Retry};
 use ringward_http::{BodyFraming, RequestHead};
-use ringward_telemetry::{RetryOutcome, RetryReason};
+use ringward_telemetry::{ClusterId, RetryOutcome, RetryReason};
 
 use crate::{
     error::ProxyError,
@@ -39,35 +39,47 @@ pub(crate) struct Tries<'a> {
     fresh: bool,
     /// Endpoints that have failed.
     tried: Vec<EndpointAddr>,
-    retrying: Cell<Option<Retrying<'a>>>,
+    retrying: Cell<Option<Retrying>>,
     /// There would have been another try.
     refused: Cell<bool>,
     /// What has come of them so far, if they are over.
     outcome: Option<RetryOutcome>,
 }
 
+/// The tries of a request that is decided about anew, between the last one and the next.
+pub(crate) struct Suspended {
+    made: u8,
+    replaced: bool,
+    fresh: bool,
+    tried: Vec<EndpointAddr>,
+    /// Of the cluster with this number; another one has a budget of its own.
+    retrying: (ClusterId, Option<Retrying>),
+}
+
 impl<'a> Tries<'a> {
-    /// Of the request `head`, of which `made` have been made before.
+    /// Of the request `head`, which go on from those that were made `before`.
     pub(crate) fn new(
         worker: &'a Worker,
         cluster: &'a Cluster,
         policy: Option<&'a Retry>,
         head: &RequestHead,
-        made: u8,
+        before: Option<Box<Suspended>>,
     ) -> Tries<'a> {
         let repeatable =
             |policy: &Retry| policy.methods.iter().any(|method| method.as_str() == head.method());
+        let before = before.map_or_else(|| Suspended::none(cluster.id), |before| *before);
+        let Suspended { made, replaced, fresh, tried, retrying: (id, retrying) } = before;
         Tries {
             worker,
             cluster,
             policy,
             idempotent: head.is_idempotent() && head.body() == BodyFraming::None,
             repeatable: policy.is_some_and(repeatable),
-            made: made.max(1),
-            replaced: false,
-            fresh: false,
-            tried: Vec::new(),
-            retrying: Cell::new(None),
+            made,
+            replaced,
+            fresh,
+            tried,
+            retrying: Cell::new(retrying.filter(|_| id == cluster.id)),
             refused: Cell::new(false),
             outcome: Some(RetryOutcome::Failed),
         }
@@ -78,10 +90,19 @@ impl<'a> Tries<'a> {
         self.cluster
     }
 
-    /// They are over for now, since the request is decided about anew; how many there were.
-    pub(crate) fn suspend(&mut self) -> u8 {
+    /// They are over for now, since the request is decided about anew. What is to be known when they go on, if there was more
+    /// than one.
+    pub(crate) fn suspend(&mut self) -> Option<Box<Suspended>> {
         self.outcome = None;
-        self.made
+        (self.replaced || self.made > 1).then(|| {
+            Box::new(Suspended {
+                made: self.made,
+                replaced: self.replaced,
+                fresh: self.fresh,
+                tried: std::mem::take(&mut self.tried),
+                retrying: (self.cluster.id, self.retrying.take()),
+            })
+        })
     }
 
     /// Whether the last one has led to a response, or a tunnel.
@@ -196,6 +217,13 @@ impl<'a> Tries<'a> {
         self.made = self.made.saturating_add(1);
         let mut pausing = Box::pin(io::sleep(pause));
         time.bound(&self.worker.deadlines, pausing.as_mut()).await
+    }
+}
+
+impl Suspended {
+    /// Nothing was tried yet.
+    fn none(cluster: ClusterId) -> Suspended {
+        Suspended { made: 1, replaced: false, fresh: false, tried: Vec::new(), retrying: (cluster, None) }
     }
 }
 

@@ -66,8 +66,7 @@ impl ControlPlane {
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut memory = tokio::time::interval(MEMORY_SAMPLES);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What changed between the first reading and the begin of the watch was not noticed.
-        let mut reload = Some(self.start_reload(false));
+        let mut reload: Option<Reload> = None;
         let mut reload_again = false;
         // When to look again at files that were in the middle of a change.
         let mut retry: Option<Instant> = None;
@@ -160,7 +159,7 @@ impl ControlPlane {
     fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) -> Option<Instant> {
         let attempt = attempt?;
         if let Some(watched) = &attempt.watched {
-            self.watch.set(watched);
+            self.watch.set(watched.clone(), watched);
         }
         self.reloader.finish(attempt, insist).map(|pause| Instant::now() + pause)
     }

@@ -25,6 +25,8 @@ mod publish;
 mod reload;
 mod server;
 mod sockets;
+#[cfg(test)]
+mod steady_state;
 mod table;
 mod terminal;
 mod trust;
@@ -43,8 +45,13 @@ use crate::failure::Failure;
 
 /// Every worker allocates and frees its own memory, and what a snapshot frees was allocated elsewhere: an allocator for
 /// many threads.
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: ringward_testkit::CountingAllocator = ringward_testkit::CountingAllocator;
 
 /// An mTLS reverse proxy: who is calling, by certificate, and does policy let them.
 #[derive(Debug, Parser)]

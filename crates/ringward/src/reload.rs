@@ -20,6 +20,7 @@ use crate::publish::Publisher;
 use crate::trust::TrustKeeper;
 use crate::trust::network::Preparation;
 use crate::upstream_health;
+use crate::watch::Interests;
 
 /// Knows what was loaded last, and replaces it.
 pub(crate) struct Reloader {
@@ -51,7 +52,7 @@ pub(crate) struct Attempt {
     /// Digest of what was read, if the configuration could be read.
     digest: Option<[u8; 32]>,
     /// What to watch from now on, if the configuration could be read.
-    pub(crate) watched: Option<Vec<PathBuf>>,
+    pub(crate) watched: Option<Interests>,
 }
 
 /// What an attempt found that did not fail.
@@ -68,7 +69,7 @@ enum Outcome {
 struct Finding {
     read: Result<Read, Refused>,
     digest: Option<[u8; 32]>,
-    watched: Option<Vec<PathBuf>>,
+    watched: Option<Interests>,
 }
 
 /// What was read.
@@ -207,7 +208,7 @@ impl Job {
             Ok(gathered) => gathered,
             Err(problems) => return Finding::nothing(problems),
         };
-        let (digest, watched) = (gathered.digest(), Some(gathered.watched()));
+        let (digest, watched) = (gathered.digest(), Some(Interests::of(&gathered.watched())));
         drop(reading);
         let read = if digest == self.running.digest { Ok(Read::Unchanged) } else { self.build(gathered) };
         Finding { read, digest: Some(digest), watched }

@@ -1,7 +1,7 @@
 //! Puts a process together: load, sockets, workers, admin listener, control plane. `run` and `demo` both do it here.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::trust::network::Network;
 use crate::trust::operations::Operator;
 use crate::trust::{self, TrustKeeper};
 use crate::upstream_health::HealthChecker;
-use crate::watch::Watch;
+use crate::watch::{Interests, Watch};
 use crate::workers::{self, Workers};
 use crate::{logs, version};
 
@@ -48,7 +48,7 @@ pub(crate) struct Server {
     log_stats: Arc<LogStats>,
     admin: Option<TcpListener>,
     operators: Option<AdminSocket>,
-    watched: Vec<PathBuf>,
+    watched: Interests,
     stop: Arc<Notify>,
     runtime: Runtime,
     signals: Signals,
@@ -78,7 +78,7 @@ impl Server {
         // First of all: until then a signal that asks for a reload ends the process.
         let (runtime, mut signals) = control_runtime()?;
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
-        let watched = gathered.watched();
+        let watched = Interests::of(&gathered.watched());
         let (trust, loaded) = load(gathered).map_err(Failure::Configuration)?;
         let config: &Config = &loaded.config;
         let registry = Registry::new(words(), Limits::default());
@@ -191,8 +191,8 @@ impl Server {
                     }
                 });
             }
-            let mut watch = Watch::new();
-            watch.set(&self.watched);
+            let watch = Watch::new();
+            watch.set(self.watched.clone(), &self.watched);
             announce(&self.outline);
             let plane = ControlPlane {
                 control: self.control,

@@ -3,26 +3,27 @@
 //! Watching a file does not work: after an atomic rename or a Kubernetes `..data` swap the watch hangs on the old inode
 //! and reports nothing more. So the watches are on directories: of every file, and of every symbolic link on the way to
 //! it. What changed is not asked: whoever is woken reads everything again and compares.
+//!
+//! The files may be on a mount that has stopped answering, where every look waits. So who reads them finds out beside everything else
+//! which directories matter ([`Interests::of`]), and these are watched on a thread of their own ([`Placing`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// Wakes its owner when something may have changed.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Absent if the kernel refuses (inotify instances are limited per user); then only the poll is left.
-    watcher: Option<RecommendedWatcher>,
-    /// Shared with the thread that the events come from.
-    interests: Arc<Mutex<Interests>>,
+    placing: Arc<Placing>,
     events: mpsc::Receiver<()>,
     /// When quiet after an event, and when at the latest, the owner is woken.
     due: Option<(Instant, Instant)>,
@@ -30,7 +31,8 @@ pub(crate) struct Watch {
 }
 
 /// What matters in each watched directory. Others may write there too, such as our own access log.
-type Interests = BTreeMap<PathBuf, Interest>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interests(BTreeMap<PathBuf, Interest>);
 
 /// What matters in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +52,38 @@ pub(crate) enum Wake {
     Poll,
 }
 
+/// Puts watches where they are wanted. The kernel looks at a directory for it, and so may have to wait.
+#[derive(Debug)]
+struct Placing {
+    /// Absent if the kernel refuses (inotify instances are limited per user); then only the poll is left.
+    watcher: Mutex<Option<RecommendedWatcher>>,
+    wanted: Mutex<Wanted>,
+    /// What is watched. Shared with the thread that the events come from.
+    interests: Arc<Mutex<Interests>>,
+    sender: mpsc::Sender<()>,
+}
+
+/// What [`Placing`] has not done yet.
+#[derive(Debug, Default)]
+struct Wanted {
+    next: Option<Interests>,
+    /// Directories that answered a moment ago. The others are left alone.
+    seen: BTreeSet<PathBuf>,
+    /// A thread is at it.
+    is_under_way: bool,
+}
+
 impl Watch {
     /// Watches nothing yet. To be called within a runtime.
     pub(crate) fn new() -> Watch {
-        let interests = Arc::new(Mutex::new(Interests::new()));
+        let interests = Arc::new(Mutex::new(Interests::default()));
         // One place is enough: an event that finds it taken is covered by the wake-up that is already due.
         let (sender, events) = mpsc::channel(1);
-        let relevant = interests.clone();
+        let (relevant, woken) = (interests.clone(), sender.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error may be a queue that overflowed, so that events are missing.
-            if event.map_or(true, |event| {
-                concerns(&event, &relevant.lock().unwrap_or_else(PoisonError::into_inner))
-            }) {
-                let _ = sender.try_send(());
+            if event.map_or(true, |event| concerns(&event, &lock(&relevant))) {
+                let _ = woken.try_send(());
             }
         });
         let watcher = watcher
@@ -72,27 +93,23 @@ impl Watch {
             .ok();
         let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Watch { watcher, interests, events, due: None, poll }
+        let (watcher, wanted) = (Mutex::new(watcher), Mutex::default());
+        let placing = Arc::new(Placing { watcher, wanted, interests, sender });
+        Watch { placing, events, due: None, poll }
     }
 
-    /// Watches what concerns `paths`, and nothing else any more.
-    pub(crate) fn set(&mut self, paths: &[PathBuf]) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let mut wanted = Interests::new();
-        paths.iter().for_each(|path| add_interests(path, &mut wanted));
-        let before = self.interests.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for directory in before.keys().filter(|directory| !wanted.contains_key(*directory)) {
-            // It may be gone, and its watch with it.
-            let _ = watcher.unwatch(directory);
+    /// Watches `interests` before long, and nothing else any more. `seen` are those of them that were found just now, which are
+    /// watched again: a directory that was replaced by another of its name has lost its watch. Once something is watched that was
+    /// not, the owner is woken, since what changed before was not noticed. Does not wait.
+    pub(crate) fn set(&self, interests: Interests, seen: &Interests) {
+        let mut wanted = lock(&self.placing.wanted);
+        wanted.next = Some(interests);
+        wanted.seen.extend(seen.0.keys().cloned());
+        if !wanted.is_under_way {
+            wanted.is_under_way = true;
+            let placing = self.placing.clone();
+            spawn_blocking(move || placing.run());
         }
-        // Those watched already are watched again: a directory that was replaced by another of its name has lost its watch.
-        for directory in wanted.keys() {
-            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
-                let directory = directory.display();
-                tracing::warn!(%directory, %error, "directory cannot be watched, it is only polled");
-            }
-        }
-        *self.interests.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
     /// Waits until something may have changed and has been quiet for a moment: whoever renews a certificate writes two
@@ -123,15 +140,125 @@ impl Watch {
     }
 }
 
+impl Interests {
+    /// Where something happens when what one of `paths` names changes. Looks at all that is on the way, and so may wait for ever.
+    pub(crate) fn of(paths: &[PathBuf]) -> Interests {
+        let mut interests = Interests::default();
+        paths.iter().for_each(|path| interests.add(path));
+        interests
+    }
+
+    /// These, too.
+    pub(crate) fn merge(&mut self, others: &Interests) {
+        for (directory, interest) in &others.0 {
+            match interest {
+                Interest::All => _ = self.0.insert(directory.clone(), Interest::All),
+                Interest::Names(names) => {
+                    names.iter().for_each(|name| self.add_name(directory, name.clone()))
+                }
+            }
+        }
+    }
+
+    /// Adds every symbolic link on the way to `path`, the file itself, and all that `path` holds if it is a directory.
+    fn add(&mut self, path: &Path) {
+        let mut rest: Vec<OsString> =
+            reversed(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        let mut here = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let entry = here.join(&name);
+            match fs::read_link(&entry) {
+                Ok(target) if links < LINKS_MAX => {
+                    links += 1;
+                    self.add_existing(&here, name);
+                    if target.is_absolute() {
+                        here = PathBuf::from("/");
+                    }
+                    rest.extend(reversed(&target));
+                }
+                _ => {
+                    // Missing, a file or a directory. What is missing is noticed when it appears in here.
+                    if rest.is_empty() || !entry.exists() {
+                        self.add_existing(&here, name);
+                    }
+                    here = entry;
+                }
+            }
+        }
+        if here.is_dir() {
+            self.0.insert(here, Interest::All);
+        }
+    }
+
+    /// What lies below something missing or below a file cannot be watched.
+    fn add_existing(&mut self, directory: &Path, name: OsString) {
+        if directory.is_dir() {
+            self.add_name(directory, name);
+        }
+    }
+
+    fn add_name(&mut self, directory: &Path, name: OsString) {
+        let nothing = || Interest::Names(BTreeSet::new());
+        if let Interest::Names(names) = self.0.entry(directory.to_owned()).or_insert_with(nothing) {
+            names.insert(name);
+        }
+    }
+}
+
+impl Placing {
+    /// Goes on until nothing more is wanted.
+    fn run(&self) {
+        let mut watcher = lock(&self.watcher);
+        loop {
+            let (interests, seen) = {
+                let mut wanted = lock(&self.wanted);
+                let Some(next) = wanted.next.take() else {
+                    wanted.is_under_way = false;
+                    return;
+                };
+                (next, std::mem::take(&mut wanted.seen))
+            };
+            if let Some(watcher) = &mut *watcher {
+                self.place(watcher, &interests, &seen);
+            }
+            let is_new = *lock(&self.interests) != interests;
+            *lock(&self.interests) = interests;
+            if is_new {
+                let _ = self.sender.try_send(());
+            }
+        }
+    }
+
+    fn place(&self, watcher: &mut RecommendedWatcher, interests: &Interests, seen: &BTreeSet<PathBuf>) {
+        // Not to be held meanwhile: the thread that the events come from does what is asked here.
+        let before: Vec<PathBuf> = lock(&self.interests).0.keys().cloned().collect();
+        for directory in before.iter().filter(|directory| !interests.0.contains_key(*directory)) {
+            // It may be gone, and its watch with it.
+            let _ = watcher.unwatch(directory);
+        }
+        for directory in interests.0.keys().filter(|directory| seen.contains(*directory)) {
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                let directory = directory.display();
+                tracing::warn!(%directory, %error, "directory cannot be watched, it is only polled");
+            }
+        }
+    }
+}
+
 /// Whether an event is a change of something that matters.
 fn concerns(event: &notify::Event, interests: &Interests) -> bool {
     let matters = |path: &PathBuf| {
         // Of the directory itself, as when it is removed.
-        if interests.contains_key(path) {
+        if interests.0.contains_key(path) {
             return true;
         }
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return true };
-        match interests.get(directory) {
+        match interests.0.get(directory) {
             Some(Interest::All) => true,
             Some(Interest::Names(names)) => names.contains(name),
             None => false,
@@ -148,52 +275,6 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// Adds where something happens when what `path` names changes: every symbolic link on the way, the file itself, and all
-/// that `path` holds if it is a directory.
-fn add_interests(path: &Path, interests: &mut Interests) {
-    let mut rest: Vec<OsString> = reversed(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    let mut here = PathBuf::from("/");
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        if name == ".." {
-            here.pop();
-            continue;
-        }
-        let entry = here.join(&name);
-        match fs::read_link(&entry) {
-            Ok(target) if links < LINKS_MAX => {
-                links += 1;
-                add_name(interests, &here, name);
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                rest.extend(reversed(&target));
-            }
-            _ => {
-                // Missing, a file or a directory. What is missing is noticed when it appears in here.
-                if rest.is_empty() || !entry.exists() {
-                    add_name(interests, &here, name);
-                }
-                here = entry;
-            }
-        }
-    }
-    if here.is_dir() {
-        interests.insert(here, Interest::All);
-    }
-}
-
-fn add_name(interests: &mut Interests, directory: &Path, name: OsString) {
-    // What lies below something missing or below a file cannot be watched.
-    if !directory.is_dir() {
-        return;
-    }
-    let interest = interests.entry(directory.to_owned()).or_insert_with(|| Interest::Names(BTreeSet::new()));
-    if let Interest::Names(names) = interest {
-        names.insert(name);
-    }
-}
-
 fn reversed(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -203,6 +284,11 @@ fn reversed(path: &Path) -> Vec<OsString> {
     let mut names: Vec<OsString> = names.collect();
     names.reverse();
     names
+}
+
+/// A poisoned lock is entered anyway: no state in between is invalid.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Renewal tools write certificate and key within milliseconds of each other.
@@ -232,15 +318,29 @@ mod tests {
     }
 
     fn interests(path: &Path) -> Vec<(PathBuf, String)> {
-        let mut found = Interests::new();
-        add_interests(path, &mut found);
+        let found = Interests::of(&[path.to_owned()]);
         let text = |interest: Interest| match interest {
             Interest::All => "*".to_owned(),
             Interest::Names(names) => {
                 names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(" ")
             }
         };
-        found.into_iter().map(|(directory, interest)| (directory, text(interest))).collect()
+        found.0.into_iter().map(|(directory, interest)| (directory, text(interest))).collect()
+    }
+
+    /// Something that watches this path.
+    async fn watching(path: &Path) -> Watch {
+        let mut watch = Watch::new();
+        watch_what_leads_to(path, &mut watch).await;
+        watch
+    }
+
+    /// Waits until it is watched.
+    async fn watch_what_leads_to(path: &Path, watch: &mut Watch) {
+        let interests = Interests::of(&[path.to_owned()]);
+        watch.set(interests.clone(), &interests);
+        let wake = tokio::time::timeout(Duration::from_secs(20), watch.changed()).await;
+        assert_eq!(wake, Ok(Wake::Event), "what changed before was not noticed");
     }
 
     #[test]
@@ -269,14 +369,13 @@ mod tests {
     #[test]
     fn neighbours_do_not_matter() {
         let (_dir, root) = secret_volume();
-        let mut known = Interests::new();
-        add_interests(&root.join("tls.pem"), &mut known);
+        let mut known = Interests::of(&[root.join("tls.pem")]);
         let event = |path: PathBuf| notify::Event::new(EventKind::Any).add_path(path);
         assert!(concerns(&event(root.join("tls.pem")), &known));
         assert!(concerns(&event(root.join("..data")), &known));
         assert!(concerns(&event(root.clone()), &known));
         assert!(!concerns(&event(root.join("access.json")), &known));
-        add_interests(&root, &mut known);
+        known.merge(&Interests::of(std::slice::from_ref(&root)));
         assert!(concerns(&event(root.join("new.pem")), &known));
     }
 
@@ -285,8 +384,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.rego");
         fs::write(&path, "0").unwrap();
-        let mut watch = Watch::new();
-        watch.set(std::slice::from_ref(&path));
+        let mut watch = watching(&path).await;
         fs::write(&path, "1").unwrap();
         // Given up again and again within the wait for quiet, as by a loop that has other things to do.
         let give_up = DEBOUNCE / 10;
@@ -305,13 +403,30 @@ mod tests {
         assert!(is_change(EventKind::Any));
     }
 
+    /// As when the kernel looks at a directory on a mount that does not answer.
+    #[tokio::test]
+    async fn placing_watches_delays_nobody_and_takes_one_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new();
+        let placing = watch.placing.clone();
+        let hanging = lock(&placing.watcher);
+        for name in ["a", "b", "c"] {
+            let interests = Interests::of(&[dir.path().join(name)]);
+            watch.set(interests.clone(), &interests);
+        }
+        assert!(lock(&placing.wanted).is_under_way && lock(&placing.interests).0.is_empty());
+        drop(hanging);
+        let wake = tokio::time::timeout(Duration::from_secs(20), watch.changed()).await;
+        assert_eq!(wake, Ok(Wake::Event));
+        assert_eq!(*lock(&placing.interests), Interests::of(&[dir.path().join("c")]), "the last ones");
+    }
+
     #[tokio::test]
     async fn a_swap_of_the_data_link_is_noticed_every_time() {
         let (_dir, root) = secret_volume();
         let path = root.join("tls.pem");
-        let mut watch = Watch::new();
+        let mut watch = watching(&path).await;
         for turn in 0..3 {
-            watch.set(std::slice::from_ref(&path));
             let next = root.join(format!("..next{turn}"));
             fs::create_dir(&next).unwrap();
             fs::write(next.join("tls.pem"), format!("{turn}")).unwrap();
@@ -319,6 +434,8 @@ mod tests {
             fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
             let wake = tokio::time::timeout(Duration::from_secs(20), watch.changed()).await;
             assert_eq!(wake, Ok(Wake::Event), "swap {turn}");
+            // The link leads elsewhere, and so something else is watched.
+            watch_what_leads_to(&path, &mut watch).await;
         }
     }
 
@@ -327,8 +444,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.rego");
         fs::write(&path, "0").unwrap();
-        let mut watch = Watch::new();
-        watch.set(std::slice::from_ref(&path));
+        let mut watch = watching(&path).await;
         for turn in 0..3 {
             fs::write(dir.path().join("new"), format!("{turn}")).unwrap();
             fs::rename(dir.path().join("new"), &path).unwrap();

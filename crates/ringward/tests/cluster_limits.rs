@@ -9,7 +9,10 @@ use ringward_testkit::{DEADLINE, Gate, Http2Script, Http2Upstream, Script};
 
 use self::support::{Gateway, HOST, Host, on_both_drivers};
 
-on_both_drivers!(what_is_above_the_limit_waits_and_what_is_above_that_is_refused,);
+on_both_drivers!(
+    what_is_above_the_limit_waits_and_what_is_above_that_is_refused,
+    who_goes_away_leaves_the_queue,
+);
 
 const ACTIVE: &str = "ringward_upstream_requests_active";
 const PENDING: &str = "ringward_upstream_requests_pending";
@@ -43,6 +46,37 @@ fn what_is_above_the_limit_waits_and_what_is_above_that_is_refused(driver: &str)
     for gauge in [ACTIVE, PENDING, OPEN] {
         gateway.wait_for_metric(gauge, &[("cluster", "echo")], 0.0);
     }
+}
+
+fn who_goes_away_leaves_the_queue(driver: &str) {
+    let keys = "requests_max = 1\npending_max = 2\npending_timeout = \"1m\"";
+    let gateway = Gateway::builder().cluster(keys).io(driver).start();
+    let gate = Gate::new();
+    gateway.upstream.on("/slow", Script::new().read_body().wait(&gate).respond(200, &[], "late"));
+    let ask = |path: &str| {
+        let mut connection = gateway.connect();
+        connection.send(&connection.head("GET", path, &[])).unwrap();
+        connection
+    };
+    let waits = |count| gateway.wait_for_metric(PENDING, &[("cluster", "echo")], count);
+    let mut first = ask("/slow");
+    gate.wait_for_arrivals(1, DEADLINE);
+    let front = ask("/front");
+    waits(1.0);
+    let mut last = ask("/last");
+    waits(2.0);
+    drop(front);
+    waits(1.0);
+    assert_eq!(gateway.wait_for_record("path", "/front")["flag"], "client_gone");
+    let mut other = ask("/other");
+    waits(2.0);
+    gate.open();
+    for connection in [&mut first, &mut last, &mut other] {
+        assert_eq!(connection.response().unwrap().status, 200);
+    }
+    let paths: Vec<_> = gateway.upstream.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(paths, ["/slow", "/last", "/other"]);
+    assert_eq!(gateway.metric(ERRORS, &[]), 0.0, "it is no failure of the cluster");
 }
 
 #[test]

@@ -3,13 +3,16 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
 
 use ringward_testkit::{
     Connection, DEADLINE, Gate, Http2Script, Http2Upstream, Script, Upstream, eventually,
 };
 
-use self::support::{Builder, Gateway, HOST, Host, on_both_drivers};
+use self::support::{Builder, Gateway, HOST, Host, on_both_drivers, program};
 
 on_both_drivers!(endpoints_come_and_go_without_a_reload,);
 
@@ -154,6 +157,37 @@ fn a_file_that_is_bad_or_gone_changes_nothing() {
     assert_eq!(spread(&mut connection, &upstreams, 4), [0, 4]);
 }
 
+/// A lease of another process on a file has who opens it wait, as a mount does that has stopped answering.
+#[test]
+fn a_file_that_hangs_delays_nobody_else() {
+    let upstreams = start::<3>();
+    let [one, two, three] = upstreams.each_ref().map(Upstream::address);
+    let host = |name, cluster| Host::new(&[name]).route("path = \"/{rest...}\"", cluster);
+    let gateway = builder(&[one], "")
+        .section("[cluster.stuck]\nendpoints_file = \"stuck.toml\"")
+        .host(host("stuck.example.com", "cluster = \"stuck\""));
+    gateway.pki().write("stuck.toml", listed(&[one]));
+    let gateway = gateway.start();
+    let mut lease = Lease::take(&gateway.pki.path().join("stuck.toml"));
+    let mut connection = gateway.connect();
+    for (count, endpoints) in [(1, &[one, two][..]), (2, &[two]), (3, &[two, three])] {
+        rewrite(&gateway, endpoints);
+        wait_for_message(&gateway, "the endpoints of a cluster have changed", count);
+        // The admin listener answers for this one.
+        wait_for_endpoints(&gateway, endpoints.len());
+    }
+    let generation = gateway.generation();
+    gateway.reconfigure("pool_idle_max = 7", "pool_idle_max = 8");
+    assert!(gateway.generation() > generation);
+    rewrite(&gateway, &[three]);
+    wait_for_message(&gateway, "the endpoints of a cluster have changed", 4);
+    assert_eq!(spread(&mut connection, &upstreams, 4), [0, 0, 4]);
+    assert!(lease.is_wanted(), "the file is waited for");
+    drop(lease);
+    gateway.pki.write("stuck.toml", listed(&[two, three]));
+    wait_for_message(&gateway, "the endpoints of a cluster have changed", 5);
+}
+
 #[test]
 fn nothing_starts_with_a_bad_file() {
     let missing = unwritten("endpoints_file = \"nowhere.toml\"");
@@ -235,6 +269,60 @@ fn endpoints_that_come_start_slowly_where_nobody_checks_them() {
     rewrite(&gateway, &[new]);
     share(1.0);
 }
+
+/// A lease on a file. Whoever opens it waits until this is dropped (fcntl(2)), for 45 seconds at most.
+struct Lease {
+    process: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Lease {
+    fn take(path: &Path) -> Lease {
+        let mut python = program("python3", "python3");
+        python.args(["-c", LEASE]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = python.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        let mut lease = Lease { process, lines };
+        assert_eq!(lease.line(), "taken");
+        lease
+    }
+
+    /// Whether somebody waits.
+    fn is_wanted(&mut self) -> bool {
+        self.process.stdin.as_mut().unwrap().write_all(b"?\n").unwrap();
+        self.line() == "wanted"
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The kernel says by SIGIO that somebody wants the file, and that would end the process. It takes a lease only while nobody has the
+/// file open.
+const LEASE: &str = r#"
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR)
+for _ in range(1000):
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        break
+    except BlockingIOError:
+        time.sleep(0.01)
+print("taken" if fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_WRLCK else "not taken", flush=True)
+for _ in sys.stdin:
+    print("wanted" if fcntl.fcntl(file, fcntl.F_GETLEASE) != fcntl.F_WRLCK else "unwanted", flush=True)
+"#;
 
 /// Before the endpoints of `others.toml`, which names these, as the cluster `others` with these keys.
 fn builder(endpoints: &[SocketAddr], keys: &str) -> Builder {

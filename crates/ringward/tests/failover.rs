@@ -75,6 +75,26 @@ fn an_endpoint_that_comes_back_gets_its_share_step_by_step() {
     wait_for_shares(&gateway, &upstreams, [10.0 / 12.0, 2.0 / 12.0]);
 }
 
+#[test]
+fn an_endpoint_that_comes_back_has_its_full_share_in_the_end() {
+    let upstreams = [Upstream::start(), Upstream::start()];
+    let gateway = gateway(&upstreams, ["", ""], "slow_start = \"1s\"", "");
+    wait_for_shares(&gateway, &upstreams, [0.5, 0.5]);
+    answer(&upstreams[1], 503);
+    wait_for_shares(&gateway, &upstreams, [1.0, 0.0]);
+    answer(&upstreams[1], 200);
+    let mut seen = Vec::new();
+    let labels = [("cluster", "others"), ("endpoint", &*upstreams[1].address().to_string())];
+    eventually(DEADLINE, "its full share", || {
+        seen.push(gateway.metric(SHARE, &labels));
+        seen.last() == Some(&0.5)
+    });
+    assert!(seen.is_sorted(), "{seen:?}");
+    let is_step = |share: &f64| (0..=10).map(f64::from).any(|step| *share == step / (step + 10.0));
+    assert!(seen.iter().all(is_step), "tenths of what the other one has: {seen:?}");
+    assert_eq!(spread(&mut gateway.connect(), &upstreams, 8), [4, 4]);
+}
+
 /// Before `upstreams`, each with these keys.
 fn gateway<const N: usize>(
     upstreams: &[Upstream; N],

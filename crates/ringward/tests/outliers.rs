@@ -3,9 +3,9 @@
 
 mod support;
 
-use ringward_testkit::{DEADLINE, Gate, Script, Upstream, eventually};
+use ringward_testkit::{Connection, DEADLINE, Gate, Script, Upstream, eventually};
 
-use self::support::{Builder, Gateway, HOST, Host, on_both_drivers};
+use self::support::{Builder, Gateway, HOST, Host, PlayedUpstream, on_both_drivers};
 
 on_both_drivers!(who_fails_is_left_out_and_comes_back,);
 
@@ -195,6 +195,45 @@ fn who_is_left_out_is_stood_in_for() {
     assert_eq!(gateway.metric(EJECTED, &[CLUSTER]), 2.0);
 }
 
+/// The checks of all pass, so it is the ejections alone that leave too few.
+#[test]
+fn where_too_few_are_left_by_ejections_all_are_used() {
+    let upstreams = [Upstream::start(), Upstream::start(), Upstream::start()];
+    let endpoints = upstreams.each_ref().map(|upstream| upstream.address().to_string());
+    let section = format!(
+        "[cluster.others]\nendpoints = {endpoints:?}\npanic_threshold = 50\n\
+         health_check = {{ http = \"/healthz\", interval = \"100ms\", timeout = \"20s\" }}\n\
+         outlier_detection = {{ consecutive_failures = 1, ejected_percent_max = 100 }}"
+    );
+    let gateway = Gateway::builder().section(&section).host(host("")).start();
+    gateway.wait_for_metric("ringward_upstream_endpoints", &[CLUSTER, ("health", "healthy")], 3.0);
+    let shares = |expected: [f64; 3]| {
+        eventually(DEADLINE, "the shares are these", || {
+            let mut pairs = upstreams.iter().zip(expected);
+            pairs.all(|(upstream, part)| (share(&gateway, upstream) - part).abs() < 0.001)
+        });
+    };
+    let mut connection = gateway.connect();
+    for (failing, panic, parts) in [(0, 0.0, [0.0, 0.5, 0.5]), (1, 1.0, [1.0 / 3.0; 3])] {
+        upstreams[failing].on("/x", Script::new().read_body().respond(503, &[], "no"));
+        while gateway.metric(EJECTED, &[CLUSTER]) < failing as f64 + 1.0 {
+            connection.get("/x").unwrap();
+        }
+        gateway.wait_for_metric("ringward_upstream_panic", &[CLUSTER], panic);
+        shares(parts);
+    }
+    let healthy = gateway.metric("ringward_upstream_endpoints", &[CLUSTER, ("health", "healthy")]);
+    assert_eq!((healthy, gateway.metric(EJECTED, &[CLUSTER])), (3.0, 2.0));
+    let before = upstreams.each_ref().map(asked);
+    let refused = (0..6).filter(|_| connection.get("/x").unwrap().status == 503).count();
+    assert_eq!(refused, 4, "those who are ejected are asked again");
+    assert_eq!(upstreams.each_ref().map(asked), before.map(|count| count + 2));
+    // A third is enough for this one.
+    gateway.reconfigure("panic_threshold = 50", "panic_threshold = 30");
+    gateway.wait_for_metric("ringward_upstream_panic", &[CLUSTER], 0.0);
+    shares([0.0, 0.0, 1.0]);
+}
+
 #[test]
 fn who_comes_back_starts_slowly_where_that_is_wanted() {
     let (bad, good) = (Upstream::start(), Upstream::start());
@@ -254,6 +293,62 @@ fn the_time_of_clients_is_not_held_against_endpoints() {
     gate.open();
 }
 
+/// Whoever keeps connections open may end them when it likes: under a request that is just on its way, too.
+#[test]
+fn a_kept_connection_that_has_died_is_no_failure_of_its_endpoint() {
+    let played = PlayedUpstream::start();
+    let section = format!(
+        "[cluster.others]\nendpoints = [\"{}\"]\noutlier_detection = {{ consecutive_failures = 1 }}",
+        played.address()
+    );
+    let gateway = Gateway::builder().section(&section).host(host("")).start();
+    const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let ask = |connection: &mut Connection, method| {
+        let fields: &[_] = if method == "PUT" { &[("content-length", "4")] } else { &[] };
+        let body: &[u8] = if method == "PUT" { b"body" } else { b"" };
+        connection.send(&[&connection.head(method, "/x", fields), body].concat()).unwrap();
+    };
+    // Whether it was kept, what comes before the end, and whether it is held against the endpoint, which is the only one and so
+    // never left out.
+    for (method, kept, begun, withheld) in [
+        ("GET", true, "", 0.0),
+        ("POST", true, "", 0.0),
+        ("PUT", true, "", 0.0),
+        ("POST", false, "", 1.0),
+        ("POST", true, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome", 2.0),
+        ("GET", false, "", 3.0),
+    ] {
+        let mut connection = gateway.connect();
+        let mut upstream = if kept {
+            ask(&mut connection, "GET");
+            let mut upstream = played.accept();
+            upstream.head();
+            upstream.send(EMPTY);
+            assert_eq!(connection.response().unwrap().status, 200);
+            ask(&mut connection, method);
+            upstream
+        } else {
+            ask(&mut connection, method);
+            played.accept()
+        };
+        upstream.head();
+        upstream.send(begun);
+        drop(upstream);
+        if kept && method == "GET" {
+            let mut fresh = played.accept();
+            fresh.head();
+            fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            assert_eq!(connection.response().unwrap().status, 200);
+        } else if begun.is_empty() {
+            assert_eq!(connection.response().unwrap().status, 502, "{method} {kept}");
+        } else {
+            assert!(connection.response().is_err(), "half of an answer");
+        }
+        gateway.wait_for_metric(WITHHELD, &[CLUSTER], withheld);
+    }
+    assert_eq!(gateway.metric(EJECTIONS, &[CLUSTER]), 0.0);
+}
+
 /// Before `upstreams`, by this rule, with more keys of the cluster.
 fn builder(upstreams: &[&Upstream], rule: &str, keys: &str) -> Builder {
     Gateway::builder().section(&section(upstreams, rule, keys)).host(host(""))
@@ -266,6 +361,11 @@ fn section(upstreams: &[&Upstream], rule: &str, keys: &str) -> String {
 
 fn host(keys: &str) -> Host {
     Host::new(&[HOST]).route("path = \"/{rest...}\"", &format!("cluster = \"others\"\n{keys}"))
+}
+
+/// How many requests of clients it got.
+fn asked(upstream: &Upstream) -> usize {
+    upstream.requests().iter().filter(|request| request.target == "/x").count()
 }
 
 /// Its part of the requests.

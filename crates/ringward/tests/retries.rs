@@ -168,6 +168,91 @@ fn the_budget_of_the_cluster_bounds_what_is_tried_again() {
     assert_eq!(gateway.metric(RETRIES, &[]), 0.0);
 }
 
+/// By a part of the requests under way: half of four are tried again, and the others get what came of their first try.
+#[test]
+fn a_budget_that_is_used_up_by_some_leaves_nothing_to_the_others() {
+    let (bad, good) = (Upstream::start(), Upstream::start());
+    let (first, second) = (Gate::new(), Gate::new());
+    let fails = || Script::new().read_body().wait(&first).respond(503, &[], "busy");
+    bad.on("*", fails());
+    good.on("*", fails());
+    let keys =
+        "balance = { maglev = { header = \"x-user\" } }\nretry_budget = { percent = 50, per_second = 0 }";
+    let route = "retry = { status = \"503\", attempts = 2, backoff = \"1ms\" }";
+    let gateway = builder(&[&bad, &good], route, keys).start();
+    let ask = || {
+        let mut connection = gateway.connect();
+        connection.send(&connection.head("GET", "/x", &[("x-user", "one")])).unwrap();
+        connection
+    };
+    let asking: Vec<_> = (0..4).map(|_| ask()).collect();
+    first.wait_for_arrivals(4, DEADLINE);
+    let other = if bad.requests().is_empty() { &bad } else { &good };
+    other.on("*", Script::new().read_body().wait(&second).respond(200, &[], "well"));
+    first.open();
+    second.wait_for_arrivals(2, DEADLINE);
+    gateway.wait_for_metric(FINISHED, &[("outcome", "budget")], 2.0);
+    assert_eq!(gateway.metric(RETRIES, &[("reason", "status")]), 2.0);
+    second.open();
+    let mut statuses: Vec<u16> =
+        asking.into_iter().map(|mut connection| connection.response().unwrap().status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503]);
+    gateway.wait_for_metric(FINISHED, &[("outcome", "answered")], 2.0);
+    // What was given is given back.
+    assert_eq!(ask().response().unwrap().status, 200);
+    gateway.wait_for_metric(FINISHED, &[("outcome", "answered")], 3.0);
+    assert_eq!(gateway.metric(FINISHED, &[("outcome", "budget")]), 2.0);
+}
+
+/// By a number per second, of which those of ten seconds are there at the start.
+#[test]
+fn retries_that_are_saved_up_run_out() {
+    let bad = Upstream::start();
+    bad.on("*", Script::new().read_body().respond(503, &[], "busy"));
+    let route = "retry = { status = \"503\", attempts = 2, backoff = \"1ms\" }";
+    let gateway = builder(&[&bad], route, "retry_budget = { percent = 0, per_second = 1 }").start();
+    let mut connection = gateway.connect();
+    let finished = |outcome| gateway.metric(FINISHED, &[("outcome", outcome)]);
+    let mut asked = 0;
+    eventually(DEADLINE, "there are none left", || {
+        asked += 1;
+        assert_eq!(connection.get("/x").unwrap().status, 503);
+        finished("budget") > 0.0
+    });
+    let retried = gateway.metric(RETRIES, &[("reason", "status")]);
+    assert!(retried >= 10.0, "{retried}");
+    assert_eq!((finished("answered"), finished("budget")), (retried, 1.0));
+    assert_eq!((bad.requests().len(), asked), (asked + retried as usize, retried as usize + 1));
+}
+
+#[test]
+fn as_many_tries_as_there_may_be_run_out_of_time() {
+    let (bad, gate) = (Upstream::start(), Gate::new());
+    bad.on("*", Script::new().read_body().wait(&gate));
+    for tries in [1, 2, 4] {
+        let route = format!(
+            "retry = {{ on = [\"timeout\"], attempts = {}, per_try_timeout = \"100ms\", backoff = \"1ms\"{} }}",
+            tries.max(2),
+            if tries == 1 { ", methods = [\"HEAD\"]" } else { "" }
+        );
+        let gateway = builder(&[&bad], &route, "").start();
+        let before = bad.requests().len();
+        assert_eq!(gateway.connect().get("/x").unwrap().status, 504);
+        let record = gateway.wait_for_record("path", "/x");
+        assert_eq!(
+            (&record["attempts"], &record["flag"]),
+            (&tries.into(), &"upstream_timeout".into()),
+            "{record}"
+        );
+        assert_eq!(bad.requests().len() - before, tries);
+        gateway.wait_for_metric(RETRIES, &[("reason", "timeout")], tries as f64 - 1.0);
+        let finished = if tries == 1 { 0.0 } else { 1.0 };
+        gateway.wait_for_metric(FINISHED, &[("outcome", "failed")], finished);
+    }
+    gate.open();
+}
+
 #[test]
 fn who_cannot_connect_tries_again_later() {
     let (socket, address) = deserted();
@@ -244,6 +329,34 @@ fn what_is_decided_anew_meanwhile_is_not_sent_again_on_the_old_decision() {
         again.stream.set_nonblocking(true).unwrap();
         std::io::Read::read(&mut again.stream, &mut [0; 16]).map_or(true, |read| read == 0)
     }));
+}
+
+/// Whom the hash of the request names has failed; who is asked next is known by that alone.
+#[test]
+fn a_reload_between_two_tries_forgets_neither_who_has_failed_nor_how_often() {
+    let (bad, good, gate) = (Upstream::start(), Upstream::start(), Gate::new());
+    let waits = || Script::new().read_body().wait(&gate).respond(503, &[], "busy");
+    bad.on("*", waits());
+    good.on("*", waits());
+    let gateway = builder(
+        &[&bad, &good],
+        "retry = { status = \"503\", attempts = 2, backoff = \"1ms\" }",
+        "balance = { maglev = { header = \"x-user\" } }\npool_idle_max = 7",
+    )
+    .start();
+    let mut connection = gateway.connect();
+    connection.send(&connection.head("GET", "/x", &[("x-user", "one")])).unwrap();
+    gate.wait_for_arrivals(1, DEADLINE);
+    let (asked, other) = if bad.requests().is_empty() { (&good, &bad) } else { (&bad, &good) };
+    other.on("*", Script::new().read_body().respond(200, &[], "well"));
+    gateway.reconfigure("pool_idle_max = 7", "pool_idle_max = 8");
+    gate.open();
+    let response = connection.response().unwrap();
+    assert_eq!((response.status, response.text()), (200, "well"));
+    assert_eq!((asked.requests().len(), other.requests().len()), (1, 1));
+    assert_eq!(gateway.wait_for_record("path", "/x")["attempts"], 2);
+    gateway.wait_for_metric(RETRIES, &[("reason", "status")], 1.0);
+    gateway.wait_for_metric(FINISHED, &[("outcome", "answered")], 1.0);
 }
 
 /// HTTP/2 says what it has not processed, so that the method does not matter.

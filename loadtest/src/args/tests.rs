@@ -1,4 +1,4 @@
-use super::*;
+use crate::plan::Plan;
 use crate::testing::{HOST, World, parse};
 
 fn plan_error(arguments: &str) -> String {
@@ -40,10 +40,16 @@ async fn arguments_fit_the_mode() {
         ("--mode handshake --http2 --requests 1 --streams 2", "no use for --streams"),
         ("--mode idle --rate 10", "idle has no use for --rate"),
         ("--rate 10", "keepalive needs --requests or --duration"),
-        ("--rate 10:1 --duration 1", "says how long each of its rates lasts"),
+        ("--rate 10:1 --duration 1", "say how long each of them lasts"),
         ("--mode upload --requests 1", "upload needs --body-bytes"),
         ("--mode download --requests 1", "download needs --expect-bytes"),
         ("--mode download --requests 1 --expect-bytes any", "download needs --expect-bytes"),
+        ("--mode grpc --requests 1", "grpc needs --grpc"),
+        ("--mode grpc --grpc unary --requests 1", "grpc needs --body-bytes"),
+        ("--mode grpc --grpc server-stream --body-bytes 3 --requests 1", "needs --body-bytes of at least 4"),
+        ("--mode websocket --body-bytes 67108865 --requests 1", "needs --body-bytes of up to 64 MiB"),
+        ("--mode websocket --http2 --body-bytes 1 --resume --requests 1", "no use for --resume"),
+        ("--messages 2 --requests 1", "no use for --messages"),
         ("--requests 1 --server-pid 4194304", "--server-pid 4194304: there is no such process"),
         ("--requests 1 --path x", "--path \"x\" must begin with `/`"),
         ("--requests 1 --path /a\rb", "--path \"/a"),
@@ -77,16 +83,4 @@ fn numbers_are_bounded() {
         }
     }
     assert!(parse(&format!("{usual} --cert x")).is_err(), "a certificate needs its key");
-}
-
-#[test]
-fn host_has_the_port_unless_it_is_the_usual_one() {
-    for (name, port, wanted) in [
-        ("api.example.com", 443, "api.example.com"),
-        ("api.example.com", 8443, "api.example.com:8443"),
-        ("127.0.0.1", 8443, "127.0.0.1:8443"),
-        ("::1", 8443, "[::1]:8443"),
-    ] {
-        assert_eq!(authority(&ServerName::try_from(name).unwrap(), port), wanted);
-    }
 }

@@ -2,7 +2,9 @@
 
 use std::{
     cell::OnceCell,
+    future::{Future, poll_fn},
     pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -24,7 +26,7 @@ use crate::{
     retry::Tries,
     snapshot::{Listener, Route},
     upgrade::Asked,
-    upstream::{Cluster, Upstream, Wanted},
+    upstream::{Active, Cluster, Upstream, Wanted},
 };
 
 /// Sends the request to an endpoint and relays the response, if need be several times. `None`: the snapshot changed before a
@@ -42,16 +44,9 @@ pub(super) async fn forward(
     let _active = match cluster.enter() {
         Some(active) => active,
         // Boxed, as what is rare.
-        None => {
-            let mut waiting = Box::pin(cluster.wait(&worker.shard));
-            job.time
-                .bound(&worker.deadlines, waiting.as_mut())
-                .await
-                .and_then(|active| active)
-                .map_err(refused)?
-        }
+        None => Box::pin(wait(cluster, job, &*client)).await.map_err(refused)?,
     };
-    let mut tries = Tries::new(worker, cluster, target.route.retry.as_deref(), job.head, facts.tries);
+    let mut tries = Tries::new(worker, cluster, target.route.retry.as_deref(), job.head, facts.tries.take());
     let asked = Asked::of(job.head, target.route).map_err(refused)?;
     let fields = {
         let asking = Asking { head: job.head, target, connection, facts };
@@ -132,6 +127,32 @@ pub(super) async fn forward(
         // Boxed, as what is rare.
         Box::pin(tries.next(reason, Some(failed), job.time)).await.map_err(refused)?;
     }
+}
+
+/// Waits for the request's turn on the cluster.
+///
+/// # Errors
+/// Those of [`Cluster::wait`]; that the request's own time is over, or its client gone.
+async fn wait<'c>(
+    cluster: &'c Cluster,
+    job: &Job<'_>,
+    client: &impl ClientSide,
+) -> Result<Active<'c>, ProxyError> {
+    let worker = &job.connection.worker;
+    // Nothing is read from the client meanwhile, which would tell that it has hung up.
+    let (own, looks) = (client.deadline(), worker.deadlines.timer());
+    looks.serve(Some(client.socket()));
+    let mut turn = pin!(cluster.wait(&worker.shard));
+    let turn = pin!(poll_fn(|cx| match turn.as_mut().poll(cx) {
+        // Nothing else notices that we have cut the connection ourselves.
+        Poll::Pending if own.poll_cut(cx).is_ready() || looks.poll_fired(cx).is_ready() => {
+            Poll::Ready(Err(job.connection.standing.withdrawn().unwrap_or(ProxyError::ClientGone)))
+        }
+        turn => turn,
+    }));
+    let active = job.time.bound(&worker.deadlines, turn).await.and_then(|active| active)?;
+    // Since the last look. The turn is somebody else's, then.
+    if client.socket().hung_up() { Err(ProxyError::ClientGone) } else { Ok(active) }
 }
 
 /// Counts a failure against the endpoint, unless it says nothing of that: the client's own time was over, or a kept connection

@@ -35,6 +35,7 @@ use crate::{
     policy_body::Room,
     record,
     relay::{self, Opened, Progress, Relayed},
+    retry::Suspended,
     route::Target,
     snapshot::Listener,
     time_limit::TimeLimit,
@@ -65,8 +66,8 @@ pub(crate) struct Facts {
     pub(crate) mirror: Cell<Option<ClusterId>>,
     /// How often it was sent.
     pub(crate) attempts: u8,
-    /// How many of the tries that its route allows were made.
-    pub(crate) tries: u8,
+    /// The tries of before, if it is decided about anew in the middle of them.
+    pub(crate) tries: Option<Box<Suspended>>,
     pub(crate) connect_time: Duration,
     pub(crate) sent_at: Option<Instant>,
 }

@@ -66,7 +66,7 @@ pub(crate) struct Copying(Rc<Load>);
 
 /// Leave to try a request again, until it is given back.
 #[derive(Debug)]
-pub(crate) struct Retrying<'l>(Option<&'l Load>);
+pub(crate) struct Retrying(Option<Rc<Load>>);
 
 impl Load {
     /// A request is under way; `None` if it would be above the limits, or others wait.
@@ -118,11 +118,11 @@ impl Load {
     }
 
     /// Leave to try one of the requests under way again, at the time `now`; `None` if the budget is used up.
-    pub(crate) fn retry(&self, budget: &Budget, now: Instant) -> Option<Retrying<'_>> {
+    pub(crate) fn retry(self: &Rc<Self>, budget: &Budget, now: Instant) -> Option<Retrying> {
         let retrying = self.retrying.get();
         if retrying * 100 < budget.percent * self.active.get() {
             self.retrying.set(retrying + 1);
-            return Some(Retrying(Some(self)));
+            return Some(Retrying(Some(self.clone())));
         }
         let saved = match self.saved_at.replace(Some(now)) {
             None => budget.saved_max(),
@@ -214,9 +214,9 @@ impl Drop for Copying {
     }
 }
 
-impl Drop for Retrying<'_> {
+impl Drop for Retrying {
     fn drop(&mut self) {
-        if let Some(load) = self.0 {
+        if let Some(load) = &self.0 {
             load.retrying.set(load.retrying.get() - 1);
         }
     }
@@ -236,13 +236,13 @@ mod tests {
     }
 
     /// How many retries are given at once.
-    fn given<'l>(load: &'l Load, budget: &Budget, now: Instant) -> Vec<Retrying<'l>> {
+    fn given(load: &Rc<Load>, budget: &Budget, now: Instant) -> Vec<Retrying> {
         std::iter::from_fn(|| load.retry(budget, now)).take(100_000).collect()
     }
 
     #[test]
     fn retries_are_a_part_of_what_is_under_way() {
-        let (load, now) = (Load::default(), Instant::now());
+        let (load, now) = (Rc::new(Load::default()), Instant::now());
         let mut active: Vec<_> = (0..50).map(|_| load.enter(None)).collect();
         let mut retries = given(&load, &budget(20, 0, 1), now);
         assert_eq!(retries.len(), 10);
@@ -256,14 +256,14 @@ mod tests {
 
     #[test]
     fn a_budget_of_nothing_gives_nothing() {
-        let load = Load::default();
+        let load = Rc::new(Load::default());
         let _active = load.enter(None);
         assert!(load.retry(&budget(0, 0, 1), Instant::now()).is_none());
     }
 
     #[test]
     fn retries_per_second_are_saved_for_ten_seconds() {
-        let (load, now, budget) = (Load::default(), Instant::now(), budget(0, 10, 2));
+        let (load, now, budget) = (Rc::<Load>::default(), Instant::now(), budget(0, 10, 2));
         assert_eq!(given(&load, &budget, now).len(), 50, "what is there at the start");
         for (seconds, expected) in [(0, 0), (1, 5), (2, 5), (4, 10), (1000, 50)] {
             let now = now + Duration::from_secs(seconds);
@@ -280,7 +280,7 @@ mod tests {
                 for percent in [1, 20, 33, 100] {
                     // As unevenly as can be, and evenly.
                     for skew in [true, false] {
-                        let loads: Vec<Load> = (0..workers).map(|_| Load::default()).collect();
+                        let loads: Vec<Rc<Load>> = (0..workers).map(|_| Rc::default()).collect();
                         let on = |request| &loads[if skew { 0 } else { request % workers }];
                         let _active: Vec<_> = (0..active).map(|request| on(request).enter(None)).collect();
                         let of = |load| given(load, &budget(percent, 0, workers), now);
@@ -298,7 +298,7 @@ mod tests {
     fn all_workers_together_get_what_there_is_per_second() {
         let now = Instant::now();
         for workers in 1..=9 {
-            let loads: Vec<Load> = (0..workers).map(|_| Load::default()).collect();
+            let loads: Vec<Rc<Load>> = (0..workers).map(|_| Rc::default()).collect();
             let budget = budget(0, 100, workers);
             loads.iter().for_each(|load| drop(given(load, &budget, now)));
             // Parts of a retry stay with each worker.

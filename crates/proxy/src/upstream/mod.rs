@@ -30,7 +30,7 @@ use std::{io, time::Duration};
 use crate::{error::ProxyError, io::Deadline};
 
 pub use endpoints::{Endpoint, EndpointSet, Endpoints, reported};
-pub(crate) use load::{Copying, Retrying};
+pub(crate) use load::{Active, Copying, Retrying};
 pub use outliers::Conduct;
 use pool::Pool;
 pub(crate) use pool::{Cluster, Connection, PoolKey, Pools, Upstream, Wanted};

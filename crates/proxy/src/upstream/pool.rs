@@ -313,7 +313,7 @@ impl Cluster {
     }
 
     /// Leave to try a request again; `None` if the budget is used up.
-    pub(crate) fn may_retry(&self, now: Instant) -> Option<Retrying<'_>> {
+    pub(crate) fn may_retry(&self, now: Instant) -> Option<Retrying> {
         self.load.retry(&self.budget, now)
     }
 

@@ -37,8 +37,8 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
                     (addr, Endpoint { addr: addr.into(), weight: 1, zone: None, priority: 0 })
                 };
                 let mut endpoints = found.into_iter().map(endpoint).collect();
-                let is_partial = keep(&mut endpoints, before, |addr| failed[usize::from(addr.is_ipv6())]);
-                Ok(Found { endpoints: endpoints.into_values().collect(), ttl, is_partial })
+                let unconfirmed = keep(&mut endpoints, before, |addr| failed[usize::from(addr.is_ipv6())]);
+                Ok(Found { endpoints: endpoints.into_values().collect(), ttl, unconfirmed })
             }
             DnsQuery::Service(name) => asker.service(name, before).await,
         }
@@ -57,19 +57,26 @@ pub(super) async fn look_up(dns: &EndpointsDns, before: &[Endpoint]) -> Result<F
 /// Endpoints, each once.
 type Endpoints = BTreeMap<SocketAddr, Endpoint>;
 
-/// Those of `before` stay of whose kind not all is known now; whether there are any.
-fn keep(endpoints: &mut Endpoints, before: &[Endpoint], is_unknown: impl Fn(&SocketAddr) -> bool) -> bool {
-    let found = endpoints.len();
+/// Those of `before` stay of whose kind not all is known now: which stay only therefore.
+fn keep(
+    endpoints: &mut Endpoints,
+    before: &[Endpoint],
+    is_unknown: impl Fn(&SocketAddr) -> bool,
+) -> Vec<EndpointAddr> {
+    let mut kept = Vec::new();
     for endpoint in before {
         match &endpoint.addr {
             EndpointAddr::Ip(addr) if is_unknown(addr) => {
-                endpoints.entry(*addr).or_insert_with(|| endpoint.clone());
+                endpoints.entry(*addr).or_insert_with(|| {
+                    kept.push(endpoint.addr.clone());
+                    endpoint.clone()
+                });
             }
             // DNS names no sockets.
             EndpointAddr::Ip(_) | EndpointAddr::Unix(_) => {}
         }
     }
-    endpoints.len() > found
+    kept
 }
 
 /// The addresses of a name.
@@ -194,8 +201,9 @@ impl Asker {
                 }
             }
         }
-        let is_partial = keep(&mut endpoints, before, |addr| failed.contains(&(addr.port(), addr.is_ipv6())));
-        Ok(Found { endpoints: endpoints.into_values().collect(), ttl, is_partial })
+        let unconfirmed =
+            keep(&mut endpoints, before, |addr| failed.contains(&(addr.port(), addr.is_ipv6())));
+        Ok(Found { endpoints: endpoints.into_values().collect(), ttl, unconfirmed })
     }
 
     /// The data of all records of an answer, and for how long all of it holds.
@@ -293,7 +301,7 @@ fn refused(reason: String) -> Trouble {
 /// A server that has to ask others first takes a second or two.
 const QUESTION_MAX: Duration = Duration::from_secs(2);
 /// For all questions of an attempt.
-const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 /// As many as a configuration may name.
 const ENDPOINTS_MAX: usize = 1024;
 /// Each is asked for twice.

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringward_config::{Config, Diagnostic, Diagnostics, Discovery, Endpoint, Severity};
+use ringward_config::{
+    Config, Diagnostic, Diagnostics, Discovery, Endpoint, EndpointAddr, EndpointsDns, Severity,
+};
 use ringward_telemetry::DiscoveryOutcome;
 use tokio::time::Instant;
 
+use super::dns::ATTEMPT_MAX;
 use super::file;
 
 /// Where the endpoints of a cluster are found, for as long as that is described by the same words.
@@ -21,8 +24,9 @@ struct Known {
     endpoints: Arc<[Endpoint]>,
     /// When they were found or confirmed.
     confirmed: Option<Confirmed>,
-    /// Since when a part of them is not confirmed, while the others are.
+    /// Since when a part of them is not confirmed, while the others are; and that part.
     partial_since: Option<Instant>,
+    unconfirmed: Vec<EndpointAddr>,
     /// Why the last attempt failed, if it did.
     trouble: Option<String>,
     /// How many attempts in a row have failed.
@@ -43,8 +47,8 @@ pub(super) struct Found {
     pub(super) endpoints: Vec<Endpoint>,
     /// For how long that holds, as DNS says.
     pub(super) ttl: Duration,
-    /// Some are those that were known before: nobody answers for them.
-    pub(super) is_partial: bool,
+    /// Of them those that were known before, and that nobody answers for.
+    pub(super) unconfirmed: Vec<EndpointAddr>,
 }
 
 /// Why an attempt has found nothing that can be used.
@@ -61,8 +65,6 @@ pub(super) struct Taken {
     pub(super) outcome: DiscoveryOutcome,
     /// It failed for another reason than the last one, or is the first to succeed after one that failed.
     pub(super) is_news: bool,
-    /// The endpoints were not confirmed for too long, and are used no more.
-    pub(super) has_expired: bool,
 }
 
 impl Source {
@@ -80,14 +82,7 @@ impl Source {
             return Ok(before.clone());
         }
         let now = Instant::now();
-        let mut known = Known {
-            endpoints: Arc::default(),
-            confirmed: None,
-            partial_since: None,
-            trouble: None,
-            failures: 0,
-            due: now,
-        };
+        let mut known = Known::new(now);
         match (discovery, before.map(|before| (&before.discovery, before))) {
             (Discovery::File(named), _) => {
                 known.endpoints =
@@ -101,6 +96,13 @@ impl Source {
             (Discovery::Dns(_), _) => {}
         }
         Ok(Arc::new(Source { discovery: discovery.clone(), known: Mutex::new(known) }))
+    }
+
+    /// A source in DNS that nobody has asked yet.
+    #[cfg(test)]
+    pub(super) fn asking(dns: &EndpointsDns) -> Arc<Source> {
+        let discovery = Discovery::Dns(dns.clone());
+        Arc::new(Source { discovery, known: Mutex::new(Known::new(Instant::now())) })
     }
 
     /// The last good endpoints.
@@ -138,16 +140,22 @@ impl Source {
     pub(super) fn take(&self, found: &Result<Found, Trouble>, roll: f64, now_unix: f64) -> Taken {
         let mut known = self.known();
         let (now, before) = (Instant::now(), known.trouble.take());
-        let mut has_expired = false;
         let (outcome, is_news) = match found {
-            Ok(Found { endpoints, is_partial, .. }) => {
+            Ok(Found { endpoints, unconfirmed, .. }) => {
                 let last = known.confirmed.map_or(now, |confirmed| confirmed.at);
-                known.partial_since = is_partial.then(|| known.partial_since.unwrap_or(last));
+                // What has expired since it was asked does not come back.
+                let is_known = |addr: &EndpointAddr| known.endpoints.iter().any(|known| known.addr == *addr);
+                let (unconfirmed, expired): (Vec<_>, Vec<_>) =
+                    unconfirmed.iter().cloned().partition(is_known);
+                let is_good = |endpoint: &&Endpoint| !expired.contains(&endpoint.addr);
+                let endpoints: Vec<_> = endpoints.iter().filter(is_good).cloned().collect();
+                known.partial_since = (!unconfirmed.is_empty()).then(|| known.partial_since.unwrap_or(last));
+                known.unconfirmed = unconfirmed;
                 known.confirmed = Some(Confirmed { at: now, unix: now_unix });
                 known.failures = 0;
-                let is_same = *known.endpoints == **endpoints;
+                let is_same = *known.endpoints == *endpoints;
                 if !is_same {
-                    known.endpoints = endpoints.as_slice().into();
+                    known.endpoints = endpoints.into();
                 }
                 let outcome = if is_same { DiscoveryOutcome::Unchanged } else { DiscoveryOutcome::Updated };
                 (outcome, before.is_some())
@@ -155,16 +163,39 @@ impl Source {
             Err(Trouble { outcome, reason }) => {
                 known.failures = known.failures.saturating_add(1);
                 known.trouble = Some(reason.clone());
-                has_expired = !known.endpoints.is_empty() && known.left(&self.discovery, now).is_zero();
-                if has_expired {
-                    known.endpoints = Arc::default();
-                }
                 (*outcome, before.as_ref() != Some(reason))
             }
         };
         known.due =
             now + known.pause(&self.discovery, found.as_ref().map_or(Duration::ZERO, |f| f.ttl), now, roll);
-        Taken { outcome, is_news, has_expired }
+        Taken { outcome, is_news }
+    }
+
+    /// When endpoints are used no more unless they are confirmed before, if any are.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        let known = self.known();
+        let Discovery::Dns(EndpointsDns { stale_max: Some(stale_max), .. }) = &self.discovery else {
+            return None;
+        };
+        let all = known.confirmed.filter(|_| !known.endpoints.is_empty()).map(|confirmed| confirmed.at);
+        let since = [all, known.partial_since].into_iter().flatten().min()?;
+        since.checked_add(*stale_max)
+    }
+
+    /// Takes those away that were not confirmed for too long; how many are left, if it took any.
+    pub(super) fn expire(&self) -> Option<usize> {
+        let mut known = self.known();
+        let (now, before) = (Instant::now(), known.endpoints.len());
+        if known.left(&self.discovery, now).is_zero() {
+            known.endpoints = Arc::default();
+        } else if known.partial_left(&self.discovery, now).is_zero() {
+            let is_confirmed = |endpoint: &&Endpoint| !known.unconfirmed.contains(&endpoint.addr);
+            known.endpoints = known.endpoints.iter().filter(is_confirmed).cloned().collect();
+        } else {
+            return None;
+        }
+        (known.partial_since, known.unconfirmed) = (None, Vec::new());
+        (known.endpoints.len() < before).then_some(known.endpoints.len())
     }
 
     /// A poisoned lock is entered anyway: no state in between is invalid.
@@ -174,6 +205,19 @@ impl Source {
 }
 
 impl Known {
+    /// Nothing, and it is time to ask.
+    fn new(now: Instant) -> Known {
+        Known {
+            endpoints: Arc::default(),
+            confirmed: None,
+            partial_since: None,
+            unconfirmed: Vec::new(),
+            trouble: None,
+            failures: 0,
+            due: now,
+        }
+    }
+
     /// For how long the endpoints may be used without being confirmed.
     fn left(&self, discovery: &Discovery, now: Instant) -> Duration {
         left_since(self.confirmed.map(|confirmed| confirmed.at), discovery, now)
@@ -185,7 +229,7 @@ impl Known {
     }
 
     /// Until DNS is asked again: the TTL within its bounds, and after failures ever longer. A tenth more, by chance, so that several
-    /// nodes do not ask together. Not beyond the moment at which the endpoints are used no more.
+    /// nodes do not ask together. An answer is to come before endpoints are used no more.
     fn pause(&self, discovery: &Discovery, ttl: Duration, now: Instant, roll: f64) -> Duration {
         // Files are watched.
         let Discovery::Dns(dns) = discovery else { return Duration::ZERO };
@@ -197,11 +241,13 @@ impl Known {
             }
         };
         let pause = pause.mul_f64(1.0 + 0.1 * roll);
-        match (self.endpoints.is_empty(), self.failures) {
-            (true, _) => pause,
-            (false, 0) => pause.min(self.left(discovery, now)).min(self.partial_left(discovery, now)),
-            (false, _) => pause.min(self.left(discovery, now)),
-        }
+        let in_time = |left: Duration| match dns.stale_max {
+            Some(stale_max) => left.saturating_sub(ATTEMPT_MAX.min(stale_max / 10)),
+            None => left,
+        };
+        let left = self.left(discovery, now).min(self.partial_left(discovery, now));
+        let left = in_time(left);
+        if self.endpoints.is_empty() || left.is_zero() { pause } else { pause.min(left) }
     }
 }
 
@@ -264,7 +310,7 @@ mod tests {
     fn found(ttl: u64) -> Result<Found, Trouble> {
         let addr = "10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into();
         let endpoint = Endpoint { addr, weight: 1, zone: None, priority: 0 };
-        Ok(Found { endpoints: vec![endpoint], ttl: Duration::from_secs(ttl), is_partial: false })
+        Ok(Found { endpoints: vec![endpoint], ttl: Duration::from_secs(ttl), unconfirmed: Vec::new() })
     }
 
     fn failed() -> Result<Found, Trouble> {
@@ -297,33 +343,47 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn endpoints_expire_at_their_time_and_once() {
-        let source = open(&dns(80, 300, Some(12)), None);
-        assert_eq!(pause(&source, &found(60), 1.0), 12.0, "no later than that");
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(!source.take(&failed(), 0.0, 0.0).has_expired);
-        assert_eq!(source.due().duration_since(Instant::now()), Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let taken = source.take(&failed(), 0.0, 0.0);
-        assert!(taken.has_expired && !taken.is_news && source.endpoints().is_empty());
+        let source = open(&dns(80, 300, Some(20)), None);
+        assert_eq!(source.expires(), None, "there are none");
+        assert_eq!(pause(&source, &found(60), 1.0), 18.0, "so that an answer comes in time");
+        tokio::time::advance(Duration::from_secs(18)).await;
+        source.take(&failed(), 0.0, 0.0);
+        assert_eq!(source.due().duration_since(Instant::now()), Duration::from_secs(5), "too late anyway");
+        assert_eq!(source.expires(), Some(Instant::now() + Duration::from_secs(2)));
+        assert_eq!((source.expire(), source.endpoints().len()), (None, 1), "not yet");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((source.expire(), source.endpoints().len()), (Some(0), 0));
+        assert_eq!((source.expire(), source.expires()), (None, None));
+        assert!(!source.take(&failed(), 0.0, 0.0).is_news);
         assert_eq!(source.due().duration_since(Instant::now()), Duration::from_secs(10));
-        assert!(!source.take(&failed(), 0.0, 0.0).has_expired);
         assert_eq!(source.take(&found(60), 0.0, 0.0).outcome, DiscoveryOutcome::Updated);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_is_not_confirmed_for_too_long_is_not_kept() {
-        let source = open(&dns(80, 300, Some(12)), None);
+        let source = open(&dns(80, 300, Some(20)), None);
         source.take(&found(5), 0.0, 0.0);
-        let partial = || found(5).map(|found| Found { is_partial: true, ..found });
-        tokio::time::advance(Duration::from_secs(5)).await;
+        let partial = || {
+            found(5).map(|mut found| {
+                found.unconfirmed = vec![found.endpoints[0].addr.clone()];
+                let addr = "10.0.0.2:80".parse::<std::net::SocketAddr>().unwrap().into();
+                found.endpoints.push(Endpoint { addr, ..found.endpoints[0].clone() });
+                found
+            })
+        };
+        tokio::time::advance(Duration::from_secs(8)).await;
         assert_eq!(pause(&source, &partial(), 0.0), 5.0);
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(pause(&source, &partial(), 0.0), 2.0, "no later than when it expires");
-        assert_eq!(source.to_keep().len(), 1);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(source.to_keep().is_empty() && source.endpoints().len() == 1, "until it is asked again");
-        source.take(&found(5), 0.0, 0.0);
-        assert_eq!(source.to_keep().len(), 1, "all is confirmed");
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert_eq!(pause(&source, &partial(), 0.0), 2.0, "so that an answer comes in time");
+        assert_eq!((source.to_keep().len(), source.expire()), (2, None));
+        assert_eq!(source.expires(), Some(Instant::now() + Duration::from_secs(4)));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(source.to_keep().is_empty() && source.endpoints().len() == 2);
+        assert_eq!((source.expire(), source.expire()), (Some(1), None), "the others stay");
+        assert_eq!(source.endpoints()[0].addr.to_string(), "10.0.0.2:80");
+        assert_eq!(source.to_keep().len(), 1, "all that are left are confirmed");
+        source.take(&partial(), 0.0, 0.0);
+        assert_eq!(source.endpoints().len(), 1, "whoever was asked before brings nothing back");
     }
 
     #[test]

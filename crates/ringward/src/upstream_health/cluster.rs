@@ -24,6 +24,8 @@ pub(super) struct LiveCluster {
     pub(super) source: Option<Arc<Source>>,
     outliers: Option<OutlierDetection>,
     tls: Option<Arc<UpstreamTls>>,
+    /// Its connections begin with a header of the PROXY protocol.
+    sends_proxy_protocol: bool,
     slow_start: Option<Duration>,
     /// The zone that we are in.
     zone: Option<String>,
@@ -91,6 +93,7 @@ impl LiveCluster {
             source,
             outliers: cluster.outlier_detection.clone(),
             tls: tls.cloned(),
+            sends_proxy_protocol: cluster.sends_proxy_protocol,
             slow_start: cluster.slow_start,
             zone: zone.map(str::to_owned),
             roster: Mutex::new(Arc::new(Roster { named: Arc::default(), members: Vec::new() })),
@@ -190,9 +193,10 @@ impl LiveCluster {
         Rank { weight: endpoint.weight, priority: endpoint.priority, is_far }
     }
 
-    /// What is asked of whom.
-    fn question(&self) -> (Option<&config::Probe>, Option<&[u8; 32]>) {
-        (self.check.as_ref().map(|check| &check.probe), self.tls.as_ref().map(|tls| tls.digest()))
+    /// What is asked of whom, and how.
+    fn question(&self) -> (Option<&config::Probe>, Option<&[u8; 32]>, bool) {
+        let probe = self.check.as_ref().map(|check| &check.probe);
+        (probe, self.tls.as_ref().map(|tls| tls.digest()), self.sends_proxy_protocol)
     }
 
     /// Its shares may change with time alone.

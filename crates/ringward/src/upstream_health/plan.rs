@@ -209,6 +209,7 @@ mod tests {
             "health_check = { tcp = true }",
             "health_check = { http = \"/\", expect = \"204\" }",
             "protocol = \"http2\"\nhealth_check = { http = \"/\" }",
+            "proxy_protocol = \"v2\"\nhealth_check = { http = \"/\" }",
         ] {
             let second = plan(other, &[1, 2], Some(&first));
             assert_eq!(

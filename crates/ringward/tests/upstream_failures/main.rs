@@ -3,7 +3,7 @@
 //!
 //! A row of `http1.rs`, `http2.rs` and `tls.rs` says the phase and the failure, what the upstream does ([`Step`]s, which `upstream.rs`
 //! plays), what the client sees, and the flag. Each table is run with clients of both versions and on both drivers, those of HTTP
-//! without TLS and with it.
+//! without TLS and with it. Rows in which somebody runs out of time do so side by side, each with an upstream of its own.
 #![allow(clippy::unwrap_used, reason = "a failed expectation here is a failed test")]
 
 #[path = "../http2_upstream/caller.rs"]
@@ -19,11 +19,14 @@ mod stage;
 mod tls;
 mod upstream;
 
+use std::sync::Mutex;
+use std::thread;
+
 use ringward_testkit::{DEADLINE, eventually};
 
-use self::caller::BOTH;
+use self::caller::{BOTH, Speaks};
 use self::client::{Cues, Seen};
-use self::stage::{Stage, Transport};
+use self::stage::{LANES, Lane, Stage, Transport};
 use self::support::on_both_drivers;
 
 on_both_drivers!(
@@ -62,10 +65,13 @@ fn nobody_there(driver: &str) {
     for (address, status, flag) in
         [(refusing, 502, "upstream_connect"), (full, 504, "upstream_connect_timeout")]
     {
-        for transport in Transport::ALL {
-            let stage = Stage::in_front_of(address, driver, transport);
-            check(&stage, &[Row::new(flag, Asks::HastyGet, vec![], Sees::Status(status), flag)]);
-        }
+        let rows = [Row::new(flag, Asks::HastyGet, vec![], Sees::Status(status), flag)];
+        thread::scope(|scope| {
+            for transport in Transport::ALL {
+                let rows = &rows;
+                scope.spawn(move || check(&Stage::in_front_of([address; LANES], driver, transport), rows));
+            }
+        });
     }
 }
 
@@ -97,6 +103,11 @@ impl Row {
         Row { or_flag: Some(flag), ..self }
     }
 
+    /// Whether it is a failure of the upstream for certain, which the metrics tell.
+    fn is_counted(&self) -> bool {
+        self.flag.starts_with("upstream_")
+    }
+
     /// What the upstream does on its next connection.
     fn then(mut self, steps: Vec<Step>) -> Row {
         self.connections.push(steps);
@@ -121,6 +132,11 @@ enum Asks {
 }
 
 impl Asks {
+    /// Whether somebody may run out of time.
+    fn may_wait(self) -> bool {
+        matches!(self, Asks::HastyGet | Asks::HastyUpload(_) | Asks::LimitedGet)
+    }
+
     /// Where the route begins.
     fn route(self) -> &'static str {
         match self {
@@ -195,37 +211,75 @@ impl Sees {
 
 const ERRORS: &str = "ringward_upstream_errors_total";
 
+/// A row with one kind of client.
+struct Case<'r> {
+    row: &'r Row,
+    speaks: Speaks,
+    /// Its place in the table.
+    index: usize,
+}
+
 /// Runs a table with each kind of client.
 fn check(stage: &Stage, rows: &[Row]) {
     let before = stage.holdings();
-    for speaks in BOTH {
-        for (index, row) in rows.iter().enumerate() {
-            let case = format!("{} ({speaks:?})", row.name);
-            let path = format!("{}/{speaks:?}/{index}", row.asks.route());
-            let failures = |labels: &[(&str, &str)]| stage.gateway.metric(ERRORS, labels);
-            let flags = [Some(row.flag), row.or_flag];
-            let of_reasons =
-                || -> f64 { flags.iter().flatten().map(|flag| failures(&[("reason", flag)])).sum() };
-            let (all, before) = (failures(&[]), of_reasons());
-            let cues = Cues::new();
-            let seen = std::thread::scope(|scope| {
-                let plays = scope.spawn(|| stage.play(row, &cues, &case));
-                let seen = client::ask(&stage.gateway, speaks, row, &path, &cues, &case);
-                plays
-                    .join()
-                    .unwrap_or_else(|_| panic!("{case}: the upstream could not do its part: {seen:?}"));
-                seen
-            });
-            row.sees.assert_is(&seen, &case);
-            let record = stage.gateway.wait_for_record("path", path);
-            assert!(flags.contains(&Some(record["flag"].as_str().unwrap_or_default())), "{case}: {record}");
-            assert_eq!(record["status"], row.sees.status(), "{case}: {record}");
-            if row.flag.starts_with("upstream_") {
-                eventually(DEADLINE, "it is counted", || of_reasons() == before + 1.0);
-                assert_ne!(record["reason"].as_str().unwrap_or_default(), "", "{case}: {record}");
-                assert_eq!(failures(&[]), all + 1.0, "{case}: nothing else is counted");
-            }
+    let rows = rows.iter().enumerate();
+    let cases =
+        BOTH.into_iter().flat_map(|speaks| rows.clone().map(move |(index, row)| Case { row, speaks, index }));
+    let (waiting, others): (Vec<_>, Vec<_>) = cases.partition(|case| case.row.asks.may_wait());
+    // Whose time was over first, the client's or the upstream's, may be the one or the other when that of the request is.
+    let of = |is_counted: fn(&Row) -> bool| -> f64 {
+        waiting.iter().chain(&others).filter(|case| is_counted(case.row)).count() as f64
+    };
+    let (surely, at_most) = (of(Row::is_counted), of(|row| !row.flag.is_empty()));
+    let lanes = stage.lanes();
+    others.iter().for_each(|case| case.check(lanes[0]));
+    let waiting = Mutex::new(waiting.into_iter());
+    let next = || waiting.lock().unwrap().next();
+    thread::scope(|scope| {
+        for lane in lanes {
+            scope.spawn(move || std::iter::from_fn(next).for_each(|case| case.check(lane)));
+        }
+    });
+    let counted = stage.gateway.metric(ERRORS, &[]);
+    assert!(
+        (surely..=at_most).contains(&counted),
+        "nothing else is counted: {counted}, not {surely} to {at_most}"
+    );
+    stage.assert_nothing_is_left(&before);
+}
+
+impl Case<'_> {
+    fn check(&self, lane: Lane<'_>) {
+        let Case { row, speaks, index } = *self;
+        let gateway = &lane.stage.gateway;
+        let case = format!("{} ({speaks:?})", row.name);
+        let path = format!("{}/{}/{speaks:?}/{index}", row.asks.route(), lane.number);
+        let flags = [Some(row.flag), row.or_flag];
+        let of_reasons = || {
+            let failures = lane.failures();
+            flags.iter().flatten().map(|flag| failures.get(*flag).unwrap_or(&0.0)).sum::<f64>()
+        };
+        let (all, before) = (lane.failures().values().sum::<f64>(), of_reasons());
+        let cues = Cues::new();
+        let seen = thread::scope(|scope| {
+            let plays = scope.spawn(|| lane.play(row, &cues, &case));
+            let seen = client::ask(gateway, speaks, row, &path, &cues, &case);
+            plays.join().unwrap_or_else(|_| panic!("{case}: the upstream could not do its part: {seen:?}"));
+            seen
+        });
+        row.sees.assert_is(&seen, &case);
+        let record = gateway.wait_for_record("path", path);
+        assert!(flags.contains(&Some(record["flag"].as_str().unwrap_or_default())), "{case}: {record}");
+        assert_eq!(record["status"], row.sees.status(), "{case}: {record}");
+        if row.is_counted() {
+            eventually(DEADLINE, "it is counted", || of_reasons() == before + 1.0);
+            assert_ne!(record["reason"].as_str().unwrap_or_default(), "", "{case}: {record}");
+            let failures = lane.failures();
+            assert_eq!(
+                failures.values().sum::<f64>(),
+                all + 1.0,
+                "{case}: nothing else is counted: {failures:?}"
+            );
         }
     }
-    stage.assert_nothing_is_left(&before);
 }

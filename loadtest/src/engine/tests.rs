@@ -333,3 +333,20 @@ async fn the_report_says_the_same_as_json() {
     let text = report.to_text();
     assert!(text.contains("right") && text.contains("exchange") && text.contains("TLSv1_3"), "{text}");
 }
+
+#[tokio::test(flavor = "local")]
+async fn a_target_that_had_the_request_is_not_asked_again() {
+    let world = World::start().await;
+    let report = world.run("--requests 3 --connections 1 --path /works/300").await;
+    assert_eq!((report.right(), report.stale_connections()), (0, 0), "{}", report.to_text());
+    assert_eq!(report.failures(), [(Closed, 3)]);
+    assert_eq!(world.paths.borrow().len(), 3);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_that_took_too_long_has_waited_since_it_was_due() {
+    let world = World::start().await;
+    let report = world.run("--requests 4 --rate 20 --connections 4 --path /silent --timeout 0.3").await;
+    assert_eq!(report.failures(), [(Timeout, 4)]);
+    assert!(report.due_us.is_some_and(|times| times.p50 >= 299_000.0), "{}", report.to_text());
+}
