@@ -49,7 +49,8 @@ pub(crate) fn identify(
 
 /// The last look before a request is answered or sent on: nobody gets to a route that requires a certificate unless both the
 /// client of the request and that of its connection are verified. [`identify`] sees to that already, and this asks the evidence
-/// itself, so that no change of what leads here opens such a route. It is counted, since it must never happen.
+/// itself, so that no change of what leads here opens such a route. It is counted, since it must never happen. Preflights, which reach
+/// no upstream, are answered without it.
 ///
 /// # Errors
 /// [`ProxyError::UnverifiedClient`].
