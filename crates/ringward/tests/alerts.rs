@@ -115,6 +115,20 @@ fn every_metric_of_the_rules_is_exported_by_the_running_program() {
     assert!(missing.is_empty(), "no running program is known to export {missing:?}");
 }
 
+/// Names, help and types as Prometheus wants them.
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let (gateway, _) = troubled();
+    let page = get(gateway.admin, "/metrics").unwrap();
+    let page = page.split_once("\r\n\r\n").unwrap().1;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), page).unwrap();
+    let mut promtool = Command::new("promtool");
+    let output = promtool.args(["check", "metrics"]).stdin(file.reopen().unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && page.contains("ringward_build_info"), "{said}");
+}
+
 #[test]
 fn durations_become_shorter_and_nothing_else_changes() {
     for (line, shorter) in [
