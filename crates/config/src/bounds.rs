@@ -298,6 +298,11 @@ pub(crate) const LEAF_LIFETIME_MAX: DurationBounds = durations(secs(0), secs(60)
 /// Without revocation for longer than a day, the revocation is not in force but a memory.
 pub(crate) const SUSPENSION_MAX: Duration = secs(86_400);
 
+/// Alerts that are silent for longer than a day are missed.
+pub(crate) const MAINTENANCE_MAX: Duration = secs(86_400);
+/// A sentence.
+pub(crate) const MAINTENANCE_REASON_BYTES: RangeInclusive<usize> = 1..=200;
+
 /// Every list in the file is bounded, so that a generated file with a fault in its loop is noticed.
 pub(crate) const PATHS: RangeInclusive<usize> = 1..=64;
 /// Addresses of one listener.

@@ -433,6 +433,40 @@ fn a_suspension_ends_by_itself() {
     );
 }
 
+/// Alerts are silenced for a day at most, and the file stays good when that is over.
+#[test]
+fn a_maintenance_ends_by_itself() {
+    let until = "2027-01-01T00:00:00Z";
+    let source =
+        |keys: &str| file(&format!("[admin]\nmaintenance = {{ {keys} }}"), "", &[("mode = \"off\"", &[])]);
+    let whole = source(&format!("until = {until}, reason = \" upgrade \""));
+    let at = |source: &str, now| parse_at(source, Path::new("r.toml"), now);
+    let day = 86_400;
+    assert!(at(&whole, NOW - day - 1).unwrap_err().to_string().contains("`until` is more than 1d ahead"));
+    for left in [day, 1] {
+        let announced = at(&whole, NOW - left).unwrap().admin.maintenance.unwrap();
+        assert_eq!((announced.until_unix, announced.reason.as_str()), (NOW, "upgrade"));
+    }
+    for over in [0, day * 365] {
+        let config = at(&whole, NOW + over).unwrap();
+        assert_eq!(config.admin.maintenance, None);
+        assert!(config.warnings.to_string().contains("the maintenance is over"));
+    }
+    assert_eq!(trust("").admin.maintenance, None);
+    let long = "x".repeat(201);
+    for (keys, said) in [
+        (format!("until = {until}"), "reason"),
+        ("reason = \"upgrade\"".to_owned(), "until"),
+        (format!("until = {until}, reason = \" \""), "`reason` has 0 bytes: 1 to 200 are allowed"),
+        (format!("until = {until}, reason = {long:?}"), "`reason` has 201 bytes: 1 to 200 are allowed"),
+        ("until = 2027-01-01T00:00:00, reason = \"upgrade\"".to_owned(), "is not a moment"),
+        (format!("until = {until}, reason = \"upgrade\", silence = true"), "unknown key `silence`"),
+    ] {
+        let refused = at(&source(&keys), NOW - 1).unwrap_err().to_string();
+        assert!(refused.contains(said), "{keys}: {refused}");
+    }
+}
+
 #[test]
 fn resumption_and_tls_of_a_listener() {
     let listener = |keys: &str| good(&file("", keys, &[("mode = \"off\"", &[])])).listeners[0].clone();

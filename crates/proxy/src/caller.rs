@@ -47,6 +47,30 @@ pub(crate) fn identify(
     }
 }
 
+/// The last look before a request is answered or sent on: nobody gets to a route that requires a certificate unless both the
+/// client of the request and that of its connection are verified. [`identify`] sees to that already, and this asks the evidence
+/// itself, so that no change of what leads here opens such a route. It is counted, since it must never happen. Preflights, which reach
+/// no upstream, are answered without it.
+///
+/// # Errors
+/// [`ProxyError::UnverifiedClient`].
+pub(crate) fn verified<'c>(
+    connection: &Connection,
+    route: &Route,
+    caller: Option<&'c PeerIdentity>,
+) -> Result<Option<&'c PeerIdentity>, ProxyError> {
+    let peer = connection.standing.admission().terms.peer.as_deref();
+    if is_unverified(route.client_auth, caller, peer) {
+        connection.worker.shard.request_unverified(connection.facts.listener);
+        return Err(ProxyError::UnverifiedClient);
+    }
+    Ok(caller)
+}
+
+fn is_unverified<T>(mode: ClientAuthMode, caller: Option<&T>, peer: Option<&T>) -> bool {
+    mode == ClientAuthMode::Required && (caller.is_none() || peer.is_none())
+}
+
 /// What a route knows by OCSP of a client that it takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -140,3 +164,20 @@ fn refused(connection: &Connection, refusal: RevocationRefusal) -> ProxyError {
 
 /// How often a waiting request looks for its answer. Only the first one about a certificate waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_for_verified_clients_takes_nobody_else() {
+        use ClientAuthMode::{Observe, Off, Optional, Required};
+        for mode in [Off, Observe, Optional, Required] {
+            for (caller, peer) in [(None, None), (Some(&()), None), (None, Some(&())), (Some(&()), Some(&()))]
+            {
+                let refused = mode == Required && (caller, peer) != (Some(&()), Some(&()));
+                assert_eq!(is_unverified(mode, caller, peer), refused, "{mode:?} {caller:?} {peer:?}");
+            }
+        }
+    }
+}

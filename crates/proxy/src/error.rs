@@ -53,6 +53,10 @@ pub(crate) enum ProxyError {
     BadForwardedIdentity(ForwardedError),
     #[error("the client forwards a certificate, and is none of those who may: see `forwarded_identity`")]
     UnlistedForwarder,
+    #[error(
+        "the route requires a verified client and the request has come to it without one, which is a fault of ringward's"
+    )]
+    UnverifiedClient,
     #[error("no virtual host is named {0}")]
     UnknownHost(String),
     #[error("no route matches")]
@@ -236,6 +240,7 @@ impl ProxyError {
             | Redirected(_)
             | Responded(_)
             | Preflight(_)
+            | UnverifiedClient
             | Policy(_)
             | Unwritable(_)
             | HeaderValue(_)
@@ -284,6 +289,7 @@ impl ProxyError {
             BadClientAddress { .. } | TooFewHops { .. } => "bad_client_address",
             BadForwardedIdentity(_) => "bad_forwarded_identity",
             UnlistedForwarder => "unlisted_forwarder",
+            UnverifiedClient => "unverified_client",
             UnknownHost(_) => "unknown_host",
             NoRoute => "no_route",
             ConditionsUnmet => "conditions_unmet",
@@ -437,6 +443,7 @@ pub const FLAGS: &[&str] = &[
     "unknown_host",
     "unlisted_forwarder",
     "unsettled",
+    "unverified_client",
     "upgrade_not_allowed",
     "upstream_body_malformed",
     "upstream_closed",

@@ -73,7 +73,7 @@ pub(crate) fn status(error: &ProxyError, answer: Answer) -> Option<GrpcStatus> {
         | ClusterWait(_)
         | UpstreamUnprocessed(_) => GrpcStatus::Unavailable,
         UpstreamStreamReset(reason) => of_reset(*reason),
-        Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => GrpcStatus::Internal,
+        UnverifiedClient | Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => GrpcStatus::Internal,
         UpstreamHead(_)
         | TooManyInterim
         | UpstreamChunk(_)

@@ -45,7 +45,7 @@ pub(crate) fn answer(error: &ProxyError) -> Answer {
         HeaderValueTooLong(_) => (431, false),
         Denied(decision) => (decision.status.unwrap_or(403), false),
         PolicyBudget => (429, false),
-        Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => (500, false),
+        UnverifiedClient | Policy(_) | Unwritable(_) | HeaderValue(_) | Encode(_) => (500, false),
         PolicyBodyMemory { .. }
         | MemoryCeiling
         | RequestQueueFull

@@ -79,6 +79,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Digest of all that was read.
     pub(crate) digest: [u8; 32],
+    /// Digests of what nodes of a fleet are to have in common, by part. No secret is in them.
+    pub(crate) parts: [(&'static str, [u8; 32]); 3],
 }
 
 /// A file with revocation lists: the name of its trust bundle, and the SHA-256 of its content.
@@ -206,6 +208,7 @@ impl Gathered {
     /// Everything that is wrong, with the warnings found on the way.
     pub(crate) fn build(self, previous: Option<&Loaded>, floors: &CrlFloors) -> Result<Loaded, Refused> {
         let digest = self.digest();
+        let parts = PARTS.map(|(part, kinds)| (part, self.files.digest_of(kinds)));
         let Gathered { begun, config, files } = self;
         let found = config.warnings.iter().cloned().collect();
         let mut report = Report { config: &config, found, torn: 0 };
@@ -283,6 +286,7 @@ impl Gathered {
             upstreams: Arc::new(upstreams),
             warnings: found,
             digest,
+            parts,
         })
     }
 }
@@ -404,3 +408,9 @@ fn list(names: &[impl AsRef<str>]) -> String {
 }
 
 const NAMES_SHOWN: usize = 5;
+/// What nodes of a fleet are compared by. Certificates of our own and revocation lists have metrics with their times.
+const PARTS: [(&str, &[FileKind]); 3] = [
+    ("configuration", &[FileKind::Configuration]),
+    ("policies", &[FileKind::Policy, FileKind::MatcherTable, FileKind::CedarPolicy]),
+    ("trust", &[FileKind::TrustAnchors, FileKind::CrlIssuers]),
+];

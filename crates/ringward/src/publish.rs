@@ -8,13 +8,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringward_config::{Diagnostic, Diagnostics, Severity};
+use ringward_config::{Diagnostic, Diagnostics, Maintenance, Severity};
 use ringward_proxy::{Control, Materials, Snapshot, SnapshotError};
 use ringward_telemetry::{ControlMetrics, Registry, SessionCacheFigures};
 use ringward_tls::{KeyRole, Revocation, RevocationParts, Suspension};
 use rustls::pki_types::UnixTime;
 use tokio::sync::Mutex;
 
+use crate::hex;
 use crate::load::Loaded;
 use crate::table::moment;
 use crate::trust::crl::list::in_force;
@@ -59,6 +60,7 @@ impl Publisher {
         let publisher = Publisher { control, registry, metrics, trust, in_force: Mutex::new(in_force) };
         publisher.measure(&loaded, &publisher.trust.current().1);
         warn_of_suspensions(&loaded);
+        announce_maintenance(&loaded);
         publisher
     }
 
@@ -71,6 +73,7 @@ impl Publisher {
         let (version, state) = self.trust.current();
         let published = self.build_and_publish(&mut in_force, loaded.clone(), version, state).await?;
         warn_of_suspensions(&loaded);
+        announce_maintenance(&loaded);
         self.trust.adopted(loaded);
         Ok(published)
     }
@@ -108,6 +111,10 @@ impl Publisher {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.snapshot_published(self.control.generation(), now.as_secs_f64());
         self.metrics.deny_list_changed(state.deny.len() as u64);
+        let parts =
+            loaded.parts.iter().map(|(part, digest)| (*part, hex::encode(&digest[..DIGEST_SHOWN_BYTES])));
+        let maintenance = loaded.config.admin.maintenance.as_ref();
+        self.metrics.configuration_in_force(parts, maintenance.map(|announced| announced.until_unix));
         let suspensions = loaded.suspensions().into_iter();
         self.metrics.revocation_suspended(
             suspensions.map(|suspended| (suspended.tenant.to_string(), suspended.until_unix)),
@@ -176,6 +183,17 @@ fn warn_of_suspensions(loaded: &Loaded) {
     }
 }
 
+/// Whoever reads the log later is to know that something was expected.
+fn announce_maintenance(loaded: &Loaded) {
+    if let Some(Maintenance { until_unix, reason }) = &loaded.config.admin.maintenance {
+        tracing::info!(
+            until = moment(*until_unix),
+            reason,
+            "maintenance is announced: alerts about what it causes are silent"
+        );
+    }
+}
+
 /// What a snapshot is built from: what was loaded, with what is trusted at the moment.
 fn materials(loaded: &Loaded, state: &TrustState, trust: &TrustKeeper) -> Materials {
     let mut materials = loaded.materials.clone();
@@ -223,6 +241,8 @@ pub(crate) fn build(
     })
 }
 
+/// Enough to tell files apart; nobody is kept from anything by it.
+const DIGEST_SHOWN_BYTES: usize = 8;
 /// Scrapes come less often.
 const SAMPLE_PAUSE: Duration = Duration::from_secs(5);
 

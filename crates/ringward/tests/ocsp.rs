@@ -64,6 +64,9 @@ fn what_the_responder_says_decides() {
         assert!(asked >= 1.0, "{outcome}: {asked}");
     }
     assert_eq!(gateway.metric("ringward_ocsp_queries_finished_total", &[]), 3.0, "each is asked about once");
+    let by =
+        |responder: &str| gateway.metric("ringward_ocsp_queries_finished_total", &[("responder", responder)]);
+    assert_eq!((by("127.0.0.1"), by("none")), (3.0, 0.0));
     // The unknown one, by soft_fail.
     gateway.wait_for_metric("ringward_ocsp_unchecked_requests_total", &[], 1.0);
     let record = gateway.wait_for_record("flag", "revocation_refused");

@@ -79,6 +79,11 @@ impl Blocks {
         if index < self.entities_max { self.slot(index).get() } else { None }
     }
 
+    /// The cells of every entity that was counted.
+    pub(crate) fn all_existing(&self) -> impl Iterator<Item = &Block> {
+        self.slots.iter().flat_map(|line| &line.0).filter_map(OnceLock::get)
+    }
+
     #[inline]
     fn slot(&self, index: usize) -> &OnceLock<Block> {
         &self.slots[index / SLOTS_PER_LINE].0[index % SLOTS_PER_LINE]

@@ -23,6 +23,9 @@ pub(crate) struct ControlState {
     pub(crate) reloads: [u64; ReloadOutcome::ALL.len()],
     pub(crate) reload_success_unix: Option<f64>,
     pub(crate) generation: u64,
+    /// By part.
+    pub(crate) digests: Vec<(&'static str, String)>,
+    pub(crate) maintenance_until_unix: Option<i64>,
     pub(crate) memory_pressure: u8,
     pub(crate) snapshot_unix: Option<f64>,
     pub(crate) certificates: Vec<(String, i64)>,
@@ -48,6 +51,18 @@ impl ControlMetrics {
         state.generation = generation;
         state.snapshot_unix = Some(now_unix);
         state.reload_success_unix.get_or_insert(now_unix);
+    }
+
+    /// What is in force now: a digest of each part of the configuration, by which nodes are compared, and until when work on
+    /// this node is announced.
+    pub fn configuration_in_force(
+        &self,
+        digests: impl IntoIterator<Item = (&'static str, String)>,
+        maintenance_until_unix: Option<i64>,
+    ) {
+        let mut state = self.lock();
+        state.digests = digests.into_iter().collect();
+        state.maintenance_until_unix = maintenance_until_unix;
     }
 
     /// Memory runs short by this level.

@@ -75,6 +75,11 @@ impl Exporter {
             page.counter(&catalogue::RELOADS_FINISHED, &[outcome.as_str()], state.reloads[*outcome as usize]);
         }
         page.gauge(&catalogue::CONFIG_GENERATION, &[], state.generation as f64);
+        for (part, digest) in &state.digests {
+            page.gauge(&catalogue::CONFIG_INFO, &[part, digest], 1.0);
+        }
+        let maintenance_until_unix = state.maintenance_until_unix.unwrap_or(0);
+        page.gauge(&catalogue::MAINTENANCE_UNTIL, &[], maintenance_until_unix as f64);
         page.gauge(&catalogue::MEMORY_PRESSURE, &[], f64::from(state.memory_pressure));
         if let Some(success) = state.reload_success_unix {
             page.gauge(&catalogue::RELOAD_SUCCESS, &[], success);
@@ -107,6 +112,9 @@ impl Exporter {
         }
         if let Some(fds) = figures.open_fds {
             page.gauge(&catalogue::PROCESS_FDS, &[], fds as f64);
+        }
+        if let Some(fds) = figures.max_fds {
+            page.gauge(&catalogue::PROCESS_FDS_MAX, &[], fds as f64);
         }
         if let Some(seconds) = figures.cpu_seconds {
             page.fractional_counter(&catalogue::PROCESS_CPU, seconds);

@@ -115,7 +115,8 @@ pub(crate) mod listener {
     pub(crate) const RESUMED: usize = CLOSED + CloseReason::ALL.len();
     pub(crate) const REVOCATION: usize = RESUMED + Resumed::ALL.len();
     pub(crate) const UNCHECKED: usize = REVOCATION + RevocationSource::ALL.len();
-    pub(crate) const CLAIMS: usize = UNCHECKED + 1;
+    pub(crate) const UNVERIFIED: usize = UNCHECKED + 1;
+    pub(crate) const CLAIMS: usize = UNVERIFIED + 1;
     const HANDSHAKE_FIRST: usize = CLAIMS + AddressClaim::ALL.len();
     pub(crate) const HANDSHAKE: Histogram = Histogram::new(bounds(&HANDSHAKE_DURATION), HANDSHAKE_FIRST);
     pub(crate) const FAILED: usize = HANDSHAKE_FIRST + Histogram::cells(bounds(&HANDSHAKE_DURATION));

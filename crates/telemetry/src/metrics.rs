@@ -91,6 +91,8 @@ catalogue! {
         "gRPC calls finished, by the status sent, Ringward's own included; of routes that have had any.";
     REQUESTS_MISDIRECTED = Kind::Counter, "ringward_requests_misdirected_total", ["listener"],
         "Requests answered 421 because their host is protected differently than the server name of the handshake.";
+    REQUESTS_UNVERIFIED = Kind::Counter, "ringward_requests_unverified_total", ["listener"],
+        "Requests that came to a route for verified clients without one, and were refused; more than 0 is a fault of Ringward's.";
     STREAMS_UNSERVED = Kind::Counter, "ringward_streams_unserved_total", ["listener"],
         "HTTP/2 streams of ended connections that came to no request: malformed, above a limit, or of a flood. They have no record.";
     RESPONSES_GENERATED = Kind::Counter, "ringward_responses_generated_total", ["listener", "flag"],
@@ -191,6 +193,12 @@ catalogue! {
         "Snapshot generation in use by the worker.";
     WORKER_ADOPTION = Kind::Histogram(ADOPTION_BOUNDS), "ringward_worker_snapshot_adoption_seconds", ["worker"],
         "Time for which the worker stood still to take up a new snapshot.";
+    WORKER_ACCEPTED = Kind::Counter, "ringward_worker_connections_accepted_total", ["worker"],
+        "Downstream connections that the worker has accepted.";
+    WORKER_CONNECTIONS = Kind::Gauge, "ringward_worker_connections_active", ["worker"],
+        "Downstream connections of the worker that are open now.";
+    WORKER_REQUESTS = Kind::Counter, "ringward_worker_requests_finished_total", ["worker"],
+        "Requests that the worker has finished.";
     WORKER_PANICS = Kind::Counter, "ringward_worker_panics_total", ["worker"],
         "Panics caught; each closed one connection.";
     ACCESS_RECORDS_WRITTEN = Kind::Counter, "ringward_access_records_written_total", [],
@@ -209,6 +217,10 @@ catalogue! {
         "When a reload last succeeded, or the process started to serve.";
     CONFIG_GENERATION = Kind::Gauge, "ringward_config_generation", [],
         "Generation of the snapshot published last.";
+    CONFIG_INFO = Kind::Gauge, "ringward_config_info", ["part", "digest"],
+        "Always 1; digest is of the files of that part in force (configuration, policies, trust), whatever they are called, and the same where they are.";
+    MAINTENANCE_UNTIL = Kind::Gauge, "ringward_maintenance_until_timestamp_seconds", [],
+        "Until when `maintenance` in [admin] announces work on this node; 0 if it does not.";
     SNAPSHOT_AGE = Kind::Gauge, "ringward_snapshot_age_seconds", [],
         "Time since the snapshot in force was published.";
     CERTIFICATE_NOT_AFTER = Kind::Gauge, "ringward_certificate_not_after_timestamp_seconds", ["host"],
@@ -227,8 +239,8 @@ catalogue! {
         "Attempts to fetch a revocation list of the trust bundle, by outcome.";
     CRL_FETCH_HEALTHY = Kind::Gauge, "ringward_crl_fetch_healthy", ["bundle"],
         "1 if the last attempt at each source of the trust bundle's revocation lists succeeded, else 0.";
-    OCSP_QUERIES = Kind::Counter, "ringward_ocsp_queries_finished_total", ["outcome"],
-        "Questions to OCSP responders about clients, by outcome.";
+    OCSP_QUERIES = Kind::Counter, "ringward_ocsp_queries_finished_total", ["responder", "outcome"],
+        "Questions to OCSP responders about clients, by the responder's host as configured, none where nobody may be asked, and outcome.";
     OCSP_CACHE_ENTRIES = Kind::Gauge, "ringward_ocsp_cache_entries", [],
         "OCSP answers about clients that are kept.";
     STAPLE_THIS_UPDATE = Kind::Gauge, "ringward_staple_this_update_timestamp_seconds", ["host"],
@@ -261,6 +273,8 @@ catalogue! {
         "Resident memory.";
     PROCESS_FDS = Kind::Gauge, "ringward_process_open_fds", [],
         "Open file descriptors.";
+    PROCESS_FDS_MAX = Kind::Gauge, "ringward_process_max_fds", [],
+        "Most file descriptors that the process may have open.";
     METRICS_SERIES = Kind::Gauge, "ringward_metrics_series_active", [],
         "Series in this scrape, counting each histogram as its samples.";
     METRICS_SERIES_MAX = Kind::Gauge, "ringward_metrics_series_max", [],
@@ -411,6 +425,9 @@ mod tests {
             "health",
             "endpoint",
             "coding",
+            "part",
+            "digest",
+            "responder",
         ];
         for metric in CATALOGUE {
             assert!(metric.labels.len() <= 3, "{}", metric.name);

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 pub(crate) struct ProcessFigures {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) open_fds: Option<u64>,
+    pub(crate) max_fds: Option<u64>,
     pub(crate) cpu_seconds: Option<f64>,
 }
 
@@ -18,6 +19,7 @@ impl ProcessFigures {
         ProcessFigures {
             resident_bytes: resident_bytes(),
             open_fds: open_fds(),
+            max_fds: fs::read_to_string("/proc/self/limits").ok().and_then(|text| max_fds_of(&text)),
             cpu_seconds: own_stat().map(|stat| stat.cpu_seconds),
         }
     }
@@ -56,6 +58,12 @@ fn open_fds() -> Option<u64> {
     }
 }
 
+/// The soft limit of `Max open files` in `/proc/<pid>/limits`. None as well if there is no limit.
+fn max_fds_of(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 struct Stat {
     cpu_seconds: f64,
     started_after_boot_seconds: f64,
@@ -91,6 +99,7 @@ mod tests {
         let figures = ProcessFigures::read();
         assert!(figures.resident_bytes.unwrap() > 100_000);
         assert!(figures.open_fds.unwrap() >= 3);
+        assert!(figures.max_fds.unwrap() >= figures.open_fds.unwrap());
         assert!(figures.cpu_seconds.unwrap() >= 0.0);
         let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         assert!((0.0..86_400.0).contains(&(now - started_unix())), "{} {now}", started_unix());
@@ -108,6 +117,14 @@ mod tests {
         assert_eq!(resident_bytes_of("VmRSS:\t  12 kB\n"), Some(12 * 1024));
         for text in ["", "VmRSS: 12", "VmRSS: x kB", "VmSize: 12 kB"] {
             assert_eq!(resident_bytes_of(text), None, "{text}");
+        }
+        assert_eq!(
+            max_fds_of("Limit  Soft\nMax open files            1024      4096      files     \n"),
+            Some(1024)
+        );
+        for text in ["", "Max open files", "Max open files  unlimited  unlimited  files", "Max processes 7 7"]
+        {
+            assert_eq!(max_fds_of(text), None, "{text}");
         }
         assert!(stat("1 (a) S 1 2").is_none());
         assert_eq!(boot_unix("cpu 1\nbtime 99\n"), Some(99.0));

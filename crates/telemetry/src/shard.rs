@@ -220,6 +220,11 @@ impl Shard {
         self.listener(id).add(listener::MISDIRECTED, 1);
     }
 
+    /// A request was refused because it came to a route for verified clients without one, which nothing should let happen.
+    pub fn request_unverified(&self, id: ListenerId) {
+        self.listener(id).add(listener::UNVERIFIED, 1);
+    }
+
     /// Ringward answered by itself, for one of [`ClosedSets::response_flags`](crate::ClosedSets::response_flags).
     pub fn response_generated(&self, id: ListenerId, flag: &str) {
         let flag = self.cells.layout.response_flags.index(flag);

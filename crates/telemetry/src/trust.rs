@@ -3,7 +3,7 @@
 //! Ages are exported as the times that they are counted from, which stay true between two scrapes. Series come and go
 //! with what is configured: a bundle, host or tenant that is gone leaves the report, and takes its counts along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::closed::{FetchOutcome, OcspOutcome};
 use crate::control::ControlMetrics;
@@ -13,7 +13,8 @@ use crate::control::ControlMetrics;
 pub(crate) struct TrustState {
     pub(crate) deny_list_entries: u64,
     pub(crate) crls: BTreeMap<String, CrlState>,
-    pub(crate) ocsp_queries: [u64; OcspOutcome::ALL.len()],
+    /// By host of the responder.
+    pub(crate) ocsp_queries: BTreeMap<String, [u64; OcspOutcome::ALL.len()]>,
     pub(crate) ocsp_cache_entries: u64,
     pub(crate) staples: BTreeMap<String, StapleState>,
     pub(crate) suspended: BTreeMap<String, i64>,
@@ -84,9 +85,25 @@ impl ControlMetrics {
         self.lock().trust.crls.entry(bundle.to_owned()).or_default().fetches[outcome as usize] += 1;
     }
 
-    /// A question to an OCSP responder about a client ended.
-    pub fn ocsp_queried(&self, outcome: OcspOutcome) {
-        self.lock().trust.ocsp_queries[outcome as usize] += 1;
+    /// Replaces the hosts of OCSP responders that may be asked about clients. The counts of those that there were already stay.
+    pub fn ocsp_responders_changed(&self, hosts: impl IntoIterator<Item = String>) {
+        let mut hosts: BTreeSet<String> = hosts.into_iter().collect();
+        hosts.insert(NO_RESPONDER.to_owned());
+        let mut state = self.lock();
+        let mut before = std::mem::take(&mut state.trust.ocsp_queries);
+        state.trust.ocsp_queries = hosts
+            .into_iter()
+            .map(|host| {
+                let queries = before.remove(&host).unwrap_or_default();
+                (host, queries)
+            })
+            .collect();
+    }
+
+    /// A question about a client ended, to the OCSP responder on this host; `None` if there was nobody to ask.
+    pub fn ocsp_queried(&self, host: Option<&str>, outcome: OcspOutcome) {
+        let host = host.unwrap_or(NO_RESPONDER).to_owned();
+        self.lock().trust.ocsp_queries.entry(host).or_default()[outcome as usize] += 1;
     }
 
     /// How many OCSP answers about clients are kept.
@@ -133,3 +150,6 @@ impl ControlMetrics {
         self.lock().trust.session_cache = figures;
     }
 }
+
+/// Label of questions that there was no responder for.
+const NO_RESPONDER: &str = "none";

@@ -9,9 +9,10 @@ use super::discovery;
 use super::section;
 use crate::bounds;
 use crate::model::{
-    AccessLog, Admin, Audit, Bind, IoDriver, Keys, Level, Log, NamedPath, Server, SessionCache,
+    AccessLog, Admin, Audit, Bind, IoDriver, Keys, Level, Log, Maintenance, NamedPath, Server, SessionCache,
 };
 use crate::raw::{self, Field};
+use crate::units::ShowDuration;
 
 pub(super) fn server(cx: &mut Context<'_>, field: &Field<raw::Server>) -> Server {
     let (raw, _) = section(cx, field);
@@ -67,7 +68,35 @@ pub(super) fn admin(cx: &mut Context<'_>, field: &Field<raw::Admin>) -> Admin {
         Some(Bind { addr, at: cx.at(&text.span()) })
     });
     let socket = cx.given(&raw.socket).and_then(|path| admin_socket(cx, path));
-    Admin { metrics, socket }
+    let announced = cx.given(&raw.maintenance).and_then(|maintenance| maintenance_window(cx, maintenance));
+    Admin { metrics, socket, maintenance: announced }
+}
+
+/// None if it is over: as with suspensions of revocation, the file must not become bad by the passing of time.
+fn maintenance_window(cx: &mut Context<'_>, raw: &Spanned<raw::Maintenance>) -> Option<Maintenance> {
+    let (span, raw) = (raw.span(), raw.get_ref());
+    let until = cx.required("until", "until = 2027-03-01T18:00:00Z", &raw.until, &span);
+    let reason = cx.required("reason", "reason = \"TEXT\"", &raw.reason, &span);
+    let (until, reason) = (until?, reason?);
+    let (bytes, allowed) = (reason.get_ref().trim().len(), bounds::MAINTENANCE_REASON_BYTES);
+    if !allowed.contains(&bytes) {
+        let (min, max) = (allowed.start(), allowed.end());
+        cx.error(&reason.span(), format!("`reason` has {bytes} bytes: {min} to {max} are allowed"))
+            .help("say in a few words what is done, for those who find the line in the log");
+    }
+    let until_unix = cx.moment("until", until)?;
+    let left = until_unix.saturating_sub(cx.now_unix());
+    if left <= 0 {
+        cx.warning(&span, "the maintenance is over: alerts are no longer silenced").help("remove it");
+        return None;
+    }
+    if left.unsigned_abs() > bounds::MAINTENANCE_MAX.as_secs() {
+        let max = ShowDuration(bounds::MAINTENANCE_MAX);
+        cx.error(&until.span(), format!("`until` is more than {max} ahead"))
+            .help("choose an earlier moment, and another one then if the work goes on");
+        return None;
+    }
+    Some(Maintenance { until_unix, reason: reason.get_ref().trim().to_owned() })
 }
 
 fn admin_socket(cx: &mut Context<'_>, path: &Spanned<String>) -> Option<NamedPath> {

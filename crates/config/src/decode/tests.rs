@@ -213,6 +213,7 @@ fn notes_are_about_sections_that_exist_and_keys_that_do_not() {
         described::<raw::ForwardMode>(),
         described::<raw::ForwardedIdentity>(),
         described::<raw::SessionCache>(),
+        described::<raw::Maintenance>(),
         described::<raw::Keys>(),
         described::<raw::Profile>(),
         described::<raw::Revocation>(),

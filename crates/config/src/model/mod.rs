@@ -248,6 +248,17 @@ pub struct Admin {
     pub metrics: Option<Bind>,
     /// The Unix socket for the commands that reach the process.
     pub socket: Option<NamedPath>,
+    /// Work on this node that is announced and was not over when the file was read.
+    pub maintenance: Option<Maintenance>,
+}
+
+/// Work on this node, announced for whoever watches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Until when, in seconds since 1970.
+    pub until_unix: i64,
+    /// Why.
+    pub reason: String,
 }
 
 /// What is written about requests and about the process.

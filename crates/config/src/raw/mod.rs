@@ -73,7 +73,7 @@ pub use self::route::{IdentityMatch, Match, Redirect, Respond, Route, TextCondit
 pub use self::scalar::{
     Count, CountOrWord, DateTime, DurationText, OneOrMany, OneOrMore, SizeText, WordOrTable, strings,
 };
-pub use self::server::{Admin, IoDriver, Server, SessionCache};
+pub use self::server::{Admin, IoDriver, Maintenance, Server, SessionCache};
 pub use self::split::Split;
 pub use self::trust::{
     CrlMode, IdentitySource, KeyKind, Keys, Profile, Revocation, RevocationDepth, Tenant, TenantLimits,

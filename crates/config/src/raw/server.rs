@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, CountOrWord, DurationText, Field, OneOrMany, SizeText};
+use super::{Count, CountOrWord, DateTime, DurationText, Field, OneOrMany, SizeText};
 
 /// `[server]`: the process as a whole.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -127,4 +127,24 @@ pub struct Admin {
     ///
     /// Default: no such socket; needs `state_dir`. Example: `socket = "/run/ringward/admin.sock"`.
     pub socket: Field<String>,
+    /// `maintenance = { ... }`: work on this node is announced, so that alerts about what it causes keep silent.
+    ///
+    /// Default: none.
+    pub maintenance: Field<Maintenance>,
+}
+
+/// `maintenance = { ... }` of `[admin]`: changes nothing but the metric `ringward_maintenance_until_timestamp_seconds`, by which
+/// the rules in `deploy/prometheus` silence alerts that a restart, an upgrade or a renewal under way causes by itself, on this
+/// node. It ends by itself.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "maintenance", default, deny_unknown_fields)]
+pub struct Maintenance {
+    /// Until when, at most 24 hours ahead.
+    ///
+    /// Required. Example: `until = 2027-03-01T18:00:00Z`.
+    pub until: Field<DateTime>,
+    /// Why, for the log: 1 to 200 bytes.
+    ///
+    /// Required. Example: `reason = "upgrade of the kernel"`.
+    pub reason: Field<String>,
 }

@@ -109,16 +109,16 @@ pub(super) async fn serve(
         }
         decided.map_err(refused)?;
         within_limit(head, target.route.body_bytes_max).map_err(refused)?;
+        let caller = caller::verified(connection, target.route, caller.as_deref()).map_err(refused)?;
         if let Some(answer) = &target.route.answer {
             let stands = still_stands(connection, &view, (&target, &facts.on_behalf), heard);
             if !stands.map_err(refused)? {
                 continue;
             }
             let asking = Asking { head, target: &target, connection, facts };
-            return Err(refused(answer.to(&asking, caller.as_deref(), facts.decision.clone())));
+            return Err(refused(answer.to(&asking, caller, facts.decision.clone())));
         }
         facts.cluster = Some(view.snapshot.clusters[target.cluster()].id);
-        let caller = caller.as_deref();
         let job = Job {
             connection,
             head,

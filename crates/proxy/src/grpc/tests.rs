@@ -51,6 +51,7 @@ fn every_error_that_is_answered_has_a_status_of_its_own_kind() {
         (ProxyError::UpstreamStreamReset(Reason::ENHANCE_YOUR_CALM), ResourceExhausted),
         (ProxyError::UpstreamStreamReset(Reason::INTERNAL_ERROR), Internal),
         (ProxyError::Policy(DecisionError::Panic), Internal),
+        (ProxyError::UnverifiedClient, Internal),
         (ProxyError::UpstreamHead(ResponseError::BadStatusLine), Internal),
         (ProxyError::UpstreamTruncated { missing: 1 }, Internal),
     ] {

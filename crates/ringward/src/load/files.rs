@@ -171,6 +171,20 @@ impl Files {
         hash.finalize().into()
     }
 
+    /// SHA-256 over the contents of the files of these kinds, whatever they are called: equal where the files are.
+    pub(crate) fn digest_of(&self, kinds: &[FileKind]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for ((_, kind), entries) in &self.entries {
+            if kinds.contains(kind) {
+                entries
+                    .iter()
+                    .flat_map(|entry| &entry.content)
+                    .for_each(|content| hash.update(content.sha256));
+            }
+        }
+        hash.finalize().into()
+    }
+
     /// Everything whose change may matter.
     pub(crate) fn visited(&self) -> impl Iterator<Item = &Path> {
         let files = self.entries.values().flatten().map(|entry| entry.path.as_path());

@@ -124,6 +124,7 @@ impl OcspKeeper {
     /// Asks for another configuration from now on.
     pub(crate) fn configure(&mut self, settings: OcspSettings) {
         self.fetcher.verify_https_by(settings.tls.as_ref());
+        self.metrics.ocsp_responders_changed(settings.hosts());
         self.settings = Arc::new(settings);
         self.revocation = None;
         self.failing.clear();
@@ -194,13 +195,15 @@ impl OcspKeeper {
 
     fn settle(&mut self, query: &OcspQuery, answer: Result<OcspResponse, Unanswered>) {
         let now = self.clock.now_unix();
-        self.metrics.ocsp_queried(match &answer {
+        let responder = self.settings.responder(query).map(|responder| responder.url.host().to_string());
+        let outcome = match &answer {
             Ok(OcspResponse { status: Said::Good, .. }) => OcspOutcome::Good,
             Ok(OcspResponse { status: Said::Revoked { .. }, .. }) => OcspOutcome::Revoked,
             Ok(OcspResponse { status: Said::Unknown, .. }) => OcspOutcome::Unknown,
             Err(Unanswered::NoResponder | Unanswered::Unreachable(_)) => OcspOutcome::Unreachable,
             Err(Unanswered::NoIssuer(_) | Unanswered::Invalid(_)) => OcspOutcome::Invalid,
-        });
+        };
+        self.metrics.ocsp_queried(responder.as_deref(), outcome);
         self.mention(query, answer.as_ref().err());
         let has_become_revoked = self.ledger.settle(query, answer.as_ref().ok(), now);
         self.is_unpublished = true;
@@ -330,6 +333,14 @@ impl OcspSettings {
             lists: loaded.lists.clone(),
             tls: loaded.fetch_tls.clone(),
         }
+    }
+
+    /// Where responders may be, as the configuration writes it: a set that no certificate adds to.
+    fn hosts(&self) -> impl Iterator<Item = String> {
+        self.bundles.values().flat_map(|bundle| {
+            let own = bundle.url.iter().map(|url| url.host().to_string());
+            own.chain(bundle.hosts.hosts().map(ToString::to_string))
+        })
     }
 
     /// Whom to ask: whom the certificate names, if that is allowed, and else the bundle's own.

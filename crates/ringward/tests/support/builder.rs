@@ -105,6 +105,12 @@ impl Builder {
         self.server("state_dir = \"state\"")
     }
 
+    /// Adds a key to `[admin]`.
+    pub(crate) fn admin(mut self, line: &str) -> Self {
+        self.admin.push_str(&format!("{line}\n"));
+        self
+    }
+
     /// With this driver.
     pub(crate) fn io(mut self, driver: &str) -> Self {
         self.server = self.server.replace("io = \"auto\"", &format!("io = \"{driver}\""));

@@ -94,6 +94,7 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
         page.counter(&catalogue::REQUESTS_SHED, &[name, reason.as_str()], shed);
     }
     page.counter(&catalogue::REQUESTS_MISDIRECTED, &[name], sum.cell(listener::MISDIRECTED));
+    page.counter(&catalogue::REQUESTS_UNVERIFIED, &[name], sum.cell(listener::UNVERIFIED));
     page.counter(&catalogue::STREAMS_UNSERVED, &[name], sum.cell(listener::UNSERVED));
     page.counter(&catalogue::IDENTITY_HEADERS_STRIPPED, &[name], sum.cell(listener::STRIPPED));
     for outcome in AddressClaim::ALL {
@@ -265,11 +266,13 @@ fn worker_series(page: &mut Page, shards: &[Arc<Cells>]) {
     workers.sort_unstable();
     workers.dedup();
     for number in workers {
-        let own: Vec<&Block> =
-            shards.iter().filter(|cells| cells.worker == number).map(|cells| &cells.own).collect();
+        let shards: Vec<&Cells> =
+            shards.iter().map(Arc::as_ref).filter(|cells| cells.worker == number).collect();
+        let own: Vec<&Block> = shards.iter().map(|cells| &cells.own).collect();
         let sum = |cell| own.iter().map(|block| block.value(cell)).sum();
         let latest = |cell| own.last().map_or(0, |block| block.value(cell));
         let label: &[&str] = &[&number.to_string()];
+        worker_load_series(page, label, &shards);
         page.counter(&catalogue::WORKER_PANICS, label, sum(worker::PANICS));
         page.counter(&catalogue::ACCESS_RECORDS_DROPPED, label, sum(worker::ACCESS_DROPPED));
         page.counter(&catalogue::LOG_RECORDS_DROPPED, label, sum(worker::LOG_DROPPED));
@@ -280,6 +283,21 @@ fn worker_series(page: &mut Page, shards: &[Arc<Cells>]) {
             page.gauge(&catalogue::WORKER_GENERATION, label, latest(worker::GENERATION) as f64);
         }
     }
+}
+
+/// How much of the work is this worker's: what its listeners and routes have counted, so that nobody counts it twice.
+fn worker_load_series(page: &mut Page, label: &[&str], shards: &[&Cells]) {
+    let sum = |family: fn(&Cells) -> &Blocks, first: usize, cells: usize| -> u64 {
+        let blocks = shards.iter().flat_map(|shard| family(shard).all_existing());
+        blocks.map(|block| (first..first + cells).map(|cell| block.value(cell)).sum::<u64>()).sum()
+    };
+    // In this order, as with the connections of a listener.
+    let closed = sum(|cells| &cells.listeners, listener::CLOSED, CloseReason::ALL.len());
+    let accepted = sum(|cells| &cells.listeners, listener::ACCEPTED, 1);
+    let requests = sum(|cells| &cells.routes, route::CLASS, StatusClass::ALL.len());
+    page.counter(&catalogue::WORKER_ACCEPTED, label, accepted);
+    page.gauge(&catalogue::WORKER_CONNECTIONS, label, accepted.saturating_sub(closed) as f64);
+    page.counter(&catalogue::WORKER_REQUESTS, label, requests);
 }
 
 /// The blocks of one entity in all shards that have counted it.

@@ -39,8 +39,12 @@ impl Fixture {
     }
 
     fn page(&self) -> ParsedPage {
-        let figures =
-            ProcessFigures { resident_bytes: Some(4_096), open_fds: Some(7), cpu_seconds: Some(1.25) };
+        let figures = ProcessFigures {
+            resident_bytes: Some(4_096),
+            open_fds: Some(7),
+            max_fds: Some(1_024),
+            cpu_seconds: Some(1.25),
+        };
         ParsedPage::parse(&self.exporter.render_at(NOW_UNIX, figures))
     }
 }
@@ -126,6 +130,7 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.forwarded_identity(edge, ForwardedIdentity::Unlisted);
     shard.forwarded_identity_refused(edge, "expired");
     shard.request_misdirected(edge);
+    shard.request_unverified(edge);
     shard.streams_unserved(edge, 7);
     shard.handshake_queued(edge);
     shard.source_refused(edge);
@@ -196,7 +201,10 @@ fn measure(control: &ControlMetrics) {
     control.crls_changed([("partners".to_owned(), figures)]);
     control.crl_fetched("partners", FetchOutcome::Updated);
     control.crl_fetched("partners", FetchOutcome::Unreachable);
-    control.ocsp_queried(OcspOutcome::Revoked);
+    control.configuration_in_force([("policies", "00ff".to_owned())], Some(1_000_900));
+    control.ocsp_responders_changed(["ocsp.example.com".to_owned()]);
+    control.ocsp_queried(Some("ocsp.example.com"), OcspOutcome::Revoked);
+    control.ocsp_queried(None, OcspOutcome::Unreachable);
     control.ocsp_cache_changed(12);
     control.staples_changed([("api.example.com".to_owned(), Some((998_000, 1_010_000)))]);
     control.staple_failed("api.example.com");
@@ -297,8 +305,16 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="updated"}"#, 1.0),
         (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="unreachable"}"#, 1.0),
         (r#"ringward_crl_fetches_finished_total{bundle="partners",outcome="invalid"}"#, 0.0),
-        (r#"ringward_ocsp_queries_finished_total{outcome="revoked"}"#, 1.0),
-        (r#"ringward_ocsp_queries_finished_total{outcome="good"}"#, 0.0),
+        (r#"ringward_ocsp_queries_finished_total{responder="ocsp.example.com",outcome="revoked"}"#, 1.0),
+        (r#"ringward_ocsp_queries_finished_total{responder="ocsp.example.com",outcome="good"}"#, 0.0),
+        (r#"ringward_ocsp_queries_finished_total{responder="none",outcome="unreachable"}"#, 1.0),
+        (r#"ringward_config_info{part="policies",digest="00ff"}"#, 1.0),
+        ("ringward_maintenance_until_timestamp_seconds", 1_000_900.0),
+        (r#"ringward_requests_unverified_total{listener="edge"}"#, 1.0),
+        (r#"ringward_worker_connections_accepted_total{worker="2"}"#, 2.0),
+        (r#"ringward_worker_connections_active{worker="2"}"#, 1.0),
+        (r#"ringward_worker_requests_finished_total{worker="2"}"#, 2.0),
+        ("ringward_process_max_fds", 1_024.0),
         ("ringward_ocsp_cache_entries", 12.0),
         (r#"ringward_staple_this_update_timestamp_seconds{host="api.example.com"}"#, 998_000.0),
         (r#"ringward_staple_next_update_timestamp_seconds{host="api.example.com"}"#, 1_010_000.0),
@@ -372,6 +388,63 @@ fn what_was_counted_is_what_is_exported() {
     ] {
         assert_eq!(page.value(series), value, "{series}");
     }
+}
+
+#[test]
+fn workers_share_the_work_of_all_listeners_and_keep_their_counts_when_they_start_again() {
+    let fixture = Fixture::new(Limits::default());
+    let (edge, inner) = (fixture.registry.listener("edge"), fixture.registry.listener("inner"));
+    let (first, second) = (fixture.registry.shard(0), fixture.registry.shard(1));
+    for (shard, listener, connections) in [(&first, edge, 3), (&first, inner, 2), (&second, edge, 1)] {
+        for _ in 0..connections {
+            shard.connection_accepted(listener);
+            shard.request_finished(fixture.registry.unmatched(listener), 404, 1);
+        }
+    }
+    first.connection_closed(inner, CloseReason::Drain);
+    drop(second);
+    let second = fixture.registry.shard(1);
+    second.connection_accepted(inner);
+    let page = fixture.page();
+    for (worker, accepted, active, requests) in [("0", 5.0, 4.0, 5.0), ("1", 2.0, 2.0, 1.0)] {
+        let value = |name: &str| page.value(&format!(r#"ringward_worker_{name}{{worker="{worker}"}}"#));
+        assert_eq!(
+            (
+                value("connections_accepted_total"),
+                value("connections_active"),
+                value("requests_finished_total")
+            ),
+            (accepted, active, requests),
+            "{worker}"
+        );
+    }
+}
+
+#[test]
+fn responders_that_are_gone_leave_the_report_and_the_others_keep_their_counts() {
+    let fixture = Fixture::new(Limits::default());
+    let hosts =
+        |hosts: &[&str]| fixture.control.ocsp_responders_changed(hosts.iter().map(|host| (*host).to_owned()));
+    hosts(&["a", "b", "b"]);
+    fixture.control.ocsp_queried(Some("a"), OcspOutcome::Good);
+    hosts(&["c", "a"]);
+    let page = fixture.page();
+    let good =
+        |host: &str| format!(r#"ringward_ocsp_queries_finished_total{{responder="{host}",outcome="good"}}"#);
+    assert_eq!(["a", "c", "none"].map(|host| page.value(&good(host))), [1.0, 0.0, 0.0]);
+    assert!(!page.samples.contains_key(&good("b")));
+}
+
+#[test]
+fn maintenance_that_is_over_is_zero_and_the_last_digests_count() {
+    let fixture = Fixture::new(Limits::default());
+    let part = |digest: &str| [("trust", digest.to_owned())];
+    fixture.control.configuration_in_force(part("aa"), Some(5));
+    fixture.control.configuration_in_force(part("bb"), None);
+    let page = fixture.page();
+    assert_eq!(page.value("ringward_maintenance_until_timestamp_seconds"), 0.0);
+    assert_eq!(page.value(r#"ringward_config_info{part="trust",digest="bb"}"#), 1.0);
+    assert!(!page.samples.contains_key(r#"ringward_config_info{part="trust",digest="aa"}"#));
 }
 
 #[test]

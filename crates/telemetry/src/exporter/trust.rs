@@ -11,9 +11,14 @@ pub(super) fn series(page: &mut Page, trust: &TrustState) {
     for (bundle, crls) in &trust.crls {
         crl_series(page, bundle, crls);
     }
-    for outcome in OcspOutcome::ALL {
-        let queries = trust.ocsp_queries[*outcome as usize];
-        page.counter(&catalogue::OCSP_QUERIES, &[outcome.as_str()], queries);
+    for (responder, queries) in &trust.ocsp_queries {
+        for outcome in OcspOutcome::ALL {
+            page.counter(
+                &catalogue::OCSP_QUERIES,
+                &[responder, outcome.as_str()],
+                queries[*outcome as usize],
+            );
+        }
     }
     page.gauge(&catalogue::OCSP_CACHE_ENTRIES, &[], trust.ocsp_cache_entries as f64);
     for (host, staple) in &trust.staples {

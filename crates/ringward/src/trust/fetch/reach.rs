@@ -75,6 +75,11 @@ impl AllowList {
         self.hosts.is_empty()
     }
 
+    /// What it allows.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.iter()
+    }
+
     /// Whether a URL may be fetched, as far as its text tells.
     pub(crate) fn allows(&self, url: &Url) -> bool {
         self.hosts.contains(url.host())
