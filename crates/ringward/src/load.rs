@@ -31,6 +31,7 @@ pub(crate) use self::policies::{LoadedPolicy, Reason};
 pub(crate) use self::upstream_lists::UpstreamLists;
 use crate::failure::Failure;
 use crate::hex;
+use crate::reload::FileDigests;
 use crate::trust::crl::list::List;
 use crate::trust::keys;
 use crate::trust::status::CrlStatus;
@@ -79,6 +80,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Digest of all that was read.
     pub(crate) digest: [u8; 32],
+    /// The files that were read.
+    pub(crate) files: Arc<FileDigests>,
 }
 
 /// A file with revocation lists: the name of its trust bundle, and the SHA-256 of its content.
@@ -205,7 +208,7 @@ impl Gathered {
     /// # Errors
     /// Everything that is wrong, with the warnings found on the way.
     pub(crate) fn build(self, previous: Option<&Loaded>, floors: &CrlFloors) -> Result<Loaded, Refused> {
-        let digest = self.digest();
+        let (digest, digests) = (self.digest(), Arc::new(self.files.digests()));
         let Gathered { begun, config, files } = self;
         let found = config.warnings.iter().cloned().collect();
         let mut report = Report { config: &config, found, torn: 0 };
@@ -283,6 +286,7 @@ impl Gathered {
             upstreams: Arc::new(upstreams),
             warnings: found,
             digest,
+            files: digests,
         })
     }
 }
