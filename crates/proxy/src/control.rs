@@ -54,6 +54,8 @@ pub struct Control {
     retired: Mutex<Vec<Arc<Snapshot>>>,
     /// Generation that each worker uses, by its index.
     acknowledged: Box<[AtomicU64]>,
+    /// Signs of life of each worker, by its index.
+    pulses: Box<[Pulse]>,
     /// Number of the census that was asked for last.
     census: AtomicU64,
     /// Answers to the last census, by worker.
@@ -62,6 +64,13 @@ pub struct Control {
     sightings: Sightings,
     /// Open connections of each tenant that was ever configured.
     tenants: Mutex<HashMap<Arc<str>, Arc<AtomicUsize>>>,
+}
+
+/// What a worker tells at each beat.
+#[derive(Debug, Default)]
+struct Pulse {
+    beats: AtomicU64,
+    connections: AtomicUsize,
 }
 
 /// What the workers have answered to one census.
@@ -81,6 +90,7 @@ impl Control {
             pressure: AtomicU8::new(Pressure::None as u8),
             retired: Mutex::default(),
             acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            pulses: (0..workers).map(|_| Pulse::default()).collect(),
             census: AtomicU64::new(0),
             counted: Mutex::default(),
             sightings: Sightings::new(),
@@ -136,6 +146,25 @@ impl Control {
     pub(crate) fn acknowledge(&self, worker: usize, generation: u64) {
         if let Some(acknowledged) = self.acknowledged.get(worker) {
             acknowledged.store(generation, Ordering::Release);
+        }
+    }
+
+    /// How often a worker has come around so far, some 20 times per second: one whose number stays the same hangs. Its successor
+    /// goes on counting.
+    pub fn beats(&self, worker: usize) -> u64 {
+        self.pulses.get(worker).map_or(0, |pulse| pulse.beats.load(Ordering::Relaxed))
+    }
+
+    /// How many downstream connections all workers had at their last beats.
+    pub fn connections(&self) -> usize {
+        self.pulses.iter().map(|pulse| pulse.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A worker has come around, with so many connections.
+    pub(crate) fn beat(&self, worker: usize, connections: usize) {
+        if let Some(pulse) = self.pulses.get(worker) {
+            pulse.connections.store(connections, Ordering::Relaxed);
+            pulse.beats.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -60,6 +60,7 @@ pub use control::{Control, Phase, Pressure};
 pub use error::{FLAGS, UPSTREAM_FLAGS};
 pub use explain::{Chosen, Unanswered};
 pub use io::{Driver, DriverMode, RuntimeError};
+pub use listener::ListenSocket;
 pub use live::LivePeer;
 pub use reach::{Asked, HostReach, ListenerReach, Proof};
 pub use snapshot::{Materials, RouteIdentity, Snapshot, SnapshotError};

@@ -5,7 +5,7 @@
 use std::{
     cell::Cell,
     io::ErrorKind,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -27,47 +27,83 @@ pub(crate) struct Handle {
     listener: Rc<Listener>,
 }
 
+/// A listening socket for a worker.
+#[derive(Debug)]
+pub struct ListenSocket {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Others listen on it, too: other workers, or whoever has handed it to this process. It goes on listening when the worker
+    /// ends, and who waits in its queue then is left to the others.
+    pub shared: bool,
+}
+
+impl ListenSocket {
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn try_clone(&self) -> std::io::Result<ListenSocket> {
+        Ok(ListenSocket { socket: self.socket.try_clone()?, shared: self.shared })
+    }
+}
+
 /// What the connections of one configured listener share on this worker.
 pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
     sockets: Vec<Acceptor>,
+    /// Sockets from which connections are taken.
+    accepting: Cell<usize>,
     open: Cell<usize>,
     closed: Cell<bool>,
     pub(crate) gate: Gate,
     pub(crate) requests: Rc<Requests>,
 }
 
-/// Starts to accept on the sockets of each listener.
-pub(crate) fn open(worker: &Rc<Worker>, listeners: Vec<(String, Vec<std::net::TcpListener>)>) -> Vec<Handle> {
-    listeners.into_iter().map(|(name, sockets)| Handle::open(worker, &name, sockets)).collect()
+/// Starts to accept on the sockets of each listener; on none if one of them cannot be taken over.
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn open(
+    worker: &Rc<Worker>,
+    listeners: Vec<(String, Vec<ListenSocket>)>,
+) -> std::io::Result<Vec<Handle>> {
+    let listeners = listeners.into_iter().map(|(name, sockets)| {
+        let sockets = sockets.into_iter().map(|taken| Acceptor::new(taken.socket, taken.shared));
+        Ok((name, sockets.collect::<std::io::Result<Vec<_>>>()?))
+    });
+    let listeners: Vec<_> = listeners.collect::<std::io::Result<_>>()?;
+    Ok(listeners.into_iter().map(|(name, sockets)| Handle::open(worker, &name, sockets)).collect())
 }
 
 impl Handle {
-    fn open(worker: &Rc<Worker>, name: &str, sockets: Vec<std::net::TcpListener>) -> Handle {
-        let take_over = |socket| match Acceptor::new(socket) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                tracing::error!(listener = name, %error, "cannot take over a listening socket");
-                None
-            }
-        };
+    fn open(worker: &Rc<Worker>, name: &str, sockets: Vec<Acceptor>) -> Handle {
         let listener = Rc::new(Listener {
             name: name.into(),
-            sockets: sockets.into_iter().filter_map(take_over).collect(),
+            accepting: Cell::new(sockets.len()),
+            sockets,
             open: Cell::new(0),
             closed: Cell::new(false),
             gate: Gate::new(worker.workers),
             requests: Requests::new(worker.workers),
         });
         for socket in 0..listener.sockets.len() {
-            io::spawn(accept_loop(worker.clone(), listener.clone(), socket));
+            let (worker, listener) = (worker.clone(), listener.clone());
+            io::spawn(async move {
+                accept_loop(worker, &listener, socket).await;
+                listener.accepting.set(listener.accepting.get() - 1);
+            });
         }
         Handle { listener }
     }
 
-    /// Whether no connection is open.
+    /// Whether no connection is open, and none will be any more: the last accept has ended, too.
     pub(crate) fn is_empty(&self) -> bool {
-        self.listener.open.get() == 0
+        self.listener.open.get() == 0 && self.listener.accepting.get() == 0
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.listener.open.get()
     }
 
     /// Lets handshakes and requests begin whose turn has come.
@@ -80,7 +116,8 @@ impl Handle {
         requests.beat(config, shard);
     }
 
-    /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed.
+    /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed. But for a
+    /// shared socket, whose queue outlives us.
     pub(crate) fn close(&self, worker: &Rc<Worker>) {
         if self.listener.closed.replace(true) {
             return;
@@ -94,13 +131,13 @@ impl Handle {
     }
 }
 
-async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: usize) {
+async fn accept_loop(worker: Rc<Worker>, listener: &Rc<Listener>, socket: usize) {
     let mut pause = PAUSE_MIN;
     loop {
         match listener.sockets[socket].accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                admit(&worker, &listener, stream, peer);
+                admit(&worker, listener, stream, peer);
             }
             Err(_) if listener.closed.get() => return,
             // The client was faster than we.

@@ -26,7 +26,7 @@ use crate::{
     control::{Control, Phase},
     h2::Seats,
     io::{self, BufferPool, Deadlines, Driver, DriverMode, RuntimeError, Turnstile},
-    listener,
+    listener::{self, ListenSocket},
     live::Live,
     policy_body::HeldBodies,
     policy_server::Asker,
@@ -52,8 +52,8 @@ pub struct WorkerOptions {
     /// This worker's queue of log records.
     pub records: RecordSender,
     /// Listening sockets of this worker by listener name.
-    pub listeners: Vec<(String, Vec<std::net::TcpListener>)>,
-    /// Told once which driver runs.
+    pub listeners: Vec<(String, Vec<ListenSocket>)>,
+    /// Told once which driver runs, when connections are accepted on all sockets.
     pub started: mpsc::Sender<Driver>,
 }
 
@@ -68,11 +68,7 @@ pub fn run_worker(control: Arc<Control>, options: WorkerOptions) -> Result<(), R
         tracing::warn!(worker = options.index, cpu, %error, "cannot pin the worker to its cpu, it will wander");
     }
     ringward_tls::seed_random();
-    io::run_on_this_thread(options.driver, |driver| {
-        // The main thread may have given up waiting, which is its business.
-        let _ = options.started.send(driver);
-        run(driver, control, options)
-    })
+    io::run_on_this_thread(options.driver, |driver| run(driver, control, options))
 }
 
 /// The state of one worker.
@@ -385,8 +381,16 @@ async fn run(driver: Driver, control: Arc<Control>, options: WorkerOptions) {
         connections: Cell::new(0),
         census: Cell::new(0),
     });
-    let listeners = listener::open(&worker, options.listeners);
-    beat(&worker, listeners).await;
+    match listener::open(&worker, options.listeners) {
+        Ok(listeners) => {
+            // The main thread may have given up waiting, which is its business.
+            let _ = options.started.send(driver);
+            beat(&worker, listeners).await;
+        }
+        Err(error) => {
+            tracing::error!(worker = worker.index, %error, "the worker cannot take over its listening sockets");
+        }
+    }
 }
 
 /// Sweeps deadlines, adopts snapshots, and ends the worker when it is told to.
@@ -411,6 +415,7 @@ async fn beat(worker: &Rc<Worker>, listeners: Vec<listener::Handle>) {
         let view = worker.view();
         worker.clock.tick();
         worker.shard.heartbeat(worker.clock.now_unix().unsigned_abs() * 1000, view.generation());
+        worker.control.beat(worker.index, listeners.iter().map(listener::Handle::connections).sum());
         worker.live.sweep(&view, now, worker.is_draining(), worker.workers);
         listeners.iter().for_each(|listener| listener.beat(&view.snapshot, &worker.shard));
         worker.answer_census();

@@ -8,12 +8,13 @@ use std::time::Duration;
 use ringward_proxy::{Control, Phase};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::failure::Failure;
 use crate::memory::MemoryWatch;
-use crate::reload::{Attempt, Reloader};
+use crate::reload::{Answer, Attempt, Due, Event, Finished, ReloadReport, Reloader, Reloads, serving};
+use crate::service_manager::ServiceManager;
 use crate::watch::Watch;
 use crate::workers::{Ended, Workers};
 
@@ -22,6 +23,8 @@ pub(crate) struct ControlPlane {
     pub(crate) control: Arc<Control>,
     pub(crate) workers: Workers,
     pub(crate) reloader: Reloader,
+    pub(crate) reloads: Reloads,
+    pub(crate) manager: ServiceManager,
     pub(crate) memory: MemoryWatch,
     pub(crate) services: Services,
     pub(crate) watch: Watch,
@@ -33,13 +36,6 @@ pub(crate) struct ControlPlane {
 /// What goes on beside the control loop until the process ends: the admin listeners, the keepers of what is trusted.
 #[derive(Debug, Default)]
 pub(crate) struct Services(JoinSet<String>);
-
-/// The reload under way.
-struct Reload {
-    attempt: JoinHandle<Attempt>,
-    /// Someone asked for it and wants to hear of it in any case.
-    insist: bool,
-}
 
 /// The signals that we act on instead of dying of them.
 pub(crate) struct Signals {
@@ -66,21 +62,27 @@ impl ControlPlane {
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut memory = tokio::time::interval(MEMORY_SAMPLES);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reload: Option<Reload> = None;
-        let mut reload_again = false;
-        // When to look again at files that were in the middle of a change.
-        let mut retry: Option<Instant> = None;
         // When to lose patience with what still runs: first with connections, then with workers.
         let mut deadline: Option<Instant> = None;
+        // When to tell the service manager's watchdog that all is well.
+        let mut look = self.manager.look_again_after().map(|pause| Instant::now() + pause);
+        self.manager.ready(&serving(self.control.generation()));
         while self.workers.running() > 0 {
             let running = self.control.phase() == Phase::Running;
+            let may_reload = running && self.reloads.is_idle();
+            let retry = self.reloads.retry();
             tokio::select! {
                 ended = self.workers.ended() => self.worker_ended(ended)?,
-                asked = self.signals.next() => match (asked, &mut reload) {
-                    (Asked::Stop, _) => deadline = Some(self.stop_further()),
-                    (Asked::Reload, _) if !running => {}
-                    (Asked::Reload, Some(reload)) => (reload.insist, reload_again) = (true, true),
-                    (Asked::Reload, None) => reload = Some(self.start_reload(true)),
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => deadline = Some(self.stop_further()),
+                    Asked::Reload if !running => {}
+                    Asked::Reload => self.insist_on_reload(None),
+                },
+                event = self.reloads.event() => match event {
+                    Event::Asked(answer) if running => self.insist_on_reload(Some(answer)),
+                    // Whoever has asked may have gone.
+                    Event::Asked(answer) => drop(answer.send(ReloadReport::TooLate)),
+                    Event::Finished { attempt, insist } => self.finish_reload(attempt, insist),
                 },
                 () = self.stop.notified(), if running => deadline = Some(self.stop_further()),
                 () = at(deadline) => match self.control.phase() {
@@ -90,20 +92,16 @@ impl ControlPlane {
                         deadline = Some(self.stop_now());
                     }
                 },
-                _ = self.watch.changed(), if running && reload.is_none() => reload = Some(self.start_reload(false)),
-                () = at(retry), if running && reload.is_none() => {
-                    retry = None;
-                    reload = Some(self.start_reload(false));
-                }
-                (attempt, insist) = finished(&mut reload) => {
-                    reload = None;
-                    retry = self.finish_reload(attempt, insist);
-                    if std::mem::take(&mut reload_again) {
-                        reload = Some(self.start_reload(true));
-                    }
-                }
+                _ = self.watch.changed(), if may_reload => self.start_reload(),
+                () = at(retry), if may_reload => self.start_reload(),
                 _ = housekeeping.tick() => {
                     self.control.retire();
+                    self.report_drain(deadline);
+                    self.manager.catch_up();
+                }
+                () = at(look) => {
+                    self.manager.look_after(&self.workers.beats());
+                    look = self.manager.look_again_after().map(|pause| Instant::now() + pause);
                 }
                 _ = memory.tick() => {
                     self.memory.sample(self.reloader.config().server.memory_max, &self.control);
@@ -124,11 +122,16 @@ impl ControlPlane {
         tracing::info!(timeout_seconds = timeout.as_secs_f64(), "draining");
         self.control.advance(Phase::Draining);
         self.workers.release_sockets();
-        Instant::now() + timeout
+        self.reloads.give_up();
+        let deadline = Instant::now() + timeout;
+        self.manager.stopping(&self.drain_status(deadline));
+        deadline
     }
 
     fn stop_now(&mut self) -> Instant {
         self.control.advance(Phase::Stopped);
+        self.reloads.give_up();
+        self.manager.stopping("stopping, connections are cut");
         self.workers.release_sockets();
         Instant::now() + WORKERS_END_TIMEOUT
     }
@@ -151,17 +154,57 @@ impl ControlPlane {
         Ok(())
     }
 
-    fn start_reload(&self, insist: bool) -> Reload {
-        Reload { attempt: tokio::spawn(self.reloader.attempt()), insist }
+    /// Tells the service manager that the end makes progress.
+    fn report_drain(&mut self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline
+            && self.control.phase() == Phase::Draining
+        {
+            self.manager.draining(&self.drain_status(deadline));
+        }
     }
 
-    /// When to try again, if the attempt came too early.
-    fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) -> Option<Instant> {
-        let attempt = attempt?;
-        if let Some(watched) = &attempt.watched {
-            self.watch.set(watched.clone(), watched);
+    fn drain_status(&self, deadline: Instant) -> String {
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
+        format!("draining: {} connections, to be cut in {left} s", self.control.connections())
+    }
+
+    fn insist_on_reload(&mut self, answer: Option<Answer>) {
+        self.manager.reloading();
+        if self.reloads.insist(answer) == Due::Now {
+            self.start_reload();
         }
-        self.reloader.finish(attempt, insist).map(|pause| Instant::now() + pause)
+    }
+
+    fn start_reload(&mut self) {
+        self.reloads.started(tokio::spawn(self.reloader.attempt()));
+    }
+
+    fn finish_reload(&mut self, attempt: Option<Attempt>, insist: bool) {
+        let finished = attempt.map(|attempt| {
+            if let Some(watched) = &attempt.watched {
+                self.watch.set(watched.clone(), watched);
+            }
+            self.reloader.finish(attempt, insist)
+        });
+        let running = self.control.phase() == Phase::Running;
+        let report = match finished {
+            Some(Finished::Again(pause)) if running => {
+                return self.reloads.try_again(Instant::now() + pause);
+            }
+            Some(Finished::Again(_)) => ReloadReport::TooLate,
+            Some(Finished::Done(report)) => report,
+            None => ReloadReport::Refused {
+                generation: self.control.generation(),
+                problems: vec!["the reload panicked, which is a fault of ringward".to_owned()],
+            },
+        };
+        match self.reloads.conclude(&report) {
+            // Those who asked meanwhile still wait, the service manager perhaps among them.
+            Due::Now if running => self.start_reload(),
+            _ if !running => {}
+            _ if insist => self.manager.ready(&report.status()),
+            _ => self.manager.status(&report.status()),
+        }
     }
 }
 
@@ -220,13 +263,6 @@ async fn at(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
     }
-}
-
-/// Waits for the reload under way; for ever if there is none.
-async fn finished(reload: &mut Option<Reload>) -> (Option<Attempt>, bool) {
-    let Some(Reload { attempt, insist }) = reload else { return pending().await };
-    let attempt = attempt.await.inspect_err(|error| tracing::error!(%error, "reload failed by a panic")).ok();
-    (attempt, *insist)
 }
 
 /// How soon a replaced snapshot is freed after the last worker has left it.

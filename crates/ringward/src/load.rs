@@ -31,6 +31,7 @@ pub(crate) use self::policies::{LoadedPolicy, Reason};
 pub(crate) use self::upstream_lists::UpstreamLists;
 use crate::failure::Failure;
 use crate::hex;
+use crate::reload::FileDigests;
 use crate::trust::crl::list::List;
 use crate::trust::keys;
 use crate::trust::status::CrlStatus;
@@ -81,6 +82,8 @@ pub(crate) struct Loaded {
     pub(crate) digest: [u8; 32],
     /// Digests of what nodes of a fleet are to have in common, by part. No secret is in them.
     pub(crate) parts: [(&'static str, [u8; 32]); 3],
+    /// The files that were read.
+    pub(crate) files: Arc<FileDigests>,
 }
 
 /// A file with revocation lists: the name of its trust bundle, and the SHA-256 of its content.
@@ -207,7 +210,7 @@ impl Gathered {
     /// # Errors
     /// Everything that is wrong, with the warnings found on the way.
     pub(crate) fn build(self, previous: Option<&Loaded>, floors: &CrlFloors) -> Result<Loaded, Refused> {
-        let digest = self.digest();
+        let (digest, digests) = (self.digest(), Arc::new(self.files.digests()));
         let parts = PARTS.map(|(part, kinds)| (part, self.files.digest_of(kinds)));
         let Gathered { begun, config, files } = self;
         let found = config.warnings.iter().cloned().collect();
@@ -287,6 +290,7 @@ impl Gathered {
             warnings: found,
             digest,
             parts,
+            files: digests,
         })
     }
 }

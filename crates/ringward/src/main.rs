@@ -24,6 +24,7 @@ mod prove;
 mod publish;
 mod reload;
 mod server;
+mod service_manager;
 mod sockets;
 #[cfg(test)]
 mod steady_state;
@@ -75,7 +76,17 @@ enum Command {
     /// Serve.
     ///
     /// SIGTERM and SIGINT let connections end and then stop; a second one stops at once. SIGHUP reads the configuration and
-    /// all files again, which also happens by itself when they change.
+    /// all files again, which also happens by itself when they change; `ringward reload` asks for that, too, and says what came of
+    /// it.
+    ///
+    /// Exit codes: 0, it has stopped because it was told to, also if connections had to be cut. 1, something failed at run time:
+    /// start it again. 2, the configuration, a file that it names, an address or a socket from the service manager is refused, and
+    /// will be again until somebody changes that.
+    ///
+    /// Started by systemd (NOTIFY_SOCKET), it tells when it serves, reloads and drains, and feeds the watchdog (WATCHDOG_USEC) while
+    /// the control plane and all workers answer. Sockets of a socket unit (LISTEN_FDS) take the place of those that it would open: a
+    /// listener takes those whose FileDescriptorName= is its `name`, else those that have an address of its `bind`; one that no
+    /// listener takes is refused. Their queue is that of the unit (Backlog=).
     Run {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
@@ -116,6 +127,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Reload(commands::reload::Reload),
     Route(Box<commands::route::RouteQuestion>),
     Revoke(Box<commands::revoke::Revoke>),
     #[command(subcommand)]
@@ -174,12 +186,13 @@ fn version_line() -> &'static str {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo { once, port } => demo::run(once, port),
-        Command::Run { config } => server::Server::start(&config).and_then(server::Server::serve),
+        Command::Run { config } => server::Server::start_as_service(&config).and_then(server::Server::serve),
         Command::Check { config, forwarding: true, trusted, json, .. } => {
             check::forwarding::run(&config, &trusted, json)
         }
         Command::Check { config, clients, json, .. } => check::run(&config, &clients, json),
         Command::Prove { config, json } => prove::run(&config, json),
+        Command::Reload(arguments) => commands::reload::run(&arguments),
         Command::Route(question) => commands::route::run(&question),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),

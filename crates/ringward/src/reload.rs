@@ -4,6 +4,9 @@
 //! in the [`background`] ([`Job`]); what was read is put in force by the [`Publisher`]; counting and logging happen on the
 //! control thread ([`Reloader`]).
 
+mod queue;
+mod report;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +19,15 @@ use tokio::sync::watch;
 
 use crate::background;
 use crate::load::{self, Gathered, Loaded, Refused};
-use crate::publish::Publisher;
+use crate::publish::{Published, Publisher};
 use crate::trust::TrustKeeper;
 use crate::trust::network::Preparation;
 use crate::upstream_health;
 use crate::watch::Interests;
+
+pub(crate) use self::queue::{Answer, Due, Event, Reloads};
+use self::report::ChangedFiles;
+pub(crate) use self::report::{FileDigests, ReloadReport, serving};
 
 /// Knows what was loaded last, and replaces it.
 pub(crate) struct Reloader {
@@ -59,10 +66,18 @@ pub(crate) struct Attempt {
 enum Outcome {
     /// Everything is as it was.
     Unchanged,
-    /// Something new, which is good and in force.
-    Applied(Arc<Loaded>),
+    /// Something new, which is good and in force since this generation.
+    Applied(Arc<Loaded>, u64),
     /// The process ends, and a new snapshot would only delay that.
     TooLate,
+}
+
+/// What follows from an attempt.
+pub(crate) enum Finished {
+    /// It came too early, and is to be made again after this time.
+    Again(Duration),
+    /// This is what it came to.
+    Done(ReloadReport),
 }
 
 /// What [`Job::run`] comes to.
@@ -137,55 +152,58 @@ impl Reloader {
                         Ok(()) => publisher.adopt(loaded.clone()).await,
                         Err(problems) => Err(problems),
                     };
-                    adopted.map(|_| Outcome::Applied(loaded)).map_err(Refused::from)
+                    let applied = |published: Published| Outcome::Applied(loaded, published.generation);
+                    adopted.map(applied).map_err(Refused::from)
                 }
             };
             Attempt { result, digest, watched }
         }
     }
 
-    /// Counts an attempt and says what it came to. `insist` says it even if it was said before. When it should be made again
-    /// without being asked for, if it should.
-    pub(crate) fn finish(&mut self, attempt: Attempt, insist: bool) -> Option<Duration> {
+    /// Counts an attempt and says what it came to. `insist` says it even if it was said before.
+    pub(crate) fn finish(&mut self, attempt: Attempt, insist: bool) -> Finished {
         let torn = std::mem::take(&mut self.torn);
-        let outcome = match attempt.result {
-            Ok(Outcome::TooLate) => return None,
+        let generation = self.control.generation();
+        let (outcome, report) = match attempt.result {
+            Ok(Outcome::TooLate) => return Finished::Done(ReloadReport::TooLate),
             Ok(Outcome::Unchanged) => {
                 if self.failure.take().is_some() {
                     tracing::info!("the configuration is again what runs");
                 } else if insist {
-                    tracing::info!(generation = self.control.generation(), "nothing has changed");
+                    tracing::info!(generation, "nothing has changed");
                 }
-                ReloadOutcome::Unchanged
+                (ReloadOutcome::Unchanged, ReloadReport::Unchanged { generation })
             }
-            Ok(Outcome::Applied(loaded)) => {
+            Ok(Outcome::Applied(loaded, generation)) => {
                 self.failure = None;
+                let files = ChangedFiles::between(&self.loaded.files, &loaded.files);
                 self.adopt(loaded);
-                tracing::info!(generation = self.control.generation(), "new configuration in force");
-                ReloadOutcome::Applied
+                tracing::info!(generation, "new configuration in force");
+                (ReloadOutcome::Applied, ReloadReport::Applied { generation, files })
             }
             // Whoever renews a certificate writes two files, and we may have come between. It is no failure yet.
             Err(Refused { torn: true, .. }) if torn < TORN_RETRIES.len() => {
                 tracing::info!("a certificate and its key do not belong together, trying again in a moment");
                 self.torn = torn + 1;
-                return Some(TORN_RETRIES[torn]);
+                return Finished::Again(TORN_RETRIES[torn]);
             }
             Err(Refused { problems, .. }) => {
                 let text = brief(&problems);
                 let failure = Some((text.clone(), attempt.digest));
                 if insist || self.failure != failure {
                     tracing::error!(
-                        generation = self.control.generation(),
+                        generation,
                         problems = text,
                         "new configuration refused, the running one stays"
                     );
                 }
                 self.failure = failure;
-                ReloadOutcome::Failed
+                let problems = problems.iter().map(brief_one).collect();
+                (ReloadOutcome::Failed, ReloadReport::Refused { generation, problems })
             }
         };
         self.metrics.reload_finished(outcome, now_unix());
-        None
+        Finished::Done(report)
     }
 
     fn adopt(&mut self, loaded: Arc<Loaded>) {

@@ -1,12 +1,13 @@
 //! Puts a process together: load, sockets, workers, admin listener, control plane. `run` and `demo` both do it here.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringward_config::{Config, Diagnostics, IoDriver, Location, Severity};
-use ringward_proxy::{Control, Driver, DriverMode, Phase};
+use ringward_config::{Config, Diagnostic, Diagnostics, IoDriver, Location, Severity};
+use ringward_proxy::{Control, Driver, DriverMode, ListenSocket, Phase};
 use ringward_telemetry::{
     BuildInfo, ClosedSets, ControlMetrics, Exporter, Limits, LogStats, LogThread, RecordSender, Registry,
 };
@@ -24,7 +25,8 @@ use crate::health::Health;
 use crate::load::{self, Gathered, Loaded};
 use crate::memory::MemoryWatch;
 use crate::publish::{self, Publisher};
-use crate::reload::{self, Reloader};
+use crate::reload::{self, Reloader, Reloads};
+use crate::service_manager::{Inherited, ServiceManager};
 use crate::sockets::{self, ListenError, Opened, Wanted};
 use crate::trust::network::Network;
 use crate::trust::operations::Operator;
@@ -50,6 +52,7 @@ pub(crate) struct Server {
     operators: Option<AdminSocket>,
     watched: Interests,
     stop: Arc<Notify>,
+    manager: ServiceManager,
     runtime: Runtime,
     signals: Signals,
     /// What was taken.
@@ -70,11 +73,23 @@ pub(crate) struct Outline {
 }
 
 impl Server {
+    /// As [`Server::start`], on sockets that the service manager has opened, if it has.
+    ///
+    /// # Errors
+    /// As those of [`Server::start`], and if such a socket is of no use.
+    pub(crate) fn start_as_service(path: &Path) -> Result<Server, Failure> {
+        let inherited = Inherited::from_env().map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut server = Server::start(path, inherited)?;
+        server.manager = ServiceManager::from_env();
+        Ok(server)
+    }
+
     /// Loads the configuration and starts everything.
     ///
     /// # Errors
-    /// What is wrong with the configuration or the files that it names, a port in use, or no workers.
-    pub(crate) fn start(path: &Path) -> Result<Server, Failure> {
+    /// What is wrong with the configuration or the files that it names, a port in use, a socket that no listener wants, or no
+    /// workers.
+    pub(crate) fn start(path: &Path, inherited: Inherited) -> Result<Server, Failure> {
         // First of all: until then a signal that asks for a reload ends the process.
         let (runtime, mut signals) = control_runtime()?;
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
@@ -89,7 +104,7 @@ impl Server {
         raise_descriptor_limit(config);
         refuse_huge_pages();
         let Sockets { admin, operators, listeners } =
-            open_sockets(config, workers).map_err(Failure::Configuration)?;
+            open_sockets(config, workers, inherited).map_err(Failure::Configuration)?;
         let log_stats = Arc::new(LogStats::default());
         let (queues, log) = start_log(config, workers, &registry, &log_stats)?;
 
@@ -117,7 +132,8 @@ impl Server {
             workers,
             driver: Driver::Epoll,
         };
-        let sockets = per_worker(listeners, workers);
+        let sockets = per_worker(listeners, workers)
+            .map_err(|error| Failure::Runtime(format!("cannot give each worker its sockets: {error}")))?;
         let started = Workers::start(control.clone(), registry.clone(), driver, sockets, queues);
         let (workers, driver) = started.map_err(|error| {
             control.advance(Phase::Stopped);
@@ -144,6 +160,7 @@ impl Server {
             operators,
             watched,
             stop,
+            manager: ServiceManager::default(),
             runtime,
             signals,
             outline,
@@ -169,6 +186,7 @@ impl Server {
         let health = Health::new(self.control.clone(), exporter.clone(), self.outline.workers);
         let result = self.runtime.block_on(async {
             let mut services = Services::default();
+            let reloads = Reloads::new();
             if let Some(socket) = self.admin {
                 let admin = Admin::new(socket, exporter, health)
                     .map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
@@ -182,8 +200,12 @@ impl Server {
             services.start("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
             let operators = self.operators.map(|socket| (socket.path().to_owned(), socket));
             if let Some((path, socket)) = operators {
-                let operations =
-                    Operator::new(self.control.clone(), self.publisher.clone(), self.trust.clone());
+                let operations = Operator::new(
+                    self.control.clone(),
+                    self.publisher.clone(),
+                    self.trust.clone(),
+                    reloads.asking(),
+                );
                 tracing::info!(path = %path.display(), "admin socket listening");
                 services.start("admin socket", async move {
                     match socket.serve(Arc::new(operations)).await {
@@ -198,6 +220,8 @@ impl Server {
                 control: self.control,
                 workers: self.workers,
                 reloader: self.reloader,
+                reloads,
+                manager: self.manager,
                 memory: MemoryWatch::new(metrics),
                 services,
                 watch,
@@ -309,7 +333,7 @@ fn reserve_descriptors(allowed: Option<u64>) {
     let last = allowed.unwrap_or(u64::MAX).min(DESCRIPTORS_RESERVED_MAX).saturating_sub(1);
     let Ok(last) = i32::try_from(last) else { return };
     // The table stays when the descriptor is closed. Without it some will wait, which is nothing worse.
-    let _ = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), last);
+    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), last);
 }
 
 /// Memory comes in pages of 4 KiB. Of the buffers that each connection has, some of them not of our making (28 KiB in the `h2`
@@ -320,7 +344,7 @@ fn refuse_huge_pages() {
 }
 
 /// Opens all listening sockets; all that cannot be opened are reported together.
-fn open_sockets(config: &Config, workers: usize) -> Result<Sockets, Diagnostics> {
+fn open_sockets(config: &Config, workers: usize, mut inherited: Inherited) -> Result<Sockets, Diagnostics> {
     let mut problems = Diagnostics::new();
     let all: Vec<SocketAddr> =
         config.listeners.iter().flat_map(|listener| &listener.bind).map(|bind| bind.addr).collect();
@@ -333,15 +357,36 @@ fn open_sockets(config: &Config, workers: usize) -> Result<Sockets, Diagnostics>
         sockets::open(wanted, 1, &all).inspect_err(|error| failed(error, &bind.at)).ok()
     });
     let mut opened = Vec::new();
-    for listener in &config.listeners {
+    // By name first: what is meant for one listener may be bound to the address of another.
+    let named: Vec<_> =
+        config.listeners.iter().map(|listener| inherited.take_named(&listener.name)).collect();
+    for (listener, named) in config.listeners.iter().zip(named) {
+        let mut open = |taken: Opened| {
+            if taken.shared {
+                let (address, sockets) = (taken.address, taken.sockets.len());
+                tracing::info!(listener = listener.name, %address, sockets, "listening on what the service manager has opened");
+            }
+            opened.push((listener.name.clone(), taken));
+        };
+        let binds = if named.is_empty() { &listener.bind[..] } else { &[] };
+        named.into_iter().for_each(|sockets| open(sockets.into()));
         let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-        for bind in &listener.bind {
-            match sockets::open(Wanted { address: bind.addr, backlog }, workers, &all) {
-                Ok(sockets) => opened.push((listener.name.clone(), sockets)),
-                Err(error) => failed(&error, &bind.at),
+        for bind in binds {
+            match inherited.take_bound(bind.addr) {
+                Some(sockets) => open(sockets.into()),
+                None => match sockets::open(Wanted { address: bind.addr, backlog }, workers, &all) {
+                    Ok(sockets) => open(sockets),
+                    Err(error) => failed(&error, &bind.at),
+                },
             }
         }
     }
+    problems.extend(inherited.left().map(|(what, address)| {
+        let message = format!("no listener wants {what} on {address}, which the service manager has opened");
+        let help = "give the socket unit the `name` of a listener (`FileDescriptorName=`), or a listener its address \
+                    as `bind`";
+        Diagnostic::whole_file(config.file(), message, Some(help.to_owned()))
+    }));
     let operators = config.admin.socket.as_ref().and_then(|named| {
         let bound = AdminSocket::bind(&named.path);
         bound
@@ -351,18 +396,21 @@ fn open_sockets(config: &Config, workers: usize) -> Result<Sockets, Diagnostics>
     if problems.is_empty() { Ok(Sockets { admin, operators, listeners: opened }) } else { Err(problems) }
 }
 
+/// The sockets of one worker, by listener name.
+type WorkerSockets = Vec<(String, Vec<ListenSocket>)>;
+
 /// From sockets by address to sockets by worker.
-fn per_worker(opened: Vec<(String, Opened)>, workers: usize) -> Vec<Vec<(String, Vec<TcpListener>)>> {
-    let mut all: Vec<Vec<(String, Vec<TcpListener>)>> = (0..workers).map(|_| Vec::new()).collect();
-    for (name, Opened { sockets, .. }) in opened {
-        for (worker, socket) in all.iter_mut().zip(sockets) {
+fn per_worker(opened: Vec<(String, Opened)>, workers: usize) -> io::Result<Vec<WorkerSockets>> {
+    let mut all: Vec<WorkerSockets> = (0..workers).map(|_| Vec::new()).collect();
+    for (name, opened) in opened {
+        for (worker, more) in all.iter_mut().zip(opened.per_worker(workers)?) {
             match worker.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sockets)) => sockets.push(socket),
-                None => worker.push((name.clone(), vec![socket])),
+                Some((_, sockets)) => sockets.extend(more),
+                None => worker.push((name.clone(), more)),
             }
         }
     }
-    all
+    Ok(all)
 }
 
 fn start_log(

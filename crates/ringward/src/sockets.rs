@@ -1,4 +1,5 @@
-//! Listening sockets: one per worker and address, so that the kernel spreads connections and no accept queue is shared.
+//! Listening sockets: one per worker and address, so that the kernel spreads connections and no accept queue is shared. But for
+//! those that the service manager has opened: of these there are as many as it says, and workers share them.
 //!
 //! Opened by the main thread before any worker starts, so that a port in use is an error of the start and not of a
 //! worker. Never accepts anything.
@@ -6,7 +7,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
+use ringward_proxy::ListenSocket;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::service_manager::InheritedSockets;
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +26,32 @@ pub(crate) struct Wanted {
 pub(crate) struct Opened {
     /// The address with the port that was taken.
     pub(crate) address: SocketAddr,
-    /// One per worker.
+    /// One per worker, unless they are shared.
     pub(crate) sockets: Vec<TcpListener>,
+    /// Others listen on them, too.
+    pub(crate) shared: bool,
+}
+
+impl Opened {
+    /// The sockets of each of so many workers. No socket is left without a worker, and no worker without a socket.
+    ///
+    /// # Errors
+    /// If there are no descriptors left for those that several workers share.
+    pub(crate) fn per_worker(self, workers: usize) -> io::Result<Vec<Vec<ListenSocket>>> {
+        let Opened { sockets, shared, .. } = self;
+        let mut divided: Vec<Vec<ListenSocket>> = (0..workers).map(|_| Vec::new()).collect();
+        for turn in 0..sockets.len().max(workers) {
+            let socket = sockets[turn % sockets.len()].try_clone()?;
+            divided[turn % workers].push(ListenSocket { socket, shared });
+        }
+        Ok(divided)
+    }
+}
+
+impl From<InheritedSockets> for Opened {
+    fn from(InheritedSockets { address, sockets }: InheritedSockets) -> Opened {
+        Opened { address, sockets, shared: true }
+    }
 }
 
 /// Why an address cannot be listened on.
@@ -77,7 +105,7 @@ pub(crate) fn open(wanted: Wanted, workers: usize, all: &[SocketAddr]) -> Result
             Ok(TcpListener::from(socket))
         })
         .collect();
-    Ok(Opened { address, sockets: sockets.map_err(failed)? })
+    Ok(Opened { address, sockets: sockets.map_err(failed)?, shared: false })
 }
 
 fn bind(address: SocketAddr, dual_stack: bool, reuse_port: bool) -> io::Result<Socket> {
@@ -95,6 +123,7 @@ fn bind(address: SocketAddr, dual_stack: bool, reuse_port: bool) -> io::Result<S
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::net::TcpStream;
 
     use super::*;
@@ -108,6 +137,24 @@ mod tests {
         let opened = open(any(Ipv4Addr::LOCALHOST.into()), 3, &[]).unwrap();
         assert_eq!(opened.sockets.len(), 3);
         assert!(opened.sockets.iter().all(|socket| socket.local_addr().unwrap() == opened.address));
+    }
+
+    #[test]
+    fn every_socket_has_a_worker_and_every_worker_a_socket() {
+        for (sockets, workers, each) in
+            [(1, 1, &[1][..]), (3, 3, &[1, 1, 1]), (1, 3, &[1, 1, 1]), (2, 3, &[1, 1, 1]), (5, 3, &[2, 2, 1])]
+        {
+            let sockets: Vec<_> = (0..sockets).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+            let ports: HashSet<u16> =
+                sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+            let address = sockets[0].local_addr().unwrap();
+            let divided = Opened { address, sockets, shared: true }.per_worker(workers).unwrap();
+            assert_eq!(divided.iter().map(Vec::len).collect::<Vec<_>>(), each);
+            let divided = divided.into_iter().flatten();
+            let taken: HashSet<u16> =
+                divided.map(|taken| taken.socket.local_addr().unwrap().port()).collect();
+            assert_eq!(taken, ports);
+        }
     }
 
     #[test]

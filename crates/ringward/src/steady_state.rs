@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use ringward_proxy::{Control, DriverMode, Phase, WorkerOptions, run_worker};
+use ringward_proxy::{Control, DriverMode, ListenSocket, Phase, WorkerOptions, run_worker};
 use ringward_telemetry::{Limits, LogOutput, LogTarget, LogThread, Registry, record_queue};
 use ringward_testkit::{
     Authority, Client, Leaf, Pki, Upstream, allocations, count_allocations_of_this_thread,
@@ -67,7 +67,7 @@ impl Stage {
             driver: DriverMode::Auto,
             shard: registry.shard(0),
             records,
-            listeners: vec![("l".to_owned(), vec![listener])],
+            listeners: vec![("l".to_owned(), vec![ListenSocket { socket: listener, shared: false }])],
             started,
         };
         let of_worker = control.clone();

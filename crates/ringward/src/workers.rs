@@ -6,12 +6,11 @@
 
 use std::any::Any;
 use std::io;
-use std::net::TcpListener;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use ringward_proxy::{Control, Driver, DriverMode, RuntimeError, WorkerOptions};
+use ringward_proxy::{Control, Driver, DriverMode, ListenSocket, RuntimeError, WorkerOptions};
 use ringward_telemetry::{RecordReceiver, RecordSender, Registry, record_queue};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -42,7 +41,7 @@ struct Setup {
 #[derive(Debug)]
 struct Slot {
     /// By listener name. Empty once the process drains.
-    sockets: Vec<(String, Vec<TcpListener>)>,
+    sockets: Vec<(String, Vec<ListenSocket>)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,7 +85,7 @@ impl Workers {
         control: Arc<Control>,
         registry: Registry,
         driver: DriverMode,
-        sockets: Vec<Vec<(String, Vec<TcpListener>)>>,
+        sockets: Vec<Vec<(String, Vec<ListenSocket>)>>,
         mut queues: Vec<RecordSender>,
     ) -> Result<(Workers, Driver), WorkerError> {
         let (sender, ended) = unbounded_channel();
@@ -113,6 +112,12 @@ impl Workers {
     /// How many threads run.
     pub(crate) fn running(&self) -> usize {
         self.running
+    }
+
+    /// How often each worker whose thread runs has come around, by its number.
+    pub(crate) fn beats(&self) -> Vec<(usize, u64)> {
+        let running = self.slots.iter().enumerate().filter(|(_, slot)| slot.thread.is_some());
+        running.map(|(worker, _)| (worker, self.setup.control.beats(worker))).collect()
     }
 
     /// Waits for a worker to end. Never returns if none runs.
@@ -153,8 +158,8 @@ impl Workers {
             .sockets
             .iter()
             .map(|(name, sockets)| {
-                let sockets: io::Result<Vec<TcpListener>> =
-                    sockets.iter().map(TcpListener::try_clone).collect();
+                let sockets: io::Result<Vec<ListenSocket>> =
+                    sockets.iter().map(ListenSocket::try_clone).collect();
                 Ok((name.clone(), sockets?))
             })
             .collect();

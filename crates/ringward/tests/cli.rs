@@ -345,6 +345,8 @@ fn keys_of_the_configuration_are_explained() {
         (&["config", "cluster.NAME.protocol"], &["Default `\"http1\"`"]),
         (&["config", "[listener.tls]"], &["\nmin_version\n"]),
         (&["trust", "status"], &["Usage: ringward trust status"]),
+        (&["run"], &["Exit codes: 0, ", "NOTIFY_SOCKET", "LISTEN_FDS"]),
+        (&["reload"], &["Exit codes: 0, ", "--timeout"]),
         (&[], &["Usage: ringward <COMMAND>", "  check "]),
     ] {
         let (code, stdout, stderr) = help(arguments);

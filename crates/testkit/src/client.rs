@@ -184,9 +184,17 @@ impl Client {
         self.greet(address)?.finish()
     }
 
+    /// Completes the handshake, as far as the client sees it, on a connection that is there.
+    pub fn over(&self, tcp: TcpStream) -> Result<Connection, ClientError> {
+        self.greet_over(tcp)?.finish()
+    }
+
     /// Connects and goes through the handshake until only the client's own last word in it is left to send.
     pub fn greet(&self, address: SocketAddr) -> Result<Greeting, ClientError> {
-        let mut tcp = self.tcp(address).map_err(ClientError::Connect)?;
+        self.greet_over(self.tcp(address).map_err(ClientError::Connect)?)
+    }
+
+    fn greet_over(&self, mut tcp: TcpStream) -> Result<Greeting, ClientError> {
         tcp.set_nodelay(true).map_err(ClientError::Connect)?;
         tcp.set_read_timeout(Some(self.timeout)).map_err(ClientError::Connect)?;
         tcp.set_write_timeout(Some(self.timeout)).map_err(ClientError::Connect)?;

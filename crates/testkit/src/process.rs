@@ -40,9 +40,14 @@ enum Stream {
 impl Process {
     /// Starts a program with its output captured and no input.
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with_input(command, Stdio::null())
+    }
+
+    /// Starts a program with its output captured and this as its standard input.
+    pub fn start_with_input(command: &mut Command, input: impl Into<Stdio>) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -230,6 +235,8 @@ const STREAMS: usize = 2;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::DEADLINE;
 
@@ -245,6 +252,17 @@ mod tests {
         assert_eq!((process.stdout().as_str(), process.stderr().as_str()), ("one\nthree\n", "two\n"));
         assert!(!process.is_running());
         assert_eq!(process.wait_for_line(DEADLINE, |line| line == "three"), "three", "also afterwards");
+    }
+
+    #[test]
+    fn hands_its_input_over() {
+        let (read, write) = std::io::pipe().unwrap();
+        (&write).write_all(b"one\n").unwrap();
+        drop(write);
+        let mut process =
+            Process::start_with_input(Command::new("sh").args(["-c", "read line; echo $line"]), read);
+        process.wait(DEADLINE);
+        assert_eq!(process.stdout(), "one\n");
     }
 
     #[test]

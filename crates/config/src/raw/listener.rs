@@ -14,7 +14,8 @@ pub struct Listener {
     /// Required, and no other listener's. Example: `name = "edge"`.
     pub name: Field<String>,
     /// The addresses to listen on: IP address and port each. `0.0.0.0` takes every IPv4 address, and `[::]` every
-    /// address, unless `0.0.0.0` is bound with the same port: then it takes IPv6 only.
+    /// address, unless `0.0.0.0` is bound with the same port: then it takes IPv6 only. Sockets that a service manager hands over
+    /// take their place (`ringward help run`).
     ///
     /// Required; 1 to 64, overlapping with no other. Example: `bind = ["[::]:8443"]`.
     pub bind: Field<OneOrMany>,
@@ -26,7 +27,8 @@ pub struct Listener {
     ///
     /// Default: none. Example: `default_host = "api.example.com"`.
     pub default_host: Field<String>,
-    /// How many connections may wait to be accepted, per socket. The kernel lowers it to `net.core.somaxconn`.
+    /// How many connections may wait to be accepted, per socket that this process opens. The kernel lowers it to
+    /// `net.core.somaxconn`.
     ///
     /// Default 4096; 1 to 65535. Example: `backlog = 1024`.
     pub backlog: Field<Count>,

@@ -122,7 +122,7 @@ pub struct Admin {
     ///
     /// Default: no such listener. Example: `metrics = "127.0.0.1:9464"`.
     pub metrics: Field<String>,
-    /// The Unix socket by which `ringward revoke`, `ringward trust` and `ringward keys` reach the process. It is made with
+    /// The Unix socket by which `ringward revoke`, `trust`, `keys` and `reload` reach the process. It is made with
     /// mode 0600, in a directory that not everybody may write to, and answers root and the user that runs the process.
     ///
     /// Default: no such socket; needs `state_dir`. Example: `socket = "/run/ringward/admin.sock"`.

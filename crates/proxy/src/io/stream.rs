@@ -3,6 +3,7 @@
 //! Both halves can have an operation in flight at once, which is what a full-duplex relay needs.
 
 use std::{
+    cell::Cell,
     fmt, io,
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
@@ -12,7 +13,10 @@ use std::{
 
 use monoio::{
     buf::{IoBuf, SliceMut},
-    io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf, Splitable},
+    io::{
+        AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller, OwnedReadHalf,
+        OwnedWriteHalf, Splitable,
+    },
     net::{TcpListener, TcpStream},
 };
 
@@ -220,35 +224,54 @@ impl Drop for WriteHalf {
     }
 }
 
-/// A listening socket of this worker.
-#[derive(Debug)]
-pub(crate) struct Acceptor(TcpListener);
+/// A listening socket that this worker accepts from.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    /// Of a socket on which others go on listening: calls the accept in flight off.
+    canceller: Option<Cell<Option<Canceller>>>,
+    called_off: CancelHandle,
+}
 
 impl Acceptor {
-    /// Takes over a listening socket. It must be non-blocking, else the epoll driver would block the worker.
-    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Acceptor> {
+    /// Takes over a listening socket. It must be non-blocking, else the epoll driver would block the worker. `shared`: others
+    /// listen on it, too, and go on after [`Acceptor::close`].
+    pub(crate) fn new(listener: std::net::TcpListener, shared: bool) -> io::Result<Acceptor> {
         listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener).map(Acceptor)
+        let listener = TcpListener::from_std(listener)?;
+        let canceller = Canceller::new();
+        let called_off = canceller.handle();
+        let canceller = shared.then(|| Cell::new(Some(canceller)));
+        Ok(Acceptor { listener, canceller, called_off })
     }
 
     /// The next connection. Must not be dropped while it waits, except to end the listener: monoio 0.2.4 leaks the descriptor
     /// of a connection that was accepted meanwhile.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (tcp, peer) = self.0.accept().await?;
+        let (tcp, peer) = match &self.canceller {
+            None => self.listener.accept().await?,
+            Some(_) => self.listener.cancelable_accept(self.called_off.clone()).await?,
+        };
         Ok((Stream::new(tcp), peer))
     }
 
-    /// A connection that waits in the queue already.
+    /// A connection that waits in the queue already. None of a shared socket: who waits there is not only ours.
     pub(crate) fn accept_waiting(&self) -> Option<(Stream, SocketAddr)> {
-        let (tcp, peer) = sys::accept_waiting(self.0.as_raw_fd())?;
+        if self.canceller.is_some() {
+            return None;
+        }
+        let (tcp, peer) = sys::accept_waiting(self.listener.as_raw_fd())?;
         // Only an exhausted process cannot take over a socket that it has accepted.
         Some((Stream::new(TcpStream::from_std(tcp).ok()?), peer))
     }
 
     /// Makes the accept in flight, and all later ones, fail: the way to end an accept loop without dropping its operation.
-    /// Connections still in the queue are reset.
+    /// Connections still in the queue are reset, but for those of a shared socket, which wait for the others.
     pub(crate) fn close(&self) {
-        sys::shutdown(self.0.as_raw_fd(), sys::Shut::Both);
+        match &self.canceller {
+            // To shut it down would end it for the others as well.
+            Some(canceller) => drop(canceller.take().map(Canceller::cancel)),
+            None => sys::shutdown(self.listener.as_raw_fd(), sys::Shut::Both),
+        }
     }
 }
 

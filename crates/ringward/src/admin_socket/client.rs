@@ -94,6 +94,16 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
+    /// Waits for so long for each answer, instead of as long as other operations take.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn waiting(self, patience: Duration) -> Result<Client, ClientError> {
+        let set = self.stream.get_ref().set_read_timeout(Some(patience));
+        set.map_err(|source| ClientError::Io { path: self.path.clone(), source })?;
+        Ok(self)
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The admin socket: how the commands `revoke`, `trust` and `keys` reach the process that serves.
+//! The admin socket: how the commands `revoke`, `trust`, `keys` and `reload` reach the process that serves.
 //!
 //! A Unix socket that only the user of the process and root get through to: by its mode, by the directory that it is in, and
 //! by what the kernel says of each peer. One request per line of JSON, one answer per line. Hides the socket and its limits;

@@ -68,6 +68,11 @@ pub(crate) enum Request {
     KeysRotate,
     /// The keys that seal session tickets, without their secrets.
     KeysShow,
+    /// Read the configuration and all files again, as on SIGHUP, and say what came of it.
+    Reload {
+        /// How long the client waits for the outcome.
+        timeout_seconds: u64,
+    },
 }
 
 /// Whom an entry of the deny list is about. Bytes are hexadecimal digits.
@@ -104,10 +109,11 @@ impl Request {
             Request::TrustPreview { .. } => "trust preview",
             Request::KeysRotate => "keys rotate",
             Request::KeysShow => "keys show",
+            Request::Reload { .. } => "reload",
         }
     }
 
-    /// Whether it changes something.
+    /// Whether it changes something. A reload says for itself what it changes.
     pub(crate) fn changes(&self) -> bool {
         matches!(self, Request::Revoke { .. } | Request::RevokeRemove { .. } | Request::KeysRotate)
     }
@@ -134,6 +140,7 @@ mod tests {
             Request::TrustPreview { file: "a.crl".to_owned(), bundle: None },
             Request::KeysRotate,
             Request::KeysShow,
+            Request::Reload { timeout_seconds: 60 },
         ] {
             let line =
                 serde_json::to_string(&Envelope { request: request.clone(), attachment_bytes: 0 }).unwrap();

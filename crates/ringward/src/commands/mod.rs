@@ -3,6 +3,7 @@
 pub(crate) mod help;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod route;
 pub(crate) mod trust;

@@ -16,6 +16,7 @@ use ringward_tls::KEY_RING_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 use crate::background;
+use crate::reload::FileDigests;
 
 /// What a path of the configuration led to.
 #[derive(Debug, Default)]
@@ -183,6 +184,12 @@ impl Files {
             }
         }
         hash.finalize().into()
+    }
+
+    /// The files that could be read, each with the SHA-256 of its content.
+    pub(crate) fn digests(&self) -> FileDigests {
+        let entries = self.entries.values().flatten();
+        entries.filter_map(|entry| Some((entry.path.clone(), entry.content.as_ref().ok()?.sha256))).collect()
     }
 
     /// Everything whose change may matter.

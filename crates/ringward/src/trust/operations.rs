@@ -1,11 +1,13 @@
 //! What the admin socket does: each request, and the part of the control plane that answers it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringward_proxy::{Control, LivePeer};
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::deny::{self, DenyKeeper, Enforcement};
 use super::preview::{FilePreview, Hits};
@@ -14,7 +16,7 @@ use super::{TrustKeeper, TrustState, TrustVersion, candidate, describe, keys, pr
 use crate::admin_socket::{Answer, Caller, Operations, Request, Target};
 use crate::load::{self, Loaded};
 use crate::publish::{self, Publisher};
-use crate::reload;
+use crate::reload::{self, ReloadReport};
 
 /// Does what operators ask for.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct Operator {
     serving: Arc<Serving>,
     trust: Arc<TrustKeeper>,
     deny: DenyKeeper<Serving>,
+    reloads: mpsc::Sender<reload::Answer>,
 }
 
 /// The workers and how they come to a new snapshot.
@@ -68,16 +71,22 @@ impl Operations for Operator {
                 json(self.keys()?)
             }
             Request::KeysShow => json(self.keys()?),
+            Request::Reload { timeout_seconds } => json(self.reload(caller, timeout_seconds).await?),
         }
     }
 }
 
 impl Operator {
     /// Of a process that serves.
-    pub(crate) fn new(control: Arc<Control>, publisher: Arc<Publisher>, trust: Arc<TrustKeeper>) -> Operator {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        publisher: Arc<Publisher>,
+        trust: Arc<TrustKeeper>,
+        reloads: mpsc::Sender<reload::Answer>,
+    ) -> Operator {
         let serving = Arc::new(Serving { control, publisher, census: Mutex::new(()) });
         let deny = DenyKeeper::new(trust.clone(), serving.clone());
-        Operator { serving, trust, deny }
+        Operator { serving, trust, deny, reloads }
     }
 }
 
@@ -169,6 +178,25 @@ impl Operator {
         self.serving.publish(version).await.map(drop)
     }
 
+    /// Asks for a reload and waits for its outcome.
+    async fn reload(&self, caller: Caller, timeout_seconds: u64) -> Result<ReloadReport, String> {
+        tracing::info!(uid = caller.uid, pid = caller.pid, "an operator asks for a reload");
+        let (answer, told) = oneshot::channel();
+        let patience = Duration::from_secs(timeout_seconds.min(RELOAD_SECONDS_MAX));
+        let outcome = timeout(patience, async {
+            self.reloads.send(answer).await.ok()?;
+            told.await.ok()
+        });
+        match outcome.await {
+            Ok(Some(report)) => Ok(report),
+            Ok(None) => Ok(ReloadReport::TooLate),
+            Err(_) => Err(format!(
+                "the reload goes on after {} s; the log will say what came of it",
+                patience.as_secs()
+            )),
+        }
+    }
+
     fn keys(&self) -> Result<KeysStatus, String> {
         let loaded = self.loaded()?;
         let (_, state) = self.trust.current();
@@ -183,3 +211,6 @@ impl Operator {
 fn json(answer: impl Serialize) -> Answer {
     serde_json::to_value(answer).map_err(|error| format!("the answer cannot be written as JSON: {error}"))
 }
+
+/// Longer than any reload takes.
+const RELOAD_SECONDS_MAX: u64 = 3600;

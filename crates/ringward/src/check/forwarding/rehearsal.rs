@@ -63,7 +63,8 @@ impl Rehearsal {
             let wanted = Wanted { address: (Ipv4Addr::LOCALHOST, 0).into(), backlog: 64 };
             let opened = sockets::open(wanted, 1, &[]).map_err(|error| failed(error.to_string()))?;
             addresses.push(opened.address);
-            sockets.push((listener.name.clone(), opened.sockets));
+            let opened = opened.per_worker(1).map_err(|error| failed(error.to_string()))?;
+            sockets.push((listener.name.clone(), opened.into_iter().flatten().collect()));
         }
         let (queues, records) = workers::queues(1, 64);
         let driver = server::driver_mode(loaded.config.server.io);
