@@ -59,7 +59,7 @@ mod worker;
 pub use control::{Control, Phase, Pressure};
 pub use error::{FLAGS, UPSTREAM_FLAGS};
 pub use explain::{Chosen, Unanswered};
-pub use io::{Driver, DriverMode, RuntimeError};
+pub use io::{Driver, DriverMode, RuntimeError, try_ring};
 pub use listener::ListenSocket;
 pub use live::LivePeer;
 pub use reach::{Asked, HostReach, ListenerReach, Proof};

@@ -31,6 +31,7 @@ mod steady_state;
 mod table;
 mod terminal;
 mod trust;
+mod tune;
 mod upstream_health;
 mod version;
 mod watch;
@@ -139,6 +140,7 @@ enum Command {
     /// Make certificates for development.
     #[command(subcommand)]
     Pki(Pki),
+    Tune(tune::Tune),
     Help(commands::help::Help),
     /// Check a policy that is given on standard input, as a child process of `run`, `check` and `policy`.
     #[command(name = policy_child::SUBCOMMAND, hide = true)]
@@ -199,6 +201,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => commands::keys::run(&command),
         Command::Policy(command) => commands::policy::run(&command),
         Command::Pki(Pki::Dev { dir, names }) => pki::command(&dir, &names),
+        Command::Tune(arguments) => tune::run(&arguments),
         Command::Help(arguments) => commands::help::run(&arguments, Arguments::command()),
         Command::PolicyCheckChild { cpu_seconds, memory_bytes } => {
             return policy_child::run_child(cpu_seconds, memory_bytes);

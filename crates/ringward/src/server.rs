@@ -319,12 +319,17 @@ fn raise_descriptor_limit(config: &Config) {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
-    let connections: usize = config.listeners.iter().map(|listener| listener.limits.connections_max).sum();
-    let wanted = DESCRIPTORS_PER_CONNECTION * connections as u64;
+    let wanted = descriptors_wanted(config);
     if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
         tracing::warn!(allowed, wanted, "the limit on open files is below what `connections_max` may need");
     }
     reserve_descriptors(allowed);
+}
+
+/// Descriptors that a configuration may need: one downstream and one upstream for each connection.
+pub(crate) fn descriptors_wanted(config: &Config) -> u64 {
+    let connections: usize = config.listeners.iter().map(|listener| listener.limits.connections_max).sum();
+    DESCRIPTORS_PER_CONNECTION * connections as u64
 }
 
 /// Makes room for the descriptors of the future. Whoever opens one for which the kernel's table has no room waits until all CPUs

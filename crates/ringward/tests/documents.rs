@@ -105,6 +105,12 @@ fn credentials() {
 }
 
 #[test]
+fn tuning() {
+    let ran = Reader::new().read("deploy/tuning.md");
+    assert!(count(&ran, "ringward tune") == 1, "{ran:#?}");
+}
+
+#[test]
 fn policy_server() {
     let opa = Upstream::start();
     opa.on(

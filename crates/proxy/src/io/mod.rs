@@ -21,7 +21,7 @@ mod turnstile;
 
 pub(crate) use buffer::{BULK, BufferPool, LARGE, SMALL};
 pub(crate) use deadline::{Deadline, Deadlines, SWEEP_MILLIS, is_called_off};
-pub use runtime::{Driver, DriverMode, RuntimeError};
+pub use runtime::{Driver, DriverMode, RuntimeError, try_ring};
 pub(crate) use runtime::{pin_to_cpu, run_on_this_thread, sleep, spawn, within};
 pub(crate) use server_stream::ServerStream;
 pub(crate) use stream::{Acceptor, BUSY_MILLIS, ReadHalf, Stream, WriteHalf};

@@ -74,6 +74,14 @@ where
     Ok(())
 }
 
+/// Whether a worker would get a ring on this machine, as this user: sets one up and gives it back.
+///
+/// # Errors
+/// Why not.
+pub fn try_ring() -> io::Result<()> {
+    ring_runtime().map(drop)
+}
+
 type RingRuntime = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
 
 fn ring_runtime() -> io::Result<RingRuntime> {
