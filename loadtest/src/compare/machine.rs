@@ -75,14 +75,9 @@ fn machine_busy() -> Duration {
     ticks(fields.enumerate().filter(|(index, _)| !matches!(index, 3 | 4)).map(|(_, count)| count).sum())
 }
 
-/// This process, those that it has started, and those that have ended.
+/// This process and those that it has started, also those that have ended.
 fn ours() -> Duration {
-    let running = Processes::new(std::process::id()).usage().unwrap_or_default().cpu;
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    // The 16th and 17th: children that were waited for, in user and kernel.
-    let ended = fields.split_whitespace().skip(13).take(2).map(|field| field.parse().unwrap_or(0)).sum();
-    running + ticks(ended)
+    Processes::new(std::process::id()).usage().unwrap_or_default().cpu
 }
 
 fn pss_of(id: u32) -> Option<u64> {
