@@ -220,7 +220,7 @@ catalogue! {
     CONFIG_INFO = Kind::Gauge, "ringward_config_info", ["part", "digest"],
         "Always 1; digest is of the files of that part in force (configuration, policies, trust), whatever they are called, and the same where they are.";
     MAINTENANCE_UNTIL = Kind::Gauge, "ringward_maintenance_until_timestamp_seconds", [],
-        "Until when `maintenance` in [admin] announces work on this node; 0 if it does not.";
+        "Until when `admin.maintenance` announces work on this node; 0 if it does not.";
     SNAPSHOT_AGE = Kind::Gauge, "ringward_snapshot_age_seconds", [],
         "Time since the snapshot in force was published.";
     CERTIFICATE_NOT_AFTER = Kind::Gauge, "ringward_certificate_not_after_timestamp_seconds", ["host"],
