@@ -6,8 +6,9 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -62,6 +63,8 @@ pub struct Control {
     counted: Mutex<Census>,
     /// Paths of clients that were verified for the first time, for whoever fetches what is known of them.
     sightings: Sightings,
+    /// Addresses whose listening sockets another process has, too, which goes on listening.
+    handed_over: OnceLock<Box<[SocketAddr]>>,
     /// Open connections of each tenant that was ever configured.
     tenants: Mutex<HashMap<Arc<str>, Arc<AtomicUsize>>>,
 }
@@ -94,6 +97,7 @@ impl Control {
             census: AtomicU64::new(0),
             counted: Mutex::default(),
             sightings: Sightings::new(),
+            handed_over: OnceLock::new(),
             tenants: Mutex::default(),
         })
     }
@@ -105,6 +109,18 @@ impl Control {
         // After the swap: who sees the new generation finds the new snapshot.
         self.generation.store(generation, Ordering::Release);
         self.retired().push(old);
+    }
+
+    /// Leaves the listening sockets of these addresses to a process that has copies of them. To be called once, before
+    /// [`Phase::Draining`].
+    pub fn hand_over(&self, addresses: Vec<SocketAddr>) {
+        // A second time would be a fault of the caller; what was said first holds.
+        let _ = self.handed_over.set(addresses.into());
+    }
+
+    /// Whether another process goes on listening on the socket of this address.
+    pub(crate) fn is_handed_over(&self, address: SocketAddr) -> bool {
+        self.handed_over.get().is_some_and(|addresses| addresses.contains(&address))
     }
 
     /// Drops the replaced snapshots that no worker uses any more; how many are left.

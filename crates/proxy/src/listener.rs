@@ -117,12 +117,16 @@ impl Handle {
     }
 
     /// Accepts no more. What waits in the queue is served first: these clients have seen their connection succeed. But for a
-    /// shared socket, whose queue outlives us.
+    /// socket that is shared or was handed over, whose queue outlives us.
     pub(crate) fn close(&self, worker: &Rc<Worker>) {
         if self.listener.closed.replace(true) {
             return;
         }
         for socket in &self.listener.sockets {
+            if socket.shared || worker.control.is_handed_over(socket.address) {
+                socket.leave();
+                continue;
+            }
             while let Some((stream, peer)) = socket.accept_waiting() {
                 admit(worker, &self.listener, stream, peer);
             }
@@ -139,7 +143,8 @@ async fn accept_loop(worker: Rc<Worker>, listener: &Rc<Listener>, socket: usize)
                 pause = PAUSE_MIN;
                 admit(&worker, listener, stream, peer);
             }
-            Err(_) if listener.closed.get() => return,
+            // Or another worker that listens on the same socket was faster to close it.
+            Err(_) if listener.closed.get() || worker.is_draining() => return,
             // The client was faster than we.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {

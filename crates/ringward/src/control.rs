@@ -2,19 +2,26 @@
 
 use std::fmt::Display;
 use std::future::pending;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringward_proxy::{Control, Phase};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::admin_socket::Retirement;
 use crate::failure::Failure;
 use crate::memory::MemoryWatch;
 use crate::reload::{Answer, Attempt, Due, Event, Finished, ReloadReport, Reloader, Reloads, serving};
 use crate::service_manager::ServiceManager;
+use crate::trust::{TrustKeeper, deny};
+use crate::upgrade::{self, Demand, Estate, Heir, OperatorsEstate, UpgradeError, UpgradeReport, Upgrades};
+use crate::version;
 use crate::watch::Watch;
 use crate::workers::{Ended, Workers};
 
@@ -24,6 +31,8 @@ pub(crate) struct ControlPlane {
     pub(crate) workers: Workers,
     pub(crate) reloader: Reloader,
     pub(crate) reloads: Reloads,
+    pub(crate) upgrades: Upgrades,
+    pub(crate) heirlooms: Heirlooms,
     pub(crate) manager: ServiceManager,
     pub(crate) memory: MemoryWatch,
     pub(crate) services: Services,
@@ -33,9 +42,25 @@ pub(crate) struct ControlPlane {
     pub(crate) stop: Arc<Notify>,
 }
 
+/// What a successor gets beside the listening sockets of the workers.
+pub(crate) struct Heirlooms {
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// A copy of the socket of the admin listener.
+    pub(crate) admin: Option<TcpListener>,
+    /// Copies of the admin socket and its lock, and how to leave it to somebody else.
+    pub(crate) operators: Option<(OperatorsEstate, Arc<Retirement>)>,
+    /// What is trusted beyond the configuration.
+    pub(crate) trust: Arc<TrustKeeper>,
+}
+
 /// What goes on beside the control loop until the process ends: the admin listeners, the keepers of what is trusted.
 #[derive(Debug, Default)]
-pub(crate) struct Services(JoinSet<String>);
+pub(crate) struct Services {
+    tasks: JoinSet<String>,
+    /// Those of the process that serves, and of no other.
+    of_the_serving: Vec<AbortHandle>,
+}
 
 /// The signals that we act on instead of dying of them.
 pub(crate) struct Signals {
@@ -92,6 +117,15 @@ impl ControlPlane {
                         deadline = Some(self.stop_now());
                     }
                 },
+                event = self.upgrades.event() => match event {
+                    upgrade::Event::Asked(demand) => self.start_upgrade(demand),
+                    upgrade::Event::Settled { outcome, answer, begun } => {
+                        let (report, drained_by) = self.settle_upgrade(outcome, begun).await;
+                        deadline = drained_by.or(deadline);
+                        // Whoever has asked may have gone.
+                        let _ = answer.send(report);
+                    }
+                },
                 _ = self.watch.changed(), if may_reload => self.start_reload(),
                 () = at(retry), if may_reload => self.start_reload(),
                 _ = housekeeping.tick() => {
@@ -126,6 +160,92 @@ impl ControlPlane {
         let deadline = Instant::now() + timeout;
         self.manager.stopping(&self.drain_status(deadline));
         deadline
+    }
+
+    fn start_upgrade(&mut self, demand: Demand) {
+        if self.control.phase() != Phase::Running {
+            return drop(demand.answer.send(UpgradeReport::TooLate));
+        }
+        let estate = match self.upgrades.is_idle() {
+            true => self.estate().map_err(|error| format!("nothing can be handed over: {error}")),
+            false => Err("another upgrade is under way".to_owned()),
+        };
+        match estate {
+            Ok(estate) => {
+                tracing::info!("upgrade: starting a new process");
+                self.upgrades.start(estate, demand);
+            }
+            Err(reason) => drop(demand.answer.send(UpgradeReport::Refused { reason })),
+        }
+    }
+
+    fn estate(&self) -> io::Result<Estate> {
+        let Heirlooms { config, admin, operators, trust } = &self.heirlooms;
+        let operators = operators.as_ref().map(|(copies, _)| copies.try_clone()).transpose()?;
+        Ok(Estate {
+            config: config.clone(),
+            listeners: self.workers.listening()?,
+            admin: admin.as_ref().map(TcpListener::try_clone).transpose()?,
+            operators,
+            trust: trust.clone(),
+        })
+    }
+
+    /// What an upgrade came to, and until when this process then has time to drain.
+    async fn settle_upgrade(
+        &mut self,
+        outcome: Result<Heir, UpgradeError>,
+        begun: Instant,
+    ) -> (UpgradeReport, Option<Instant>) {
+        let handed_over = match outcome {
+            Err(error) => Err(error.to_string()),
+            Ok(heir) => self.hand_over(heir).await,
+        };
+        match handed_over {
+            Ok((process, version, deadline)) => {
+                let report = UpgradeReport::HandedOver {
+                    process,
+                    version,
+                    from_version: version::VERSION.to_owned(),
+                    took_milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    draining_connections: self.control.connections(),
+                };
+                (report, Some(deadline))
+            }
+            Err(reason) => {
+                // Whatever became of it, we go on.
+                self.heirlooms.trust.thaw();
+                tracing::error!(reason, "upgrade: refused, this process serves on");
+                let report = match self.control.phase() {
+                    Phase::Running => UpgradeReport::Refused { reason },
+                    Phase::Draining | Phase::Stopped => UpgradeReport::TooLate,
+                };
+                (report, None)
+            }
+        }
+    }
+
+    /// Leaves everything to `heir` and begins to drain.
+    async fn hand_over(&mut self, mut heir: Heir) -> Result<(u32, String, Instant), String> {
+        if self.control.phase() != Phase::Running {
+            let withdrawn = tokio::task::spawn_blocking(|| heir.withdraw()).await;
+            return Err(withdrawn.map_or_else(|error| error.to_string(), |()| "this process ends".to_owned()));
+        }
+        if !heir.is_alive() {
+            return Err("the new process died when it was ready".to_owned());
+        }
+        let (process, version) = (heir.process(), heir.version.clone());
+        // The manager hears of it before the new process says anything: it does not listen to others than the one that it knows.
+        self.manager.leave_to(process);
+        heir.commit().map_err(|error| format!("the new process died when it was ready: {error}"))?;
+        tracing::info!(process, version, "upgrade: the new process serves, draining");
+        self.services.leave_to_successor();
+        if let (Some((_, retirement)), true) = (&self.heirlooms.operators, heir.has_operators) {
+            retirement.retire();
+        }
+        self.control.hand_over(heir.addresses);
+        self.services.start("follower of the deny list", deny::follow(self.heirlooms.trust.clone()));
+        Ok((process, version, self.stop_further()))
     }
 
     fn stop_now(&mut self) -> Instant {
@@ -214,16 +334,33 @@ impl Services {
         &mut self,
         name: &'static str,
         service: impl Future<Output = E> + Send + 'static,
+    ) -> AbortHandle {
+        self.tasks.spawn(async move { format!("the {name} failed: {}", service.await) })
+    }
+
+    /// As [`Services::start`]. It ends when another process serves instead of this one, since there must not be two of them.
+    pub(crate) fn start_of_the_serving<E: Display + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        service: impl Future<Output = E> + Send + 'static,
     ) {
-        self.0.spawn(async move { format!("the {name} failed: {}", service.await) });
+        let task = self.start(name, service);
+        self.of_the_serving.push(task);
+    }
+
+    fn leave_to_successor(&mut self) {
+        self.of_the_serving.drain(..).for_each(|task| task.abort());
     }
 
     /// Waits for one to end, which none should; why it did.
     async fn failed(&mut self) -> String {
-        match self.0.join_next().await {
-            Some(Ok(failed)) => failed,
-            Some(Err(error)) => format!("a service of the control plane failed: {error}"),
-            None => pending().await,
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(failed)) => return failed,
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(Err(error)) => return format!("a service of the control plane failed: {error}"),
+                None => pending().await,
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::pki::{self, DevPki, PemFiles};
 use crate::server::{Outline, Server};
 use crate::service_manager::Inherited;
 use crate::terminal::{complain, say};
+use crate::upgrade::Bequest;
 
 /// Runs the demo: with `once` only its own two requests, else until it is told to stop. `port` 0 takes a free one.
 ///
@@ -28,7 +29,7 @@ use crate::terminal::{complain, say};
 /// If it cannot be set up, or, with `once`, if the requests did not end as they should.
 pub(crate) fn run(once: bool, port: u16) -> Result<(), Failure> {
     let stage = Stage::set(port).map_err(Failure::Runtime)?;
-    let server = Server::start(&stage.config, Inherited::default())?;
+    let server = Server::start(&stage.config, Inherited::default(), &mut Bequest::default())?;
     let stop = server.stop_handle();
     let outline = server.outline.clone();
     // The control plane has this thread; the audience sits on another one.

@@ -32,6 +32,7 @@ mod table;
 mod terminal;
 mod trust;
 mod tune;
+mod upgrade;
 mod upstream_health;
 mod version;
 mod watch;
@@ -78,7 +79,7 @@ enum Command {
     ///
     /// SIGTERM and SIGINT let connections end and then stop; a second one stops at once. SIGHUP reads the configuration and
     /// all files again, which also happens by itself when they change; `ringward reload` asks for that, too, and says what came of
-    /// it.
+    /// it. `ringward upgrade` replaces the process by one of the program on disk, without a connection lost.
     ///
     /// Exit codes: 0, it has stopped because it was told to, also if connections had to be cut. 1, something failed at run time:
     /// start it again. 2, the configuration, a file that it names, an address or a socket from the service manager is refused, and
@@ -92,6 +93,9 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Take over from the process that has started this one; standard input is a socket to it.
+        #[arg(long, hide = true)]
+        successor: bool,
     },
     /// Check a configuration and everything that it names, all problems at once.
     Check {
@@ -129,6 +133,7 @@ enum Command {
         json: bool,
     },
     Reload(commands::reload::Reload),
+    Upgrade(commands::upgrade::Upgrade),
     Route(Box<commands::route::RouteQuestion>),
     Revoke(Box<commands::revoke::Revoke>),
     #[command(subcommand)]
@@ -188,13 +193,19 @@ fn version_line() -> &'static str {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo { once, port } => demo::run(once, port),
-        Command::Run { config } => server::Server::start_as_service(&config).and_then(server::Server::serve),
+        Command::Run { config, successor: false } => {
+            server::Server::start_as_service(&config).and_then(server::Server::serve)
+        }
+        Command::Run { config, successor: true } => {
+            server::Server::start_as_successor(&config).and_then(server::Server::serve)
+        }
         Command::Check { config, forwarding: true, trusted, json, .. } => {
             check::forwarding::run(&config, &trusted, json)
         }
         Command::Check { config, clients, json, .. } => check::run(&config, &clients, json),
         Command::Prove { config, json } => prove::run(&config, json),
         Command::Reload(arguments) => commands::reload::run(&arguments),
+        Command::Upgrade(arguments) => commands::upgrade::run(&arguments),
         Command::Route(question) => commands::route::run(&question),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),

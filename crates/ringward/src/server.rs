@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::admin::Admin;
 use crate::admin_socket::AdminSocket;
-use crate::control::{ControlPlane, Services, Signals};
+use crate::control::{ControlPlane, Heirlooms, Services, Signals};
 use crate::discovery::Finder;
 use crate::failure::{EXIT_SUCCESS, Failure};
 use crate::health::Health;
@@ -31,6 +31,7 @@ use crate::sockets::{self, ListenError, Opened, Wanted};
 use crate::trust::network::Network;
 use crate::trust::operations::Operator;
 use crate::trust::{self, TrustKeeper};
+use crate::upgrade::{self, BequeathedAdminSocket, Bequest, OperatorsEstate, Predecessor, Upgrades, Verdict};
 use crate::upstream_health::HealthChecker;
 use crate::watch::{Interests, Watch};
 use crate::workers::{self, Workers};
@@ -53,6 +54,9 @@ pub(crate) struct Server {
     watched: Interests,
     stop: Arc<Notify>,
     manager: ServiceManager,
+    heirlooms: Heirlooms,
+    /// A predecessor goes on instead of it.
+    withdrawn: bool,
     runtime: Runtime,
     signals: Signals,
     /// What was taken.
@@ -78,23 +82,52 @@ impl Server {
     /// # Errors
     /// As those of [`Server::start`], and if such a socket is of no use.
     pub(crate) fn start_as_service(path: &Path) -> Result<Server, Failure> {
+        upgrade::remember_program();
         let inherited = Inherited::from_env().map_err(|error| Failure::Usage(error.to_string()))?;
-        let mut server = Server::start(path, inherited)?;
+        let mut server = Server::start(path, inherited, &mut Bequest::default())?;
         server.manager = ServiceManager::from_env();
         Ok(server)
     }
 
-    /// Loads the configuration and starts everything.
+    /// As [`Server::start`], with what the process hands over that has started this one. It serves together with that one when this
+    /// returns, and alone soon after, or it goes again.
+    ///
+    /// # Errors
+    /// As those of [`Server::start`], and if nothing is handed over.
+    pub(crate) fn start_as_successor(path: &Path) -> Result<Server, Failure> {
+        upgrade::remember_program();
+        let met = Predecessor::meet().map_err(|error| Failure::Usage(error.to_string()))?;
+        let (predecessor, mut bequest) = met;
+        let started = Server::start(path, Inherited::default(), &mut bequest);
+        let mut server = started.inspect_err(|failure| predecessor.report_refusal(&failure.to_string()))?;
+        match predecessor.report_ready(&bequest) {
+            Verdict::Stay => server.manager = ServiceManager::from_env(),
+            Verdict::Withdraw => server.withdraw(),
+        }
+        Ok(server)
+    }
+
+    /// Serves what it has accepted so far, and nothing more.
+    fn withdraw(&mut self) {
+        self.withdrawn = true;
+        self.control.hand_over(self.outline.listeners.iter().map(|(_, address)| *address).collect());
+        if let Some((_, retirement)) = &self.heirlooms.operators {
+            retirement.retire();
+        }
+        self.stop.notify_one();
+    }
+
+    /// Loads the configuration and starts everything, with what others have opened: the service manager, or a predecessor.
     ///
     /// # Errors
     /// What is wrong with the configuration or the files that it names, a port in use, a socket that no listener wants, or no
     /// workers.
-    pub(crate) fn start(path: &Path, inherited: Inherited) -> Result<Server, Failure> {
+    pub(crate) fn start(path: &Path, inherited: Inherited, bequest: &mut Bequest) -> Result<Server, Failure> {
         // First of all: until then a signal that asks for a reload ends the process.
         let (runtime, mut signals) = control_runtime()?;
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
         let watched = Interests::of(&gathered.watched());
-        let (trust, loaded) = load(gathered).map_err(Failure::Configuration)?;
+        let (trust, loaded) = load(gathered, bequest).map_err(Failure::Configuration)?;
         let config: &Config = &loaded.config;
         let registry = Registry::new(words(), Limits::default());
         let (version, state) = trust.current();
@@ -104,7 +137,8 @@ impl Server {
         raise_descriptor_limit(config);
         refuse_huge_pages();
         let Sockets { admin, operators, listeners } =
-            open_sockets(config, workers, inherited).map_err(Failure::Configuration)?;
+            open_sockets(config, workers, inherited, bequest).map_err(Failure::Configuration)?;
+        bequest.drop_the_rest();
         let log_stats = Arc::new(LogStats::default());
         let (queues, log) = start_log(config, workers, &registry, &log_stats)?;
 
@@ -145,6 +179,11 @@ impl Server {
             Reloader::new(path, control.clone(), publisher.clone(), preparation, metrics.clone(), loaded);
         let admin = admin.and_then(|mut admin| admin.sockets.pop());
         let stop = Arc::new(Notify::new());
+        let heirlooms = heirlooms(path, admin.as_ref(), operators.as_ref(), trust.clone());
+        let heirlooms = heirlooms.map_err(|error| {
+            control.advance(Phase::Stopped);
+            Failure::Runtime(format!("no descriptors left: {error}"))
+        })?;
         Ok(Server {
             control,
             workers,
@@ -161,6 +200,8 @@ impl Server {
             watched,
             stop,
             manager: ServiceManager::default(),
+            heirlooms,
+            withdrawn: false,
             runtime,
             signals,
             outline,
@@ -187,24 +228,27 @@ impl Server {
         let result = self.runtime.block_on(async {
             let mut services = Services::default();
             let reloads = Reloads::new();
-            if let Some(socket) = self.admin {
+            if let Some(socket) = self.admin.filter(|_| !self.withdrawn) {
                 let admin = Admin::new(socket, exporter, health)
                     .map_err(|error| Failure::Runtime(format!("cannot serve the admin listener: {error}")))?;
-                services.start("admin listener", admin.serve());
+                services.start_of_the_serving("admin listener", admin.serve());
             }
             services.start("publisher", self.publisher.clone().follow());
             services.start("sampling of the session cache", self.publisher.clone().sample());
             self.network.start(&mut services);
             services.start("health checks", checker.run());
             services.start("discovery of endpoints", Finder::new(plans, news, finder_metrics).run());
-            services.start("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
-            let operators = self.operators.map(|socket| (socket.path().to_owned(), socket));
-            if let Some((path, socket)) = operators {
+            services
+                .start_of_the_serving("clock of the ticket keys", trust::keys::keep_time(self.trust.clone()));
+            let upgrades = Upgrades::new();
+            if let Some(socket) = self.operators.filter(|_| !self.withdrawn) {
+                let path = socket.path().to_owned();
                 let operations = Operator::new(
                     self.control.clone(),
                     self.publisher.clone(),
                     self.trust.clone(),
                     reloads.asking(),
+                    upgrades.asking(),
                 );
                 tracing::info!(path = %path.display(), "admin socket listening");
                 services.start("admin socket", async move {
@@ -221,6 +265,8 @@ impl Server {
                 workers: self.workers,
                 reloader: self.reloader,
                 reloads,
+                upgrades,
+                heirlooms: self.heirlooms,
                 manager: self.manager,
                 memory: MemoryWatch::new(metrics),
                 services,
@@ -252,9 +298,9 @@ fn control_runtime() -> Result<(Runtime, Signals), Failure> {
 }
 
 /// Takes back what the process remembers, and makes what a snapshot needs.
-fn load(gathered: Gathered) -> Result<(Arc<TrustKeeper>, Arc<Loaded>), Diagnostics> {
+fn load(gathered: Gathered, bequest: &mut Bequest) -> Result<(Arc<TrustKeeper>, Arc<Loaded>), Diagnostics> {
     // Before anything is served: what was refused before the last end is refused again from the first connection on.
-    let trust = trust::open(gathered.config())?;
+    let trust = trust::open(gathered.config(), bequest)?;
     let loaded = gathered.build(None, &trust.floors().current()).map_err(|refused| refused.problems)?;
     logs::init(loaded.config.log.level);
     if let Err(error) = trust.floors().raise(loaded.all_lists()) {
@@ -279,6 +325,22 @@ async fn connect(
     let (version, _) = publisher.trust().current();
     publisher.publish(version).await.map_err(Failure::Configuration)?;
     Ok(network)
+}
+
+/// Copies of what a successor gets beside the sockets of the workers.
+fn heirlooms(
+    config: &Path,
+    admin: Option<&TcpListener>,
+    operators: Option<&AdminSocket>,
+    trust: Arc<TrustKeeper>,
+) -> io::Result<Heirlooms> {
+    let admin = admin.map(TcpListener::try_clone).transpose()?;
+    let operators = operators.map(|operators| {
+        let (socket, lock) = operators.copies()?;
+        let copies = OperatorsEstate { path: operators.path().to_owned(), socket, lock };
+        io::Result::Ok((copies, operators.retirement()))
+    });
+    Ok(Heirlooms { config: config.to_owned(), admin, operators: operators.transpose()?, trust })
 }
 
 fn announce(outline: &Outline) {
@@ -349,7 +411,12 @@ fn refuse_huge_pages() {
 }
 
 /// Opens all listening sockets; all that cannot be opened are reported together.
-fn open_sockets(config: &Config, workers: usize, mut inherited: Inherited) -> Result<Sockets, Diagnostics> {
+fn open_sockets(
+    config: &Config,
+    workers: usize,
+    mut inherited: Inherited,
+    bequest: &mut Bequest,
+) -> Result<Sockets, Diagnostics> {
     let mut problems = Diagnostics::new();
     let all: Vec<SocketAddr> =
         config.listeners.iter().flat_map(|listener| &listener.bind).map(|bind| bind.addr).collect();
@@ -358,6 +425,9 @@ fn open_sockets(config: &Config, workers: usize, mut inherited: Inherited) -> Re
         problems.push(diagnostic.with_help(error.help()));
     };
     let admin = config.admin.metrics.as_ref().and_then(|bind| {
+        if let Some((address, socket)) = bequest.take_admin(bind.addr) {
+            return Some(Opened { address, sockets: vec![socket], shared: false });
+        }
         let wanted = Wanted { address: bind.addr, backlog: ADMIN_BACKLOG };
         sockets::open(wanted, 1, &all).inspect_err(|error| failed(error, &bind.at)).ok()
     });
@@ -373,10 +443,20 @@ fn open_sockets(config: &Config, workers: usize, mut inherited: Inherited) -> Re
             }
             opened.push((listener.name.clone(), taken));
         };
-        let binds = if named.is_empty() { &listener.bind[..] } else { &[] };
-        named.into_iter().for_each(|sockets| open(sockets.into()));
         let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-        for bind in binds {
+        let managed = bequest.take_managed(&listener.name);
+        let is_named = !named.is_empty() || !managed.is_empty();
+        named.into_iter().for_each(|sockets| open(sockets.into()));
+        managed.into_iter().for_each(|sockets| open(Opened::handed_over(sockets, true, backlog)));
+        for bind in &listener.bind {
+            if let Some(sockets) = bequest.take_bound(&listener.name, bind.addr) {
+                open(Opened::handed_over(sockets, false, backlog));
+                continue;
+            }
+            // What the service manager has opened for this listener takes the place of all that it would open.
+            if is_named {
+                continue;
+            }
             match inherited.take_bound(bind.addr) {
                 Some(sockets) => open(sockets.into()),
                 None => match sockets::open(Wanted { address: bind.addr, backlog }, workers, &all) {
@@ -393,6 +473,9 @@ fn open_sockets(config: &Config, workers: usize, mut inherited: Inherited) -> Re
         Diagnostic::whole_file(config.file(), message, Some(help.to_owned()))
     }));
     let operators = config.admin.socket.as_ref().and_then(|named| {
+        if let Some(BequeathedAdminSocket { path, socket, lock }) = bequest.take_operators(&named.path) {
+            return Some(AdminSocket::adopt(&path, socket, lock));
+        }
         let bound = AdminSocket::bind(&named.path);
         bound
             .map_err(|error| problems.push(config.diagnostic(Severity::Error, &named.at, error.to_string())))

@@ -120,6 +120,16 @@ impl Workers {
         running.map(|(worker, _)| (worker, self.setup.control.beats(worker))).collect()
     }
 
+    /// Copies of all listening sockets, by the name of their listener, to be handed over.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub(crate) fn listening(&self) -> io::Result<Vec<(String, ListenSocket)>> {
+        let named = self.slots.iter().flat_map(|slot| &slot.sockets);
+        let sockets = named.flat_map(|(name, sockets)| sockets.iter().map(move |socket| (name, socket)));
+        sockets.map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
+    }
+
     /// Waits for a worker to end. Never returns if none runs.
     pub(crate) async fn ended(&mut self) -> Ended {
         let ended = self.ended.recv().await.expect("`setup` holds a sender");

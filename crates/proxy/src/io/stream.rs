@@ -227,51 +227,50 @@ impl Drop for WriteHalf {
 /// A listening socket that this worker accepts from.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    /// Of a socket on which others go on listening: calls the accept in flight off.
-    canceller: Option<Cell<Option<Canceller>>>,
+    /// What it is bound to.
+    pub(crate) address: SocketAddr,
+    /// Others listen on it, too, and go on after its end here.
+    pub(crate) shared: bool,
+    /// Calls the accept in flight off.
+    canceller: Cell<Option<Canceller>>,
     called_off: CancelHandle,
 }
 
 impl Acceptor {
     /// Takes over a listening socket. It must be non-blocking, else the epoll driver would block the worker. `shared`: others
-    /// listen on it, too, and go on after [`Acceptor::close`].
+    /// listen on it, too, so it is to be left and not closed.
     pub(crate) fn new(listener: std::net::TcpListener, shared: bool) -> io::Result<Acceptor> {
         listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let canceller = Canceller::new();
         let called_off = canceller.handle();
-        let canceller = shared.then(|| Cell::new(Some(canceller)));
-        Ok(Acceptor { listener, canceller, called_off })
+        Ok(Acceptor { listener, address, shared, canceller: Cell::new(Some(canceller)), called_off })
     }
 
     /// The next connection. Must not be dropped while it waits, except to end the listener: monoio 0.2.4 leaks the descriptor
     /// of a connection that was accepted meanwhile.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (tcp, peer) = match &self.canceller {
-            None => self.listener.accept().await?,
-            Some(_) => self.listener.cancelable_accept(self.called_off.clone()).await?,
-        };
+        let (tcp, peer) = self.listener.cancelable_accept(self.called_off.clone()).await?;
         Ok((Stream::new(tcp), peer))
     }
 
-    /// A connection that waits in the queue already. None of a shared socket: who waits there is not only ours.
+    /// A connection that waits in the queue already.
     pub(crate) fn accept_waiting(&self) -> Option<(Stream, SocketAddr)> {
-        if self.canceller.is_some() {
-            return None;
-        }
         let (tcp, peer) = sys::accept_waiting(self.listener.as_raw_fd())?;
         // Only an exhausted process cannot take over a socket that it has accepted.
         Some((Stream::new(TcpStream::from_std(tcp).ok()?), peer))
     }
 
-    /// Makes the accept in flight, and all later ones, fail: the way to end an accept loop without dropping its operation.
-    /// Connections still in the queue are reset, but for those of a shared socket, which wait for the others.
+    /// Makes the accept in flight, and all later ones, fail: the way to end an accept loop without dropping its operation. Also
+    /// wherever else this socket is listened on; connections still in the queue are reset.
     pub(crate) fn close(&self) {
-        match &self.canceller {
-            // To shut it down would end it for the others as well.
-            Some(canceller) => drop(canceller.take().map(Canceller::cancel)),
-            None => sys::shutdown(self.listener.as_raw_fd(), sys::Shut::Both),
-        }
+        sys::shutdown(self.listener.as_raw_fd(), sys::Shut::Both);
+    }
+
+    /// As [`Acceptor::close`], but only here: connections in the queue wait for the others that listen on this socket.
+    pub(crate) fn leave(&self) {
+        drop(self.canceller.take().map(Canceller::cancel));
     }
 }
 

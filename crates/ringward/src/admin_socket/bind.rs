@@ -7,9 +7,12 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::sync::Notify;
 
 /// A bound socket. Its path is free again when this is dropped.
 #[derive(Debug)]
@@ -17,7 +20,15 @@ pub(crate) struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Whoever has it may replace what is at the path. Held until the path is free.
-    _lock: File,
+    lock: File,
+    retirement: Arc<Retirement>,
+}
+
+/// That another process has the socket from now on.
+#[derive(Debug, Default)]
+pub(crate) struct Retirement {
+    retired: AtomicBool,
+    told: Notify,
 }
 
 /// Why the path cannot be taken.
@@ -87,7 +98,25 @@ impl AdminSocket {
         let lock = lock(path)?;
         clear(path)?;
         let listener = listen(path).map_err(|source| failed(path, "bind", source))?;
-        Ok(AdminSocket { listener, path: path.to_owned(), _lock: lock })
+        Ok(AdminSocket { listener, path: path.to_owned(), lock, retirement: Arc::default() })
+    }
+
+    /// Takes it over from a process that has it at `path`, and hands it over.
+    pub(crate) fn adopt(path: &Path, listener: UnixListener, lock: File) -> AdminSocket {
+        AdminSocket { listener, path: path.to_owned(), lock, retirement: Arc::default() }
+    }
+
+    /// Copies of it and of its lock, to be handed over.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub(crate) fn copies(&self) -> io::Result<(UnixListener, File)> {
+        Ok((self.listener.try_clone()?, self.lock.try_clone()?))
+    }
+
+    /// By which it is left to another process.
+    pub(crate) fn retirement(&self) -> Arc<Retirement> {
+        self.retirement.clone()
     }
 
     /// Where it is.
@@ -104,8 +133,26 @@ impl AdminSocket {
     }
 }
 
+impl Retirement {
+    /// Leaves the socket to the process that has a copy: who connects from now on is answered there, and its path stays.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    /// Waits until that was said.
+    pub(super) async fn wait(&self) {
+        while !self.retired.load(Ordering::Acquire) {
+            self.told.notified().await;
+        }
+    }
+}
+
 impl Drop for AdminSocket {
     fn drop(&mut self) {
+        if self.retirement.retired.load(Ordering::Acquire) {
+            return;
+        }
         // The lock is released after this, so what is at the path is still ours. If it stays, the next start removes it.
         let _ = fs::remove_file(&self.path);
     }

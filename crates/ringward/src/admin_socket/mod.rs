@@ -1,4 +1,4 @@
-//! The admin socket: how the commands `revoke`, `trust`, `keys` and `reload` reach the process that serves.
+//! The admin socket: how the commands `revoke`, `trust`, `keys`, `reload` and `upgrade` reach the process that serves.
 //!
 //! A Unix socket that only the user of the process and root get through to: by its mode, by the directory that it is in, and
 //! by what the kernel says of each peer. One request per line of JSON, one answer per line. Hides the socket and its limits;
@@ -10,7 +10,7 @@ mod line;
 mod request;
 mod serve;
 
-pub(crate) use self::bind::AdminSocket;
+pub(crate) use self::bind::{AdminSocket, Retirement};
 pub(crate) use self::client::{Client, ClientError};
 pub(crate) use self::request::{Request, Target};
 pub(crate) use self::serve::{Answer, Caller, Operations};

@@ -73,6 +73,11 @@ pub(crate) enum Request {
         /// How long the client waits for the outcome.
         timeout_seconds: u64,
     },
+    /// Have a new process of the program on disk take over, and drain.
+    Upgrade {
+        /// How long the new process may take until it serves.
+        timeout_seconds: u64,
+    },
 }
 
 /// Whom an entry of the deny list is about. Bytes are hexadecimal digits.
@@ -110,10 +115,11 @@ impl Request {
             Request::KeysRotate => "keys rotate",
             Request::KeysShow => "keys show",
             Request::Reload { .. } => "reload",
+            Request::Upgrade { .. } => "upgrade",
         }
     }
 
-    /// Whether it changes something. A reload says for itself what it changes.
+    /// Whether it changes something. A reload and an upgrade say for themselves what they change.
     pub(crate) fn changes(&self) -> bool {
         matches!(self, Request::Revoke { .. } | Request::RevokeRemove { .. } | Request::KeysRotate)
     }
@@ -141,6 +147,7 @@ mod tests {
             Request::KeysRotate,
             Request::KeysShow,
             Request::Reload { timeout_seconds: 60 },
+            Request::Upgrade { timeout_seconds: 60 },
         ] {
             let line =
                 serde_json::to_string(&Envelope { request: request.clone(), attachment_bytes: 0 }).unwrap();

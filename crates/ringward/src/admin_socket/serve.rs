@@ -4,6 +4,7 @@
 //! [`Operations`] only if the kernel vouches for its user.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,14 +54,20 @@ struct Patience {
 }
 
 impl AdminSocket {
-    /// Serves until it is dropped. To be called within a runtime.
+    /// Serves until it is dropped, and takes no more clients once it is retired. To be called within a runtime.
     ///
     /// # Errors
     /// If the runtime cannot watch the socket.
     pub(crate) async fn serve(self, operations: Arc<impl Operations>) -> io::Result<Infallible> {
         let listener = UnixListener::from_std(self.listener()?)?;
         let patience = Patience { request: REQUEST_TIMEOUT, answer: ANSWER_TIMEOUT };
-        accept(listener, operations, patience, rustix::process::geteuid().as_raw()).await
+        let retirement = self.retirement();
+        let accepting = accept(listener, operations, patience, rustix::process::geteuid().as_raw());
+        tokio::select! {
+            ended = accepting => ended,
+            // Those who have connected are still answered.
+            () = retirement.wait() => pending().await,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod route;
 pub(crate) mod trust;
+pub(crate) mod upgrade;
 
 use std::fs;
 use std::path::{Path, PathBuf};

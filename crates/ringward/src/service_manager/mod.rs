@@ -60,6 +60,14 @@ impl ServiceManager {
         self.tell(&extension(), status);
     }
 
+    /// Another process serves from now on, of which the manager has not known so far. It is told nothing more by this one.
+    pub(crate) fn leave_to(&mut self, process: u32) {
+        if let Some(socket) = &mut self.socket {
+            socket.send(format!("MAINPID={process}\n"));
+        }
+        *self = ServiceManager::default();
+    }
+
     /// In what state the process is, for people.
     pub(crate) fn status(&mut self, status: &str) {
         if one_line(status) != self.status {

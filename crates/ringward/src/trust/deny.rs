@@ -5,7 +5,10 @@
 //! on in which the operator could have heard of it. A list that cannot be read keeps the process from starting: it never
 //! means that nobody is refused.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +103,36 @@ pub(crate) fn load(state_dir: &StateDir) -> Result<DenyList, StateError> {
             path: state_dir.path_of(FILE),
             reason: error.to_string(),
         }),
+    }
+}
+
+/// Puts in force what another process writes, to which the list belongs now, for ever: those who are connected to this one are
+/// refused, too. A list that cannot be read leaves the one in force.
+pub(crate) async fn follow(trust: Arc<TrustKeeper>) -> Infallible {
+    let Some(state_dir) = trust.state_dir().cloned() else { return pending().await };
+    let mut known = None;
+    let mut tick = tokio::time::interval(FOLLOW_PAUSE);
+    loop {
+        tick.tick().await;
+        let reading = state_dir.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            // Another inode whenever it is replaced.
+            let seen =
+                std::fs::metadata(reading.path_of(FILE)).ok().map(|file| (file.ino(), file.mtime_nsec()));
+            (seen != known).then(|| (seen, load(&reading)))
+        });
+        match read.await {
+            Ok(Some((seen, Ok(list)))) => {
+                known = seen;
+                trust.update(|state| state.deny = Arc::new(list));
+            }
+            Ok(Some((seen, Err(error)))) => {
+                known = seen;
+                tracing::error!(%error, "the deny list of the new process cannot be read");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the deny list of the new process cannot be read"),
+        }
     }
 }
 
@@ -366,6 +399,8 @@ fn now_unix() -> i64 {
     i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Fast enough for connections that are about to end anyway.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(250);
 /// Name in the state directory.
 const FILE: &str = "deny-list";
 /// The most entries with texts of usual length, several times over.

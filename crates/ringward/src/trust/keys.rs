@@ -48,10 +48,17 @@ enum Due {
 /// # Errors
 /// If the ring file cannot be read or replaced; then nothing has changed.
 pub(crate) fn rotate(trust: &TrustKeeper, keys: &Keys, now: UnixTime) -> Result<TrustVersion, RingError> {
+    // Until it is in force, too: else of two rotations one could be in the file and the other in use.
+    let handed_over = trust.rotating();
+    if *handed_over {
+        let ring = keys.file.as_ref().map_or(Path::new("of this process"), |file| &file.path);
+        return Err(RingError::new(
+            ring,
+            "an upgrade is under way, and another process takes over; try again in a moment",
+        ));
+    }
     match &keys.file {
         Some(file) => {
-            // Until it is in force, too: else of two rotations one could be in the file and the other in use.
-            let _turn = trust.rotating();
             let ring = Arc::new(rotate_file(&file.path, now)?);
             let rotated = RotatedRing { file: file.path.clone(), ring, at: Instant::now() };
             Ok(trust.update(|state| state.rotated_ring = Some(rotated)))

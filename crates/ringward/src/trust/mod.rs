@@ -40,6 +40,7 @@ use self::crl::list::List;
 use self::state::{StateDir, StateError};
 use self::status::{CrlStatus, OcspStatus, StapleStatus};
 use crate::load::Loaded;
+use crate::upgrade::Bequest;
 
 /// Keeps what is trusted now, and wakes the publisher when it changes.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub(crate) struct TrustKeeper {
     /// all of its memory at once.
     session_cache: OnceLock<Arc<SessionCache>>,
     kept: Mutex<Kept>,
-    /// Held while a ring file is rotated: it is read and replaced.
-    rotating: Mutex<()>,
+    /// Held while a ring is rotated: a file is read and replaced. Whether a successor has what there is, or is about to.
+    rotating: Mutex<bool>,
     changed: Notify,
     /// The configuration in force and what was loaded for it.
     in_force: watch::Sender<Option<Arc<Loaded>>>,
@@ -126,11 +127,12 @@ pub(crate) struct Reports {
     pub(crate) staples: Vec<StapleStatus>,
 }
 
-/// Takes the state directory of a configuration, and what the process remembers in it.
+/// Takes the state directory of a configuration, and what the process remembers in it. `bequest` is what a predecessor has handed
+/// over.
 ///
 /// # Errors
 /// If there is a state directory and it cannot be used, or what is in it is damaged.
-pub(crate) fn open(config: &Config) -> Result<Arc<TrustKeeper>, Diagnostics> {
+pub(crate) fn open(config: &Config, bequest: &mut Bequest) -> Result<Arc<TrustKeeper>, Diagnostics> {
     let mut state_dir = None;
     let mut deny = DenyList::new();
     let failed = |error: StateError| match &config.server.state_dir {
@@ -138,30 +140,39 @@ pub(crate) fn open(config: &Config) -> Result<Arc<TrustKeeper>, Diagnostics> {
         None => Diagnostics::from(Diagnostic::whole_file(config.file(), error.to_string(), None)),
     };
     if let Some(named) = &config.server.state_dir {
-        let opened = StateDir::open(&named.path).map_err(failed)?;
+        let lock = bequest.take_state(&named.path);
+        let opened = StateDir::open_with(&named.path, lock).map_err(failed)?;
         deny = deny::load(&opened).map_err(failed)?;
         state_dir = Some(Arc::new(opened));
     }
     let floors = Floors::load(state_dir.clone()).map_err(failed)?;
-    Ok(TrustKeeper::new(state_dir, floors, config.keys.rotate_every, deny))
+    let ring = match bequest.take_ring() {
+        Some(ring) => ring.rotating_every(config.keys.rotate_every),
+        None => random_ring(config.keys.rotate_every),
+    };
+    Ok(TrustKeeper::new(state_dir, floors, ring, deny))
 }
 
 /// As if nothing was remembered. For checks, which must not touch what a running process has.
 pub(crate) fn without_state(config: &Config) -> Arc<TrustKeeper> {
     let floors = Floors::load(None).expect("nothing is read without a state directory");
-    TrustKeeper::new(None, floors, config.keys.rotate_every, DenyList::new())
+    TrustKeeper::new(None, floors, random_ring(config.keys.rotate_every), DenyList::new())
+}
+
+fn random_ring(rotate_every: Duration) -> KeyRing {
+    KeyRing::random(UnixTime::now(), rotate_every)
 }
 
 impl TrustKeeper {
     fn new(
         state_dir: Option<Arc<StateDir>>,
         floors: Floors,
-        rotate_every: Duration,
+        ring: KeyRing,
         deny: DenyList,
     ) -> Arc<TrustKeeper> {
         let state = TrustState {
             deny: Arc::new(deny),
-            own_ring: Arc::new(KeyRing::random(UnixTime::now(), rotate_every)),
+            own_ring: Arc::new(ring),
             rotated_ring: None,
             fetched_crls: Arc::default(),
             staples: Arc::default(),
@@ -173,7 +184,7 @@ impl TrustKeeper {
             ocsp: Arc::default(),
             session_cache: OnceLock::new(),
             kept: Mutex::new(kept),
-            rotating: Mutex::default(),
+            rotating: Mutex::new(false),
             changed: Notify::new(),
             in_force: watch::Sender::new(None),
         })
@@ -183,7 +194,7 @@ impl TrustKeeper {
     #[cfg(test)]
     fn for_test(state_dir: Option<Arc<StateDir>>) -> Arc<TrustKeeper> {
         let floors = Floors::load(state_dir.clone()).unwrap();
-        TrustKeeper::new(state_dir, floors, Duration::from_secs(3600), DenyList::new())
+        TrustKeeper::new(state_dir, floors, random_ring(Duration::from_secs(3600)), DenyList::new())
     }
 
     /// The state directory.
@@ -227,9 +238,26 @@ impl TrustKeeper {
         kept.version
     }
 
-    /// The turn of whoever rotates a ring file. Blocks, while others write theirs.
-    pub(crate) fn rotating(&self) -> MutexGuard<'_, ()> {
+    /// The turn of whoever rotates a ring; whether it is handed over. Blocks, while others write theirs.
+    fn rotating(&self) -> MutexGuard<'_, bool> {
         self.rotating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses changes of what a successor takes over: what is in the state directory, and the ticket keys. Waits for those under
+    /// way.
+    pub(crate) fn freeze(&self) {
+        *self.rotating() = true;
+        if let Some(state_dir) = &self.state_dir {
+            state_dir.freeze();
+        }
+    }
+
+    /// Takes them again: there is no successor.
+    pub(crate) fn thaw(&self) {
+        *self.rotating() = false;
+        if let Some(state_dir) = &self.state_dir {
+            state_dir.thaw();
+        }
     }
 
     /// Waits for a change that was not waited for yet. For the publisher alone.

@@ -92,9 +92,9 @@ impl Network {
 
     /// Goes on for as long as the process lives.
     pub(crate) fn start(self, services: &mut Services) {
-        services.start("keeper of revocation lists", ended(self.lists.run()));
-        services.start("keeper of OCSP answers", ended(self.ocsp.run()));
-        services.start("keeper of staples", ended(self.staples.run()));
+        services.start_of_the_serving("keeper of revocation lists", ended(self.lists.run()));
+        services.start_of_the_serving("keeper of OCSP answers", ended(self.ocsp.run()));
+        services.start_of_the_serving("keeper of staples", ended(self.staples.run()));
     }
 }
 

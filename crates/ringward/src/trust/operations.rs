@@ -17,6 +17,7 @@ use crate::admin_socket::{Answer, Caller, Operations, Request, Target};
 use crate::load::{self, Loaded};
 use crate::publish::{self, Publisher};
 use crate::reload::{self, ReloadReport};
+use crate::upgrade::{Demand, UpgradeReport};
 
 /// Does what operators ask for.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Operator {
     trust: Arc<TrustKeeper>,
     deny: DenyKeeper<Serving>,
     reloads: mpsc::Sender<reload::Answer>,
+    upgrades: mpsc::Sender<Demand>,
 }
 
 /// The workers and how they come to a new snapshot.
@@ -72,6 +74,7 @@ impl Operations for Operator {
             }
             Request::KeysShow => json(self.keys()?),
             Request::Reload { timeout_seconds } => json(self.reload(caller, timeout_seconds).await?),
+            Request::Upgrade { timeout_seconds } => json(self.upgrade(caller, timeout_seconds).await?),
         }
     }
 }
@@ -83,10 +86,11 @@ impl Operator {
         publisher: Arc<Publisher>,
         trust: Arc<TrustKeeper>,
         reloads: mpsc::Sender<reload::Answer>,
+        upgrades: mpsc::Sender<Demand>,
     ) -> Operator {
         let serving = Arc::new(Serving { control, publisher, census: Mutex::new(()) });
         let deny = DenyKeeper::new(trust.clone(), serving.clone());
-        Operator { serving, trust, deny, reloads }
+        Operator { serving, trust, deny, reloads, upgrades }
     }
 }
 
@@ -197,6 +201,18 @@ impl Operator {
         }
     }
 
+    /// Asks for a new process that takes over, and waits for the outcome, which has a time limit of its own.
+    async fn upgrade(&self, caller: Caller, timeout_seconds: u64) -> Result<UpgradeReport, String> {
+        tracing::info!(uid = caller.uid, pid = caller.pid, "an operator asks for an upgrade");
+        let (answer, told) = oneshot::channel();
+        let patience = Duration::from_secs(timeout_seconds.min(UPGRADE_SECONDS_MAX));
+        let asked = self.upgrades.send(Demand { patience, answer }).await;
+        Ok(match asked {
+            Ok(()) => told.await.unwrap_or(UpgradeReport::TooLate),
+            Err(_) => UpgradeReport::TooLate,
+        })
+    }
+
     fn keys(&self) -> Result<KeysStatus, String> {
         let loaded = self.loaded()?;
         let (_, state) = self.trust.current();
@@ -214,3 +230,5 @@ fn json(answer: impl Serialize) -> Answer {
 
 /// Longer than any reload takes.
 const RELOAD_SECONDS_MAX: u64 = 3600;
+/// A configuration whose files take longer to read is none.
+const UPGRADE_SECONDS_MAX: u64 = 3600;

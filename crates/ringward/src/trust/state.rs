@@ -5,9 +5,11 @@
 //! list, the highest numbers of revocation lists), and forgetting one of them would let somebody in.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -19,7 +21,9 @@ use crate::hex;
 pub(crate) struct StateDir {
     path: PathBuf,
     /// Open as long as we live: the lock ends with it, also when the process is killed.
-    _lock: File,
+    lock: File,
+    /// A successor reads what is in here. Held while something is written.
+    frozen: RwLock<bool>,
 }
 
 /// Why the state directory cannot be used.
@@ -78,6 +82,9 @@ pub(crate) enum StateError {
         /// What the lock file says about the other process.
         holder: String,
     },
+    /// It is read by a process that is to take over, or belongs to it already.
+    #[error("`{}` is not changed: an upgrade is under way, and another process takes over; try again in a moment", .0.display())]
+    HandedOver(PathBuf),
     /// Damaged, or changed by something else.
     #[error(
         "`{}` is damaged: {reason}. It holds refusals, so it is not taken for empty. Restore it from a backup, or move it \
@@ -92,18 +99,48 @@ pub(crate) enum StateError {
 }
 
 impl StateDir {
-    /// Takes the directory at `path` for this process. It is made, with mode 0700, if only its parent exists.
+    /// Takes the directory at `path` for this process. It is made, with mode 0700, if only its parent exists. `handed_over` is the lock
+    /// of it, if the process to which it belongs has handed that over.
     ///
     /// # Errors
     /// If it is no directory of ours, others may write to it, or another process has it.
-    pub(crate) fn open(path: &Path) -> Result<StateDir, StateError> {
+    pub(crate) fn open_with(path: &Path, handed_over: Option<File>) -> Result<StateDir, StateError> {
         match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result.map_err(|source| failed(path, "created", source))?,
         }
         check_directory(path)?;
-        let lock = take_lock(path)?;
-        Ok(StateDir { path: path.to_owned(), _lock: lock })
+        let lock = match handed_over {
+            Some(lock) => note_holder(path, lock)?,
+            None => take_lock(path)?,
+        };
+        Ok(StateDir { path: path.to_owned(), lock, frozen: RwLock::new(false) })
+    }
+
+    /// With nobody who hands it over.
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path) -> Result<StateDir, StateError> {
+        StateDir::open_with(path, None)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What keeps other processes out, as long as one copy of it is open.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Refuses all changes from now on. Waits for the one under way.
+    pub(crate) fn freeze(&self) {
+        *self.frozen.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Takes changes again.
+    pub(crate) fn thaw(&self) {
+        *self.frozen.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
     /// Path of the file `name`, for messages.
@@ -117,7 +154,7 @@ impl StateDir {
     /// # Errors
     /// What the file system said.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        replace_durably(&self.path_of(name), content)
+        self.change(name, |path| replace_durably(path, content))
     }
 
     /// Reads the file `name`, at most `bytes_max` bytes; `None` if there is none.
@@ -180,13 +217,23 @@ impl StateDir {
     /// # Errors
     /// What the file system said.
     pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
-        let path = self.path_of(name);
-        match fs::remove_file(&path) {
+        self.change(name, |path| match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result
                 .and_then(|()| sync_directory(&self.path))
-                .map_err(|source| failed(&path, "removed", source)),
-        }
+                .map_err(|source| failed(path, "removed", source)),
+        })
+    }
+
+    /// Changes the file `name`, unless it is handed over.
+    fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Path) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let path = self.path_of(name);
+        let frozen = self.frozen.read().unwrap_or_else(PoisonError::into_inner);
+        if *frozen { Err(StateError::HandedOver(path)) } else { change(&path) }
     }
 
     /// Names of the files whose name begins with `prefix`, in order.
@@ -280,21 +327,26 @@ fn take_lock(directory: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     let opened = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path);
-    let mut lock = opened.map_err(|source| failed(&path, "opened", source))?;
+    let lock = opened.map_err(|source| failed(&path, "opened", source))?;
     match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(source)) => return Err(failed(&path, "locked", source)),
+        Ok(()) => note_holder(directory, lock),
+        Err(TryLockError::Error(source)) => Err(failed(&path, "locked", source)),
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // Only for the message.
             let _ = (&lock).take(HOLDER_BYTES_MAX).read_to_string(&mut holder);
             let holder =
                 if holder.is_empty() { "of unknown number".to_owned() } else { holder.trim().to_owned() };
-            return Err(StateError::InUse { path: directory.to_owned(), holder });
+            Err(StateError::InUse { path: directory.to_owned(), holder })
         }
     }
-    let noted = lock.set_len(0).and_then(|()| writeln!(lock, "process {}", std::process::id()));
-    noted.map_err(|source| failed(&path, "written", source))?;
+}
+
+/// Says in the lock file who has it, for the messages of others.
+fn note_holder(directory: &Path, mut lock: File) -> Result<File, StateError> {
+    let note = format!("process {}\n", std::process::id());
+    let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(note.as_bytes()));
+    noted.map_err(|source| failed(&directory.join(LOCK), "written", source))?;
     Ok(lock)
 }
 
