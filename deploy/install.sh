@@ -12,7 +12,8 @@ usage: install.sh [--dry-run] [--restart] [--root DIR] --sha256 HEX FILE
   FILE        ringward_VERSION_ARCH.deb, or the program itself
   --sha256    the SHA-256 that FILE must have
   --dry-run   say what would be done, and do nothing
-  --restart   if the service runs, restart it when the new program accepts its configuration
+  --restart   if the service runs, have the new program take over (ringward upgrade), or restart it where the old one cannot
+              be asked, when the new one accepts its configuration
   --root DIR  install the program below DIR, for an image; not for packages
 END
 }
@@ -87,7 +88,15 @@ install_program() {
 restart() {
     [ -d /run/systemd/system ] && systemctl is-active --quiet ringward || return 0
     if [ -n "$dry_run" ]; then
-        echo "would check $config, and restart ringward if it is accepted"
+        echo "would run $program upgrade, or check $config and restart ringward if there is nobody to ask"
+        return 0
+    fi
+    code=0
+    said=$(timeout 120 runuser -u ringward -- "$program" upgrade -c "$config" 2>&1) || code=$?
+    if [ "$code" -eq 0 ]; then
+        echo "$said"
+    elif [ "$code" -eq 1 ]; then
+        fail "the old program goes on: $said"
     elif timeout 60 runuser -u ringward -- "$program" check -c "$config" >/dev/null; then
         act systemctl try-restart ringward
     else
