@@ -92,6 +92,7 @@ impl ControlPlane {
         // When to tell the service manager's watchdog that all is well.
         let mut look = self.manager.look_again_after().map(|pause| Instant::now() + pause);
         self.manager.ready(&serving(self.control.generation()));
+        self.keep_sockets();
         while self.workers.running() > 0 {
             let running = self.control.phase() == Phase::Running;
             let may_reload = running && self.reloads.is_idle();
@@ -160,6 +161,17 @@ impl ControlPlane {
         let deadline = Instant::now() + timeout;
         self.manager.stopping(&self.drain_status(deadline));
         deadline
+    }
+
+    /// Has the service manager keep the listening sockets, but for those that it has opened itself.
+    fn keep_sockets(&mut self) {
+        match self.workers.listening() {
+            Ok(sockets) => {
+                let own = sockets.into_iter().filter(|(_, taken)| !taken.shared);
+                self.manager.keep(own.map(|(_, taken)| taken.socket.into()).collect());
+            }
+            Err(error) => tracing::warn!(%error, "no descriptors left for copies of the listening sockets"),
+        }
     }
 
     fn start_upgrade(&mut self, demand: Demand) {

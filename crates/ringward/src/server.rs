@@ -83,8 +83,13 @@ impl Server {
     /// As those of [`Server::start`], and if such a socket is of no use.
     pub(crate) fn start_as_service(path: &Path) -> Result<Server, Failure> {
         upgrade::remember_program();
-        let inherited = Inherited::from_env().map_err(|error| Failure::Usage(error.to_string()))?;
-        let mut server = Server::start(path, inherited, &mut Bequest::default())?;
+        let mut inherited = Inherited::from_env().map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut bequest = Bequest::of_the_dead(inherited.take_kept());
+        if !bequest.is_empty() {
+            // What of it is not used any more has to be closed everywhere, or its address is not free.
+            ServiceManager::from_env().take_back();
+        }
+        let mut server = Server::start(path, inherited, &mut bequest)?;
         server.manager = ServiceManager::from_env();
         Ok(server)
     }
@@ -420,6 +425,7 @@ fn open_sockets(
     let mut problems = Diagnostics::new();
     let all: Vec<SocketAddr> =
         config.listeners.iter().flat_map(|listener| &listener.bind).map(|bind| bind.addr).collect();
+    bequest.keep_bound_to(&all);
     let mut failed = |error: &ListenError, at: &Location| {
         let diagnostic = config.diagnostic(Severity::Error, at, error.to_string());
         problems.push(diagnostic.with_help(error.help()));

@@ -7,6 +7,7 @@ mod common;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -16,6 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ringward_testkit::{Client, Closing, DEADLINE, Gate, Process, Script, Signal};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -385,3 +387,102 @@ fn what_is_handed_over_and_of_no_use_is_refused() {
 
 /// Short, as the test waits for it.
 const WATCHDOG: Duration = Duration::from_secs(2);
+
+/// The next message, with the descriptors that came with it.
+fn message_with_descriptors(manager: &Manager) -> (String, Vec<OwnedFd>) {
+    manager.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut text = vec![0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [std::io::IoSliceMut::new(&mut text)];
+    let received = rustix::net::recvmsg(&manager.socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let length = received.unwrap().bytes;
+    let descriptors = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    let descriptors = descriptors.collect();
+    text.truncate(length);
+    (String::from_utf8(text).unwrap(), descriptors)
+}
+
+/// The sockets that the service leaves with the manager. Whatever it says before is answered as the manager would.
+fn kept_sockets(manager: &Manager) -> Vec<OwnedFd> {
+    loop {
+        let (text, descriptors) = message_with_descriptors(manager);
+        if text.contains("FDSTORE=1") {
+            assert!(text.contains("FDNAME=ringward-listener\n"), "{text}");
+            return descriptors;
+        }
+    }
+}
+
+#[test]
+fn the_listening_sockets_survive_a_crash() {
+    let world = World::new();
+    world.edit_config("workers = 2", "workers = 1");
+    world.upstream.on("/open", Script::new().respond(200, &[], "open"));
+    let (manager, address) = Manager::at_path(&world);
+    let variables = [("NOTIFY_SOCKET", &*address), ("FDSTORE", "8")];
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let bound = free.local_addr().unwrap();
+    drop(free);
+    world.edit_config("bind = [\"127.0.0.1:0\"]", &format!("bind = [\"{bound}\"]"));
+    let mut process = start(&world, &variables, None);
+    let mut kept = kept_sockets(&manager);
+    assert_eq!(kept.len(), 1, "one worker with one address");
+    process.kill();
+
+    // Nobody serves, and nobody is refused.
+    let waiting = TcpStream::connect(bound).unwrap();
+    let pid_variables = [
+        ("NOTIFY_SOCKET", &*address),
+        ("FDSTORE", "8"),
+        ("LISTEN_PID", "$$"),
+        ("LISTEN_FDS", "1"),
+        ("LISTEN_FDNAMES", "ringward-listener"),
+    ];
+    let again = start(&world, &pid_variables, kept.pop().map(|socket| (socket, 1)));
+    // What it has got is taken back before it is used.
+    let (text, _) = message_with_descriptors(&manager);
+    assert_eq!(text, "FDSTOREREMOVE=1\nFDNAME=ringward-listener\n");
+    let (text, barrier) = message_with_descriptors(&manager);
+    assert_eq!((&*text, barrier.len()), ("BARRIER=1\n", 1));
+    drop(barrier);
+    let mut connection = world.client().over(waiting).unwrap();
+    assert_eq!(connection.get("/open").unwrap().status, 200);
+    let second = kept_sockets(&manager);
+    assert_eq!(second.len(), 1);
+
+    // An end that was asked for leaves nothing behind that would seem to listen.
+    again.signal(Signal::TERM);
+    loop {
+        let (text, _) = message_with_descriptors(&manager);
+        if text.contains("FDSTOREREMOVE=1") {
+            break;
+        }
+        assert!(!text.contains("STOPPING=1"), "they are taken back before");
+    }
+}
+
+#[test]
+fn kept_sockets_of_another_address_are_not_in_the_way() {
+    let world = World::new();
+    let (manager, address) = Manager::at_path(&world);
+    let old = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = old.local_addr().unwrap().port();
+    world.edit_config("bind = [\"127.0.0.1:0\"]", &format!("bind = [\"0.0.0.0:{port}\"]"));
+    let variables = [
+        ("NOTIFY_SOCKET", &*address),
+        ("LISTEN_PID", "$$"),
+        ("LISTEN_FDS", "1"),
+        ("LISTEN_FDNAMES", "ringward-listener"),
+    ];
+    let process = start(&world, &variables, Some((old.into(), 1)));
+    let (_, nothing) = message_with_descriptors(&manager);
+    assert!(nothing.is_empty());
+    drop(message_with_descriptors(&manager));
+    assert_eq!(edge(&process).to_string(), format!("0.0.0.0:{port}"));
+    // It is told no room for further ones.
+    assert_eq!(field(&manager.after_statuses(says("READY")), "READY"), Some("1"));
+}

@@ -10,9 +10,15 @@ use std::{fmt, io};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use super::store;
+
 /// Sockets that were handed over and that no listener has taken yet.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited(Vec<Handed>);
+pub(crate) struct Inherited {
+    handed: Vec<Handed>,
+    /// Our own of the last time, which the manager has kept.
+    kept: Vec<TcpListener>,
+}
 
 /// Sockets on one address, for one listener.
 #[derive(Debug)]
@@ -89,13 +95,31 @@ impl Inherited {
                 Err(source) => Err(ActivationError::NotTcp { what, source }),
             }
         });
-        handed.collect::<Result<_, _>>().map(Inherited)
+        let mut inherited = Inherited::default();
+        for handed in handed {
+            match handed {
+                Ok(Handed { what, socket, .. }) if what.name == store::NAME => inherited.kept.push(socket),
+                Ok(handed) => inherited.handed.push(handed),
+                // A worker may have closed it before the process died.
+                Err(ActivationError::NotListening(what) | ActivationError::NotTcp { what, .. })
+                    if what.name == store::NAME => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(inherited)
+    }
+
+    /// Sockets that the last process has left with the manager.
+    pub(crate) fn take_kept(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.kept)
     }
 
     /// All that have the name of a listener, by address.
     pub(crate) fn take_named(&mut self, listener: &str) -> Vec<InheritedSockets> {
         let mut taken: Vec<InheritedSockets> = Vec::new();
-        for Handed { address, socket, .. } in self.0.extract_if(.., |handed| handed.what.name == listener) {
+        for Handed { address, socket, .. } in
+            self.handed.extract_if(.., |handed| handed.what.name == listener)
+        {
             match taken.iter_mut().find(|sockets| sockets.address == address) {
                 Some(same) => same.sockets.push(socket),
                 None => taken.push(InheritedSockets { address, sockets: vec![socket] }),
@@ -106,14 +130,14 @@ impl Inherited {
 
     /// All that are bound to an address.
     pub(crate) fn take_bound(&mut self, address: SocketAddr) -> Option<InheritedSockets> {
-        let taken = self.0.extract_if(.., |handed| handed.address == address);
+        let taken = self.handed.extract_if(.., |handed| handed.address == address);
         let sockets: Vec<TcpListener> = taken.map(|handed| handed.socket).collect();
         (!sockets.is_empty()).then_some(InheritedSockets { address, sockets })
     }
 
     /// Those that nobody has taken, with the addresses that they are bound to.
     pub(crate) fn left(&self) -> impl Iterator<Item = (&Descriptor, SocketAddr)> {
-        self.0.iter().map(|handed| (&handed.what, handed.address))
+        self.handed.iter().map(|handed| (&handed.what, handed.address))
     }
 }
 
@@ -233,12 +257,13 @@ mod tests {
         };
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (one, two, three) = (bind(), bind(), bind());
-        let mut inherited = Inherited(vec![
+        let handed = vec![
             handed(3, "edge", &one),
             handed(4, "unknown", &two),
             handed(5, "edge", &one),
             handed(6, "unknown", &three),
-        ]);
+        ];
+        let mut inherited = Inherited { handed, kept: Vec::new() };
         let edge = inherited.take_named("edge");
         assert_eq!((edge.len(), edge[0].address, edge[0].sockets.len()), (1, one.local_addr().unwrap(), 2));
         assert!(inherited.take_named("edge").is_empty() && inherited.take_bound(edge[0].address).is_none());

@@ -6,8 +6,10 @@
 
 mod activation;
 mod notify;
+mod store;
 mod watchdog;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub(crate) use self::activation::{Inherited, InheritedSockets};
@@ -19,6 +21,8 @@ use self::watchdog::Watchdog;
 pub(crate) struct ServiceManager {
     socket: Option<NotifySocket>,
     watchdog: Option<Watchdog>,
+    /// How many descriptors it keeps.
+    room: usize,
     /// Told last.
     status: String,
 }
@@ -35,7 +39,25 @@ impl ServiceManager {
             let period = watchdog::period(variable, std::process::id());
             period.inspect_err(|error| tracing::warn!(error, "the watchdog is left alone")).ok().flatten()
         });
-        ServiceManager { socket, watchdog: watchdog.map(Watchdog::new), status: String::new() }
+        let room = store::room(|name| std::env::var(name).ok());
+        ServiceManager { socket, watchdog: watchdog.map(Watchdog::new), room, status: String::new() }
+    }
+
+    /// Has it keep these listening sockets, and no others that it was given before, should this process die.
+    pub(crate) fn keep(&mut self, sockets: Vec<OwnedFd>) {
+        if let Some(socket) = &mut self.socket {
+            store::keep(socket, self.room, sockets);
+        }
+    }
+
+    /// Has it keep none, and waits for a moment until that is so.
+    pub(crate) fn take_back(&mut self) {
+        if let Some(socket) = &mut self.socket {
+            store::forget(socket);
+            if let Err(error) = store::synchronise(socket) {
+                tracing::warn!(%error, "the service manager does not say that it has closed the sockets that it kept");
+            }
+        }
     }
 
     /// All listeners serve, or a reload has ended, whichever way.
@@ -52,6 +74,9 @@ impl ServiceManager {
 
     /// The process ends.
     pub(crate) fn stopping(&mut self, status: &str) {
+        if let Some(socket) = self.socket.as_mut().filter(|_| self.room > 0) {
+            store::forget(socket);
+        }
         self.tell(&format!("STOPPING=1\n{}", extension()), status);
     }
 

@@ -1,25 +1,36 @@
 //! The notify socket (sd_notify(3)): datagrams of `NAME=value` lines.
 //!
-//! In safe code of the standard library, which knows abstract addresses; libsystemd would do no more. Never waits.
+//! In safe code; libsystemd would do no more. Never waits.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where the service manager listens.
 #[derive(Debug)]
 pub(super) struct NotifySocket {
     socket: UnixDatagram,
-    address: SocketAddr,
+    address: SocketAddrUnix,
     /// What it did not take yet, in order.
-    waiting: VecDeque<String>,
+    waiting: VecDeque<Message>,
     /// It was said that it cannot be told anything.
     complained: bool,
+}
+
+/// What it is told at once.
+#[derive(Debug)]
+struct Message {
+    text: String,
+    /// Copies for it to keep, at most [`DESCRIPTORS_MAX`].
+    descriptors: Vec<OwnedFd>,
 }
 
 /// Why there is no way to tell the service manager anything.
@@ -49,11 +60,11 @@ impl NotifySocket {
         let shown = || variable.to_string_lossy().into_owned();
         let failed = |source| NotifyError::Io { address: shown(), source };
         let address = match variable.as_bytes() {
-            [b'/', ..] => SocketAddr::from_pathname(variable),
-            [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
+            [b'/', ..] => SocketAddrUnix::new(variable),
+            [b'@', name @ ..] if !name.is_empty() => SocketAddrUnix::new_abstract_name(name),
             _ => return Err(NotifyError::Unsupported(shown())),
         };
-        let address = address.map_err(failed)?;
+        let address = address.map_err(|error| failed(error.into()))?;
         let socket = UnixDatagram::unbound().map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         Ok(NotifySocket { socket, address, waiting: VecDeque::new(), complained: false })
@@ -61,21 +72,26 @@ impl NotifySocket {
 
     /// Sends a message, behind those that wait.
     pub(super) fn send(&mut self, message: String) {
+        self.send_with(message, Vec::new());
+    }
+
+    /// As [`NotifySocket::send`], with at most [`DESCRIPTORS_MAX`] descriptors.
+    pub(super) fn send_with(&mut self, text: String, descriptors: Vec<OwnedFd>) {
         if self.waiting.len() == WAITING_MAX {
             // The manager has not read for long; what it missed is the past.
             self.waiting.pop_front();
         }
-        self.waiting.push_back(message);
+        self.waiting.push_back(Message { text, descriptors });
         self.flush();
     }
 
     /// Sends what waits, as far as it is taken.
     pub(super) fn flush(&mut self) {
         while let Some(message) = self.waiting.front() {
-            match self.socket.send_to_addr(message.as_bytes(), &self.address) {
-                Ok(_) => {}
+            match message.send(&self.socket, &self.address) {
+                Ok(()) => {}
                 // Its queue is full.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(Errno::AGAIN) => return,
                 Err(error) => {
                     if !std::mem::replace(&mut self.complained, true) {
                         tracing::warn!(%error, "the service manager cannot be told anything (NOTIFY_SOCKET)");
@@ -84,6 +100,19 @@ impl NotifySocket {
             }
             self.waiting.pop_front();
         }
+    }
+}
+
+impl Message {
+    fn send(&self, socket: &UnixDatagram, address: &SocketAddrUnix) -> rustix::io::Result<()> {
+        let descriptors: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(OwnedFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(Errno::INVAL);
+        }
+        let text = [io::IoSlice::new(self.text.as_bytes())];
+        rustix::net::sendmsg_addr(socket, address, &text, &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 }
 
@@ -108,6 +137,8 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// The kernel takes at most 253 at once.
+pub(super) const DESCRIPTORS_MAX: usize = 200;
 /// A watchdog's messages of minutes. Each has less than two kilobytes.
 const WAITING_MAX: usize = 64;
 /// systemd passes over datagrams of more than 4096 bytes. Nobody reads that much of a status.
@@ -116,6 +147,9 @@ const CUT: &str = "...";
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
     use super::*;
 
     fn receive(manager: &UnixDatagram) -> String {

@@ -43,6 +43,7 @@ pub(crate) struct Bequest {
 /// A listening socket.
 #[derive(Debug)]
 struct Bequeathed {
+    /// Its name; empty if its process has died.
     listener: String,
     managed: bool,
     address: SocketAddr,
@@ -193,6 +194,26 @@ fn listening(descriptor: OwnedFd) -> Result<(SocketAddr, TcpListener), TakeoverE
 }
 
 impl Bequest {
+    /// Of a process that has died, whose listening sockets the service manager has kept.
+    pub(crate) fn of_the_dead(sockets: Vec<TcpListener>) -> Bequest {
+        let sockets = sockets.into_iter().filter_map(|socket| {
+            let address = socket.local_addr().ok()?;
+            Some(Bequeathed { listener: String::new(), managed: false, address, socket })
+        });
+        Bequest { sockets: sockets.collect(), ..Bequest::default() }
+    }
+
+    /// Whether nothing was handed over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Closes the sockets of the dead that are bound to none of these addresses: they would be in the way of what is to be opened.
+    pub(crate) fn keep_bound_to(&mut self, wanted: &[SocketAddr]) {
+        self.sockets
+            .retain(|bequeathed| !bequeathed.listener.is_empty() || wanted.contains(&bequeathed.address));
+    }
+
     /// The sockets of a listener that the service manager has opened, by address.
     pub(crate) fn take_managed(&mut self, listener: &str) -> Vec<(SocketAddr, Vec<TcpListener>)> {
         let is_wanted = |bequeathed: &mut Bequeathed| bequeathed.managed && bequeathed.listener == listener;

@@ -51,7 +51,7 @@ impl Enforcement for Steps {
 
     async fn census(&self) -> Option<Vec<LivePeer>> {
         if !self.counts.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         }
         None
     }
