@@ -33,8 +33,10 @@ impl Stage {
 
     fn with(variables: &[(&str, &str)]) -> Stage {
         let world = World::new();
-        world.edit_config("workers = 2", "workers = 2\nstate_dir = \"state\"");
+        world.edit_config("workers = 2", "workers = 2\nstate_dir = \"state\"\ntrust_grace = \"1s\"");
         world.edit_config("[admin]", "[admin]\nsocket = \"admin.sock\"");
+        // Longer than any test waits: what ends before has a better reason.
+        world.edit_config("drain_timeout = \"10s\"", "drain_timeout = \"60s\"");
         world.upstream.on("/open", Script::new().respond(200, &[], "open"));
         symlink(ringward().get_program(), world.path("ringward")).unwrap();
         let running = start(&world, variables);
@@ -287,7 +289,9 @@ fn who_is_revoked_afterwards_is_cut_off_from_the_old_process_too() {
     connection.send(&request).unwrap();
     gate.wait_for_arrivals(1, DEADLINE);
     stage.upgrade();
-    let (code, _, error) = stage.ask(&["revoke", "--identity", "partner-a", "--reason", "compromised"]);
+    stage.world.pki.write_pem("partner", &stage.world.partner);
+    let partner = stage.world.path("partner.pem").display().to_string();
+    let (code, _, error) = stage.ask(&["revoke", "--cert", &partner, "--reason", "compromised"]);
     assert_eq!(code, Some(0), "{error}");
     let (received, closing) = connection.wait_closed();
     assert!(!received.starts_with(b"HTTP/1.1 200"), "{closing:?}");
