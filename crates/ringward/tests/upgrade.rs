@@ -257,7 +257,7 @@ fn a_second_upgrade_waits_for_nobody() {
     fs::remove_file(&program).unwrap();
     let (mark, go_on) = (stage.world.path("started"), stage.world.path("go-on"));
     let text = format!(
-        "#!/bin/sh\ntouch {}\nuntil [ -e {} ]; do sleep 0.05; done\nexit 1\n",
+        "#!/bin/sh\ntouch {}\nfor _ in $(seq 600); do [ -e {} ] && break; sleep 0.05; done\nexit 1\n",
         mark.display(),
         go_on.display()
     );
