@@ -218,7 +218,9 @@ fn candidates(
             None
         };
         match (problem, policies.get_mut(name.get_ref())) {
-            (Some((message, help)), _) => drop(cx.error(&span, message.to_owned()).help(help.to_owned())),
+            (Some((message, help)), _) => {
+                cx.error(&span, message).help(help);
+            }
             (None, Some(policy)) => policy.candidate = Some(candidate),
             (None, None) => {}
         }
