@@ -584,6 +584,7 @@ fn every_file_is_listed_with_its_kind_and_place() {
         ("policies/files.toml", FileKind::MatcherTable),
         ("policies/guard.rego", FileKind::Policy),
         ("policies/", FileKind::Policy),
+        ("policies/next.rego", FileKind::Policy),
         ("policies/reports.rego", FileKind::Policy),
         ("trust/backends.pem", FileKind::TrustAnchors),
         ("crl/backends.crl", FileKind::Crl),

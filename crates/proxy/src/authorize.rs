@@ -18,6 +18,7 @@ use ringward_policy::{
 use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
 use crate::{
+    candidate,
     client_side::{ClientSide, SessionFacts},
     connection::Connection,
     error::ProxyError,
@@ -81,7 +82,7 @@ async fn ask(
     let Answer { verdict, lookup, mismatch } = {
         let mut evaluator = view.policies[index].borrow_mut();
         let answer =
-            evaluate(&mut evaluator, (connection, client), caller, request, target, (facts, started));
+            evaluate(&mut evaluator, (connection, &mut *client), caller, request, target, (facts, started));
         note_cache(policy, &connection.worker.shard, &evaluator, &answer);
         answer
     };
@@ -98,6 +99,14 @@ async fn ask(
             return Err(ProxyError::PolicyBudget);
         }
     };
+    if let Some(candidate) = policy.candidate {
+        let said = candidate::Said {
+            policy,
+            allowed: result.as_ref().is_ok_and(|decision| decision.allowed),
+            rule: result.as_ref().ok().and_then(|decision| decision.rule.as_deref()),
+        };
+        compare_with(view, candidate, (connection, client), caller, request, target, (facts, &said));
+    }
     let result = result.and_then(|decision| match earlier {
         None => Ok(decision),
         Some(earlier) => combine(earlier, decision),
@@ -125,6 +134,26 @@ async fn ask(
             })
         }
     }
+}
+
+/// Asks the candidate of a policy, which changes nothing.
+fn compare_with(
+    view: &View,
+    candidate: usize,
+    (connection, client): (&Connection, &mut impl ClientSide),
+    caller: Option<&PeerIdentity>,
+    request: Request<'_>,
+    target: &Target<'_>,
+    (facts, said): (&Facts, &candidate::Said<'_>),
+) {
+    let policy = &view.snapshot.policies[candidate];
+    let answer = {
+        let evaluator = &mut view.policies[candidate].borrow_mut();
+        evaluate(evaluator, (connection, client), caller, request, target, (facts, Instant::now()))
+    };
+    // Bodies are read for policies that decide. One that is read for its candidate alone could be refused for its length.
+    let seen = !policy.compiled.reads_body() || target.route.policy_body_max.is_some();
+    candidate::note(connection, (target, facts), said, policy, &answer.verdict, seen);
 }
 
 /// Has the policy's server decide.

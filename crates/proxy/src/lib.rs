@@ -11,6 +11,7 @@ mod admission;
 mod announced;
 mod authorize;
 mod caller;
+mod candidate;
 mod client_side;
 mod clock;
 mod compression;

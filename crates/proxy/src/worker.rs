@@ -21,6 +21,7 @@ use ringward_telemetry::{RecordSender, Shard};
 use ringward_tls::{ForwardedVerifier, MEMO_ENTRIES_DEFAULT, PathMemo, WorkerTls};
 
 use crate::{
+    candidate,
     clock::Clock,
     compression::Encoders,
     control::{Control, Phase},
@@ -91,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) bodies: HeldBodies,
     /// What compresses the bodies of responses.
     pub(crate) encoders: Encoders,
+    /// What was told of candidates of policies.
+    pub(crate) candidates: candidate::Sampling,
     view: RefCell<Rc<View>>,
     pools: RefCell<Pools>,
     retired: Retired,
@@ -373,6 +376,7 @@ async fn run(driver: Driver, control: Arc<Control>, options: WorkerOptions) {
         turnstile: Turnstile::new(driver),
         clock: Clock::new(),
         bodies: HeldBodies::default(),
+        candidates: candidate::Sampling::default(),
         encoders: Encoders::default(),
         view: RefCell::new(Rc::new(view)),
         pools: RefCell::new(pools),

@@ -111,6 +111,12 @@ fn tuning() {
 }
 
 #[test]
+fn policy_rollout() {
+    let ran = Reader::new().read("deploy/policy-rollout.md");
+    assert!(count(&ran, "ringward policy check") == 1, "{ran:#?}");
+}
+
+#[test]
 fn policy_server() {
     let opa = Upstream::start();
     opa.on(

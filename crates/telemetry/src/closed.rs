@@ -246,6 +246,20 @@ closed_set! {
 }
 
 closed_set! {
+    /// What a candidate said beside the policy that decided.
+    CandidateVerdict {
+        /// The same.
+        Agrees => "agrees",
+        /// It would let a request through that was refused.
+        NewlyAllowed => "newly_allowed",
+        /// It would refuse a request that was let through.
+        NewlyDenied => "newly_denied",
+        /// Nothing: it failed, or was not shown what it looks at.
+        Failed => "failed",
+    }
+}
+
+closed_set! {
     /// Where the session of a resumed handshake was kept.
     Resumed {
         /// With the client, in a ticket.

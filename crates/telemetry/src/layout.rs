@@ -4,9 +4,9 @@
 //! addition of constants; only the sets that other crates own have a length known at start.
 
 use crate::closed::{
-    AddressClaim, CacheLookup, CloseReason, ClosedSets, ContentCoding, Enforced, ForwardedIdentity,
-    GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
-    ServerOutcome, Shed, StatusClass, Words,
+    AddressClaim, CacheLookup, CandidateVerdict, CloseReason, ClosedSets, ContentCoding, Enforced,
+    ForwardedIdentity, GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason,
+    RevocationSource, ServerOutcome, Shed, StatusClass, Words,
 };
 use crate::histogram::Histogram;
 use crate::metrics::{
@@ -145,7 +145,8 @@ pub(crate) mod policy {
     pub(crate) const CACHE_ENTRIES: usize = CACHE_ACTIVE + 1;
     pub(crate) const QUESTIONS: usize = CACHE_ENTRIES + 1;
     pub(crate) const CIRCUIT_OPEN: usize = QUESTIONS + ServerOutcome::ALL.len();
-    const DURATION_FIRST: usize = CIRCUIT_OPEN + 1;
+    pub(crate) const CANDIDATE: usize = CIRCUIT_OPEN + 1;
+    const DURATION_FIRST: usize = CANDIDATE + CandidateVerdict::ALL.len();
     pub(crate) const DURATION: Histogram = Histogram::new(bounds(&POLICY_DURATION), DURATION_FIRST);
     const ANSWER_FIRST: usize = DURATION_FIRST + Histogram::cells(bounds(&POLICY_DURATION));
     pub(crate) const ANSWER: Histogram = Histogram::new(bounds(&POLICY_SERVER_DURATION), ANSWER_FIRST);

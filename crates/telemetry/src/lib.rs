@@ -30,10 +30,10 @@ mod upstreams;
 mod writer;
 
 pub use closed::{
-    ADMITTED, AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, ContentCoding,
-    DiscoveryOutcome, EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, Level,
-    MirrorOutcome, OTHER, OcspOutcome, OutlierReason, PolicyOutcome, ReloadOutcome, Resumed, RetryOutcome,
-    RetryReason, RevocationSource, ServerOutcome, Shed, StatusClass, TunnelEvent,
+    ADMITTED, AddressClaim, CacheLookup, CandidateVerdict, CheckOutcome, CloseReason, ClosedSets,
+    ContentCoding, DiscoveryOutcome, EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus,
+    Level, MirrorOutcome, OTHER, OcspOutcome, OutlierReason, PolicyOutcome, ReloadOutcome, Resumed,
+    RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed, StatusClass, TunnelEvent,
 };
 pub use control::ControlMetrics;
 pub use events::RevocationEvent;

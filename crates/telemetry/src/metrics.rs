@@ -137,6 +137,8 @@ catalogue! {
         "Decisions in the caches of all workers.";
     POLICY_BUDGET_REFUSALS = Kind::Counter, "ringward_policy_budget_refusals_total", ["policy"],
         "Requests answered 429 because their client has caused too many evaluations of the policy.";
+    POLICY_CANDIDATE_DECISIONS = Kind::Counter, "ringward_policy_candidate_decisions_total", ["policy", "verdict"],
+        "Requests that the candidate of the policy was asked about, by what it said beside the policy; it decides nothing.";
     POLICY_SERVER_QUESTIONS = Kind::Counter, "ringward_policy_server_questions_total", ["policy", "outcome"],
         "Questions to the policy's server by outcome; every other one than answered was a request answered 500.";
     POLICY_SERVER_DURATION = Kind::Histogram(REQUEST_BOUNDS), "ringward_policy_server_answer_duration_seconds", ["policy"],

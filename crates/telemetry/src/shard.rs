@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
-    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
-    StatusClass,
+    AddressClaim, CacheLookup, CandidateVerdict, CloseReason, ContentCoding, Enforced, ForwardedIdentity,
+    GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
+    ServerOutcome, Shed, StatusClass,
 };
 use crate::layout::{Layout, cluster, listener, policy, route, tenant, worker};
 use crate::registry::{ClusterId, ListenerId, PolicyId, RouteId, TenantId};
@@ -264,6 +264,11 @@ impl Shard {
     /// The decision cache of a policy held another decision than the policy gave.
     pub fn policy_cache_mismatch(&self, id: PolicyId) {
         self.cells.policies.entity(id.0).add(policy::MISMATCHES, 1);
+    }
+
+    /// The candidate of a policy was asked about a request that the policy has decided.
+    pub fn policy_candidate_compared(&self, id: PolicyId, verdict: CandidateVerdict) {
+        self.cells.policies.entity(id.0).add(policy::CANDIDATE + verdict as usize, 1);
     }
 
     /// A request was refused because its client has caused too many evaluations of the policy.

@@ -87,7 +87,8 @@ pub(crate) fn build(
     let trust = each(cx, &file.trust, trust::trust);
     trust::check_trust_domains(cx, &file.trust);
     let (tenants, tenant_map) = tenant::tenants(cx, &file.tenant, &names.trust, &trust);
-    let policies = each(cx, &file.policy, policy);
+    let mut policies = each(cx, &file.policy, policy);
+    candidates(cx, file, &mut policies, &mut names.policy);
     let global_policy = global_policy(cx, &file.server, &mut names.policy);
     let clusters = each(cx, &file.cluster, |cx, name, raw| cluster(cx, name, raw, &server.dns_servers));
     let defaults = Defaults {
@@ -182,7 +183,48 @@ fn policy(cx: &mut Context<'_>, name: String, raw: &Spanned<raw::Policy>) -> Opt
             cx.paths("path", list, bounds::PATHS)
         }
     };
-    Some(Policy { name, engine, path, server, rule, rule_at, time_budget, input, cache, at })
+    let candidate = None;
+    Some(Policy { name, engine, path, server, rule, rule_at, time_budget, input, cache, candidate, at })
+}
+
+/// Adds the candidates of policies. A candidate is a policy that is evaluated here and has none itself: what is compared with what
+/// stays clear, and its cost bounded.
+fn candidates(
+    cx: &mut Context<'_>,
+    file: &raw::File,
+    policies: &mut BTreeMap<String, Policy>,
+    names: &mut Names,
+) {
+    let table = cx.given(&file.policy).map(|table| table.get_ref().clone()).unwrap_or_default();
+    for (name, entry) in &table {
+        let Some(named) = entry.value().and_then(|raw| cx.given(&raw.candidate)).cloned() else { continue };
+        let span = named.span();
+        let Some(candidate) = names.resolve(cx, &named) else { continue };
+        let of = |name: &str| {
+            table.iter().find(|(key, _)| key.get_ref() == name).and_then(|(_, entry)| entry.value())
+        };
+        let has_one = of(&candidate).is_some_and(|raw| !raw.candidate.is_absent());
+        let is_server = policies.get(&candidate).is_some_and(|policy| policy.engine == Engine::Opa);
+        let problem = if candidate == *name.get_ref() {
+            Some(("a policy cannot be its own candidate", "name another one: the policy as it is to become"))
+        } else if has_one {
+            Some(("the candidate has a candidate itself", "compare one with one: remove `candidate` there"))
+        } else if is_server {
+            Some((
+                "a policy server cannot be a candidate",
+                "the server itself can compare, in its decision log",
+            ))
+        } else {
+            None
+        };
+        match (problem, policies.get_mut(name.get_ref())) {
+            (Some((message, help)), _) => {
+                cx.error(&span, message).help(help);
+            }
+            (None, Some(policy)) => policy.candidate = Some(candidate),
+            (None, None) => {}
+        }
+    }
 }
 
 fn global_policy(cx: &mut Context<'_>, server: &Field<raw::Server>, policies: &mut Names) -> Option<String> {

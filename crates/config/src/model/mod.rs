@@ -308,6 +308,8 @@ pub struct Policy {
     pub input: InputShape,
     /// Bounds of the decision cache; `None` if it is off.
     pub cache: Option<PolicyCache>,
+    /// The policy that is asked beside it and decides nothing.
+    pub candidate: Option<String>,
     /// Where it is defined.
     pub at: Location,
 }

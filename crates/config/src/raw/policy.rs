@@ -52,6 +52,13 @@ pub struct Policy {
     ///
     /// Default `"native"`. Example: `input = "envoy-v3"`.
     pub input: Field<InputShape>,
+    /// Another policy that is asked about the same requests, and decides nothing: how often it says otherwise is counted in
+    /// `ringward_policy_candidate_decisions_total`, and a sample of that is in the log. So a change can be tried on real requests before
+    /// it is in force. Of a body it sees what this policy is shown. It costs its time on the worker, within its own `time_budget`;
+    /// a policy server cannot be a candidate.
+    ///
+    /// Default none. Example: `candidate = "next"`.
+    pub candidate: Field<String>,
 }
 
 /// `cache = { ... }` of `[policy.NAME]`: bounds of the decision cache that each worker has for the policy. A change of the

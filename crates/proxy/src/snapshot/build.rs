@@ -167,7 +167,9 @@ impl Builder<'_> {
         });
         let server = policy.server.as_ref().map(|server| Arc::new(PolicyServer::new(server, &policy.rule)));
         let id = self.registry.policy(&policy.name);
-        Ok(Policy { id, name: policy.name.as_str().into(), compiled, server, cache })
+        let index = |name: &String| self.config.policies.keys().position(|key| key == name);
+        let candidate = policy.candidate.as_ref().and_then(index);
+        Ok(Policy { id, name: policy.name.as_str().into(), compiled, server, candidate, cache })
     }
 
     pub(super) fn cluster(&self, cluster: &config::Cluster) -> Result<Cluster, SnapshotError> {

@@ -199,6 +199,8 @@ pub(crate) struct Policy {
     pub(crate) compiled: Arc<dyn CompiledPolicy>,
     /// The server that decides, if one does.
     pub(crate) server: Option<Arc<PolicyServer>>,
+    /// The policy that is asked beside it and decides nothing, by its index.
+    pub(crate) candidate: Option<usize>,
     /// Bounds of its decision cache, the budget of clients for the whole node; `None` if it is off.
     pub(crate) cache: Option<CacheOptions>,
 }

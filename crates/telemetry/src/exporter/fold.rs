@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::Page;
 use crate::cells::{Block, Blocks};
 use crate::closed::{
-    ADMITTED, AddressClaim, CacheLookup, CloseReason, ContentCoding, Enforced, ForwardedIdentity, GrpcStatus,
-    MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
-    StatusClass,
+    ADMITTED, AddressClaim, CacheLookup, CandidateVerdict, CloseReason, ContentCoding, Enforced,
+    ForwardedIdentity, GrpcStatus, MirrorOutcome, PolicyOutcome, Resumed, RetryOutcome, RetryReason,
+    RevocationSource, ServerOutcome, Shed, StatusClass,
 };
 use crate::histogram::{Folded, Histogram};
 use crate::layout::{cluster, listener, policy, route, tenant, worker};
@@ -184,6 +184,15 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
     for outcome in ServerOutcome::ALL {
         let questions = sum.cell(policy::QUESTIONS + *outcome as usize);
         page.counter(&catalogue::POLICY_SERVER_QUESTIONS, &[name, outcome.as_str()], questions);
+    }
+    let compared =
+        CandidateVerdict::ALL.iter().map(|verdict| sum.cell(policy::CANDIDATE + *verdict as usize));
+    let compared: Vec<u64> = compared.collect();
+    // Most policies have no candidate.
+    if compared.iter().any(|count| *count > 0) {
+        for (verdict, count) in CandidateVerdict::ALL.iter().zip(compared) {
+            page.counter(&catalogue::POLICY_CANDIDATE_DECISIONS, &[name, verdict.as_str()], count);
+        }
     }
     page.gauge(&catalogue::POLICY_SERVER_CIRCUITS_OPEN, &[name], sum.cell(policy::CIRCUIT_OPEN) as f64);
     page.histogram(&catalogue::POLICY_SERVER_DURATION, &[name], sum.histogram(&policy::ANSWER));
