@@ -9,6 +9,7 @@ use crate::closed::{
     EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome,
     OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
 };
+use crate::metrics::{CATALOGUE, Kind};
 use crate::registry::Limits;
 use crate::shard::Shard;
 use crate::trust::{CrlFigures, SessionCacheFigures};
