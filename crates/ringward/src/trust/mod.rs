@@ -69,6 +69,13 @@ struct Kept {
     reports: Reports,
 }
 
+/// What was found in the state directory. Nobody else can take it while this is there.
+pub(crate) struct Remembered {
+    state_dir: Option<Arc<StateDir>>,
+    floors: Floors,
+    deny: DenyList,
+}
+
 /// Counts the changes of a [`TrustState`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TrustVersion(u64);
@@ -130,7 +137,7 @@ pub(crate) struct Reports {
 ///
 /// # Errors
 /// If there is a state directory and it cannot be used, or what is in it is damaged.
-pub(crate) fn open(config: &Config) -> Result<Arc<TrustKeeper>, Diagnostics> {
+pub(crate) fn remembered(config: &Config) -> Result<Remembered, Diagnostics> {
     let mut state_dir = None;
     let mut deny = DenyList::new();
     let failed = |error: StateError| match &config.server.state_dir {
@@ -143,7 +150,19 @@ pub(crate) fn open(config: &Config) -> Result<Arc<TrustKeeper>, Diagnostics> {
         state_dir = Some(Arc::new(opened));
     }
     let floors = Floors::load(state_dir.clone()).map_err(failed)?;
-    Ok(TrustKeeper::new(state_dir, floors, config.keys.rotate_every, deny))
+    Ok(Remembered { state_dir, floors, deny })
+}
+
+impl Remembered {
+    /// The highest numbers of revocation lists that were ever used.
+    pub(crate) fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Who keeps it from now on, with new keys for tickets.
+    pub(crate) fn keeper(self, config: &Config) -> Arc<TrustKeeper> {
+        TrustKeeper::new(self.state_dir, self.floors, config.keys.rotate_every, self.deny)
+    }
 }
 
 /// As if nothing was remembered. For checks, which must not touch what a running process has.
