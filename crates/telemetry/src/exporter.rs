@@ -83,6 +83,7 @@ impl Exporter {
         if let Some(published) = state.snapshot_unix {
             page.gauge(&catalogue::SNAPSHOT_AGE, &[], (now_unix - published).max(0.0));
         }
+        page.gauge(&catalogue::SNAPSHOTS_RETIRED, &[], state.snapshots_retired as f64);
         for (host, not_after) in &state.certificates {
             page.gauge(&catalogue::CERTIFICATE_NOT_AFTER, &[host], *not_after as f64);
         }

@@ -184,6 +184,7 @@ fn upstream() -> UpstreamFigures {
 /// Measures one of everything on the control plane.
 fn measure(control: &ControlMetrics) {
     control.snapshot_published(4, NOW_UNIX - 60.0);
+    control.snapshots_retired(2);
     control.deny_list_changed(3);
     control.upstreams_changed([("orders".to_owned(), upstream())]);
     control.upstream_checked("orders", CheckOutcome::Passed);
@@ -379,6 +380,7 @@ fn what_was_counted_is_what_is_exported() {
         ("ringward_config_generation", 4.0),
         ("ringward_memory_pressure", 0.0),
         ("ringward_snapshot_age_seconds", 60.0),
+        ("ringward_snapshots_retired", 2.0),
         ("ringward_reload_success_timestamp_seconds", NOW_UNIX - 60.0),
         (r#"ringward_certificate_not_after_timestamp_seconds{host="*.example.com"}"#, 1_800_000_000.0),
         (r#"ringward_trust_not_after_timestamp_seconds{bundle="partners"}"#, 6.0),
