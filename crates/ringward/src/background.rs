@@ -43,6 +43,19 @@ pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     })
 }
 
+/// Does both at the same time at the start, when nobody is served yet; else one after the other, as workers have to find a core
+/// that is free.
+pub(crate) fn both<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    if gives_way() {
+        return (beside(), here());
+    }
+    thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        let here = here();
+        (beside.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), here)
+    })
+}
+
 /// To be called often by work that takes long: sleeps if the last pause was [`WORK`] ago. Costs a look at the clock, and nothing
 /// but that on threads that do not give way, such as that of the start, when nobody is served yet.
 pub(crate) fn pause() {
@@ -113,6 +126,18 @@ mod tests {
         assert_eq!(runtime.block_on(async { spawn(work).await.unwrap() }), (true, true));
         pause();
         assert_eq!(RESUMED.get(), None);
+    }
+
+    #[test]
+    fn work_that_gives_way_takes_one_core_at_a_time() {
+        let here = || thread::current().id();
+        let is_beside = move || {
+            let (beside, own) = both(here, here);
+            (beside != own, own == here())
+        };
+        assert_eq!(is_beside(), (true, true));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(async { spawn(is_beside).await.unwrap() }), (false, true));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringward_proxy::{Control, Phase};
+use ringward_telemetry::ControlMetrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
@@ -35,6 +36,7 @@ pub(crate) struct ControlPlane {
     pub(crate) heirlooms: Heirlooms,
     pub(crate) manager: ServiceManager,
     pub(crate) memory: MemoryWatch,
+    pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) services: Services,
     pub(crate) watch: Watch,
     pub(crate) signals: Signals,
@@ -130,7 +132,7 @@ impl ControlPlane {
                 _ = self.watch.changed(), if may_reload => self.start_reload(),
                 () = at(retry), if may_reload => self.start_reload(),
                 _ = housekeeping.tick() => {
-                    self.control.retire();
+                    self.metrics.snapshots_retired(self.control.retire());
                     self.report_drain(deadline);
                     self.manager.catch_up();
                 }

@@ -29,6 +29,7 @@ use rustls::ClientConfig;
 use self::files::{FileError, Files};
 pub(crate) use self::policies::{LoadedPolicy, Reason};
 pub(crate) use self::upstream_lists::UpstreamLists;
+use crate::background;
 use crate::failure::Failure;
 use crate::hex;
 use crate::reload::FileDigests;
@@ -218,22 +219,33 @@ impl Gathered {
         let mut materials = Materials { tenants: config.tenant_map.clone(), ..Materials::default() };
         let (mut staples, none) = (HashMap::new(), HashMap::new());
         let last_staples = previous.map_or(&none, |previous| &previous.staples);
-        for listener in &config.listeners {
-            for (index, host) in listener.hosts.iter().enumerate() {
-                let credentials = credentials::load(host, &files, last_staples, &mut staples, &mut report);
-                materials.credentials.insert((listener.name.clone(), index), credentials);
-            }
-        }
-        let mut trusted = trust::Trusted::default();
-        for trust in config.trust.values() {
-            trusted.load(trust, &files, floors, previous, &mut report);
-        }
-        if let Some(previous) = previous {
-            for trust in config.trust.values() {
-                trusted.check_lost_lists(trust, previous, &mut report);
-                trusted.miss_lists(trust, &previous.lists, &mut report);
-            }
-        }
+        let (mut of_policies, no_policies) = (report.beside(), HashMap::new());
+        let known = previous.map_or(&no_policies, |previous| &previous.policies);
+        // A policy's check is mostly waiting for its child process.
+        let (policies, trusted) = background::both(
+            || policies::load(&config, &files, known, &mut of_policies),
+            || {
+                for listener in &config.listeners {
+                    for (index, host) in listener.hosts.iter().enumerate() {
+                        let credentials =
+                            credentials::load(host, &files, last_staples, &mut staples, &mut report);
+                        materials.credentials.insert((listener.name.clone(), index), credentials);
+                    }
+                }
+                let mut trusted = trust::Trusted::default();
+                for trust in config.trust.values() {
+                    trusted.load(trust, &files, floors, previous, &mut report);
+                }
+                if let Some(previous) = previous {
+                    for trust in config.trust.values() {
+                        trusted.check_lost_lists(trust, previous, &mut report);
+                        trusted.miss_lists(trust, &previous.lists, &mut report);
+                    }
+                }
+                trusted
+            },
+        );
+        report.absorb(of_policies);
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
@@ -252,9 +264,6 @@ impl Gathered {
             upstream_health::Plan::default()
         });
         materials.endpoints = upstreams.published();
-        let known = HashMap::new();
-        let previous = previous.map_or(&known, |previous| &previous.policies);
-        let policies = policies::load(&config, &files, previous, &mut report);
         bodies::check(&config, &policies, &mut report);
         for (name, policy) in &policies {
             materials.policies.insert(name.clone(), policy.compiled.clone());
@@ -371,7 +380,21 @@ struct Report<'c> {
     torn: usize,
 }
 
-impl Report<'_> {
+impl<'c> Report<'c> {
+    /// For what is done at the same time.
+    fn beside(&self) -> Report<'c> {
+        Report { config: self.config, found: Vec::new(), torn: 0 }
+    }
+
+    fn absorb(&mut self, beside: Report<'c>) {
+        for diagnostic in beside.found {
+            if !self.found.contains(&diagnostic) {
+                self.found.push(diagnostic);
+            }
+        }
+        self.torn += beside.torn;
+    }
+
     fn error(&mut self, at: &Location, message: impl Into<String>, help: Option<String>) {
         self.push(Severity::Error, at, message.into(), help);
     }

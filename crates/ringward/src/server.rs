@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use ringward_config::{Config, Diagnostic, Diagnostics, IoDriver, Location, Severity};
@@ -130,6 +131,8 @@ impl Server {
     pub(crate) fn start(path: &Path, inherited: Inherited, bequest: &mut Bequest) -> Result<Server, Failure> {
         // First of all: until then a signal that asks for a reload ends the process.
         let (runtime, mut signals) = control_runtime()?;
+        refuse_huge_pages();
+        collect_entropy();
         let gathered = load::gather(path).map_err(Failure::Configuration)?;
         let watched = Interests::of(&gathered.watched());
         let (trust, loaded) = load(gathered, bequest).map_err(Failure::Configuration)?;
@@ -140,7 +143,6 @@ impl Server {
         let snapshot = snapshot.map_err(Failure::Configuration)?;
         let workers = workers::count(config.server.workers);
         raise_descriptor_limit(config);
-        refuse_huge_pages();
         let Sockets { admin, operators, listeners } =
             open_sockets(config, workers, inherited, bequest).map_err(Failure::Configuration)?;
         bequest.drop_the_rest();
@@ -273,7 +275,8 @@ impl Server {
                 upgrades,
                 heirlooms: self.heirlooms,
                 manager: self.manager,
-                memory: MemoryWatch::new(metrics),
+                memory: MemoryWatch::new(metrics.clone()),
+                metrics,
                 services,
                 watch,
                 signals: self.signals,
@@ -305,8 +308,10 @@ fn control_runtime() -> Result<(Runtime, Signals), Failure> {
 /// Takes back what the process remembers, and makes what a snapshot needs.
 fn load(gathered: Gathered, bequest: &mut Bequest) -> Result<(Arc<TrustKeeper>, Arc<Loaded>), Diagnostics> {
     // Before anything is served: what was refused before the last end is refused again from the first connection on.
-    let trust = trust::open(gathered.config(), bequest)?;
-    let loaded = gathered.build(None, &trust.floors().current()).map_err(|refused| refused.problems)?;
+    let remembered = trust::remembered(gathered.config(), bequest)?;
+    let loaded = gathered.build(None, &remembered.floors().current()).map_err(|refused| refused.problems)?;
+    // Not sooner: it takes random numbers, which are being collected.
+    let trust = remembered.keeper(&loaded.config);
     logs::init(loaded.config.log.level);
     if let Err(error) = trust.floors().raise(loaded.all_lists()) {
         tracing::error!(%error, "the numbers of revocation lists cannot be remembered");
@@ -406,6 +411,12 @@ fn reserve_descriptors(allowed: Option<u64>) {
     let Ok(last) = i32::try_from(last) else { return };
     // The table stays when the descriptor is closed. Without it some will wait, which is nothing worse.
     let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), last);
+}
+
+/// It takes 20 ms once in a process, the first who needs random numbers waits for it, and files can be read meanwhile.
+fn collect_entropy() {
+    // Without a thread, whoever is the first does it.
+    let _ = thread::Builder::new().name("entropy".to_owned()).spawn(ringward_tls::seed_random);
 }
 
 /// Memory comes in pages of 4 KiB. Of the buffers that each connection has, some of them not of our making (28 KiB in the `h2`

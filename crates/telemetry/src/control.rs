@@ -28,6 +28,7 @@ pub(crate) struct ControlState {
     pub(crate) maintenance_until_unix: Option<i64>,
     pub(crate) memory_pressure: u8,
     pub(crate) snapshot_unix: Option<f64>,
+    pub(crate) snapshots_retired: usize,
     pub(crate) certificates: Vec<(String, i64)>,
     pub(crate) authorities: Vec<(String, i64)>,
     pub(crate) trust: TrustState,
@@ -51,6 +52,11 @@ impl ControlMetrics {
         state.generation = generation;
         state.snapshot_unix = Some(now_unix);
         state.reload_success_unix.get_or_insert(now_unix);
+    }
+
+    /// So many replaced snapshots are still in use.
+    pub fn snapshots_retired(&self, count: usize) {
+        self.lock().snapshots_retired = count;
     }
 
     /// What is in force now: a digest of each part of the configuration, by which nodes are compared, and until when work on

@@ -1,8 +1,7 @@
 //! The scrape: folds all shards and renders one page in the Prometheus text format.
 //!
-//! Counters and gauges go through a `metrics` recorder of `metrics-exporter-prometheus` that lives for one scrape, so
-//! that nothing stale outlives what it described; it is never the process-global recorder. Histograms are rendered in
-//! `exposition.rs`, which says why. A scrape reads the workers' cells and never makes a worker wait.
+//! A page is made anew for each scrape (`exposition.rs`), so that nothing stale outlives what it described. A scrape reads the
+//! workers' cells and never makes a worker wait.
 
 mod exposition;
 mod fold;
@@ -12,13 +11,10 @@ mod upstreams;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use metrics::{Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-
+use self::exposition::Page;
 use crate::closed::ReloadOutcome;
 use crate::control::ControlMetrics;
-use crate::histogram::Folded;
-use crate::metrics::{self as catalogue, CATALOGUE, Kind, Metric};
+use crate::metrics as catalogue;
 use crate::process::{self, ProcessFigures};
 use crate::registry::Registry;
 use crate::writer::LogStats;
@@ -87,6 +83,7 @@ impl Exporter {
         if let Some(published) = state.snapshot_unix {
             page.gauge(&catalogue::SNAPSHOT_AGE, &[], (now_unix - published).max(0.0));
         }
+        page.gauge(&catalogue::SNAPSHOTS_RETIRED, &[], state.snapshots_retired as f64);
         for (host, not_after) in &state.certificates {
             page.gauge(&catalogue::CERTIFICATE_NOT_AFTER, &[host], *not_after as f64);
         }
@@ -122,90 +119,8 @@ impl Exporter {
     }
 }
 
-/// One scrape in the making.
-struct Page {
-    recorder: PrometheusRecorder,
-    histograms: Vec<(&'static Metric, Vec<HistogramSeries>)>,
-    fractional: Vec<(&'static Metric, f64)>,
-    series: usize,
-}
-
-impl Page {
-    fn new() -> Page {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        for metric in CATALOGUE {
-            match metric.kind {
-                Kind::Counter => recorder.describe_counter(metric.name.into(), None, metric.help.into()),
-                Kind::Gauge => recorder.describe_gauge(metric.name.into(), None, metric.help.into()),
-                Kind::Histogram(_) => {}
-            }
-        }
-        Page { recorder, histograms: Vec::new(), fractional: Vec::new(), series: 0 }
-    }
-
-    fn counter(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
-        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
-        self.series += 1;
-        self.recorder.register_counter(&key(metric, labels), &METADATA).absolute(value);
-    }
-
-    fn gauge(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
-        debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
-        self.series += 1;
-        self.recorder.register_gauge(&key(metric, labels), &METADATA).set(value);
-    }
-
-    /// A counter without labels whose unit is not whole, which the recorder cannot hold.
-    fn fractional_counter(&mut self, metric: &'static Metric, value: f64) {
-        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
-        self.series += 1;
-        self.fractional.push((metric, value));
-    }
-
-    fn histogram(&mut self, metric: &'static Metric, labels: &[&str], folded: Folded) {
-        debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
-        self.series += folded.series();
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        let series = HistogramSeries { labels, folded };
-        match self.histograms.iter_mut().find(|(known, _)| known.name == metric.name) {
-            Some((_, all)) => all.push(series),
-            None => self.histograms.push((metric, vec![series])),
-        }
-    }
-
-    fn finish(mut self) -> String {
-        self.gauge(&catalogue::METRICS_SERIES, &[], (self.series + 1) as f64);
-        let mut text = self.recorder.handle().render();
-        for (metric, value) in &self.fractional {
-            exposition::counter(&mut text, metric, *value);
-        }
-        for (metric, series) in &self.histograms {
-            exposition::histogram(&mut text, metric, series);
-        }
-        text
-    }
-}
-
-/// One histogram of a family, with the values of its labels.
-struct HistogramSeries {
-    labels: Vec<String>,
-    folded: Folded,
-}
-
-fn key(metric: &Metric, labels: &[&str]) -> Key {
-    debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
-    let labels: Vec<Label> = metric
-        .labels
-        .iter()
-        .zip(labels)
-        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
-        .collect();
-    Key::from_parts(metric.name, labels)
-}
-
 /// Content type of the page that [`Exporter::render`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-static METADATA: Metadata<'static> = Metadata::new("ringward", Level::INFO, None);
 
 #[cfg(test)]
 mod tests;

@@ -225,6 +225,8 @@ catalogue! {
         "Until when `admin.maintenance` announces work on this node; 0 if it does not.";
     SNAPSHOT_AGE = Kind::Gauge, "ringward_snapshot_age_seconds", [],
         "Time since the snapshot in force was published.";
+    SNAPSHOTS_RETIRED = Kind::Gauge, "ringward_snapshots_retired", [],
+        "Replaced snapshots that somebody still uses; one that stays is a leak.";
     CERTIFICATE_NOT_AFTER = Kind::Gauge, "ringward_certificate_not_after_timestamp_seconds", ["host"],
         "When the certificate presented for the virtual host expires.";
     TRUST_NOT_AFTER = Kind::Gauge, "ringward_trust_not_after_timestamp_seconds", ["bundle"],

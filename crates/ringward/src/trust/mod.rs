@@ -70,6 +70,15 @@ struct Kept {
     reports: Reports,
 }
 
+/// What was found in the state directory. Nobody else can take it while this is there.
+pub(crate) struct Remembered {
+    state_dir: Option<Arc<StateDir>>,
+    floors: Floors,
+    deny: DenyList,
+    /// Of a predecessor.
+    ring: Option<KeyRing>,
+}
+
 /// Counts the changes of a [`TrustState`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TrustVersion(u64);
@@ -132,7 +141,7 @@ pub(crate) struct Reports {
 ///
 /// # Errors
 /// If there is a state directory and it cannot be used, or what is in it is damaged.
-pub(crate) fn open(config: &Config, bequest: &mut Bequest) -> Result<Arc<TrustKeeper>, Diagnostics> {
+pub(crate) fn remembered(config: &Config, bequest: &mut Bequest) -> Result<Remembered, Diagnostics> {
     let mut state_dir = None;
     let mut deny = DenyList::new();
     let failed = |error: StateError| match &config.server.state_dir {
@@ -146,11 +155,23 @@ pub(crate) fn open(config: &Config, bequest: &mut Bequest) -> Result<Arc<TrustKe
         state_dir = Some(Arc::new(opened));
     }
     let floors = Floors::load(state_dir.clone()).map_err(failed)?;
-    let ring = match bequest.take_ring() {
-        Some(ring) => ring.rotating_every(config.keys.rotate_every),
-        None => random_ring(config.keys.rotate_every),
-    };
-    Ok(TrustKeeper::new(state_dir, floors, ring, deny))
+    Ok(Remembered { state_dir, floors, deny, ring: bequest.take_ring() })
+}
+
+impl Remembered {
+    /// The highest numbers of revocation lists that were ever used.
+    pub(crate) fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Who keeps it from now on, with new keys for tickets unless a predecessor has handed over its own.
+    pub(crate) fn keeper(self, config: &Config) -> Arc<TrustKeeper> {
+        let ring = match self.ring {
+            Some(ring) => ring.rotating_every(config.keys.rotate_every),
+            None => random_ring(config.keys.rotate_every),
+        };
+        TrustKeeper::new(self.state_dir, self.floors, ring, self.deny)
+    }
 }
 
 /// As if nothing was remembered. For checks, which must not touch what a running process has.

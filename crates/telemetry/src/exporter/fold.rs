@@ -74,7 +74,7 @@ fn listener_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'
     }
     page.counter(&catalogue::HANDSHAKES_QUEUED, &[name], sum.cell(listener::HANDSHAKES_QUEUED));
     page.counter(&catalogue::SOURCES_REFUSED, &[name], sum.cell(listener::SOURCES_REFUSED));
-    page.histogram(&catalogue::HANDSHAKE_DURATION, &[name], sum.histogram(&listener::HANDSHAKE));
+    page.histogram(&catalogue::HANDSHAKE_DURATION, &[name], &sum.histogram(&listener::HANDSHAKE));
     identity_series(registry, page, name, sum);
 
     for (index, flag) in layout.response_flags.all().iter().enumerate() {
@@ -164,7 +164,7 @@ fn route_series(page: &mut Page, listener: &str, name: &str, sum: &Sum<'_>) {
             page.counter(&catalogue::GRPC_FINISHED, &[listener, name, status.as_str()], count);
         }
     }
-    page.histogram(&catalogue::REQUEST_DURATION, &[listener, name], sum.histogram(&route::DURATION));
+    page.histogram(&catalogue::REQUEST_DURATION, &[listener, name], &sum.histogram(&route::DURATION));
 }
 
 fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
@@ -180,7 +180,7 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
     page.counter(&catalogue::POLICY_BUDGET_REFUSALS, &[name], sum.cell(policy::REFUSALS));
     page.gauge(&catalogue::POLICY_CACHE_ACTIVE, &[name], sum.cell(policy::CACHE_ACTIVE) as f64);
     page.gauge(&catalogue::POLICY_CACHE_ENTRIES, &[name], sum.cell(policy::CACHE_ENTRIES) as f64);
-    page.histogram(&catalogue::POLICY_DURATION, &[name], sum.histogram(&policy::DURATION));
+    page.histogram(&catalogue::POLICY_DURATION, &[name], &sum.histogram(&policy::DURATION));
     for outcome in ServerOutcome::ALL {
         let questions = sum.cell(policy::QUESTIONS + *outcome as usize);
         page.counter(&catalogue::POLICY_SERVER_QUESTIONS, &[name, outcome.as_str()], questions);
@@ -195,7 +195,7 @@ fn policy_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
         }
     }
     page.gauge(&catalogue::POLICY_SERVER_CIRCUITS_OPEN, &[name], sum.cell(policy::CIRCUIT_OPEN) as f64);
-    page.histogram(&catalogue::POLICY_SERVER_DURATION, &[name], sum.histogram(&policy::ANSWER));
+    page.histogram(&catalogue::POLICY_SERVER_DURATION, &[name], &sum.histogram(&policy::ANSWER));
 }
 
 fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_>) {
@@ -223,7 +223,7 @@ fn cluster_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<'_
     for (index, reason) in registry.layout().upstream_errors.all().iter().enumerate() {
         page.counter(&catalogue::UPSTREAM_ERRORS, &[name, reason], sum.cell(cluster::ERRORS + index));
     }
-    page.histogram(&catalogue::UPSTREAM_DURATION, &[name], sum.histogram(&cluster::DURATION));
+    page.histogram(&catalogue::UPSTREAM_DURATION, &[name], &sum.histogram(&cluster::DURATION));
 }
 
 fn tenant_series(page: &mut Page, name: &str, sum: &Sum<'_>) {
@@ -239,7 +239,7 @@ fn enforcement_series(page: &mut Page, shards: &[Arc<Cells>]) {
     let sum = Sum(shards.iter().map(|cells| &cells.own).collect());
     for how in Enforced::ALL {
         let folded = sum.histogram(&worker::enforced(*how));
-        page.histogram(&catalogue::TRUST_ENFORCEMENT, &[how.as_str()], folded);
+        page.histogram(&catalogue::TRUST_ENFORCEMENT, &[how.as_str()], &folded);
     }
 }
 
@@ -285,7 +285,7 @@ fn worker_series(page: &mut Page, shards: &[Arc<Cells>]) {
         page.counter(&catalogue::WORKER_PANICS, label, sum(worker::PANICS));
         page.counter(&catalogue::ACCESS_RECORDS_DROPPED, label, sum(worker::ACCESS_DROPPED));
         page.counter(&catalogue::LOG_RECORDS_DROPPED, label, sum(worker::LOG_DROPPED));
-        page.histogram(&catalogue::WORKER_ADOPTION, label, Sum(own.clone()).histogram(&worker::ADOPTION));
+        page.histogram(&catalogue::WORKER_ADOPTION, label, &Sum(own.clone()).histogram(&worker::ADOPTION));
         let heartbeat_unix_ms = latest(worker::HEARTBEAT_UNIX_MS);
         if heartbeat_unix_ms > 0 {
             page.gauge(&catalogue::WORKER_HEARTBEAT, label, heartbeat_unix_ms as f64 / 1_000.0);

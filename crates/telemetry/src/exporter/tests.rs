@@ -5,10 +5,12 @@ use std::thread;
 
 use super::*;
 use crate::closed::{
-    AddressClaim, CacheLookup, CheckOutcome, CloseReason, ClosedSets, ContentCoding, DiscoveryOutcome,
-    EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome, OcspOutcome,
-    OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource, ServerOutcome, Shed,
+    AddressClaim, CacheLookup, CandidateVerdict, CheckOutcome, CloseReason, ClosedSets, ContentCoding,
+    DiscoveryOutcome, EndpointHealth, Enforced, FetchOutcome, ForwardedIdentity, GrpcStatus, MirrorOutcome,
+    OcspOutcome, OutlierReason, PolicyOutcome, Resumed, RetryOutcome, RetryReason, RevocationSource,
+    ServerOutcome, Shed,
 };
+use crate::metrics::{CATALOGUE, Kind};
 use crate::registry::Limits;
 use crate::shard::Shard;
 use crate::trust::{CrlFigures, SessionCacheFigures};
@@ -146,6 +148,7 @@ fn exercise(registry: &Registry, shard: &Shard) {
     shard.policy_cache_lookup(registry.policy("main"), CacheLookup::Hit);
     shard.policy_cache_mismatch(registry.policy("main"));
     shard.policy_budget_refused(registry.policy("main"));
+    shard.policy_candidate_compared(registry.policy("main"), CandidateVerdict::NewlyDenied);
     shard.policy_cache_state(registry.policy("main"), true, 7);
     shard.policy_server_asked(registry.policy("main"), ServerOutcome::Answered, Some(2_000_000));
     shard.policy_server_asked(registry.policy("main"), ServerOutcome::Busy, None);
@@ -183,6 +186,7 @@ fn upstream() -> UpstreamFigures {
 /// Measures one of everything on the control plane.
 fn measure(control: &ControlMetrics) {
     control.snapshot_published(4, NOW_UNIX - 60.0);
+    control.snapshots_retired(2);
     control.deny_list_changed(3);
     control.upstreams_changed([("orders".to_owned(), upstream())]);
     control.upstream_checked("orders", CheckOutcome::Passed);
@@ -350,6 +354,8 @@ fn what_was_counted_is_what_is_exported() {
         (r#"ringward_policy_cache_lookups_total{policy="main",result="miss"}"#, 0.0),
         (r#"ringward_policy_cache_mismatches_total{policy="main"}"#, 1.0),
         (r#"ringward_policy_budget_refusals_total{policy="main"}"#, 1.0),
+        (r#"ringward_policy_candidate_decisions_total{policy="main",verdict="newly_denied"}"#, 1.0),
+        (r#"ringward_policy_candidate_decisions_total{policy="main",verdict="agrees"}"#, 0.0),
         (r#"ringward_policy_cache_active{policy="main"}"#, 1.0),
         (r#"ringward_policy_cache_entries{policy="main"}"#, 7.0),
         (r#"ringward_policy_server_questions_total{policy="main",outcome="answered"}"#, 1.0),
@@ -378,6 +384,7 @@ fn what_was_counted_is_what_is_exported() {
         ("ringward_config_generation", 4.0),
         ("ringward_memory_pressure", 0.0),
         ("ringward_snapshot_age_seconds", 60.0),
+        ("ringward_snapshots_retired", 2.0),
         ("ringward_reload_success_timestamp_seconds", NOW_UNIX - 60.0),
         (r#"ringward_certificate_not_after_timestamp_seconds{host="*.example.com"}"#, 1_800_000_000.0),
         (r#"ringward_trust_not_after_timestamp_seconds{bundle="partners"}"#, 6.0),
@@ -649,6 +656,7 @@ fn the_number_of_series_is_bounded_and_says_so() {
         shard.request_finished(route, 200, 1);
         shard.grpc_finished(route, GrpcStatus::Ok);
         shard.policy_decided(fixture.registry.policy(&name), PolicyOutcome::Allowed, Some(1));
+        shard.policy_candidate_compared(fixture.registry.policy(&name), CandidateVerdict::Agrees);
         shard.upstream_request(fixture.registry.cluster(&name), false);
         shard.tenant_connection_opened(fixture.registry.tenant(&name));
     }

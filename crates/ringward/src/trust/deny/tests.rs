@@ -78,7 +78,8 @@ fn config(dir: &Path) -> ringward_config::Config {
 
 fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
-    let trust = trust::open(&config(dir.path()), &mut Bequest::default()).unwrap();
+    let config = config(dir.path());
+    let trust = trust::remembered(&config, &mut Bequest::default()).unwrap().keeper(&config);
     let steps = Arc::new(Steps {
         dir: dir.path().join("state"),
         trust: trust.clone(),
@@ -115,7 +116,8 @@ async fn what_was_told_is_there_after_the_process_was_killed() {
     let before = keeper.list();
     // Nothing is written when a process ends, so its end does not matter; only the lock has to go.
     drop((keeper, steps));
-    let trust = trust::open(&config(dir.path()), &mut Bequest::default()).unwrap();
+    let config = config(dir.path());
+    let trust = trust::remembered(&config, &mut Bequest::default()).unwrap().keeper(&config);
     let (_, state) = trust.current();
     let after: Vec<DenyEntryStatus> = state.deny.entries().into_iter().map(DenyEntryStatus::of).collect();
     assert_eq!(after, before.entries);
@@ -132,11 +134,14 @@ async fn a_damaged_list_is_no_empty_list() {
     let last_line = intact[..intact.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
     for damaged in [&intact[..last_line], &intact[..intact.len() - 1], b""] {
         fs::write(&file, damaged).unwrap();
-        let problems = trust::open(&config(dir.path()), &mut Bequest::default()).unwrap_err().to_string();
+        let problems = trust::remembered(&config(dir.path()), &mut Bequest::default())
+            .map(drop)
+            .unwrap_err()
+            .to_string();
         assert!(problems.contains("is damaged") && problems.contains("deny-list"), "{problems}");
     }
     fs::write(&file, &intact).unwrap();
-    assert!(trust::open(&config(dir.path()), &mut Bequest::default()).is_ok());
+    assert!(trust::remembered(&config(dir.path()), &mut Bequest::default()).is_ok());
 }
 
 #[test]
