@@ -219,19 +219,21 @@ impl Gathered {
         let mut materials = Materials { tenants: config.tenant_map.clone(), ..Materials::default() };
         let (mut staples, none) = (HashMap::new(), HashMap::new());
         let last_staples = previous.map_or(&none, |previous| &previous.staples);
-        let (mut of_policies, no_policies) = (report.beside(), HashMap::new());
+        let (mut beside, no_policies) = (report.beside(), HashMap::new());
         let known = previous.map_or(&no_policies, |previous| &previous.policies);
-        // A policy's check is mostly waiting for its child process.
+        // Lists may take longer than all the rest, and a policy's check is mostly waiting for its child process.
         let (policies, trusted) = background::both(
-            || policies::load(&config, &files, known, &mut of_policies),
             || {
                 for listener in &config.listeners {
                     for (index, host) in listener.hosts.iter().enumerate() {
                         let credentials =
-                            credentials::load(host, &files, last_staples, &mut staples, &mut report);
+                            credentials::load(host, &files, last_staples, &mut staples, &mut beside);
                         materials.credentials.insert((listener.name.clone(), index), credentials);
                     }
                 }
+                policies::load(&config, &files, known, &mut beside)
+            },
+            || {
                 let mut trusted = trust::Trusted::default();
                 for trust in config.trust.values() {
                     trusted.load(trust, &files, floors, previous, &mut report);
@@ -245,7 +247,7 @@ impl Gathered {
                 trusted
             },
         );
-        report.absorb(of_policies);
+        report.absorb(beside);
         materials.trust = trusted.bundles;
         let key_ring = key_ring(&config, &files, &mut report);
         let fetch_tls = trust::fetch_tls(&config, &files, &mut report);
