@@ -112,8 +112,15 @@ fn forwarded_series(registry: &Registry, page: &mut Page, name: &str, sum: &Sum<
     let fixed = ForwardedIdentity::ALL.iter().map(|verdict| (verdict.as_str(), layout.forwarded(*verdict)));
     let reasons = layout.handshake_reasons.all().iter().enumerate();
     let refused = reasons.map(|(index, reason)| (*reason, layout.forwarded_refused(index)));
-    let requests: Vec<(&str, u64)> =
-        fixed.chain(refused).map(|(verdict, cell)| (verdict, sum.cell(cell))).collect();
+    let mut requests: Vec<(&str, u64)> = Vec::new();
+    for (verdict, cell) in fixed.chain(refused) {
+        let count = sum.cell(cell);
+        // What a load balancer writes and the certificate in it may be malformed alike, which is one series.
+        match requests.iter_mut().find(|(known, _)| *known == verdict) {
+            Some((_, all)) => *all += count,
+            None => requests.push((verdict, count)),
+        }
+    }
     if requests.iter().any(|(_, count)| *count > 0) {
         for (verdict, count) in requests {
             page.counter(&catalogue::FORWARDED_IDENTITIES, &[name, verdict], count);

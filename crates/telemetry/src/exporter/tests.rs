@@ -33,7 +33,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(limits: Limits) -> Fixture {
-        let registry = Registry::new(SETS, limits);
+        Fixture::of(SETS, limits)
+    }
+
+    fn of(sets: ClosedSets, limits: Limits) -> Fixture {
+        let registry = Registry::new(sets, limits);
         let control = Arc::new(ControlMetrics::default());
         let log = Arc::new(LogStats::default());
         let exporter = Exporter::new(registry.clone(), Arc::clone(&control), log, BUILD);
@@ -636,6 +640,19 @@ fn series_of_discovery_go_with_their_cluster() {
     let page = fixture.page();
     assert_eq!((page.value(failed), has(&page, r#"cluster="b""#)), (1.0, false));
     assert_eq!(page.value(r#"ringward_upstream_discovery_age_seconds{cluster="a"}"#), 0.0);
+}
+
+/// Prometheus would refuse the whole page for a series that is there twice.
+#[test]
+fn words_of_two_sets_that_are_alike_are_one_series() {
+    let word = ForwardedIdentity::Malformed.as_str();
+    let reasons: &'static [&'static str] = Vec::leak(vec![word]);
+    let fixture = Fixture::of(ClosedSets { handshake_reasons: reasons, ..SETS }, Limits::default());
+    let (shard, edge) = (fixture.registry.shard(0), fixture.registry.listener("edge"));
+    shard.forwarded_identity(edge, ForwardedIdentity::Malformed);
+    shard.forwarded_identity_refused(edge, word);
+    let series = format!("ringward_forwarded_identities_total{{listener=\"edge\",verdict=\"{word}\"}}");
+    assert_eq!(fixture.page().value(&series), 2.0);
 }
 
 #[test]
