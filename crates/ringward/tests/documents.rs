@@ -110,6 +110,13 @@ fn tuning() {
     assert!(count(&ran, "ringward tune") == 1, "{ran:#?}");
 }
 
+/// A whole configuration by hand, from the manual alone.
+#[test]
+fn manual() {
+    let ran = Reader::new().read("deploy/manual/README.md");
+    assert!(count(&ran, "ringward ") >= 8 && count(&ran, "curl ") >= 6, "{ran:#?}");
+}
+
 #[test]
 fn policy_rollout() {
     let ran = Reader::new().read("deploy/policy-rollout.md");
