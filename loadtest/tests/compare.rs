@@ -211,8 +211,10 @@ fn under_way(dir: &TempDir) -> (Child, PathBuf) {
         let work = inside(dir.path())?;
         let proxies = inside(work.first()?)?;
         let id = proxies.iter().find_map(|path| fs::read_to_string(path.join("nginx.pid")).ok())?;
-        let id = id.trim();
-        Some(Path::new("/proc").join(id)).filter(|process| process.exists() && !id.is_empty())
+        let process = Path::new("/proc").join(id.trim());
+        // Until it has a worker, nginx may overlook that it is told to end.
+        let workers = fs::read_to_string(process.join("task").join(id.trim()).join("children")).ok()?;
+        (!workers.trim().is_empty()).then_some(process)
     });
     (child, process)
 }
