@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::decode::Problem;
+
 /// How bad a [`Diagnostic`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -167,11 +169,6 @@ impl Diagnostics {
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
-
-    /// Puts the problems into the order of the file: by line and column, in the order of discovery within one place.
-    pub(crate) fn sort(&mut self) {
-        self.0.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
-    }
 }
 
 impl Extend<Diagnostic> for Diagnostics {
@@ -220,44 +217,112 @@ impl fmt::Display for Diagnostics {
     }
 }
 
-/// A configuration file's text with its lines indexed, from which locations and diagnostics are made.
+/// The text of a configuration, of one file or several, with its lines indexed: locations and diagnostics are made from it.
+///
+/// Places in it are byte ranges of the texts of all files, one behind the other. Only this type knows which file has which.
 #[derive(Debug)]
 pub(crate) struct Source {
-    file: Arc<Path>,
     text: String,
-    /// Byte offsets at which lines begin; the first is 0.
+    /// In the order in which they were added; at least one, and first the file that was named.
+    parts: Vec<Part>,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Part {
+    file: Arc<Path>,
+    /// Where its text is.
+    range: Range<usize>,
+    /// Byte offsets at which lines begin; the first is that of the file.
     lines: Vec<usize>,
 }
 
 impl Source {
     pub(crate) fn new(file: &Path, text: &str) -> Self {
-        let after_newlines =
-            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        let lines = std::iter::once(0).chain(after_newlines).collect();
-        Self { file: Arc::from(file), text: text.to_owned(), lines }
+        let mut source = Self { text: String::new(), parts: Vec::new() };
+        source.add(file, text);
+        source
     }
 
+    /// Adds a file, and says where its text begins.
+    pub(crate) fn add(&mut self, file: &Path, text: &str) -> usize {
+        if !self.parts.is_empty() {
+            // So that the end of one file is not the beginning of the next.
+            self.text.push('\n');
+        }
+        let begin = self.text.len();
+        self.text.push_str(text);
+        let after_newlines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| begin + at + 1);
+        let lines = std::iter::once(begin).chain(after_newlines).collect();
+        self.parts.push(Part { file: Arc::from(file), range: begin..self.text.len(), lines });
+        begin
+    }
+
+    /// The texts of all files.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
+    /// The file that was named.
     pub(crate) fn file(&self) -> &Path {
-        &self.file
+        &self.parts[0].file
+    }
+
+    /// The file of a place.
+    pub(crate) fn file_of(&self, span: &Range<usize>) -> &Path {
+        &self.part(span.start).file
+    }
+
+    /// The files beside the one that was named.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Path> {
+        self.parts[1..].iter().map(|part| &*part.file)
+    }
+
+    /// How a place is called within a sentence: by its line if there is only one file.
+    pub(crate) fn place(&self, at: &Location) -> String {
+        match self.parts.len() {
+            1 => format!("line {}", at.line),
+            _ => format!("{}:{}", at.file.display(), at.line),
+        }
     }
 
     /// Where a byte range begins. Offsets past the end or inside a character are moved back to the last good one.
     pub(crate) fn locate(&self, span: &Range<usize>) -> Location {
-        let start = floor_char_boundary(&self.text, span.start);
-        let line = self.lines.partition_point(|begin| *begin <= start) - 1;
-        let begin = self.lines[line];
-        let line_end = begin + self.line_text(line).len();
+        let part = self.part(span.start);
+        let start = floor_char_boundary(&self.text, span.start.min(part.range.end));
+        let line = part.lines.partition_point(|begin| *begin <= start) - 1;
+        let begin = part.lines[line];
+        let line_end = begin + self.line_text(part, line).len();
         let end = floor_char_boundary(&self.text, span.end).clamp(start, line_end.max(start));
         Location {
-            file: Arc::clone(&self.file),
+            file: Arc::clone(&part.file),
             line: to_u32(line + 1),
             column: to_u32(self.text[begin..start].chars().count() + 1),
             width: to_u32(self.text[start..end].chars().count()).max(1),
         }
+    }
+
+    /// Adds what decoding has found.
+    pub(crate) fn note(&self, problems: Vec<Problem>, found: &mut Diagnostics) {
+        for problem in problems {
+            let at = self.locate(&problem.span);
+            found.push(self.quoting(Severity::Error, &at, &problem.message, problem.help.as_deref()));
+        }
+    }
+
+    /// Puts problems into the order of the files, and in each by line and column, in the order of discovery within one place.
+    pub(crate) fn sort(&self, found: &mut Diagnostics) {
+        let index = |file: &Path| self.parts.iter().position(|part| *part.file == *file);
+        found
+            .0
+            .sort_by_cached_key(|diagnostic| (index(&diagnostic.file), diagnostic.line, diagnostic.column));
+    }
+
+    /// The file that an offset is in.
+    fn part(&self, offset: usize) -> &Part {
+        let index = self.parts.partition_point(|part| part.range.start <= offset);
+        &self.parts[index.saturating_sub(1)]
     }
 
     /// A diagnostic whose words may quote the file: one line of bearable length, without control characters.
@@ -286,7 +351,8 @@ impl Source {
     }
 
     fn snippet(&self, at: &Location) -> Option<Snippet> {
-        let line = (at.line as usize).checked_sub(1).filter(|line| *line < self.lines.len())?;
+        let part = self.parts.iter().find(|part| part.file == at.file)?;
+        let line = (at.line as usize).checked_sub(1).filter(|line| *line < part.lines.len())?;
         let before = (at.column as usize).saturating_sub(1);
         // Keep some context before the mark when the line is too long to print whole.
         let skip = if before + SNIPPET_CONTEXT_AFTER > SNIPPET_CHARS_MAX {
@@ -294,8 +360,13 @@ impl Source {
         } else {
             0
         };
-        let text: String =
-            self.line_text(line).chars().skip(skip).take(SNIPPET_CHARS_MAX).map(printable_char).collect();
+        let text: String = self
+            .line_text(part, line)
+            .chars()
+            .skip(skip)
+            .take(SNIPPET_CHARS_MAX)
+            .map(printable_char)
+            .collect();
         let shown = text.chars().count();
         let before = before - skip;
         let marked = (at.width as usize).min(shown.saturating_sub(before)).max(1);
@@ -303,9 +374,9 @@ impl Source {
     }
 
     /// One line without its line ending.
-    fn line_text(&self, line: usize) -> &str {
-        let end = self.lines.get(line + 1).copied().unwrap_or(self.text.len());
-        let text = &self.text[self.lines[line]..end];
+    fn line_text(&self, part: &Part, line: usize) -> &str {
+        let end = part.lines.get(line + 1).copied().unwrap_or(part.range.end);
+        let text = &self.text[part.lines[line]..end];
         let text = text.strip_suffix('\n').unwrap_or(text);
         text.strip_suffix('\r').unwrap_or(text)
     }
@@ -417,6 +488,22 @@ mod tests {
     fn a_file_level_problem_has_no_position() {
         let diagnostic = Diagnostic::whole_file(Path::new("x.toml"), "cannot be read", None);
         assert_eq!(diagnostic.to_string(), "x.toml: error: cannot be read");
+    }
+
+    #[test]
+    fn each_file_has_lines_of_its_own() {
+        let mut source = Source::new(Path::new("r.toml"), "a = 1\nb = 2");
+        let begin = source.add(Path::new("d/x.toml"), "c = 3\nd = 4\n");
+        let shown = |span: Range<usize>| {
+            let at = source.locate(&span);
+            source.diagnostic(Severity::Error, &at, "bad".into()).to_string()
+        };
+        assert_eq!(shown(6..7), "r.toml:2:1: error: bad\n  |\n2 | b = 2\n  | ^");
+        // The end of one file is not the beginning of the next.
+        assert!(shown(11..12).starts_with("r.toml:2:6:"));
+        assert_eq!(shown(begin..begin + 1), "d/x.toml:1:1: error: bad\n  |\n1 | c = 3\n  | ^");
+        assert_eq!(shown(begin + 6..begin + 7), "d/x.toml:2:1: error: bad\n  |\n2 | d = 4\n  | ^");
+        assert_eq!(source.place(&source.locate(&(begin + 6..begin + 7))), "d/x.toml:2");
     }
 
     #[test]

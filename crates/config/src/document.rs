@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::decode;
-use crate::diagnostic::{Diagnostics, Location, Severity, Source};
+use crate::decode::{self, Manner};
+use crate::diagnostic::{Diagnostics, Location, Source};
 
 /// A TOML document. What it holds is a type made of [`Field`](crate::raw::Field)s, as those in [`crate::raw`].
 #[derive(Debug)]
@@ -21,12 +21,9 @@ impl Document {
     /// Reads it into `T`. The value is there unless the text is not TOML at all. With a problem, and each is an error, it may be
     /// used only to look for further ones.
     pub fn decode<'de, T: Deserialize<'de>>(&'de self) -> (Option<T>, Diagnostics) {
-        let (value, problems) = decode::decode(self.0.text());
+        let (value, problems) = decode::decode(self.0.text(), Manner::default());
         let mut found = Diagnostics::new();
-        for problem in problems {
-            let at = self.0.locate(&problem.span);
-            found.push(self.0.quoting(Severity::Error, &at, &problem.message, problem.help.as_deref()));
-        }
+        self.0.note(problems, &mut found);
         (value, found)
     }
 

@@ -1,14 +1,15 @@
 //! The configuration file: TOML in, a validated immutable model or diagnostics out.
 //!
-//! [`load`] reads a file in four steps, each in modules of its own: `decode` parses the TOML and fills the [`raw`] types,
-//! which mirror the file key by key; `build` judges them and makes the [`model`], which is what runs. Whatever is wrong is
+//! [`load`] reads a file in steps, each in modules of its own: `decode` parses the TOML and fills the [`raw`] types,
+//! which mirror the file key by key; `build::include` adds what the files say that it includes; `build` judges all of it and makes
+//! the [`model`], which is what runs. Whatever is wrong is
 //! reported at once, as [`Diagnostics`] with file, line and column. There is no half-good configuration: one error
 //! refuses the file.
 //!
 //! Also here are the two searches that the checks and the data path must agree on: [`HostTable`] for host names and
 //! [`Routes`] for paths.
 //!
-//! This crate reads the configuration file and nothing else: certificates, keys and policies are only named by it. It
+//! This crate reads the configuration and nothing else: certificates, keys and policies are only named by it. It
 //! knows no sockets, no TLS library and no policy engine.
 //!
 //! # A complete configuration
@@ -42,6 +43,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::build::include::{Disk, IncludedFiles};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Snippet};
 pub use self::document::Document;
 pub use self::host::{HostName, HostNameError, HostPattern, HostTable};
@@ -53,9 +55,11 @@ pub use self::routes::{Lookup, Method, MethodError, Methods, RouteConflict, Rout
 pub use self::schema::{Entry, json_schema, reference};
 pub use self::template::{Template, TemplateValues};
 pub use self::url::{HttpUrl, HttpUrlError};
+use crate::decode::Manner;
 use crate::diagnostic::Source;
 
-/// Reads and checks a configuration file. Paths in it that are relative begin at its directory.
+/// Reads and checks a configuration file and those that it includes. Paths that are relative begin at the directory of the file
+/// in which they stand.
 ///
 /// # Errors
 /// Everything that is wrong with it, also that it cannot be read.
@@ -82,35 +86,53 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
     }
 }
 
-/// Checks the text of a configuration file. `file` is what it is called in messages, and where relative paths begin.
+/// Checks the text of a configuration file. `file` is what it is called in messages, and where relative paths begin. The files
+/// that it includes are read.
 ///
 /// # Errors
 /// Everything that is wrong with it. If it is not TOML, only that.
 pub fn parse(source: &str, file: &Path) -> Result<Config, Diagnostics> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    parse_at(source, file, i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+    parse_with(source, file, &mut Disk)
 }
 
-/// As [`parse`], at a moment in Unix seconds: what the file allows for a limited time is judged by it.
+/// As [`parse`], with the files that it includes taken from elsewhere.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_at(source: &str, file: &Path, now_unix: i64) -> Result<Config, Diagnostics> {
+pub fn parse_with(
+    source: &str,
+    file: &Path,
+    included: &mut dyn IncludedFiles,
+) -> Result<Config, Diagnostics> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    parse_at(source, file, included, i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// As [`parse_with`], at a moment in Unix seconds: what the file allows for a limited time is judged by it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_at(
+    source: &str,
+    file: &Path,
+    included: &mut dyn IncludedFiles,
+    now_unix: i64,
+) -> Result<Config, Diagnostics> {
     if source.len() as u64 > bounds::FILE_BYTES_MAX {
         let help = Some("is this the configuration?".to_owned());
         return Err(Diagnostic::whole_file(file, "is larger than 16 MiB", help).into());
     }
-    let source = Arc::new(Source::new(file, source));
-    let (raw, problems) = decode::decode::<raw::File>(source.text());
+    let mut source = Source::new(file, source);
+    let (raw, problems) = decode::decode::<raw::File>(source.text(), Manner::default());
     let mut found = Diagnostics::new();
-    for problem in problems {
-        let (at, help) = (source.locate(&problem.span), problem.help.as_deref());
-        found.push(source.quoting(Severity::Error, &at, &problem.message, help));
-    }
+    source.note(problems, &mut found);
     match raw {
-        Some(raw) => build::build(&raw, source, found, now_unix),
+        Some(raw) => {
+            let raw = build::include::assemble(raw, &mut source, &mut found, included, now_unix);
+            build::build(&raw, Arc::new(source), found, now_unix)
+        }
         None => {
-            found.sort();
+            source.sort(&mut found);
             Err(found)
         }
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringward_config::{
-    Certificate, CipherSuite, ClientAuthMode, Config, CrlMode, Diagnostics, FileKind, Group, Host, KeyKind,
-    OcspMode, Passphrase, Resumption, RevocationDepth, StapleMode, TlsVersion, parse, parse_at,
+    Certificate, CipherSuite, ClientAuthMode, Config, CrlMode, Diagnostics, Disk, FileKind, Group, Host,
+    KeyKind, OcspMode, Passphrase, Resumption, RevocationDepth, StapleMode, TlsVersion, parse, parse_at,
 };
 use ringward_identity::{IdentitySource, TenantMatch};
 
@@ -15,7 +15,7 @@ const PINS: &str = "pins = [\"sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU
                     \"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=\"]";
 
 fn read(source: &str) -> Result<Config, Diagnostics> {
-    parse_at(source, Path::new("/etc/ringward/ringward.toml"), NOW)
+    parse_at(source, Path::new("/etc/ringward/ringward.toml"), &mut Disk, NOW)
 }
 
 fn good(source: &str) -> Config {
@@ -404,7 +404,7 @@ fn a_suspension_ends_by_itself() {
     let until = "2027-01-01T00:00:00Z";
     let tenant = format!("[tenant.t]\ntrust = \"staff\"\ndanger_suspend_revocation_until = {until}");
     let source = file(&tenant, "", &[("mode = \"required\", trust = \"staff\"", &[""])]);
-    let at = |now| parse_at(&source, Path::new("r.toml"), now);
+    let at = |now| parse_at(&source, Path::new("r.toml"), &mut Disk, now);
     let end = |config: &Config| config.tenants["t"].danger_suspend_revocation_until_unix;
     let day = 86_400;
     assert!(at(NOW - day - 1).unwrap_err().to_string().contains("is more than 1d ahead"));
@@ -424,7 +424,7 @@ fn a_suspension_ends_by_itself() {
         assert!(config.warnings.to_string().contains("the suspension of revocation is over"));
     }
     let offset = source.replace(until, "2027-01-01 01:30:00.5+01:30");
-    assert_eq!(end(&parse_at(&offset, Path::new("r.toml"), NOW - 1).unwrap()), Some(NOW));
+    assert_eq!(end(&parse_at(&offset, Path::new("r.toml"), &mut Disk, NOW - 1).unwrap()), Some(NOW));
     // The wall clock is asked where no other is given.
     assert!(parse(&source.replace(until, "9999-01-01T00:00:00Z"), Path::new("r.toml")).is_err());
     assert_eq!(
@@ -440,7 +440,7 @@ fn a_maintenance_ends_by_itself() {
     let source =
         |keys: &str| file(&format!("[admin]\nmaintenance = {{ {keys} }}"), "", &[("mode = \"off\"", &[])]);
     let whole = source(&format!("until = {until}, reason = \" upgrade \""));
-    let at = |source: &str, now| parse_at(source, Path::new("r.toml"), now);
+    let at = |source: &str, now| parse_at(source, Path::new("r.toml"), &mut Disk, now);
     let day = 86_400;
     assert!(at(&whole, NOW - day - 1).unwrap_err().to_string().contains("`until` is more than 1d ahead"));
     for left in [day, 1] {

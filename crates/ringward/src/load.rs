@@ -115,14 +115,14 @@ pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
     let mut files = Files::default();
     files.read(path, FileKind::Configuration);
     let content = files.content(path, FileKind::Configuration).map_err(|error| whole_file(path, &error))?;
-    let source = str::from_utf8(content).map_err(|error| {
+    let source = String::from_utf8(content.to_owned()).map_err(|error| {
         Diagnostic::whole_file(
             path,
-            format!("is not UTF-8 text ({error})"),
+            format!("is not UTF-8 text ({})", error.utf8_error()),
             Some("save it as UTF-8".to_owned()),
         )
     })?;
-    let config = ringward_config::parse(source, path)?;
+    let config = ringward_config::parse_with(&source, path, &mut files)?;
     for named in config.files() {
         files.read(named.path, named.kind);
     }

@@ -33,7 +33,7 @@ pub(super) fn certificates(
         let Some(built) = certificate(cx, raw) else { continue };
         if let Some(known) = certificates.iter().find(|known| known.chain.path == built.chain.path) {
             let message =
-                format!("the certificate {:?} is named at line {} already", built.chain.path, known.at.line);
+                format!("the certificate {:?} is named at {} already", built.chain.path, cx.place(&known.at));
             cx.error(&raw.span(), message).help(
                 "several certificates of a host are for several kinds of keys: each has files of its own",
             );

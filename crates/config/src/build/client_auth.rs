@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde_spanned::Spanned;
+
 use super::References;
 use super::context::{Context, object_ids};
 use crate::bounds;
 use crate::model::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode, Require, Tenant, Trust};
-use crate::raw::{self, Field};
+use crate::raw::{self, Field, OneOrMany};
 
 /// `client_auth` of a host as it is written; routes are needed to know what it comes to.
 pub(super) struct Declared<'f> {
@@ -21,6 +23,31 @@ impl Declared<'_> {
     fn asks_ocsp(&self) -> bool {
         self.verification.as_ref().is_some_and(|verification| verification.ocsp != OcspMode::Off)
     }
+}
+
+/// The names of the bundles that a host trusts, in the order in which they are tried.
+fn trusted(cx: &mut Context<'_>, list: &Spanned<OneOrMany>, references: &mut References) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for item in cx.list("trust", list, 1..=bounds::HOST_TRUST_BUNDLES) {
+        let added = match item.get_ref().strip_suffix('*') {
+            Some(begin) => references.trust.resolve_all(cx, begin, &item.span()),
+            None => references.trust.resolve(cx, &item).into_iter().collect(),
+        };
+        for name in added {
+            if names.contains(&name) {
+                cx.error(&item.span(), format!("`trust`: {name:?} appears twice"));
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    if names.len() > bounds::HOST_TRUST_BUNDLES {
+        let (count, max) = (names.len(), bounds::HOST_TRUST_BUNDLES);
+        cx.error(&list.span(), format!("`trust` names {count} bundles: up to {max} are allowed")).help(
+            "divide the clients among several hosts, or put the CAs of several into one bundle with tenants",
+        );
+    }
+    names
 }
 
 /// Reads what stands in the host.
@@ -37,9 +64,7 @@ pub(super) fn declared<'f>(
     let given = cx.required("client_auth", example, &raw.client_auth, section)?;
     let (span, raw) = (given.span(), given.get_ref());
     let verification = ClientVerification {
-        trust: cx.given(&raw.trust).map_or_else(Vec::new, |list| {
-            cx.names("trust", list, bounds::TRUST_BUNDLES, |cx, name| references.trust.resolve(cx, name))
-        }),
+        trust: cx.given(&raw.trust).map_or_else(Vec::new, |list| trusted(cx, list, references)),
         tenants: cx.given(&raw.tenants).map_or_else(Vec::new, |list| {
             cx.names("tenants", list, bounds::TENANTS, |cx, name| references.tenant.exists(cx, name))
         }),

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ringward_identity::ObjectId;
@@ -24,8 +24,6 @@ use crate::url::HttpUrl;
 /// The state of one check.
 pub(super) struct Context<'s> {
     source: &'s Source,
-    /// Relative paths begin here.
-    directory: PathBuf,
     pub(super) found: Diagnostics,
     unreadable: Option<Range<usize>>,
     now_unix: i64,
@@ -41,8 +39,7 @@ pub(super) struct ProcessKeys {
 
 impl<'s> Context<'s> {
     pub(super) fn new(source: &'s Source, found: Diagnostics, now_unix: i64, process: ProcessKeys) -> Self {
-        let directory = source.file().parent().map(Path::to_path_buf).unwrap_or_default();
-        Self { source, directory, found, unreadable: None, now_unix, process }
+        Self { source, found, unreadable: None, now_unix, process }
     }
 
     /// When the file is read.
@@ -56,12 +53,17 @@ impl<'s> Context<'s> {
         if let Some(span) = self.unreadable.take().filter(|_| !self.found.has_errors()) {
             self.error(&span, "this value cannot be read");
         }
-        self.found.sort();
+        self.source.sort(&mut self.found);
         self.found
     }
 
     pub(super) fn at(&self, span: &Range<usize>) -> Location {
         self.source.locate(span)
+    }
+
+    /// How a place is called within a sentence.
+    pub(super) fn place(&self, at: &Location) -> String {
+        self.source.place(at)
     }
 
     pub(super) fn error(&mut self, span: &Range<usize>, message: impl Into<String>) -> Report<'_, 's> {
@@ -87,6 +89,16 @@ impl<'s> Context<'s> {
     /// The text of a place of the file.
     pub(super) fn text(&self, span: &Range<usize>) -> &str {
         self.source.text().get(span.clone()).unwrap_or_default()
+    }
+
+    /// How long the texts of all files are.
+    pub(super) fn bytes(&self) -> usize {
+        self.source.text().len()
+    }
+
+    /// Whether it is the file that was named.
+    pub(super) fn is_file(&self, path: &Path) -> bool {
+        self.source.file() == path
     }
 
     /// A problem of no particular place.
@@ -351,7 +363,8 @@ impl<'s> Context<'s> {
             self.error(span, format!("`{key}`: {text:?} is not the path of a file"));
             return None;
         }
-        Some(NamedPath { path: self.directory.join(text), at: self.at(span) })
+        let directory = self.source.file_of(span).parent().unwrap_or(Path::new(""));
+        Some(NamedPath { path: directory.join(text), at: self.at(span) })
     }
 
     /// A name that the operator chose. It appears in logs and as a metric label.

@@ -9,8 +9,8 @@ use super::context::{Context, ProcessKeys, UNLIMITED};
 use super::endpoints::{self, Kind};
 use super::upstream_tls;
 use crate::bounds;
-use crate::decode;
-use crate::diagnostic::{Diagnostics, Severity, Source};
+use crate::decode::{self, Manner};
+use crate::diagnostic::{Diagnostics, Source};
 use crate::model::{Discovery, DnsQuery, Endpoint, EndpointsDns, EndpointsFile, Family};
 use crate::raw::{self, OneOrMany, WordOrTable};
 
@@ -158,11 +158,8 @@ impl EndpointsFile {
     pub fn parse(&self, text: &str) -> Result<Vec<Endpoint>, Diagnostics> {
         let source = Source::new(&self.path.path, text);
         let mut found = Diagnostics::new();
-        let (list, problems) = decode::decode::<raw::EndpointList>(text);
-        for problem in problems {
-            let at = source.locate(&problem.span);
-            found.push(source.quoting(Severity::Error, &at, &problem.message, problem.help.as_deref()));
-        }
+        let (list, problems) = decode::decode::<raw::EndpointList>(text, Manner::default());
+        source.note(problems, &mut found);
         let Some(list) = list else { return Err(found) };
         // Nothing in here depends on the moment or on other keys.
         let process = ProcessKeys { state_dir: false, fetch_ca: false };

@@ -58,6 +58,10 @@ pub(super) fn host(
     defaults: &Defaults<'_>,
 ) -> Built {
     let (span, raw) = (raw.span(), raw.get_ref());
+    if let Some(span) = raw.listener.span() {
+        cx.error(&span, "`listener` is only for a [[host]], which stands apart from its listener")
+            .help("remove it: a [[listener.host]] belongs to the [[listener]] above it");
+    }
     let names = names(cx, raw, &span);
     let certificates = certificate::certificates(cx, raw, &span);
     let declared = client_auth::declared(cx, raw, &span, references, defaults.trust, defaults.tenants);

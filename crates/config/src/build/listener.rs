@@ -37,7 +37,7 @@ pub(super) fn listeners(
         if let Some(known) = built.iter().find(|known| known.name == listener.name) {
             let span = raw.get_ref().name.span().unwrap_or(raw.span());
             let message =
-                format!("the name {:?} belongs to the listener at line {}", known.name, known.at.line);
+                format!("the name {:?} belongs to the listener at {}", known.name, cx.place(&known.at));
             cx.error(&span, message).help("give each listener a name of its own");
         }
         built.push(listener);
@@ -58,7 +58,7 @@ fn listener(
         .required("name", "name = \"edge\"", &raw.name, &span)
         .and_then(|name| cx.name("a listener", name.get_ref(), &name.span()));
     // Unique, so that a listener without a name is not also called a duplicate.
-    let name = name.unwrap_or_else(|| format!("at line {}", cx.at(&span).line));
+    let name = name.unwrap_or_else(|| format!("at {}", cx.place(&cx.at(&span))));
     let bind = binds(cx, raw, &span, &name, sockets);
     let limits = limits(cx, &raw.limits);
     let http2 = cx.value_or(&raw.http2, true);
@@ -245,10 +245,10 @@ fn host_table(cx: &mut Context<'_>, hosts: &[host::Built]) -> HostTable<usize> {
             if table.insert(name, index).is_ok() {
                 first.insert(name, span);
             } else if let Some(first) = first.get(name) {
-                let line = cx.at(first).line;
+                let place = cx.place(&cx.at(first));
                 cx.error(
                     span,
-                    format!("the name \"{name}\" appears twice on this listener, first at line {line}"),
+                    format!("the name \"{name}\" appears twice on this listener, first at {place}"),
                 )
                 .help("a name belongs to one host of a listener");
             }
@@ -289,9 +289,9 @@ fn default_host(
     for other in hosts.iter().filter_map(|host| host.model.as_ref()) {
         if let Some(difference) = default.client_auth.laxer_than(&other.client_auth) {
             let message = format!(
-                "the default host {:?} is laxer than the host at line {}: {difference}",
+                "the default host {:?} is laxer than the host at {}: {difference}",
                 name.get_ref(),
-                other.at.line,
+                cx.place(&other.at),
             );
             cx.error(&name.span(), message).help(
                 "take the strictest host, or leave default_host away to refuse clients that ask for no host or an unknown one, \

@@ -18,6 +18,7 @@ mod handshakes;
 mod header_edits;
 mod health_check;
 mod host;
+pub(crate) mod include;
 mod listener;
 mod mirror;
 mod names;

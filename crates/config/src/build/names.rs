@@ -41,6 +41,26 @@ impl Names {
         self.exists(cx, name)
     }
 
+    /// All that begin so, which are used then. There has to be one.
+    pub(super) fn resolve_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: &str,
+        span: &Range<usize>,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, (_, used)) in self.defined.iter_mut().filter(|(name, _)| name.starts_with(begin)) {
+            *used = true;
+            found.push(name.clone());
+        }
+        if found.is_empty() {
+            let (what, section) = (self.what, self.section);
+            cx.error(span, format!("there is no {what} whose name begins with {begin:?}"))
+                .help(format!("define one, [{section}.NAME], before a host admits them"));
+        }
+        found
+    }
+
     /// Checks a reference that does not make the thing used.
     pub(super) fn exists<T: AsRef<str>>(&self, cx: &mut Context<'_>, name: &Spanned<T>) -> Option<String> {
         let text = name.get_ref().as_ref();

@@ -19,8 +19,10 @@ pub(super) fn report(cx: &mut Context<'_>, routes: &[Route], spans: &[Range<usiz
                 let methods =
                     conflict.method.map_or_else(|| "every method".to_owned(), |method| method.to_string());
                 let message = format!(
-                    "the route can never be reached: the route {:?} at line {} takes {methods} of \"{}\" already",
-                    first.id, first.at.line, first.path
+                    "the route can never be reached: the route {:?} at {} takes {methods} of \"{}\" already",
+                    first.id,
+                    cx.place(&first.at),
+                    first.path
                 );
                 cx.error(&spans[conflict.second], message);
             }
@@ -48,7 +50,7 @@ fn warn_of_alternatives(
             continue;
         }
         let Route { id, at, .. } = other;
-        let place = format!("the route {id:?} at line {}", at.line);
+        let place = format!("the route {id:?} at {}", cx.place(at));
         if other.is_laxer_than(route) {
             let message = format!(
                 "a request that does not meet this comes to {place}, which is laxer: {}",
@@ -83,8 +85,8 @@ fn warn_or_refuse<'r, 's>(
 ) -> Report<'r, 's> {
     match strict.require {
         Some(require) if lax.client_auth < strict.client_auth => {
-            let (line, required) = (strict.at.line, require.as_str());
-            cx.error(span, format!("{message}; the route at line {line} requires {required:?}"))
+            let (place, required) = (cx.place(&strict.at), require.as_str());
+            cx.error(span, format!("{message}; the route at {place} requires {required:?}"))
         }
         _ => cx.warning(span, message),
     }
@@ -113,9 +115,10 @@ fn report_shadowed_regexes(cx: &mut Context<'_>, routes: &[Route], spans: &[Rang
         let prefix = route.path.literal_prefix();
         if let Some(first) = templates().find(|other| other.path.takes_all_with(&prefix)) {
             let message = format!(
-                "the route can never be reached: the route {:?} at line {} takes every path of it already, as templates come before \
+                "the route can never be reached: the route {:?} at {} takes every path of it already, as templates come before \
                  regular expressions",
-                first.id, first.at.line
+                first.id,
+                cx.place(&first.at)
             );
             cx.error(span, message)
                 .help(format!("narrow \"{}\", or write it as a regex below this one", first.path));
@@ -129,9 +132,9 @@ fn report_shadowed_regexes(cx: &mut Context<'_>, routes: &[Route], spans: &[Rang
         let is_way_around = |other: &&Route| other.client_auth < route.client_auth && may_overlap(other);
         if let (Some(require), Some(first)) = (route.require, asked_before().find(is_way_around)) {
             let message = format!(
-                "paths of this may be taken by the route {:?} at line {}, which is asked before it and laxer: {}; this one requires {:?}",
+                "paths of this may be taken by the route {:?} at {}, which is asked before it and laxer: {}; this one requires {:?}",
                 first.id,
-                first.at.line,
+                cx.place(&first.at),
                 difference(first, route),
                 require.as_str()
             );
@@ -146,8 +149,9 @@ fn report_shadowed_regexes(cx: &mut Context<'_>, routes: &[Route], spans: &[Rang
                 Some(_) => "it stands first",
             };
             let message = format!(
-                "paths such as {example:?} are taken by the route {:?} at line {}, as {why}",
-                first.id, first.at.line
+                "paths such as {example:?} are taken by the route {:?} at {}, as {why}",
+                first.id,
+                cx.place(&first.at)
             );
             cx.warning(span, message)
                 .help("if that is not meant, write the other route as a regex below this one");

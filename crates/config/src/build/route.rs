@@ -25,19 +25,19 @@ pub(super) fn routes(
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut spans = Vec::new();
-    let mut lines_by_id: BTreeMap<String, u32> = BTreeMap::new();
+    let mut places_by_id: BTreeMap<String, String> = BTreeMap::new();
     for raw in cx.given(field).into_iter().flat_map(|list| list.get_ref()) {
         let Some(raw) = cx.given(raw) else { continue };
         let Some(route) = route(cx, raw, inherited, references) else { continue };
-        if let Some(line) = lines_by_id.get(&route.id) {
-            let message = format!("the id {:?} belongs to the route at line {line}", route.id);
+        if let Some(place) = places_by_id.get(&route.id) {
+            let message = format!("the id {:?} belongs to the route at {place}", route.id);
             let (span, help) = match raw.get_ref().id.span() {
                 Some(span) => (span, "give each route of a host an id of its own"),
                 None => (raw.span(), "it was made from the template: give one of the two routes an id"),
             };
             cx.error(&span, message).help(help);
         } else {
-            lines_by_id.insert(route.id.clone(), route.at.line);
+            places_by_id.insert(route.id.clone(), cx.place(&route.at));
         }
         spans.push(raw.get_ref().r#match.span().unwrap_or(raw.span()));
         routes.push(route);
@@ -54,6 +54,12 @@ fn route(
 ) -> Option<Route> {
     let written = raw;
     let (span, raw) = (raw.span(), raw.get_ref());
+    for (key, field) in [("host", &raw.host), ("listener", &raw.listener)] {
+        if let Some(span) = field.span() {
+            cx.error(&span, format!("`{key}` is only for a [[route]], which stands apart from its host"))
+                .help("remove it: a [[listener.host.route]] belongs to the [[listener.host]] above it");
+        }
+    }
     let defaults = inherited.defaults;
     let (client_auth, ocsp) = client_auth::of_route(cx, raw, inherited.client_auth, defaults.trust);
     let require = client_auth::require(cx, &raw.require, inherited.require);

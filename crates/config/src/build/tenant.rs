@@ -93,12 +93,12 @@ fn report(cx: &mut Context<'_>, tenants: &BTreeMap<String, Tenant>, error: &Tena
     let of = |rule: &TenantRule| place(&rule.tenant, Some(rule.index));
     let pair = |bundle: &str, first: &TenantRule, second: &TenantRule| {
         format!(
-            "a certificate of the bundle {bundle:?} could be of two tenants: by {} of {:?} and by {} of {:?} at line {}",
+            "a certificate of the bundle {bundle:?} could be of two tenants: by {} of {:?} and by {} of {:?} at {}",
             second.text,
             second.tenant,
             first.text,
             first.tenant,
-            of(first).line
+            cx.place(of(first))
         )
     };
     let (tenant, rule) = error.place();
@@ -112,10 +112,10 @@ fn report(cx: &mut Context<'_>, tenants: &BTreeMap<String, Tenant>, error: &Tena
             "they look at different parts of a certificate: give both tenants conditions of one kind, or each a bundle of its own",
         ),
         TenantError::OwnsAll { bundle, owner, other } => {
-            let line = place(other, None).line;
+            let other_place = cx.place(place(other, None));
             let message = format!(
                 "the tenant {owner:?} has no `match`, so that every certificate of the bundle {bundle:?} is its own, but the \
-                 tenant {other:?} at line {line} uses the bundle too"
+                 tenant {other:?} at {other_place} uses the bundle too"
             );
             (message, "add match = [{ ... }], or give each tenant a bundle of its own")
         }

@@ -30,11 +30,20 @@ impl<'s, 'de> Entries<'s, 'de> {
     pub(super) fn known(table: DeTable<'de>, section: &str, fields: &[&str], sink: &'s Sink) -> Self {
         let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {
+            let name = key.get_ref();
+            if sink.manner.refuses_danger && name.starts_with("danger_") {
+                let help = "the file that includes this one allows it with `may_weaken = true`".to_owned();
+                sink.report(
+                    sink.place(key.span()),
+                    format!("`{name}` may not stand in this file"),
+                    Some(help),
+                );
+            }
             if fields.contains(&key.get_ref().as_ref()) {
                 entries.push((key, value));
             } else {
                 let (message, help) = keys::unknown(section, key.get_ref(), fields);
-                sink.report(key.span(), message, Some(help));
+                sink.report(sink.place(key.span()), message, Some(help));
             }
         }
         Self { entries: entries.into_iter(), value: None, sink }
@@ -46,7 +55,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         let Some((key, value)) = self.entries.next() else { return Ok(None) };
-        let span = key.span();
+        let span = self.sink.place(key.span());
         let key = key.into_inner();
         self.value = Some((key.clone(), value));
         seed.deserialize(KeyDecoder { key, span }).map(Some)

@@ -34,6 +34,14 @@ impl<T> Field<T> {
         self.given().map(Spanned::get_ref)
     }
 
+    /// The value, to be changed, if it is there and readable.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Given(value) => Some(value.get_mut()),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+
     /// Whether the key is missing, as opposed to unreadable, which was reported.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)

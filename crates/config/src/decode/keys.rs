@@ -107,7 +107,7 @@ const RSA_CHACHA20: &str = "write \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\
 
 /// By section and key.
 const KEY_NOTES: &[(&str, &str, Note)] = &[
-    ("the file", "include", Later("configuration from several files")),
+    ("the file", "includes", Instead("write [[include]], one table for each")),
     ("the file", "fleet", Later("several nodes that share state")),
     ("the file", "etcd", Later("several nodes that share state")),
     ("the file", "spiffe", Later("identities from the SPIFFE Workload API")),
@@ -118,8 +118,8 @@ const KEY_NOTES: &[(&str, &str, Note)] = &[
     ("the file", "clusters", Instead("write [cluster.NAME], one table for each")),
     ("the file", "policies", Instead("write [policy.NAME], one table for each")),
     ("the file", "global_policy", Instead("write global_policy = \"NAME\" in [server]")),
-    ("the file", "host", Instead("write [[listener.host]] below its [[listener]]")),
-    ("the file", "route", Instead("write [[listener.host.route]] below its [[listener.host]]")),
+    ("the file", "hosts", Instead("write [[listener.host]] below its [[listener]]")),
+    ("the file", "routes", Instead("write [[listener.host.route]] below its [[listener.host]]")),
     ("the file", "upstream", Instead("write [cluster.NAME], one table for each")),
     ("the file", "metrics", Instead("write metrics = \"127.0.0.1:9464\" in [admin]")),
     ("[server]", "seccomp", Later("a process that locks itself")),

@@ -31,38 +31,54 @@ pub(crate) struct Problem {
     pub(crate) help: Option<String>,
 }
 
+/// What holds for a whole document.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Where its text begins in the [`Source`](crate::diagnostic::Source): what all positions are counted from.
+    pub(crate) begin: usize,
+    /// Keys that weaken something are refused.
+    pub(crate) refuses_danger: bool,
+}
+
 /// Reads a document into `T`. The value is there unless the document is not TOML at all; it may be used only to look
 /// for further problems if the list is not empty.
-pub(crate) fn decode<'de, T: Deserialize<'de>>(text: &'de str) -> (Option<T>, Vec<Problem>) {
+pub(crate) fn decode<'de, T: Deserialize<'de>>(text: &'de str, manner: Manner) -> (Option<T>, Vec<Problem>) {
     let (document, errors) = DeTable::parse_recoverable(text);
+    let sink = Sink { manner, problems: RefCell::default() };
     if !errors.is_empty() {
         // What the parser recovered is a guess, and problems found in a guess would mislead.
-        return (None, errors.iter().map(syntax_problem).collect());
+        return (None, errors.iter().map(|error| syntax_problem(error, &sink)).collect());
     }
-    let sink = Sink::default();
     let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
     let decoder = ValueDecoder::new(root, None, &sink);
     let decoded = T::deserialize(decoder).ok();
     let mut problems = sink.problems.into_inner();
     if decoded.is_none() && problems.is_empty() {
-        problems.push(Problem { span: 0..0, message: "the file cannot be read".into(), help: None });
+        let span = manner.begin..manner.begin;
+        problems.push(Problem { span, message: "the file cannot be read".into(), help: None });
     }
     (decoded, problems)
 }
 
-fn syntax_problem(error: &toml::de::Error) -> Problem {
+fn syntax_problem(error: &toml::de::Error, sink: &Sink) -> Problem {
     let message = error.message().replace('\n', ", ");
     let message = format!("not valid TOML: {}", message.trim_end_matches(", expected nothing"));
-    Problem { span: error.span().unwrap_or(0..0), message, help: None }
+    Problem { span: sink.place(error.span().unwrap_or(0..0)), message, help: None }
 }
 
 /// The list that decoding writes its findings into.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sink {
+    manner: Manner,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl Sink {
+    /// A range of the document, as it is told to others.
+    fn place(&self, span: Range<usize>) -> Range<usize> {
+        span.start + self.manner.begin..span.end + self.manner.begin
+    }
+
     fn report(&self, span: Range<usize>, message: String, help: Option<String>) {
         self.problems.borrow_mut().push(Problem { span, message, help });
     }
@@ -134,7 +150,7 @@ struct ValueDecoder<'s, 'de> {
 
 impl<'s, 'de> ValueDecoder<'s, 'de> {
     fn new(value: Spanned<DeValue<'de>>, key: Option<Cow<'de, str>>, sink: &'s Sink) -> Self {
-        Self { span: value.span(), value: value.into_inner(), key, sink }
+        Self { span: sink.place(value.span()), value: value.into_inner(), key, sink }
     }
 
     /// Runs one step of decoding and writes its error, if that is new, into the sink with this value's position.

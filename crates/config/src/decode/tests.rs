@@ -31,7 +31,7 @@ enum Word {
 
 /// The problems as `START..END message`, in the order of the text.
 fn problems(text: &str) -> Vec<String> {
-    let (_, mut problems) = decode::<Section>(text);
+    let (_, mut problems) = decode::<Section>(text, Manner::default());
     problems.sort_by_key(|problem| problem.span.start);
     problems.iter().map(|problem| format!("{} {}", &text[problem.span.clone()], problem.message)).collect()
 }
@@ -41,6 +41,7 @@ fn what_is_readable_is_read_beside_what_is_not() {
     let (section, problems) = decode::<Section>(
         "flag = 1\nword = { of = \"x\" }\nnames = [\"a\", 2, \"c\"]\ninner = { depth = 7 }\n\
          [table.one]\ndepth = 1\n[table.two]\ndepth = -1\n",
+        Manner::default(),
     );
     let section = section.unwrap();
     assert_eq!(problems.len(), 3);
@@ -113,7 +114,7 @@ fn an_unreadable_field_never_comes_without_a_report() {
             ["flag", "word", "names", "inner", "table", "inner.depth", "table.x", "table.x.depth", "word.of"]
         {
             let text = format!("{key} = {value}");
-            let (section, problems) = decode::<Section>(&text);
+            let (section, problems) = decode::<Section>(&text, Manner::default());
             let shown = format!("{section:?}");
             let unknown = problems.iter().all(|problem| problem.message.starts_with("unknown key"));
             assert_eq!(shown.contains("Unreadable"), !unknown, "{text}: {shown} {problems:?}");

@@ -108,12 +108,15 @@ impl Config {
         self.source.file()
     }
 
-    /// Every file and directory that the configuration is made of, itself first: what has to be watched for changes.
+    /// Every file and directory that the configuration is made of, itself first, then what it includes: what has to be watched
+    /// for changes, beside the directories that includes look into, which [`crate::IncludedFiles`] has learnt.
     /// A path that is named twice is listed twice, with both places. Files that we write, such as logs and the state
     /// directory, are not listed: watching them would reload forever. The key ring is listed also where this process
     /// rotates it: it is read from there, and a rotation is one reload that finds the keys which are in use already.
     pub fn files(&self) -> Vec<WatchedPath<'_>> {
         let mut files = vec![WatchedPath { path: self.file(), kind: FileKind::Configuration, at: None }];
+        let included = self.source.others();
+        files.extend(included.map(|path| WatchedPath { path, kind: FileKind::Configuration, at: None }));
         for trust in self.trust.values() {
             let kinds = [
                 (&trust.ca, FileKind::TrustAnchors),
@@ -162,7 +165,7 @@ pub struct WatchedPath<'c> {
     pub path: &'c Path,
     /// What it is for.
     pub kind: FileKind,
-    /// Where it is named; nowhere for the configuration file itself.
+    /// Where it is named; nowhere for the configuration file itself, and those that it includes.
     pub at: Option<&'c Location>,
 }
 
@@ -175,7 +178,7 @@ impl<'c> WatchedPath<'c> {
 /// What a file of the configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
-    /// The configuration file itself.
+    /// The configuration file itself, or one that it includes.
     Configuration,
     /// Our certificate with its intermediates.
     CertificateChain,

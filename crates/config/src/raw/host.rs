@@ -12,6 +12,10 @@ use super::{
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[[listener.host]]", default, deny_unknown_fields)]
 pub struct Host {
+    /// Of a `[[host]]`, which stands apart from its listener: the listener's name. In a `[[listener.host]]` it is refused.
+    ///
+    /// Required in a `[[host]]`. Example: `listener = "edge"`.
+    pub listener: Field<String>,
     /// The names that clients ask for: host names, in which `*.` in front stands for exactly one label, or IP addresses.
     /// A name that is not ASCII is written in its `xn--` form. An address is matched by the `Host` field only, since
     /// clients send no SNI for it (RFC 6066 §3); their handshake is answered by `default_host`.
@@ -146,10 +150,11 @@ pub struct ClientAuth {
     ///
     /// Required. Example: `mode = "required"`.
     pub mode: Field<ClientAuthMode>,
-    /// The names of the trust bundles, to one of which client certificates must chain; they are tried in this order.
+    /// The names of the trust bundles, to one of which client certificates must chain; they are tried in this order. With `*`
+    /// at the end of a name all bundles are meant that begin so, in the order of their names; there must be one.
     ///
-    /// Required if the host or a route of it asks for certificates, and refused otherwise; up to 16. Example:
-    /// `trust = "partners"`, `trust = ["partners", "staff"]`.
+    /// Required if the host or a route of it asks for certificates, and refused otherwise; up to 256. Example:
+    /// `trust = "partners"`, `trust = ["partners", "staff"]`, `trust = "partner-*"`.
     pub trust: Field<OneOrMany>,
     /// The names of the tenants whose clients are admitted. Certificates of other tenants, and of none, are refused.
     ///

@@ -22,6 +22,7 @@ mod handshakes;
 mod header_edits;
 mod health_check;
 mod host;
+mod include;
 mod listener;
 mod log;
 mod mirror;
@@ -57,6 +58,7 @@ pub use self::health_check::HealthCheck;
 pub use self::host::{
     Certificate, ClientAuth, ClientAuthMode, Forward, ForwardMode, Host, OcspMode, Require, Staple, XfccMode,
 };
+pub use self::include::{Include, Section};
 pub use self::listener::{
     CipherSuite, ClientAddress, ClientAddressHeader, Group, Limits, Listener, ProxyProtocol,
     ProxyProtocolOthers, Resumption, Tls, TlsVersion,
@@ -86,6 +88,11 @@ pub use crate::decode::Field;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "the file", default, deny_unknown_fields)]
 pub struct File {
+    /// `[[include]]`: other files that are part of this configuration, and what they may say.
+    ///
+    /// Default: none, up to 64. Example: `[[include]]` with `path = "partners.d/*.toml"` and
+    /// `may_define = ["trust", "tenant"]`.
+    pub include: Field<Vec<Field<Include>>>,
     /// `[server]`: the process as a whole.
     ///
     /// Default: all its defaults.
@@ -126,4 +133,14 @@ pub struct File {
     ///
     /// Required: at least one.
     pub listener: Field<Vec<Field<Listener>>>,
+    /// `[[host]]`: virtual hosts for listeners that stand elsewhere, in another file for example. Each has the keys of a
+    /// `[[listener.host]]`, with `[[host.route]]` for its routes, and `listener`, the name of its listener.
+    ///
+    /// Default: none.
+    pub host: Field<Vec<Field<Host>>>,
+    /// `[[route]]`: routes for hosts that stand elsewhere, in another file for example. Each has the keys of a
+    /// `[[listener.host.route]]`, and `host`, one of the names of its host. They stand behind the host's own.
+    ///
+    /// Default: none.
+    pub route: Field<Vec<Field<Route>>>,
 }

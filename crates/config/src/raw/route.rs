@@ -15,6 +15,14 @@ use super::{
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "[[listener.host.route]]", default, deny_unknown_fields)]
 pub struct Route {
+    /// Of a `[[route]]`, which stands apart from its host: one of the host's names. In a `[[listener.host.route]]` it is refused.
+    ///
+    /// Required in a `[[route]]`. Example: `host = "api.example.com"`.
+    pub host: Field<String>,
+    /// Of a `[[route]]`: the name of the listener, if hosts of several have that name.
+    ///
+    /// Default: the only one that has such a host. Example: `listener = "edge"`.
+    pub listener: Field<String>,
     /// The route's name in logs, metrics and policies.
     ///
     /// Default: made from methods and template, `get-orders-id` for `GET /orders/{id}`; no other route's of the host.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringward_config::FileKind;
+use ringward_config::{Disk, FileKind, IncludedFiles};
 use ringward_tls::KEY_RING_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
@@ -245,6 +245,27 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+/// Files that a configuration includes are read once, and watched, as all others.
+impl IncludedFiles for Files {
+    fn names(&mut self, directory: &Path) -> Result<Vec<String>, String> {
+        // Also if it is not there: it may come.
+        self.visited.insert(directory.to_owned());
+        Disk.names(directory)
+    }
+
+    fn text(&mut self, file: &Path) -> Result<String, String> {
+        self.read(file, FileKind::Configuration);
+        let reason = |error| match error {
+            FileError::Unreadable { reason, .. } => reason,
+            FileError::NotAFile(_) => "is not a file".to_owned(),
+            other => other.to_string(),
+        };
+        let bytes = self.content(file, FileKind::Configuration).map_err(reason)?;
+        let text = str::from_utf8(bytes).map_err(|error| format!("is not UTF-8 text ({error})"))?;
+        Ok(text.to_owned())
     }
 }
 
