@@ -347,17 +347,15 @@ pub(crate) const POLICIES: RangeInclusive<usize> = 1..=8;
 pub(crate) const HOST_NAMES: RangeInclusive<usize> = 1..=1000;
 /// Trust bundles of one tenant, and of one list of load balancers.
 pub(crate) const TRUST_BUNDLES: RangeInclusive<usize> = 1..=16;
-/// Trust bundles of one host: for a client that is not known yet each is looked into, which takes some tens of nanoseconds.
-/// Partners with a CA of their own each come to more than a few.
-pub(crate) const HOST_TRUST_BUNDLES: usize = 256;
 /// `[[include]]` of one file.
 pub(crate) const INCLUDES: usize = 64;
 /// Names that the files of one `[[include]]` may use.
 pub(crate) const INCLUDE_NAMES: RangeInclusive<usize> = 1..=64;
 /// Included files in all; a thousand partners with one each are fewer.
 pub(crate) const INCLUDED_FILES: usize = 4096;
-/// Tenants that one host admits.
-pub(crate) const TENANTS: RangeInclusive<usize> = 1..=256;
+/// Trust bundles and tenants of one host. For a client that is not known yet each bundle is looked into, which takes some tens of
+/// nanoseconds; partners with a CA of their own each come to more than a few.
+pub(crate) const OF_HOST: RangeInclusive<usize> = 1..=256;
 /// Conditions of one tenant.
 pub(crate) const TENANT_RULES: RangeInclusive<usize> = 1..=64;
 /// Tenants: each is a label of metrics.

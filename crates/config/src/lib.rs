@@ -128,8 +128,9 @@ pub fn parse_at(
     source.note(problems, &mut found);
     match raw {
         Some(raw) => {
-            let raw = build::include::assemble(raw, &mut source, &mut found, included, now_unix);
-            build::build(&raw, Arc::new(source), found, now_unix)
+            let (raw, includes) = build::include::assemble(raw, &mut source, &mut found, included, now_unix);
+            let config = build::build(&raw, Arc::new(source), found, now_unix)?;
+            Ok(Config { includes, ..config })
         }
         None => {
             source.sort(&mut found);

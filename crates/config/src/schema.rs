@@ -103,9 +103,14 @@ impl<'a> Walk<'a> {
             tables.extend(found.map(|found| (key, found)));
         }
         for (key, Table { schema, suffix, is_list }) in tables {
+            // What stands apart is the table that stands below another.
+            let stands_apart = name.is_empty() && APART.contains(&key.as_str());
             let (path, name) = (join(path, key), join(name, key) + suffix);
             let heading = if is_list { format!("[[{name}]]") } else { format!("[{name}]") };
             self.entries.push(Entry { path: path.clone(), heading: Some(heading), doc: doc(schema) });
+            if stands_apart {
+                continue;
+            }
             self.table(schema, &path, &name);
         }
     }
@@ -140,6 +145,9 @@ impl<'a> Walk<'a> {
         &self.schema["$defs"][&name]
     }
 }
+
+/// Tables that stand below listeners, too, where their keys are told.
+const APART: [&str; 2] = ["host", "route"];
 
 fn doc(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().to_owned()

@@ -160,7 +160,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     (
         "[[host]]\nlistener = \"edge\"\nnames = [\"api.example.com\"]\n",
         "3:10",
-        "appears twice on this listener, first at /etc/ringward/ringward.toml:19",
+        "appears twice on this listener, first at /etc/ringward/ringward.toml:",
     ),
     (
         "[[route]]\nhost = \"app.example.com\"\nmatch = { path = \"/x\" }\n",

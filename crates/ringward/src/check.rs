@@ -16,12 +16,11 @@ use ringward_telemetry::{ClosedSets, Limits, Registry};
 use ringward_tls::CrlFloors;
 use serde::Serialize;
 
-use self::admission::Admission;
-pub(crate) use self::admission::{Verdict, sample_connection, verdict, verify};
+pub(crate) use self::admission::{Admission, Verdict, sample_connection, verdict, verify};
 use self::summary::Summary;
 pub(crate) use self::summary::clusters;
 use crate::failure::{EXIT_USAGE, Failure};
-use crate::load::{self, Loaded};
+use crate::load::{self, Loaded, Staged};
 use crate::publish;
 use crate::terminal::{complain, print_json, say};
 use crate::trust;
@@ -74,7 +73,17 @@ pub(crate) fn run(path: &Path, clients: &[PathBuf], json: bool) -> Result<(), Fa
 /// # Errors
 /// Everything that refuses it.
 pub(crate) fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
-    let loaded = load::gather(path)?.build(None, &CrlFloors::new()).map_err(|refused| refused.problems)?;
+    load_with(path, Staged::new())
+}
+
+/// The same as if these files were there, with this content.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_with(path: &Path, staged: Staged) -> Result<(Loaded, Snapshot), Diagnostics> {
+    let loaded = load::gather_with(path, staged)?
+        .build(None, &CrlFloors::new())
+        .map_err(|refused| refused.problems)?;
     // The last step of `run`: the parts have to go together. The state directory is left alone: a process may have it.
     let registry = Registry::new(ClosedSets::default(), Limits::default());
     let trust = trust::without_state(&loaded.config);

@@ -26,6 +26,7 @@ use ringward_proxy::Materials;
 use ringward_tls::{CrlFloors, IssuerCertificate, KeyRing, Staple, Suspension, TrustBundle};
 use rustls::ClientConfig;
 
+pub(crate) use self::files::Staged;
 use self::files::{FileError, Files};
 pub(crate) use self::policies::{LoadedPolicy, Reason};
 pub(crate) use self::upstream_lists::UpstreamLists;
@@ -111,8 +112,16 @@ impl From<Diagnostics> for Refused {
 /// # Errors
 /// What is wrong with the configuration file itself.
 pub(crate) fn gather(path: &Path) -> Result<Gathered, Diagnostics> {
+    gather_with(path, Staged::new())
+}
+
+/// The same as if these files were there, with this content.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn gather_with(path: &Path, staged: Staged) -> Result<Gathered, Diagnostics> {
     let begun = Instant::now();
-    let mut files = Files::default();
+    let mut files = Files::beside(staged);
     files.read(path, FileKind::Configuration);
     let content = files.content(path, FileKind::Configuration).map_err(|error| whole_file(path, &error))?;
     let source = String::from_utf8(content.to_owned()).map_err(|error| {

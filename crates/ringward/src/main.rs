@@ -18,6 +18,7 @@ mod hex;
 mod load;
 mod logs;
 mod memory;
+mod onboard;
 mod pki;
 mod policy_child;
 mod prove;
@@ -132,6 +133,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Onboard(onboard::Onboard),
     Reload(commands::reload::Reload),
     Upgrade(commands::upgrade::Upgrade),
     Route(Box<commands::route::RouteQuestion>),
@@ -204,6 +206,7 @@ fn main() -> ExitCode {
         }
         Command::Check { config, clients, json, .. } => check::run(&config, &clients, json),
         Command::Prove { config, json } => prove::run(&config, json),
+        Command::Onboard(arguments) => onboard::run(&arguments),
         Command::Reload(arguments) => commands::reload::run(&arguments),
         Command::Upgrade(arguments) => commands::upgrade::run(&arguments),
         Command::Route(question) => commands::route::run(&question),

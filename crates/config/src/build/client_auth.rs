@@ -7,6 +7,7 @@ use serde_spanned::Spanned;
 
 use super::References;
 use super::context::{Context, object_ids};
+use super::names::Names;
 use crate::bounds;
 use crate::model::{ClientAuth, ClientAuthMode, ClientVerification, OcspMode, Require, Tenant, Trust};
 use crate::raw::{self, Field, OneOrMany};
@@ -25,27 +26,26 @@ impl Declared<'_> {
     }
 }
 
-/// The names of the bundles that a host trusts, in the order in which they are tried.
-fn trusted(cx: &mut Context<'_>, list: &Spanned<OneOrMany>, references: &mut References) -> Vec<String> {
+/// The names of the bundles that a host trusts, in the order in which they are tried, or of the tenants that it admits.
+fn names(cx: &mut Context<'_>, key: &str, list: &Spanned<OneOrMany>, known: &mut Names) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for item in cx.list("trust", list, 1..=bounds::HOST_TRUST_BUNDLES) {
+    for item in cx.list(key, list, bounds::OF_HOST) {
         let added = match item.get_ref().strip_suffix('*') {
-            Some(begin) => references.trust.resolve_all(cx, begin, &item.span()),
-            None => references.trust.resolve(cx, &item).into_iter().collect(),
+            Some(begin) => known.resolve_all(cx, begin, &item.span()),
+            None => known.resolve(cx, &item).into_iter().collect(),
         };
         for name in added {
             if names.contains(&name) {
-                cx.error(&item.span(), format!("`trust`: {name:?} appears twice"));
+                cx.error(&item.span(), format!("`{key}`: {name:?} appears twice"));
             } else {
                 names.push(name);
             }
         }
     }
-    if names.len() > bounds::HOST_TRUST_BUNDLES {
-        let (count, max) = (names.len(), bounds::HOST_TRUST_BUNDLES);
-        cx.error(&list.span(), format!("`trust` names {count} bundles: up to {max} are allowed")).help(
-            "divide the clients among several hosts, or put the CAs of several into one bundle with tenants",
-        );
+    if names.len() > *bounds::OF_HOST.end() {
+        let (count, max) = (names.len(), bounds::OF_HOST.end());
+        cx.error(&list.span(), format!("`{key}` comes to {count} names: up to {max} are allowed"))
+            .help("divide the clients among several hosts");
     }
     names
 }
@@ -64,10 +64,12 @@ pub(super) fn declared<'f>(
     let given = cx.required("client_auth", example, &raw.client_auth, section)?;
     let (span, raw) = (given.span(), given.get_ref());
     let verification = ClientVerification {
-        trust: cx.given(&raw.trust).map_or_else(Vec::new, |list| trusted(cx, list, references)),
-        tenants: cx.given(&raw.tenants).map_or_else(Vec::new, |list| {
-            cx.names("tenants", list, bounds::TENANTS, |cx, name| references.tenant.exists(cx, name))
-        }),
+        trust: cx
+            .given(&raw.trust)
+            .map_or_else(Vec::new, |list| names(cx, "trust", list, &mut references.trust)),
+        tenants: cx
+            .given(&raw.tenants)
+            .map_or_else(Vec::new, |list| names(cx, "tenants", list, &mut references.tenant)),
         intermediates_max: cx.number("intermediates_max", &raw.intermediates_max, &bounds::INTERMEDIATES_MAX),
         require_eku: cx.value_or(&raw.require_eku, true),
         extensions: object_ids(cx, "extensions", &raw.extensions, bounds::EXTENSIONS),

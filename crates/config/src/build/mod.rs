@@ -113,6 +113,7 @@ pub(crate) fn build(
         return Err(found);
     }
     Ok(Config {
+        includes: Vec::new(),
         server,
         admin,
         log,

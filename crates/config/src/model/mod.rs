@@ -61,12 +61,15 @@ pub use self::trust::{
 };
 pub use self::upstream_tls::{ClientCertificate, UpstreamRevocation, UpstreamTls};
 // Plain choices mean the same in the file and at run time, so they are one type.
+pub use crate::build::include::Pattern;
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity, Source};
-pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, Level, Protocol};
+pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, Level, Protocol, Section};
 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
 pub struct Config {
+    /// What other files may say, which are part of it.
+    pub includes: Vec<Include>,
     /// The process as a whole.
     pub server: Server,
     /// What operators and monitoring reach.
@@ -143,10 +146,28 @@ impl Config {
         files
     }
 
+    /// How a place of this configuration is called within a sentence.
+    pub fn place(&self, at: &Location) -> String {
+        self.source.place(at)
+    }
+
     /// A problem that was found later at a place of this configuration, with the snippet of that place.
     pub fn diagnostic(&self, severity: Severity, at: &Location, message: impl Into<String>) -> Diagnostic {
         self.source.diagnostic(severity, at, message.into())
     }
+}
+
+/// Files that are part of the configuration.
+#[derive(Clone, Debug)]
+pub struct Include {
+    /// Where they are.
+    pub directory: PathBuf,
+    /// What they are called.
+    pub file: Pattern,
+    /// The sections that they may have.
+    pub may_define: Vec<Section>,
+    /// What their bundles, tenants, policies and clusters may be called; none for anything.
+    pub names: Option<Vec<Pattern>>,
 }
 
 /// A path from the configuration.

@@ -156,9 +156,10 @@ pub struct ClientAuth {
     /// Required if the host or a route of it asks for certificates, and refused otherwise; up to 256. Example:
     /// `trust = "partners"`, `trust = ["partners", "staff"]`, `trust = "partner-*"`.
     pub trust: Field<OneOrMany>,
-    /// The names of the tenants whose clients are admitted. Certificates of other tenants, and of none, are refused.
+    /// The names of the tenants whose clients are admitted, with `*` at the end all that begin so. Certificates of other tenants,
+    /// and of none, are refused.
     ///
-    /// Default: every certificate, whatever its tenant; up to 256. Example: `tenants = ["acme"]`.
+    /// Default: every certificate, whatever its tenant; up to 256. Example: `tenants = ["acme"]`, `tenants = "partner-*"`.
     pub tenants: Field<OneOrMany>,
     /// How many intermediates a client may send. Each costs a signature check before anything is known about the client.
     ///

@@ -28,7 +28,7 @@ use crate::load::Loaded;
 
 /// What would become of one client.
 #[derive(Debug, Serialize)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     file: String,
     hosts: Vec<HostAdmission>,
 }
@@ -87,7 +87,7 @@ impl Admission {
     ///
     /// # Errors
     /// If there is no certificate in it.
-    pub(super) fn of(file: &Path, loaded: &Loaded, snapshot: &Snapshot) -> Result<Admission, Failure> {
+    pub(crate) fn of(file: &Path, loaded: &Loaded, snapshot: &Snapshot) -> Result<Admission, Failure> {
         let chain =
             read_chain(file).map_err(|reason| Failure::Usage(format!("`{}` {reason}", file.display())))?;
         let mut hosts = Vec::new();
@@ -97,6 +97,21 @@ impl Admission {
             }
         }
         Ok(Admission { file: file.display().to_string(), hosts })
+    }
+
+    /// Whether a host knows it as a client of this bundle and tenant.
+    pub(crate) fn is_client_of(&self, bundle: &str, tenant: &str) -> bool {
+        self.hosts.iter().any(|host| {
+            let tenant_of = host.identity.as_ref().and_then(|claims| claims.tenant.as_deref());
+            host.admitted
+                && tenant_of == Some(tenant)
+                && host.path.as_ref().is_some_and(|path| path.bundle() == bundle)
+        })
+    }
+
+    /// Why hosts refuse it, each with its name.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.hosts.iter().filter_map(|host| Some((host.host.as_str(), host.refusal.as_deref()?)))
     }
 }
 

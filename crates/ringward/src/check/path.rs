@@ -30,6 +30,11 @@ struct Link {
 }
 
 impl VerifiedPath {
+    /// The trust bundle that it ends in.
+    pub(super) fn bundle(&self) -> &str {
+        &self.bundle
+    }
+
     /// Of a path, by the lists that lie in files: those that are fetched, and the deny list, are a running process's own.
     pub(super) fn of(path: &PeerPath, loaded: &Loaded) -> VerifiedPath {
         let bundle = loaded.materials.trust.get(&*path.bundle);

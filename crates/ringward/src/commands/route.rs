@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ringward_config::{ClientAuthMode, Host, Listener, Route};
+use ringward_config::{ClientAuthMode, Config, Host, Listener, Route};
 use ringward_identity::PeerIdentity;
 use ringward_policy::{BodyView, HeaderSource, RequestView, RouteView, Subject};
 use ringward_proxy::{Chosen, Snapshot};
@@ -61,7 +61,11 @@ struct Answer {
     host: Option<String>,
     route: Option<String>,
     /// Where the route is defined.
+    file: Option<String>,
     line: Option<u32>,
+    /// The same in words.
+    #[serde(skip)]
+    place: Option<String>,
     /// What the route takes: methods, path, conditions.
     takes: Option<String>,
     /// Normalised.
@@ -193,7 +197,7 @@ fn answer(
         }
     };
     let route = &host.routes[chosen.route];
-    answer.describe(route, &chosen);
+    answer.describe(route, &chosen, &loaded.config);
     // As `ringward_proxy` does it in `caller.rs`.
     let caller = match route.client_auth {
         ClientAuthMode::Off | ClientAuthMode::Observe => None,
@@ -268,9 +272,11 @@ fn admit(
 }
 
 impl Answer {
-    fn describe(&mut self, route: &Route, chosen: &Chosen) {
+    fn describe(&mut self, route: &Route, chosen: &Chosen, config: &Config) {
         self.route = Some(route.id.clone());
+        self.file = Some(route.at.file.display().to_string());
         self.line = Some(route.at.line);
+        self.place = Some(config.place(&route.at));
         self.takes = Some(route.takes());
         self.path = Some(chosen.path.clone());
         self.params.clone_from(&chosen.params);
@@ -355,8 +361,8 @@ impl fmt::Display for Answer {
         if let Some(host) = &self.host {
             writeln!(f, "host      {host}")?;
         }
-        if let (Some(route), Some(line), Some(takes)) = (&self.route, self.line, &self.takes) {
-            writeln!(f, "route     {route} at line {line}: {takes}")?;
+        if let (Some(route), Some(place), Some(takes)) = (&self.route, &self.place, &self.takes) {
+            writeln!(f, "route     {route} at {place}: {takes}")?;
         }
         for (name, value) in &self.params {
             writeln!(f, "          {name} = {value}")?;

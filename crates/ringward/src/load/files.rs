@@ -25,7 +25,12 @@ pub(crate) struct Files {
     entries: BTreeMap<(PathBuf, FileKind), Vec<Entry>>,
     /// Directories that were listed, and the paths themselves.
     visited: BTreeSet<PathBuf>,
+    /// What is taken to be there, whatever is.
+    staged: Staged,
 }
+
+/// Files that are not written yet, by path.
+pub(crate) type Staged = BTreeMap<PathBuf, Vec<u8>>;
 
 /// A file that was read, or not.
 #[derive(Debug)]
@@ -116,6 +121,11 @@ impl FileError {
 }
 
 impl Files {
+    /// Those on disk, and these.
+    pub(crate) fn beside(staged: Staged) -> Files {
+        Files { staged, ..Files::default() }
+    }
+
     /// Reads what `path` leads to, unless it was read already.
     pub(crate) fn read(&mut self, path: &Path, kind: FileKind) {
         let key = (path.to_owned(), kind);
@@ -124,6 +134,11 @@ impl Files {
         }
         self.visited.insert(path.to_owned());
         let rules = Rules::of(kind);
+        if let Some(bytes) = self.staged.get(path) {
+            let content = Content { bytes: Arc::new(bytes.clone()), sha256: Sha256::digest(bytes).into() };
+            self.entries.insert(key, vec![Entry { path: path.to_owned(), content: Ok(content) }]);
+            return;
+        }
         let entries = match fs::metadata(path) {
             Err(error) => {
                 vec![Entry { path: path.to_owned(), content: Err(FileError::unreadable(path, &error)) }]
@@ -253,7 +268,12 @@ impl IncludedFiles for Files {
     fn names(&mut self, directory: &Path) -> Result<Vec<String>, String> {
         // Also if it is not there: it may come.
         self.visited.insert(directory.to_owned());
-        Disk.names(directory)
+        let mut names = Disk.names(directory)?;
+        let staged = self.staged.keys().filter(|path| path.parent() == Some(directory));
+        names.extend(staged.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())));
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     fn text(&mut self, file: &Path) -> Result<String, String> {

@@ -45,13 +45,13 @@ pub(super) fn of(config: &Config, reach: &[ListenerReach]) -> Diagnostics {
             others.filter(|(_, other)| weaker(other) && other.route.path.overlaps(&place.route.path))
         {
             let message = format!(
-                "{} declares `require`, but clients that have {} reach \"{}\" of cluster {} by {} at line {}",
+                "{} declares `require`, but clients that have {} reach \"{}\" of cluster {} by {} at {}",
                 place.words(),
                 proved(other.proof),
                 other.route.path,
                 cluster,
                 other.words(),
-                other.route.at.line
+                config.place(&other.route.at)
             );
             findings.push(config.diagnostic(Severity::Warning, &place.route.at, message));
         }

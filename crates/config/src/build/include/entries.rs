@@ -8,9 +8,11 @@ use serde_spanned::Spanned;
 
 use super::super::context::Context;
 use crate::bounds;
+use crate::model::Include;
 use crate::raw::{self, Field, Section};
 
 /// A readable `[[include]]`.
+#[derive(Debug)]
 pub(super) struct Entry {
     /// The directory, and what the files in it are called.
     pub(super) directory: PathBuf,
@@ -23,9 +25,20 @@ pub(super) struct Entry {
     pub(super) span: Range<usize>,
 }
 
+impl From<Entry> for Include {
+    fn from(entry: Entry) -> Self {
+        Self {
+            directory: entry.directory,
+            file: entry.name,
+            may_define: entry.may_define,
+            names: entry.names,
+        }
+    }
+}
+
 /// A name, or with `*` in it many.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
     /// This one.
     One(String),
     /// All that begin and end so.
@@ -49,7 +62,8 @@ impl Pattern {
         }
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    /// Whether it stands for this name, too.
+    pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::One(only) => name == only,
             Self::Between(before, behind) => {

@@ -12,20 +12,23 @@ mod merge;
 use crate::bounds;
 use crate::decode::{self, Manner};
 use crate::diagnostic::{Diagnostics, Source};
+use crate::model::Include;
 use crate::raw;
 
 use self::entries::Entry;
+pub use self::entries::Pattern;
 pub use self::files::{Disk, IncludedFiles};
 use super::context::{Context, ProcessKeys};
 
-/// The file with all that it includes. `found` gets what is wrong; what comes out may then be used only to look for more.
+/// The file with all that it includes, and what was included. `found` gets what is wrong; what comes out may then be used only to
+/// look for more.
 pub(crate) fn assemble(
     mut file: raw::File,
     source: &mut Source,
     found: &mut Diagnostics,
     included: &mut dyn IncludedFiles,
     now_unix: i64,
-) -> raw::File {
+) -> (raw::File, Vec<Include>) {
     // Nothing here depends on them.
     let process = ProcessKeys { state_dir: true, fetch_ca: true };
     let mut cx = Context::new(source, std::mem::take(found), now_unix, process);
@@ -48,7 +51,7 @@ pub(crate) fn assemble(
     }
     attach::attach(&mut cx, &mut file);
     *found = cx.finish();
-    file
+    (file, entries.into_iter().map(Include::from).collect())
 }
 
 /// Of all files of one configuration.
