@@ -128,12 +128,27 @@ pub fn parse_at(
     source.note(problems, &mut found);
     match raw {
         Some(raw) => {
-            let (raw, includes) = build::include::assemble(raw, &mut source, &mut found, included, now_unix);
-            let config = build::build(&raw, Arc::new(source), found, now_unix)?;
-            Ok(Config { includes, ..config })
+            let raw = build::include::assemble(raw, &mut source, &mut found, included, now_unix);
+            build::build(&raw, Arc::new(source), found, now_unix)
         }
         None => {
             source.sort(&mut found);
+            Err(found)
+        }
+    }
+}
+
+/// What a configuration includes, whatever else may be wrong with it. Nothing is read.
+///
+/// # Errors
+/// What is wrong with its `[[include]]`; if it is not TOML, that.
+pub fn includes(source: &str, file: &Path) -> Result<Vec<Include>, Diagnostics> {
+    let source = Source::new(file, source);
+    let mut found = Diagnostics::new();
+    match decode::decode::<raw::File>(source.text(), Manner::default()) {
+        (Some(raw), _) => build::include::allowed(&raw, &source),
+        (None, problems) => {
+            source.note(problems, &mut found);
             Err(found)
         }
     }

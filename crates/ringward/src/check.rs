@@ -10,7 +10,7 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
-use ringward_config::Diagnostics;
+use ringward_config::{Config, Diagnostics};
 use ringward_proxy::Snapshot;
 use ringward_telemetry::{ClosedSets, Limits, Registry};
 use ringward_tls::CrlFloors;
@@ -73,15 +73,20 @@ pub(crate) fn run(path: &Path, clients: &[PathBuf], json: bool) -> Result<(), Fa
 /// # Errors
 /// Everything that refuses it.
 pub(crate) fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
-    load_with(path, Staged::new())
+    load_with(path, Staged::new(), |_| {})
 }
 
-/// The same as if these files were there, with this content.
+/// The same as if these files were there, with this content, and something were changed.
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_with(path: &Path, staged: Staged) -> Result<(Loaded, Snapshot), Diagnostics> {
+pub(crate) fn load_with(
+    path: &Path,
+    staged: Staged,
+    change: impl FnOnce(&mut Config),
+) -> Result<(Loaded, Snapshot), Diagnostics> {
     let loaded = load::gather_with(path, staged)?
+        .with(change)
         .build(None, &CrlFloors::new())
         .map_err(|refused| refused.problems)?;
     // The last step of `run`: the parts have to go together. The state directory is left alone: a process may have it.

@@ -118,6 +118,20 @@ fn manual() {
 }
 
 #[test]
+fn onboarding() {
+    let ran = Reader::new().read("deploy/onboarding.md");
+    assert!(count(&ran, "ringward onboard ") == 4 && count(&ran, "curl ") == 2, "{ran:#?}");
+}
+
+#[test]
+fn quick_start() {
+    let mut reader = Reader::new();
+    reader.take_along("deploy/prometheus");
+    let ran = reader.read("deploy/manual/quick-start.md");
+    assert!(count(&ran, "ringward ") >= 18 && count(&ran, "curl ") >= 12, "{ran:#?}");
+}
+
+#[test]
 fn policy_rollout() {
     let ran = Reader::new().read("deploy/policy-rollout.md");
     assert!(count(&ran, "ringward policy check") == 1, "{ran:#?}");
@@ -298,6 +312,7 @@ fn repository() -> PathBuf {
 }
 
 /// What is run of a document.
-const PROGRAMS: [&str; 9] = ["ringward", "curl", "openssl", "cat", "chmod", "cp", "mkdir", "mv", "sed"];
+const PROGRAMS: [&str; 11] =
+    ["ringward", "curl", "openssl", "promtool", "cat", "chmod", "cp", "mkdir", "mv", "rm", "sed"];
 /// What ends a line that must fail.
 const REFUSED: &str = "# refused";

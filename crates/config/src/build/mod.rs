@@ -113,7 +113,6 @@ pub(crate) fn build(
         return Err(found);
     }
     Ok(Config {
-        includes: Vec::new(),
         server,
         admin,
         log,

@@ -68,8 +68,6 @@ pub use crate::raw::{Audit, CompressionAlgorithm, Engine, InputShape, IoDriver, 
 /// A whole configuration. Made by [`crate::load`] and [`crate::parse`] only.
 #[derive(Debug)]
 pub struct Config {
-    /// What other files may say, which are part of it.
-    pub includes: Vec<Include>,
     /// The process as a whole.
     pub server: Server,
     /// What operators and monitoring reach.

@@ -21,7 +21,6 @@ use self::report::{InForce, OnboardReport};
 use crate::admin_socket::{Client, ClientError, Request};
 use crate::commands::show;
 use crate::failure::{EXIT_RUNTIME, Failure};
-use crate::load;
 use crate::reload::ReloadReport;
 use crate::trust::status::TrustStatus;
 
@@ -77,13 +76,12 @@ pub(crate) struct Onboard {
 /// If the partner is not in force now; nothing was changed then.
 pub(crate) fn run(arguments: &Onboard) -> Result<(), Failure> {
     let begun = Instant::now();
-    let config = load::gather(&arguments.config).map_err(Failure::Configuration)?;
-    let plan = Plan::of(arguments, config.config())?;
-    let trial = trial::of(arguments, &plan)?;
+    let plan = Plan::of(arguments)?;
+    let (trial, config) = trial::of(arguments, &plan)?;
     let mut report = OnboardReport::of(arguments, &plan, trial);
     if !arguments.dry_run {
         let change = Change::write(&plan)?;
-        match put_in_force(config.config(), &plan.name, begun) {
+        match put_in_force(&config, &plan.name, begun) {
             Ok(in_force) => {
                 report.in_force = Some(in_force);
                 change.keep();

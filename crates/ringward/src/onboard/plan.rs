@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ringward_config::{Config, Include, Section};
+use ringward_config::{Include, Section};
 
 use super::Onboard;
 use crate::commands::read;
@@ -24,7 +24,7 @@ pub(super) struct Plan {
 impl Plan {
     /// # Errors
     /// If the name is none, no `[[include]]` takes the partner, a file cannot be read, or one is there already.
-    pub(super) fn of(arguments: &Onboard, config: &Config) -> Result<Plan, Failure> {
+    pub(super) fn of(arguments: &Onboard) -> Result<Plan, Failure> {
         let name = &arguments.name;
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if !name.bytes().all(is_plain) || !name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
@@ -32,7 +32,7 @@ impl Plan {
                 "`{name}` is not a name: write letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
             )));
         }
-        let directory = directory(arguments, config)?;
+        let directory = directory(arguments)?;
         let authority = directory.join(format!("{name}.ca.pem"));
         let file = directory.join(format!("{name}.toml"));
         for path in [&authority, &file] {
@@ -54,9 +54,12 @@ impl Plan {
     }
 }
 
-/// Where an `[[include]]` takes the file.
-fn directory(arguments: &Onboard, config: &Config) -> Result<PathBuf, Failure> {
-    let name = &arguments.name;
+/// Where an `[[include]]` takes the file. The rest of the configuration is not looked at: it may need this partner to be good.
+fn directory(arguments: &Onboard) -> Result<PathBuf, Failure> {
+    let Onboard { name, config, .. } = arguments;
+    let text = String::from_utf8(read(config)?)
+        .map_err(|_| Failure::Usage(format!("`{}` is not UTF-8 text", config.display())))?;
+    let includes = ringward_config::includes(&text, config).map_err(Failure::Configuration)?;
     let file = format!("{name}.toml");
     let takes = |include: &&Include| {
         let defines = |section| include.may_define.contains(&section);
@@ -65,7 +68,7 @@ fn directory(arguments: &Onboard, config: &Config) -> Result<PathBuf, Failure> {
         include.file.matches(&file) && defines(Section::Trust) && defines(Section::Tenant) && may_be_called
     };
     let fitting: Vec<&Path> =
-        config.includes.iter().filter(takes).map(|include| include.directory.as_path()).collect();
+        includes.iter().filter(takes).map(|include| include.directory.as_path()).collect();
     let meant: Vec<&Path> = match &arguments.into {
         Some(into) => fitting.iter().copied().filter(|directory| is_same(directory, into)).collect(),
         None => fitting.clone(),
@@ -75,7 +78,7 @@ fn directory(arguments: &Onboard, config: &Config) -> Result<PathBuf, Failure> {
         ([], true) => Err(Failure::Usage(format!(
             "no [[include]] of `{}` takes a file `{file}` that defines a trust bundle and a tenant called {name:?}; add\n\n  \
              [[include]]\n  path = \"partners.d/*.toml\"\n  may_define = [\"trust\", \"tenant\"]\n",
-            config.file().display()
+            config.display()
         ))),
         ([], false) | (_, _) => Err(Failure::Usage(format!(
             "which directory? `--into` takes one of {}",

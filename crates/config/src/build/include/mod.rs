@@ -20,18 +20,15 @@ pub use self::entries::Pattern;
 pub use self::files::{Disk, IncludedFiles};
 use super::context::{Context, ProcessKeys};
 
-/// The file with all that it includes, and what was included. `found` gets what is wrong; what comes out may then be used only to
-/// look for more.
+/// The file with all that it includes. `found` gets what is wrong; what comes out may then be used only to look for more.
 pub(crate) fn assemble(
     mut file: raw::File,
     source: &mut Source,
     found: &mut Diagnostics,
     included: &mut dyn IncludedFiles,
     now_unix: i64,
-) -> (raw::File, Vec<Include>) {
-    // Nothing here depends on them.
-    let process = ProcessKeys { state_dir: true, fetch_ca: true };
-    let mut cx = Context::new(source, std::mem::take(found), now_unix, process);
+) -> raw::File {
+    let mut cx = Context::new(source, std::mem::take(found), now_unix, PROCESS);
     let entries = entries::entries(&mut cx, &file.include);
     let files = files::find(&mut cx, &entries, included);
     *found = cx.finish();
@@ -45,14 +42,28 @@ pub(crate) fn assemble(
             part.map(|part| (part, file.entry))
         })
         .collect();
-    let mut cx = Context::new(source, std::mem::take(found), now_unix, process);
+    let mut cx = Context::new(source, std::mem::take(found), now_unix, PROCESS);
     for (part, entry) in parts {
         merge::merge(&mut cx, &mut file, part, entry);
     }
     attach::attach(&mut cx, &mut file);
     *found = cx.finish();
-    (file, entries.into_iter().map(Include::from).collect())
+    file
 }
+
+/// What the file includes.
+///
+/// # Errors
+/// What is wrong with that.
+pub(crate) fn allowed(file: &raw::File, source: &Source) -> Result<Vec<Include>, Diagnostics> {
+    let mut cx = Context::new(source, Diagnostics::new(), 0, PROCESS);
+    let entries = entries::entries(&mut cx, &file.include);
+    let found = cx.finish();
+    if found.has_errors() { Err(found) } else { Ok(entries.into_iter().map(Include::from).collect()) }
+}
+
+/// Nothing here depends on them.
+const PROCESS: ProcessKeys = ProcessKeys { state_dir: true, fetch_ca: true };
 
 /// Of all files of one configuration.
 const BYTES_MAX: u64 = bounds::FILE_BYTES_MAX;
