@@ -1,0 +1,167 @@
+//! nginx and Ringward in its place.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use ringward_testkit::{Gate, Process, Script, free_port};
+
+use super::scene::{API, Edge, PORTAL, Replaced, Scene};
+use super::support::program;
+use super::table::{Differs, End, Row, compare, get};
+
+/// nginx with the file of the manual, and where it answers without TLS.
+fn start_nginx(scene: &Scene) -> (Process, Edge, Edge) {
+    let plain = Edge { port: free_port() };
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {};\n", scene.at(&format!("tmp/{kind}"))))
+        .concat();
+    let (process, edge) = scene.start_original(|edge| {
+        let config = scene.place(&Replaced {
+            file: "nginx.conf",
+            parts: vec![
+                ("/etc/nginx/", scene.at("")),
+                ("/var/log/nginx/", scene.at("log/")),
+                ("/run/nginx.pid", scene.at("run/nginx.pid")),
+                ("listen      443 ", format!("listen 127.0.0.1:{} ", edge.port)),
+                ("listen      80;", format!("listen 127.0.0.1:{};", plain.port)),
+                ("\nhttp {\n", format!("\nhttp {{\n{temporary}")),
+            ],
+        });
+        let mut nginx = program("nginx", "nginx");
+        // One process, so that it ends with the test.
+        nginx.args(["-e", "stderr", "-g", "daemon off; master_process off;", "-c"]).arg(config);
+        nginx
+    });
+    (process, edge, plain)
+}
+
+#[test]
+fn nginx() {
+    let scene = Scene::new("nginx");
+    let (_nginx, before, plain) = start_nginx(&scene);
+    let (_ringward, after) = scene.start_ringward(&["policy.rego"]);
+    shares_are_kept(&scene, [before, after]);
+    for (_, upstream) in &scene.upstreams {
+        // Never: both give up before.
+        upstream.on("/quotes/slow", Script::new().read_body().wait(&Gate::new()));
+    }
+    compare(&scene, before, after, &rows(), DIFFERS, ANSWERS);
+    failures_are_tried_again(&scene, [before, after]);
+    // Ringward has no listener without TLS.
+    let mut stream = TcpStream::connect(plain.address()).unwrap();
+    stream.write_all(b"GET /orders/7?all HTTP/1.0\r\nHost: api.example.com\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.contains(" 301 ") && said.contains("\r\nLocation: https://api.example.com/orders/7?all\r\n"), "{said}");
+    scene.guide_says("Ringward has no listener without TLS.");
+}
+
+/// Three of four requests go to the first server.
+fn shares_are_kept(scene: &Scene, edges: [Edge; 2]) {
+    for edge in edges {
+        let target = format!("/orders/shares-{}", edge.port);
+        let mut connection = scene.client(API).identity(&scene.people["billing"]).connect(edge.address()).unwrap();
+        for _ in 0..8 {
+            assert_eq!(connection.get(&target).unwrap().status, 200);
+        }
+        let shares = scene.upstreams.iter().map(|(_, upstream)| {
+            upstream.requests().iter().filter(|request| request.target == target).count()
+        });
+        assert_eq!(shares.collect::<Vec<_>>(), [6, 2, 0]);
+    }
+}
+
+/// A server that says 503 is asked once, and then the other one; what is not idempotent is not sent twice.
+fn failures_are_tried_again(scene: &Scene, edges: [Edge; 2]) {
+    for edge in edges {
+        let [(_, first), (_, second), _] = &scene.upstreams[..] else { panic!("there are three") };
+        let target = format!("/orders/fails-{}", edge.port);
+        let fails = Script::new().read_body().respond(503, &[], "");
+        first.on(&target, fails.clone());
+        second.on(&target, fails);
+        let client = scene.client(API).identity(&scene.people["integration"]);
+        let sent = || {
+            let of = |upstream: &ringward_testkit::Upstream| {
+                upstream.requests().iter().filter(|request| request.target == target).count()
+            };
+            (of(first).min(1), of(second).min(1), of(first) + of(second))
+        };
+        let mut connection = client.connect(edge.address()).unwrap();
+        assert_eq!(connection.get(&target).unwrap().status, 503);
+        assert_eq!(sent(), (1, 1, 2), "GET goes to both");
+        let mut connection = client.connect(edge.address()).unwrap();
+        assert_eq!(connection.post(&target, b"x").unwrap().status, 503);
+        assert_eq!(sent().2, 3, "POST goes to one");
+    }
+}
+
+fn rows() -> Vec<Row> {
+    use End::{Answered, Passed, Refused, SentTo};
+    let no_certificate = "nginx answers clients without a certificate, and those whose certificate it does not accept, with 400. Ringward ends the handshake with an alert";
+    let maps = "The strings of a map are compared without regard to case";
+    let texts = "A regular expression for the subject sees a text";
+    let empty = "An empty segment (`//`) is answered with 400";
+    let sni = "Clients that send no server name, or an unknown one, get the first server block";
+    let slash = "`%2F` in a path is answered with 400";
+    let dots = "A path with dot segments or escapes reaches the upstream in its normal form";
+    vec![
+        // The right certificate, and the wrong one.
+        get(API, "/orders/7?all=1&x=%20").by("billing"),
+        get(API, "/orders/7").by("billing").method("HEAD").ends(Answered(200)),
+        get(API, "/orders/7").by("billing").body(10).ends(Answered(403)),
+        get(API, "/orders/7").by("integration").body(10),
+        get(API, "/orders/7").by("integration").method("DELETE"),
+        get(API, "/orders/7").by("sales").ends(Answered(403)),
+        get(API, "/quotes/7").by("sales"),
+        get(API, "/orders/7").by("lower case").but(Answered(403), maps),
+        get(API, "/orders/7").by("comma").but(Answered(403), texts),
+        // None, or a bad one.
+        get(API, "/orders/7").ends(Answered(400)).but(Refused, no_certificate),
+        get(API, "/orders/7").by("revoked").ends(Answered(400)).but(Refused, no_certificate),
+        get(API, "/orders/7").by("expired").ends(Answered(400)).but(Refused, no_certificate),
+        get(API, "/orders/7").by("stranger").ends(Answered(400)).but(Refused, no_certificate),
+        get(PORTAL, "/").by("revoked").ends(Answered(400)).but(Refused, no_certificate),
+        // Where a certificate may be shown.
+        get(PORTAL, "/start"),
+        get(PORTAL, "/start").by("sales"),
+        get(PORTAL, "/admin/users").ends(Answered(403)),
+        get(PORTAL, "/admin/users").by("sales").ends(Answered(403)),
+        get(PORTAL, "/admin/users").by("operator"),
+        get(PORTAL, "/admin?x=1").ends(SentTo(301, "https://portal.example.com/admin/?x=1")),
+        get(PORTAL, "/healthz").ends(Answered(200)),
+        // Who claims to be somebody.
+        get(PORTAL, "/start").field("x-client-dn", "CN=ops-anna").field("x-client-verify", "SUCCESS"),
+        get(PORTAL, "/start").field("X_Client_DN", "CN=ops-anna").field("X_Client_Verify", "SUCCESS"),
+        get(API, "/orders/7").by("billing").field("x-client-dn", "CN=ops-anna").field("x-client-serial", "1"),
+        get(API, "/orders/7").by("billing").field("x-real-ip", "10.9.9.9").field("x-debug", "1"),
+        get(API, "/orders/7").by("billing").field("x-forwarded-for", "10.9.9.9"),
+        get(PORTAL, "/start").field("client-cert", ":MII=:"),
+        get(PORTAL, "/start").field("x-forwarded-client-cert", "Subject=\"CN=ops-anna\""),
+        // Hosts.
+        get(API, "/nothing").by("billing").ends(Answered(404)),
+        get(API, "/orders/7").by("billing").sni(Some(PORTAL)).ends(Answered(421)),
+        get(PORTAL, "/start").by("billing").sni(Some(API)).ends(Answered(421)),
+        get(API, "/orders/7").by("billing").sni(None).but(Refused, sni),
+        // Sizes.
+        get(API, "/orders/7").by("integration").body(1 << 20),
+        get(API, "/orders/7").by("integration").body((1 << 20) + 1).ends(Answered(413)),
+        get(API, "/orders/import").by("integration").body((1 << 20) + 1),
+        get(API, "/orders/import").by("integration").body((10 << 20) + 1).ends(Answered(413)),
+        // Redirects and rewrites.
+        get(API, "/old/7?x=1").by("sales").ends(SentTo(301, "https://api.example.com/orders/7?x=1")),
+        get(API, "/orders?x=1").by("billing").ends(SentTo(301, "https://api.example.com/orders/?x=1")),
+        get(API, "/v2/orders/7?x=1").by("billing").ends(Passed("/orders/7?x=1")),
+        get(API, "/v2/orders/7").by("sales").ends(Answered(403)),
+        // Paths that can be read in two ways.
+        get(API, "/orders//7").by("billing").but(Answered(400), empty),
+        get(API, "/orders/a%2Fb").by("billing").but(Answered(400), slash),
+        get(API, "/orders/x/../7").by("billing").but(Passed("/orders/7"), dots),
+        get(API, "/orders/%37").by("billing").but(Passed("/orders/7"), dots),
+        // Time.
+        get(API, "/quotes/slow").by("billing").ends(Answered(504)),
+    ]
+}
+
+const DIFFERS: &[Differs] = &[];
+
+const ANSWERS: &[Differs] = &[];

@@ -1,0 +1,180 @@
+//! Clients, upstreams, and the configurations of the manual with what they name.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ringward_testkit::{
+    Authority, Client, Crl, DEADLINE, Issued, Leaf, Pki, Process, Upstream, eventually, free_port,
+};
+use serde_json::Value;
+
+use super::support::ringward;
+
+/// The hosts of all guides.
+pub(crate) const API: &str = "api.example.com";
+pub(crate) const PORTAL: &str = "portal.example.com";
+
+/// Everything around the two of a guide.
+pub(crate) struct Scene {
+    pub(crate) pki: Pki,
+    /// Has signed all certificates.
+    pub(crate) root: Authority,
+    pub(crate) people: HashMap<&'static str, Issued>,
+    /// By the address that the configurations have for it.
+    pub(crate) upstreams: Vec<(&'static str, Upstream)>,
+    /// What the guide says, in one line.
+    guide: String,
+    directory: PathBuf,
+}
+
+/// Where somebody serves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edge {
+    pub(crate) port: u16,
+}
+
+impl Edge {
+    pub(crate) fn address(self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+/// A file of the manual, and what is replaced in it: each must be there.
+pub(crate) struct Replaced<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) parts: Vec<(&'a str, String)>,
+}
+
+impl Scene {
+    /// Of `migrate-NAME.md`.
+    pub(crate) fn new(name: &str) -> Scene {
+        let (pki, root) = (Pki::new(), Authority::root("Partners CA"));
+        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/manual");
+        let guide = read(&manual.join(format!("migrate-{name}.md")));
+        let addresses = ["10.0.0.11:8080", "10.0.0.12:8080", "10.0.0.21:8080"];
+        let scene = Scene {
+            people: people(&root),
+            upstreams: addresses.map(|address| (address, Upstream::start())).into(),
+            guide: guide.split_whitespace().collect::<Vec<_>>().join(" "),
+            directory: manual.join("migrate").join(name),
+            pki,
+            root,
+        };
+        for name in [API, PORTAL] {
+            let short = name.split('.').next().unwrap();
+            let issued = scene.root.issue(&Leaf::server(name));
+            scene.pki.write_pem(&format!("tls/{short}"), &issued);
+            scene.pki.write(&format!("tls/{short}.both"), issued.chain_pem() + &issued.key_pem());
+        }
+        scene.pki.write_authorities("tls/partners-ca.pem", &[&scene.root]);
+        let list = Crl::new().revoke(scene.people["revoked"].serial());
+        scene.pki.write("tls/partners.crl", scene.root.sign_crl_pem(&list));
+        for directory in ["run", "lib", "log", "tmp"] {
+            scene.pki.write(&format!("{directory}/.keep"), "");
+        }
+        scene
+    }
+
+    /// A client that knows the server by this name.
+    pub(crate) fn client(&self, name: &str) -> Client {
+        Client::new(name, &self.root)
+    }
+
+    pub(crate) fn at(&self, path: &str) -> String {
+        self.pki.path().join(path).display().to_string()
+    }
+
+    /// The file of the manual with these replaced, and with the upstreams that there are.
+    pub(crate) fn place(&self, replaced: &Replaced<'_>) -> PathBuf {
+        let mut text = read(&self.directory.join(replaced.file));
+        for (from, upstream) in &self.upstreams {
+            assert!(text.contains(from), "{} has no {from}", replaced.file);
+            text = text.replace(from, &upstream.address().to_string());
+        }
+        for (from, to) in &replaced.parts {
+            assert!(text.contains(from), "{} has no {from}", replaced.file);
+            text = text.replace(from, to);
+        }
+        self.pki.write(replaced.file, text)
+    }
+
+    /// Starts a server of another make, which may find that another process has taken its port.
+    #[track_caller]
+    pub(crate) fn start_original(&self, command: impl Fn(Edge) -> Command) -> (Process, Edge) {
+        let mut said = String::new();
+        for _ in 0..5 {
+            let edge = Edge { port: free_port() };
+            let mut process = Process::start(&mut command(edge));
+            eventually(DEADLINE, "the original listens or ends", || {
+                !process.is_running() || TcpStream::connect(edge.address()).is_ok()
+            });
+            if process.is_running() {
+                return (process, edge);
+            }
+            said = process.stdout() + &process.stderr();
+        }
+        panic!("the original does not start: {said}");
+    }
+
+    /// Ringward's side with these policies, as the manual has it: checked without a word of warning, proved, and served.
+    #[track_caller]
+    pub(crate) fn start_ringward(&self, policies: &[&str]) -> (Process, Edge) {
+        for policy in policies {
+            self.pki.write(policy, read(&self.directory.join(policy)));
+        }
+        let config = self.place(&Replaced {
+            file: "ringward.toml",
+            parts: vec![
+                ("\"/var/lib/ringward\"", format!("\"{}\"", self.at("lib"))),
+                ("\"/run/ringward/admin.sock\"", format!("\"{}\"", self.at("run/admin.sock"))),
+                ("\"127.0.0.1:9464\"", "\"127.0.0.1:0\"".to_owned()),
+                ("\"0.0.0.0:443\"", "\"127.0.0.1:0\"".to_owned()),
+            ],
+        });
+        for command in ["check", "prove"] {
+            let mut process = Process::start(ringward().arg(command).arg("-c").arg(&config));
+            let code = process.wait(DEADLINE).code();
+            assert_eq!((code, process.stderr().as_str()), (Some(0), ""), "{command}: {}", process.stdout());
+        }
+        let process = Process::start(ringward().arg("run").arg("-c").arg(&config));
+        let line = process.wait_for_line(DEADLINE, |line| line.contains("\"listening\""));
+        let port = serde_json::from_str::<Value>(&line).unwrap()["address"]
+            .as_str()
+            .and_then(|address| address.parse::<SocketAddr>().ok())
+            .unwrap_or_else(|| panic!("no address: {line}"))
+            .port();
+        process.wait_for_line(DEADLINE, |line| line.contains("\"ready\""));
+        (process, Edge { port })
+    }
+
+    /// A difference that clients or upstreams notice is told in the guide.
+    #[track_caller]
+    pub(crate) fn guide_says(&self, sentence: &str) {
+        assert!(self.guide.contains(sentence), "the guide does not say: {sentence}");
+    }
+}
+
+/// Everybody who asks for something.
+fn people(root: &Authority) -> HashMap<&'static str, Issued> {
+    let partner = |name, unit| Leaf::client(name).organization("Acme").organizational_unit(unit);
+    let stranger = Authority::root("Other CA");
+    HashMap::from([
+        ("billing", root.issue(&partner("billing.acme.example", "Billing"))),
+        ("integration", root.issue(&partner("importer.acme.example", "Integration"))),
+        ("sales", root.issue(&partner("sales.acme.example", "Sales"))),
+        // nginx's maps and regular expressions see texts, not names.
+        ("lower case", root.issue(&partner("lower.acme.example", "billing"))),
+        ("comma", root.issue(&partner("x,OU=Integration", "Sales"))),
+        ("operator", root.issue(&partner("ops-anna", "Operations"))),
+        ("revoked", root.issue(&partner("billing.acme.example", "Billing"))),
+        ("expired", root.issue(&partner("billing.acme.example", "Billing").expired())),
+        ("stranger", stranger.issue(&partner("billing.acme.example", "Billing"))),
+    ])
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
