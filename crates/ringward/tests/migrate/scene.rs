@@ -25,7 +25,6 @@ pub(crate) struct Scene {
     pub(crate) people: HashMap<&'static str, Issued>,
     /// By the address that the configurations have for it.
     pub(crate) upstreams: Vec<(&'static str, Upstream)>,
-    /// What the guide says, in one line.
     guide: String,
     directory: PathBuf,
 }
@@ -58,14 +57,15 @@ impl Scene {
         let scene = Scene {
             people: people(&root),
             upstreams: addresses.map(|address| (address, Upstream::start())).into(),
-            guide: guide.split_whitespace().collect::<Vec<_>>().join(" "),
+            guide,
             directory: manual.join("migrate").join(name),
             pki,
             root,
         };
+        let issuing = scene.root.intermediate("Partners Issuing CA");
         for name in [API, PORTAL] {
             let short = name.split('.').next().unwrap();
-            let issued = scene.root.issue(&Leaf::server(name));
+            let issued = issuing.issue(&Leaf::server(name));
             scene.pki.write_pem(&format!("tls/{short}"), &issued);
             scene.pki.write(&format!("tls/{short}.both"), issued.chain_pem() + &issued.key_pem());
         }
@@ -122,18 +122,7 @@ impl Scene {
     /// Ringward's side with these policies, as the manual has it: checked without a word of warning, proved, and served.
     #[track_caller]
     pub(crate) fn start_ringward(&self, policies: &[&str]) -> (Process, Edge) {
-        for policy in policies {
-            self.pki.write(policy, read(&self.directory.join(policy)));
-        }
-        let config = self.place(&Replaced {
-            file: "ringward.toml",
-            parts: vec![
-                ("\"/var/lib/ringward\"", format!("\"{}\"", self.at("lib"))),
-                ("\"/run/ringward/admin.sock\"", format!("\"{}\"", self.at("run/admin.sock"))),
-                ("\"127.0.0.1:9464\"", "\"127.0.0.1:0\"".to_owned()),
-                ("\"0.0.0.0:443\"", "\"127.0.0.1:0\"".to_owned()),
-            ],
-        });
+        let config = self.place_ringward(policies, "127.0.0.1:0");
         for command in ["check", "prove"] {
             let mut process = Process::start(ringward().arg(command).arg("-c").arg(&config));
             let code = process.wait(DEADLINE).code();
@@ -150,16 +139,73 @@ impl Scene {
         (process, Edge { port })
     }
 
-    /// A difference that clients or upstreams notice is told in the guide.
+    fn place_ringward(&self, policies: &[&str], bind: &str) -> PathBuf {
+        for policy in policies {
+            self.pki.write(policy, read(&self.directory.join(policy)));
+        }
+        self.place(&Replaced {
+            file: "ringward.toml",
+            parts: vec![
+                ("\"/var/lib/ringward\"", format!("\"{}\"", self.at("lib"))),
+                ("\"/run/ringward/admin.sock\"", format!("\"{}\"", self.at("run/admin.sock"))),
+                ("\"127.0.0.1:9464\"", "\"127.0.0.1:0\"".to_owned()),
+                ("\"0.0.0.0:443\"", format!("\"{bind}\"")),
+            ],
+        })
+    }
+
+    /// Runs what stands in the `sh` blocks of the guide, in the directory of the configuration; what was run.
+    ///
+    /// A line that ends in `# refused` must fail, every other one succeed, and `ringward run` goes on until the end.
     #[track_caller]
-    pub(crate) fn guide_says(&self, sentence: &str) {
-        assert!(self.guide.contains(sentence), "the guide does not say: {sentence}");
+    pub(crate) fn follow_guide(&self, policies: &[&str]) -> Vec<String> {
+        self.place_ringward(policies, "0.0.0.0:443");
+        self.pki.write_pem("billing", &self.people["billing"]);
+        self.pki.write_authorities("server-ca.pem", &[&self.root]);
+        let port = free_port().to_string();
+        let (mut serving, mut ran, mut is_shell) = (Vec::new(), Vec::new(), false);
+        for line in self.guide.lines().map(str::trim) {
+            if line.starts_with("```") {
+                is_shell = line == "```sh";
+                continue;
+            }
+            if !is_shell {
+                continue;
+            }
+            let line = line.replace("8443", &port);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("exec {line}")]).current_dir(self.pki.path());
+            let path = std::env::var("PATH").unwrap();
+            let program = Path::new(env!("CARGO_BIN_EXE_ringward")).parent().unwrap();
+            shell.env("PATH", format!("{}:{path}", program.display())).env("no_proxy", "*");
+            let mut process = Process::start(&mut shell);
+            if line.starts_with("ringward run ") {
+                process.wait_for_line(DEADLINE, |line| line.contains("\"ready\""));
+                serving.push(process);
+            } else {
+                let succeeded = process.wait(DEADLINE).success();
+                let said = process.stdout() + &process.stderr();
+                assert_eq!(succeeded, !line.ends_with("# refused"), "{line}\n{said}");
+            }
+            ran.push(line);
+        }
+        ran
+    }
+
+    /// A difference that clients or upstreams notice is told in the guide; what is missing if it is not.
+    pub(crate) fn guide_lacks(&self, sentence: &str) -> Option<String> {
+        let guide = self.guide.split_whitespace().collect::<Vec<_>>().join(" ");
+        (!guide.contains(sentence)).then(|| format!("the guide does not say: {sentence}"))
     }
 }
 
 /// Everybody who asks for something.
 fn people(root: &Authority) -> HashMap<&'static str, Issued> {
-    let partner = |name, unit| Leaf::client(name).organization("Acme").organizational_unit(unit);
+    // The common name last, as CAs write it.
+    let partner = |name: &str, unit: &str| {
+        let subject = Leaf::client("").no_subject().organization("Acme");
+        subject.organizational_unit(unit).common_name(name)
+    };
     let stranger = Authority::root("Other CA");
     HashMap::from([
         ("billing", root.issue(&partner("billing.acme.example", "Billing"))),

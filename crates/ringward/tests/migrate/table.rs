@@ -1,8 +1,8 @@
 //! A table of requests, and what becomes of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ringward_testkit::{Echo, Pattern};
+use ringward_testkit::{Echo, Headers, Pattern};
 
 use super::scene::{Edge, Scene};
 
@@ -35,6 +35,9 @@ pub(crate) enum End {
     Refused,
 }
 
+/// Names in lower case, with their values.
+type Fields = BTreeMap<String, Vec<String>>;
+
 /// What was seen of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
@@ -43,16 +46,15 @@ struct Seen {
     location: Option<String>,
     /// What the upstream got, if it got it.
     target: Option<String>,
-    /// What the upstream got, by names in lower case.
-    fields: BTreeMap<String, Vec<String>>,
+    /// What the upstream got.
+    fields: Fields,
     /// What the client got.
-    answer: BTreeMap<String, Vec<String>>,
+    answer: Fields,
 }
 
-/// A header field that is not the same, and the sentence of the guide about it.
+/// A header field that is not the same, what it looks like, and the sentence of the guide about it.
 pub(crate) struct Differs {
     pub(crate) field: &'static str,
-    /// What it looks like.
     pub(crate) before: fn(Option<&str>) -> bool,
     pub(crate) after: fn(Option<&str>) -> bool,
     pub(crate) says: &'static str,
@@ -124,26 +126,31 @@ impl Row {
         });
         let Ok(response) = response else { return Seen::default() };
         let echo = serde_json::from_slice::<Echo>(&response.body).ok().filter(|_| response.status == 200);
-        let collect = |headers: &ringward_testkit::Headers| {
-            headers.iter().fold(BTreeMap::<String, Vec<String>>::new(), |mut all, (name, value)| {
+        let collect = |headers: &Headers| {
+            headers.iter().fold(Fields::new(), |mut all, (name, value)| {
                 all.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
                 all
             })
         };
+        let mut answer = collect(&response.headers);
+        if response.status >= 300 {
+            // Its page is nobody's but the proxy's own.
+            answer.retain(|name, _| !PAGE.contains(&name.as_str()));
+        }
         let location = response.headers.get("location").map(|to| to.replace(&format!(":{}", edge.port), ""));
         Seen {
             status: Some(response.status),
             location,
             fields: echo.as_ref().map(|echo| collect(&echo.headers)).unwrap_or_default(),
             target: echo.map(|echo| echo.target),
-            answer: collect(&response.headers),
+            answer,
         }
     }
 }
 
 impl Seen {
-    #[track_caller]
-    fn is(&self, end: &End, what: &str) {
+    /// What is wrong with it.
+    fn check(&self, end: &End) -> Option<String> {
         let seen = (self.status, self.location.as_deref(), self.target.as_deref());
         let wanted = match *end {
             End::Passed(target) => (Some(200), None, Some(target)),
@@ -151,65 +158,72 @@ impl Seen {
             End::SentTo(status, to) => (Some(status), Some(to), None),
             End::Refused => (None, None, None),
         };
-        assert_eq!(seen, wanted, "{what}: {self:?}");
+        (seen != wanted).then(|| format!("{seen:?}, not {end:?}"))
     }
 }
 
-/// Sends every request to both, and compares; `differs` are the fields that upstreams see otherwise, and `answers` those of clients.
+/// Sends every request to both, and compares; `upstream` are the fields that upstreams see otherwise, and `client` those of clients.
 #[track_caller]
-pub(crate) fn compare(scene: &Scene, before: Edge, after: Edge, rows: &[Row], differs: &[Differs], answers: &[Differs]) {
-    let mut used = vec![false; differs.len() + answers.len()];
+pub(crate) fn compare(scene: &Scene, [before, after]: [Edge; 2], rows: &[Row], upstream: &[Differs], client: &[Differs]) {
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
     for row in rows {
         let (old, new) = (row.ask(scene, before), row.ask(scene, after));
-        old.is(&row.before, &format!("before: {}", row.name()));
-        let Some((end, says)) = &row.after else {
-            new.is(&row.before, &format!("Ringward: {}", row.name()));
-            let (of_requests, of_answers) = used.split_at_mut(differs.len());
-            same(&old.fields, &new.fields, differs, of_requests, &row.name());
-            same(&old.answer, &new.answer, answers, of_answers, &row.name());
+        let end = row.after.as_ref().map_or(&row.before, |(end, _)| end);
+        wrong.extend(old.check(&row.before).map(|what| format!("before: {}: {what}", row.name())));
+        wrong.extend(new.check(end).map(|what| format!("Ringward: {}: {what}", row.name())));
+        if let Some((_, says)) = &row.after {
+            assert_ne!(end, &row.before, "{} is no difference", row.name());
+            wrong.extend(scene.guide_lacks(says));
             continue;
-        };
-        assert_ne!(end, &row.before, "{} is no difference", row.name());
-        new.is(end, &format!("Ringward: {}", row.name()));
-        scene.guide_says(says);
+        }
+        let mut different = differences(&old.fields, &new.fields, upstream, &mut used);
+        different.extend(differences(&old.answer, &new.answer, client, &mut used));
+        wrong.extend(different.into_iter().map(|what| format!("{}: {what}", row.name())));
     }
-    for (differs, used) in differs.iter().chain(answers).zip(used) {
-        assert!(used, "{} does not differ", differs.field);
-        scene.guide_says(differs.says);
+    for differs in upstream.iter().chain(client) {
+        if !used.contains(&(differs.field, differs.says)) {
+            wrong.push(format!("{} never differs", differs.field));
+        }
+        wrong.extend(scene.guide_lacks(differs.says));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Sends every request to Ringward, where the others are not at hand.
+/// Sends every request to Ringward, where the other one is not at hand.
 #[track_caller]
 pub(crate) fn check(scene: &Scene, after: Edge, rows: &[Row]) {
+    let mut wrong = Vec::new();
     for row in rows {
-        let seen = row.ask(scene, after);
         let end = row.after.as_ref().map_or(&row.before, |(end, _)| end);
-        seen.is(end, &format!("Ringward: {}", row.name()));
-        if let Some((_, says)) = &row.after {
-            scene.guide_says(says);
-        }
+        let seen = row.ask(scene, after);
+        wrong.extend(seen.check(end).map(|what| format!("{}: {what}", row.name())));
+        wrong.extend(row.after.as_ref().and_then(|(_, says)| scene.guide_lacks(says)));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[track_caller]
-fn same(
-    old: &BTreeMap<String, Vec<String>>,
-    new: &BTreeMap<String, Vec<String>>,
-    differs: &[Differs],
-    used: &mut [bool],
-    what: &str,
-) {
-    let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+/// Fields that are not the same on both sides, unless they are known to differ as they do.
+fn differences(old: &Fields, new: &Fields, known: &[Differs], used: &mut BTreeSet<(&'static str, &'static str)>) -> Vec<String> {
+    let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let mut wrong = Vec::new();
     for name in names {
         let (old, new) = (old.get(name).map(|all| all.join(" | ")), new.get(name).map(|all| all.join(" | ")));
-        if old == new {
+        if old == new || NOT_COMPARED.contains(&name.as_str()) {
             continue;
         }
-        let known = differs.iter().position(|known| known.field == name);
-        let known = known.unwrap_or_else(|| panic!("{what}: {name} was {old:?} and is {new:?}"));
-        used[known] = true;
-        assert!((differs[known].before)(old.as_deref()), "{what}: {name} was {old:?}");
-        assert!((differs[known].after)(new.as_deref()), "{what}: {name} is {new:?}");
+        let as_known = |known: &&Differs| {
+            known.field == name && (known.before)(old.as_deref()) && (known.after)(new.as_deref())
+        };
+        match known.iter().find(as_known) {
+            Some(known) => _ = used.insert((known.field, known.says)),
+            None => wrong.push(format!("{name} was {:.60} and is {:.60}", format!("{old:?}"), format!("{new:?}"))),
+        }
     }
+    wrong
 }
+
+/// About the page of an error or a redirect.
+const PAGE: [&str; 2] = ["content-type", "server"];
+/// Of the connection alone; where redirects lead, which is compared without the port; and the length of an echo, which is that of what upstreams got.
+const NOT_COMPARED: [&str; 4] = ["connection", "date", "location", "content-length"];
