@@ -111,6 +111,8 @@ fn rows() -> Vec<Row> {
     let sni = "Clients that send no server name, or an unknown one, get the first server block";
     let slash = "`%2F` in a path is answered with 400";
     let dots = "A path with dot segments or escapes reaches the upstream in its normal form";
+    let letters = "Letters outside of ASCII are not: nginx escapes them, and Ringward refuses to send such a value (500, `bad_header_value`).";
+    let lines = "A head whose lines end in a line feed alone is answered with 400";
     vec![
         // The right certificate, and the wrong one.
         get(API, "/orders/7?all=1&x=%20").by("billing"),
@@ -122,6 +124,7 @@ fn rows() -> Vec<Row> {
         get(API, "/quotes/7").by("sales"),
         get(API, "/orders/7").by("lower case").but(Answered(403), maps),
         get(API, "/orders/7").by("comma").but(Answered(403), texts),
+        get(API, "/orders/7").by("umlaut").but(Answered(500), letters),
         // None, or a bad one.
         get(API, "/orders/7").ends(Answered(400)).but(Refused, no_certificate),
         get(API, "/orders/7").by("revoked").ends(Answered(400)).but(Refused, no_certificate),
@@ -165,6 +168,8 @@ fn rows() -> Vec<Row> {
         get(API, "/orders/x/../7").by("billing").but(Passed("/orders/7"), dots),
         get(API, "/orders/%37").by("billing").but(Passed("/orders/7"), dots),
         get(API, "/orders/talkative").by("billing").ends(Answered(200)),
+        get(API, "/orders/7").by("billing").line_feeds().but(Answered(400), lines),
+        get(API, "/orders/7").by("billing").field("x_other", "1"),
         // Time.
         get(API, "/quotes/slow").by("billing").ends(Answered(504)),
     ]
@@ -222,6 +227,12 @@ const UPSTREAM: &[Differs] = &[
         before: |was| was.is_none(),
         after: |is| is == Some("1.1 ringward"),
         says: "`X-Forwarded-Host` and `Via` are new.",
+    },
+    Differs {
+        field: "x_other",
+        before: |was| was.is_none(),
+        after: |is| is == Some("1"),
+        says: "Other fields with an underscore in their name pass",
     },
     Differs {
         field: "x-request-id",

@@ -17,6 +17,9 @@ pub(crate) struct Row {
     target: &'static str,
     fields: Vec<(&'static str, &'static str)>,
     body_bytes: u64,
+    chunked: bool,
+    /// What ends each line of the head.
+    line_end: &'static str,
     before: End,
     /// What Ringward does, and the sentence of the guide about it; the same as before if there is none.
     after: Option<(End, &'static str)>,
@@ -70,6 +73,8 @@ pub(crate) fn get(host: &'static str, target: &'static str) -> Row {
         target,
         fields: Vec::new(),
         body_bytes: 0,
+        chunked: false,
+        line_end: "\r\n",
         before: End::Passed(target),
         after: None,
     }
@@ -98,6 +103,16 @@ impl Row {
         Row { method: "POST", body_bytes, ..self }
     }
 
+    /// Without saying how many.
+    pub(crate) fn chunked(self) -> Row {
+        Row { chunked: true, ..self }
+    }
+
+    /// With line feeds alone, which RFC 9112 §2.2 lets a recipient accept.
+    pub(crate) fn line_feeds(self) -> Row {
+        Row { line_end: "\n", ..self }
+    }
+
     pub(crate) fn ends(self, before: End) -> Row {
         Row { before, ..self }
     }
@@ -109,7 +124,8 @@ impl Row {
 
     fn name(&self) -> String {
         let who = self.who.unwrap_or("nobody");
-        format!("{} {}{} by {who}, {:?}, {:?}", self.method, self.host, self.target, self.sni, self.fields)
+        let Row { method, host, target, sni, fields, body_bytes, .. } = self;
+        format!("{method} {host}{target} by {who}, {sni:?}, {fields:?}, {body_bytes} bytes")
     }
 
     fn ask(&self, scene: &Scene, edge: Edge) -> Seen {
@@ -121,8 +137,13 @@ impl Row {
         };
         let connection = client.connect(edge.address());
         let response = connection.and_then(|mut connection| match self.body_bytes {
-            0 => connection.request(self.method, self.target, &self.fields, b""),
-            bytes => connection.upload(self.target, Pattern::new(bytes), false),
+            0 => {
+                let head = connection.head(self.method, self.target, &self.fields);
+                let head = String::from_utf8(head).unwrap().replace("\r\n", self.line_end);
+                connection.send(head.as_bytes())?;
+                if self.method == "HEAD" { connection.response_to_head() } else { connection.response() }
+            }
+            bytes => connection.upload(self.target, Pattern::new(bytes), self.chunked),
         });
         let Ok(response) = response else { return Seen::default() };
         let echo = serde_json::from_slice::<Echo>(&response.body).ok().filter(|_| response.status == 200);
