@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "migrate/haproxy.rs"]
+mod haproxy;
 #[path = "migrate/nginx.rs"]
 mod nginx;
 #[path = "migrate/scene.rs"]

@@ -1,11 +1,8 @@
 //! nginx and Ringward in its place.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use ringward_testkit::{Process, free_port};
 
-use ringward_testkit::{Gate, Process, Script, free_port};
-
-use super::scene::{API, Edge, PORTAL, Replaced, Scene};
+use super::scene::{API, Edge, PORTAL, Replaced, Scene, redirected_without_tls};
 use super::support::program;
 use super::table::{Differs, End, Row, compare, get};
 
@@ -40,20 +37,10 @@ fn nginx() {
     let scene = Scene::new("nginx");
     let (_nginx, before, plain) = start_nginx(&scene);
     let (_ringward, after) = scene.start_ringward(&["policy.rego"]);
-    shares_are_kept(&scene, [before, after]);
-    for (_, upstream) in &scene.upstreams {
-        upstream.on("/orders/talkative", Script::new().read_body().respond(200, TALKATIVE, ""));
-        // Never: both give up before.
-        upstream.on("/quotes/slow", Script::new().read_body().wait(&Gate::new()));
-    }
+    scene.shares_are_kept([before, after]);
     compare(&scene, [before, after], &rows(), UPSTREAM, CLIENT);
-    failures_are_tried_again(&scene, [before, after]);
-    // Ringward has no listener without TLS.
-    let mut stream = TcpStream::connect(plain.address()).unwrap();
-    stream.write_all(b"GET /orders/7?all HTTP/1.0\r\nHost: api.example.com\r\n\r\n").unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).unwrap();
-    assert!(said.contains(" 301 ") && said.contains("\r\nLocation: https://api.example.com/orders/7?all\r\n"), "{said}");
+    scene.failures_are_tried_again([before, after]);
+    redirected_without_tls(plain);
     assert_eq!(scene.guide_lacks("Ringward has no listener without TLS."), None);
 }
 
@@ -61,45 +48,6 @@ fn nginx() {
 fn nginx_guide() {
     let ran = Scene::new("nginx").follow_guide(&["policy.rego"]);
     assert!(ran.len() >= 9, "{ran:#?}");
-}
-
-/// Three of four requests go to the first server.
-fn shares_are_kept(scene: &Scene, edges: [Edge; 2]) {
-    for edge in edges {
-        let target = format!("/orders/shares-{}", edge.port);
-        let mut connection = scene.client(API).identity(&scene.people["billing"]).connect(edge.address()).unwrap();
-        for _ in 0..8 {
-            assert_eq!(connection.get(&target).unwrap().status, 200);
-        }
-        let shares = scene.upstreams.iter().map(|(_, upstream)| {
-            upstream.requests().iter().filter(|request| request.target == target).count()
-        });
-        assert_eq!(shares.collect::<Vec<_>>(), [6, 2, 0]);
-    }
-}
-
-/// A server that says 503 is asked once, and then the other one; what is not idempotent is not sent twice.
-fn failures_are_tried_again(scene: &Scene, edges: [Edge; 2]) {
-    for edge in edges {
-        let [(_, first), (_, second), _] = &scene.upstreams[..] else { panic!("there are three") };
-        let target = format!("/orders/fails-{}", edge.port);
-        let fails = Script::new().read_body().respond(503, &[], "");
-        first.on(&target, fails.clone());
-        second.on(&target, fails);
-        let client = scene.client(API).identity(&scene.people["integration"]);
-        let sent = || {
-            let of = |upstream: &ringward_testkit::Upstream| {
-                upstream.requests().iter().filter(|request| request.target == target).count()
-            };
-            (of(first).min(1), of(second).min(1), of(first) + of(second))
-        };
-        let mut connection = client.connect(edge.address()).unwrap();
-        assert_eq!(connection.get(&target).unwrap().status, 503);
-        assert_eq!(sent(), (1, 1, 2), "GET goes to both");
-        let mut connection = client.connect(edge.address()).unwrap();
-        assert_eq!(connection.post(&target, b"x").unwrap().status, 503);
-        assert_eq!(sent().2, 3, "POST goes to one");
-    }
 }
 
 fn rows() -> Vec<Row> {
@@ -154,9 +102,9 @@ fn rows() -> Vec<Row> {
         get(API, "/orders/7").by("billing").sni(None).but(Refused, sni),
         // Sizes.
         get(API, "/orders/7").by("integration").body(1 << 20),
-        get(API, "/orders/7").by("integration").body((1 << 20) + 1).ends(Answered(413)),
+        get(API, "/orders/7").by("integration").announced("1048577").ends(Answered(413)),
         get(API, "/orders/import").by("integration").body((1 << 20) + 1),
-        get(API, "/orders/import").by("integration").body((10 << 20) + 1).ends(Answered(413)),
+        get(API, "/orders/import").by("integration").announced("10485761").ends(Answered(413)),
         // Redirects and rewrites.
         get(API, "/old/7?x=1").by("sales").ends(SentTo(301, "https://api.example.com/orders/7?x=1")),
         get(API, "/orders?x=1").by("billing").ends(SentTo(301, "https://api.example.com/orders/?x=1")),
@@ -174,9 +122,6 @@ fn rows() -> Vec<Row> {
         get(API, "/quotes/slow").by("billing").ends(Answered(504)),
     ]
 }
-
-/// What an upstream says of itself.
-const TALKATIVE: &[(&str, &str)] = &[("server", "app/1.2"), ("x-powered-by", "app"), ("x-kept", "1")];
 
 /// Fields that upstreams see otherwise.
 const UPSTREAM: &[Differs] = &[

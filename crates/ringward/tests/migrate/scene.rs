@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ringward_testkit::{
-    Authority, Client, Crl, DEADLINE, Issued, Leaf, Pki, Process, Upstream, eventually, free_port,
+    Authority, Client, Crl, DEADLINE, Gate, Issued, Leaf, Pki, Process, Script, Upstream, eventually, free_port,
 };
 use serde_json::Value;
 
@@ -68,6 +69,11 @@ impl Scene {
             let issued = issuing.issue(&Leaf::server(name));
             scene.pki.write_pem(&format!("tls/{short}"), &issued);
             scene.pki.write(&format!("tls/{short}.both"), issued.chain_pem() + &issued.key_pem());
+        }
+        for (_, upstream) in &scene.upstreams {
+            upstream.on("/orders/talkative", Script::new().read_body().respond(200, TALKATIVE, ""));
+            // Never: everybody gives up before.
+            upstream.on("/quotes/slow", Script::new().read_body().wait(&Gate::new()));
         }
         scene.pki.write_authorities("tls/partners-ca.pem", &[&scene.root]);
         let list = Crl::new().revoke(scene.people["revoked"].serial());
@@ -194,11 +200,62 @@ impl Scene {
         ran
     }
 
+    /// Three of four requests go to the first server.
+    #[track_caller]
+    pub(crate) fn shares_are_kept(&self, edges: [Edge; 2]) {
+        for edge in edges {
+            let target = format!("/orders/shares-{}", edge.port);
+            let client = self.client(API).identity(&self.people["billing"]);
+            let mut connection = client.connect(edge.address()).unwrap();
+            for _ in 0..8 {
+                assert_eq!(connection.get(&target).unwrap().status, 200);
+            }
+            assert_eq!(self.received(&target), [6, 2, 0]);
+        }
+    }
+
+    /// A server that says 503 is asked once, and then the other one; what is not idempotent is not sent twice.
+    #[track_caller]
+    pub(crate) fn failures_are_tried_again(&self, edges: [Edge; 2]) {
+        for edge in edges {
+            let target = format!("/orders/fails-{}", edge.port);
+            for (_, upstream) in &self.upstreams {
+                upstream.on(&target, Script::new().read_body().respond(503, &[], ""));
+            }
+            let client = self.client(API).identity(&self.people["integration"]);
+            let mut connection = client.connect(edge.address()).unwrap();
+            assert_eq!(connection.get(&target).unwrap().status, 503);
+            assert_eq!(self.received(&target), [1, 1, 0], "GET goes to both");
+            let mut connection = client.connect(edge.address()).unwrap();
+            assert_eq!(connection.post(&target, b"x").unwrap().status, 503);
+            assert_eq!(self.received(&target).iter().sum::<usize>(), 3, "POST goes to one");
+        }
+    }
+
+    /// How many requests for this each upstream has got.
+    fn received(&self, target: &str) -> [usize; 3] {
+        let of = |upstream: &Upstream| {
+            upstream.requests().iter().filter(|request| request.target == target).count()
+        };
+        [0, 1, 2].map(|at| of(&self.upstreams[at].1))
+    }
+
     /// A difference that clients or upstreams notice is told in the guide; what is missing if it is not.
     pub(crate) fn guide_lacks(&self, sentence: &str) -> Option<String> {
         let guide = self.guide.split_whitespace().collect::<Vec<_>>().join(" ");
         (!guide.contains(sentence)).then(|| format!("the guide does not say: {sentence}"))
     }
+}
+
+/// What the originals do on port 80.
+#[track_caller]
+pub(crate) fn redirected_without_tls(plain: Edge) {
+    let mut stream = TcpStream::connect(plain.address()).unwrap();
+    stream.write_all(b"GET /orders/7?all HTTP/1.0\r\nHost: api.example.com\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    let said = said.to_ascii_lowercase();
+    assert!(said.contains(" 301 ") && said.contains("\r\nlocation: https://api.example.com/orders/7?all\r\n"), "{said}");
 }
 
 /// Everybody who asks for something.
@@ -227,3 +284,6 @@ fn people(root: &Authority) -> HashMap<&'static str, Issued> {
 pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
+
+/// What an upstream says of itself.
+const TALKATIVE: &[(&str, &str)] = &[("server", "app/1.2"), ("x-powered-by", "app"), ("x-kept", "1")];

@@ -103,6 +103,11 @@ impl Row {
         Row { method: "POST", body_bytes, ..self }
     }
 
+    /// `POST` that says how many bytes it has, and waits before it sends any.
+    pub(crate) fn announced(self, length: &'static str) -> Row {
+        Row { method: "POST", ..self }.field("content-length", length)
+    }
+
     /// Without saying how many.
     pub(crate) fn chunked(self) -> Row {
         Row { chunked: true, ..self }
@@ -245,6 +250,6 @@ fn differences(old: &Fields, new: &Fields, known: &[Differs], used: &mut BTreeSe
 }
 
 /// About the page of an error or a redirect.
-const PAGE: [&str; 2] = ["content-type", "server"];
+const PAGE: [&str; 3] = ["cache-control", "content-type", "server"];
 /// Of the connection alone; where redirects lead, which is compared without the port; and the length of an echo, which is that of what upstreams got.
 const NOT_COMPARED: [&str; 4] = ["connection", "date", "location", "content-length"];
