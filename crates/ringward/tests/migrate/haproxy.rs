@@ -41,9 +41,9 @@ fn haproxy() {
     let scene = Scene::new("haproxy");
     let (_haproxy, before, plain) = start_haproxy(&scene);
     let (_ringward, after) = scene.start_ringward(POLICIES);
-    scene.shares_are_kept([before, after]);
+    scene.shares_are_kept(&[before, after], "billing");
     compare(&scene, [before, after], &rows(), UPSTREAM, CLIENT);
-    scene.failures_are_tried_again([before, after]);
+    scene.failures_are_tried_again(&[before, after], "integration");
     redirected_without_tls(plain);
     assert_eq!(scene.guide_lacks("Ringward has no listener without TLS."), None);
 }
@@ -95,7 +95,10 @@ fn rows() -> Vec<Row> {
         get(PORTAL, "/start").field("x-ssl-client-cn", "ops-anna").field("x-ssl-client-used", "1"),
         get(PORTAL, "/start").field("X_SSL_Client_CN", "ops-anna"),
         get(PORTAL, "/start").field("X_SSL_Client_Used", "1"),
-        get(API, "/orders/7").by("billing").field("x-ssl-client-dn", "/CN=ops-anna").field("x-ssl-client-serial", "1"),
+        get(API, "/orders/7")
+            .by("billing")
+            .field("x-ssl-client-dn", "/CN=ops-anna")
+            .field("x-ssl-client-serial", "1"),
         get(API, "/orders/7").by("billing").field("x-real-ip", "10.9.9.9").field("x-debug", "1"),
         get(API, "/orders/7").by("billing").field("x-forwarded-for", "10.9.9.9"),
         get(PORTAL, "/start").field("client-cert", ":MII=:"),
@@ -149,19 +152,36 @@ const UPSTREAM: &[Differs] = &[
     Differs { field: "x-ssl-client-sha1", before: is_empty, after: is_missing, says: NOTHING_TO_SAY },
     Differs {
         field: "x-ssl-client-serial",
-        before: |was| was.is_some_and(|was| was.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())),
+        before: |was| {
+            was.is_some_and(|was| was.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()))
+        },
         after: |is| is.is_some_and(|is| is.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())),
         says: "`X-SSL-Client-Serial` is in lower case.",
     },
-    Differs { field: "x-ssl-client-sha1", before: |was| was.is_some_and(|was| was.len() == 40), after: is_missing, says: SHA },
+    Differs {
+        field: "x-ssl-client-sha1",
+        before: |was| was.is_some_and(|was| was.len() == 40),
+        after: is_missing,
+        says: SHA,
+    },
     Differs {
         field: "x-ssl-client-sha256",
         before: is_missing,
         after: |is| is.is_some_and(|is| is.len() == 64),
         says: SHA,
     },
-    Differs { field: "x_ssl_client_cn", before: |was| was == Some("ops-anna"), after: is_missing, says: SPELLINGS },
-    Differs { field: "x_ssl_client_used", before: |was| was == Some("1"), after: is_missing, says: SPELLINGS },
+    Differs {
+        field: "x_ssl_client_cn",
+        before: |was| was == Some("ops-anna"),
+        after: is_missing,
+        says: SPELLINGS,
+    },
+    Differs {
+        field: "x_ssl_client_used",
+        before: |was| was == Some("1"),
+        after: is_missing,
+        says: SPELLINGS,
+    },
     Differs {
         field: "client-cert",
         before: is_missing,
@@ -169,7 +189,12 @@ const UPSTREAM: &[Differs] = &[
         says: "`Client-Cert` (RFC 9440) is new",
     },
     Differs { field: "client-cert", before: |was| was == Some(":MII=:"), after: is_missing, says: IDENTITY },
-    Differs { field: "x-forwarded-client-cert", before: |was| was.is_some(), after: is_missing, says: IDENTITY },
+    Differs {
+        field: "x-forwarded-client-cert",
+        before: |was| was.is_some(),
+        after: is_missing,
+        says: IDENTITY,
+    },
     Differs {
         field: "x-forwarded-host",
         before: is_missing,
@@ -209,4 +234,5 @@ fn is_missing(value: Option<&str>) -> bool {
 const NOTHING_TO_SAY: &str = "A field with nothing to say is not there, where HAProxy sends it empty.";
 const SHA: &str = "`X-SSL-Client-SHA256` takes the place of `X-SSL-Client-SHA1`";
 const SPELLINGS: &str = "HAProxy lets `X_SSL_Client_CN` of a client pass";
-const IDENTITY: &str = "of a client never reach the upstream. HAProxy passes on what it is not told to remove.";
+const IDENTITY: &str =
+    "of a client never reach the upstream. HAProxy passes on what it is not told to remove.";

@@ -37,9 +37,9 @@ fn nginx() {
     let scene = Scene::new("nginx");
     let (_nginx, before, plain) = start_nginx(&scene);
     let (_ringward, after) = scene.start_ringward(&["policy.rego"]);
-    scene.shares_are_kept([before, after]);
+    scene.shares_are_kept(&[before, after], "billing");
     compare(&scene, [before, after], &rows(), UPSTREAM, CLIENT);
-    scene.failures_are_tried_again([before, after]);
+    scene.failures_are_tried_again(&[before, after], "integration");
     redirected_without_tls(plain);
     assert_eq!(scene.guide_lacks("Ringward has no listener without TLS."), None);
 }
@@ -133,7 +133,9 @@ const UPSTREAM: &[Differs] = &[
     },
     Differs {
         field: "x-client-serial",
-        before: |was| was.is_some_and(|was| was.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())),
+        before: |was| {
+            was.is_some_and(|was| was.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()))
+        },
         after: |is| is.is_some_and(|is| is.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())),
         says: "`X-Client-Serial` is in lower case.",
     },

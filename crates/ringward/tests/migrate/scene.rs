@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ringward_testkit::{
-    Authority, Client, Crl, DEADLINE, Gate, Issued, Leaf, Pki, Process, Script, Upstream, eventually, free_port,
+    Authority, Client, Crl, DEADLINE, Gate, Issued, Leaf, Pki, Process, Script, Upstream, eventually,
+    free_port,
 };
 use serde_json::Value;
 
@@ -89,6 +90,11 @@ impl Scene {
         Client::new(name, &self.root)
     }
 
+    /// The file of the manual as it is.
+    pub(crate) fn original(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
     pub(crate) fn at(&self, path: &str) -> String {
         self.pki.path().join(path).display().to_string()
     }
@@ -149,17 +155,20 @@ impl Scene {
         for policy in policies {
             self.pki.write(policy, read(&self.directory.join(policy)));
         }
-        self.place(&Replaced {
+        let mut replaced = Replaced {
             file: "ringward.toml",
             parts: vec![
                 ("\"/var/lib/ringward\"", format!("\"{}\"", self.at("lib"))),
                 ("\"/run/ringward/admin.sock\"", format!("\"{}\"", self.at("run/admin.sock"))),
                 ("\"127.0.0.1:9464\"", "\"127.0.0.1:0\"".to_owned()),
                 ("\"0.0.0.0:443\"", format!("\"{bind}\"")),
-                // A build for tests on a machine with other work is slow.
-                (".rego\"\n", ".rego\"\ntime_budget = \"1s\"\n".to_owned()),
             ],
-        })
+        };
+        if policies.iter().any(|policy| policy.ends_with(".rego")) {
+            // A build for tests on a machine with other work is slow.
+            replaced.parts.push((".rego\"\n", ".rego\"\ntime_budget = \"1s\"\n".to_owned()));
+        }
+        self.place(&replaced)
     }
 
     /// Runs what stands in the `sh` blocks of the guide, in the directory of the configuration; what was run.
@@ -168,7 +177,8 @@ impl Scene {
     #[track_caller]
     pub(crate) fn follow_guide(&self, policies: &[&str]) -> Vec<String> {
         self.place_ringward(policies, "0.0.0.0:443");
-        self.pki.write_pem("billing", &self.people["billing"]);
+        // With the names that every guide's rules ask for.
+        self.pki.write_pem("billing", &self.people["billing workload"]);
         self.pki.write_authorities("server-ca.pem", &[&self.root]);
         let port = free_port().to_string();
         let (mut serving, mut ran, mut is_shell) = (Vec::new(), Vec::new(), false);
@@ -202,10 +212,10 @@ impl Scene {
 
     /// Three of four requests go to the first server.
     #[track_caller]
-    pub(crate) fn shares_are_kept(&self, edges: [Edge; 2]) {
+    pub(crate) fn shares_are_kept(&self, edges: &[Edge], who: &str) {
         for edge in edges {
             let target = format!("/orders/shares-{}", edge.port);
-            let client = self.client(API).identity(&self.people["billing"]);
+            let client = self.client(API).identity(&self.people[who]);
             let mut connection = client.connect(edge.address()).unwrap();
             for _ in 0..8 {
                 assert_eq!(connection.get(&target).unwrap().status, 200);
@@ -216,13 +226,13 @@ impl Scene {
 
     /// A server that says 503 is asked once, and then the other one; what is not idempotent is not sent twice.
     #[track_caller]
-    pub(crate) fn failures_are_tried_again(&self, edges: [Edge; 2]) {
+    pub(crate) fn failures_are_tried_again(&self, edges: &[Edge], who: &str) {
         for edge in edges {
             let target = format!("/orders/fails-{}", edge.port);
             for (_, upstream) in &self.upstreams {
                 upstream.on(&target, Script::new().read_body().respond(503, &[], ""));
             }
-            let client = self.client(API).identity(&self.people["integration"]);
+            let client = self.client(API).identity(&self.people[who]);
             let mut connection = client.connect(edge.address()).unwrap();
             assert_eq!(connection.get(&target).unwrap().status, 503);
             assert_eq!(self.received(&target), [1, 1, 0], "GET goes to both");
@@ -255,7 +265,10 @@ pub(crate) fn redirected_without_tls(plain: Edge) {
     let mut said = String::new();
     stream.read_to_string(&mut said).unwrap();
     let said = said.to_ascii_lowercase();
-    assert!(said.contains(" 301 ") && said.contains("\r\nlocation: https://api.example.com/orders/7?all\r\n"), "{said}");
+    assert!(
+        said.contains(" 301 ") && said.contains("\r\nlocation: https://api.example.com/orders/7?all\r\n"),
+        "{said}"
+    );
 }
 
 /// Everybody who asks for something.
@@ -265,11 +278,28 @@ fn people(root: &Authority) -> HashMap<&'static str, Issued> {
         let subject = Leaf::client("").no_subject().organization("Acme");
         subject.organizational_unit(unit).common_name(name)
     };
+    let workload = |unit: &str, id: &str| root.issue(&partner("workload", unit).spiffe(id));
     let stranger = Authority::root("Other CA");
     HashMap::from([
         ("billing", root.issue(&partner("billing.acme.example", "Billing"))),
         ("integration", root.issue(&partner("importer.acme.example", "Integration"))),
         ("sales", root.issue(&partner("sales.acme.example", "Sales"))),
+        ("billing workload", workload("Billing", "spiffe://example.com/ns/billing/sa/reader")),
+        ("integration workload", workload("Integration", "spiffe://example.com/ns/integration/sa/writer")),
+        (
+            "integration test workload",
+            workload("Sales", "spiffe://example.com/ns/integration-test/sa/writer"),
+        ),
+        ("operator workload", workload("Operations", "spiffe://example.com/ns/ops/sa/anna")),
+        ("importer", root.issue(&partner("importer", "Sales").dns("importer.acme.example"))),
+        (
+            "importer with URI",
+            root.issue(
+                &partner("importer", "Sales")
+                    .dns("importer.acme.example")
+                    .uri("https://acme.example/importer"),
+            ),
+        ),
         // nginx's maps and regular expressions see texts, not names.
         ("lower case", root.issue(&partner("lower.acme.example", "billing"))),
         ("umlaut", root.issue(&partner("jörg.acme.example", "Billing"))),

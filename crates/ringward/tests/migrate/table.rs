@@ -190,7 +190,13 @@ impl Seen {
 
 /// Sends every request to both, and compares; `upstream` are the fields that upstreams see otherwise, and `client` those of clients.
 #[track_caller]
-pub(crate) fn compare(scene: &Scene, [before, after]: [Edge; 2], rows: &[Row], upstream: &[Differs], client: &[Differs]) {
+pub(crate) fn compare(
+    scene: &Scene,
+    [before, after]: [Edge; 2],
+    rows: &[Row],
+    upstream: &[Differs],
+    client: &[Differs],
+) {
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
     for row in rows {
@@ -230,7 +236,12 @@ pub(crate) fn check(scene: &Scene, after: Edge, rows: &[Row]) {
 }
 
 /// Fields that are not the same on both sides, unless they are known to differ as they do.
-fn differences(old: &Fields, new: &Fields, known: &[Differs], used: &mut BTreeSet<(&'static str, &'static str)>) -> Vec<String> {
+fn differences(
+    old: &Fields,
+    new: &Fields,
+    known: &[Differs],
+    used: &mut BTreeSet<(&'static str, &'static str)>,
+) -> Vec<String> {
     let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let mut wrong = Vec::new();
     for name in names {
@@ -243,7 +254,9 @@ fn differences(old: &Fields, new: &Fields, known: &[Differs], used: &mut BTreeSe
         };
         match known.iter().find(as_known) {
             Some(known) => _ = used.insert((known.field, known.says)),
-            None => wrong.push(format!("{name} was {:.60} and is {:.60}", format!("{old:?}"), format!("{new:?}"))),
+            None => {
+                wrong.push(format!("{name} was {:.60} and is {:.60}", format!("{old:?}"), format!("{new:?}")))
+            }
         }
     }
     wrong
