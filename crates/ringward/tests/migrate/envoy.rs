@@ -98,6 +98,8 @@ fn rows() -> Vec<Row> {
     let empty = "An empty segment (`//`) is answered with 400";
     let missing = "What has no route is answered with 404";
     let dns = "Envoy compares one name";
+    let underscores = "Fields with an underscore in their name pass";
+    let letters = "Letters outside of ASCII in a subject are not sent in a field";
     let billing = "billing workload";
     let integration = "integration workload";
     vec![
@@ -134,6 +136,12 @@ fn rows() -> Vec<Row> {
         get(API, "/orders//7").by(billing).ends(Passed("/orders/7")).but(Answered(400), empty),
         get(API, "/orders/x/../7").by(billing).ends(Passed("/orders/7")),
         get(API, "/orders/a%2Fb").by(billing).ends(Answered(400)),
+        get(API, "/orders/7")
+            .by(billing)
+            .field("x_other", "1")
+            .ends(Answered(400))
+            .but(Passed("/orders/7"), underscores),
+        get(API, "/quotes/7").by("umlaut").ends(Passed("/quotes/7")).but(Answered(500), letters),
         get(API, "/quotes/slow").by(billing).ends(Answered(504)),
     ]
 }
