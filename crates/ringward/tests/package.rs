@@ -96,6 +96,13 @@ fn all_files_are_there_and_go_to_where_packages_may_put_them() {
         "usr/share/doc/ringward/examples/manual.toml",
         "usr/share/doc/ringward/examples/policies/partners.rego",
         "usr/share/doc/ringward/tuning.md",
+        "usr/share/doc/ringward/manual/migrate-nginx.md",
+        "usr/share/doc/ringward/manual/migrate/nginx/nginx.conf",
+        "usr/share/doc/ringward/manual/migrate/nginx/policy.rego",
+        "usr/share/doc/ringward/manual/migrate/haproxy/haproxy.cfg",
+        "usr/share/doc/ringward/manual/migrate/haproxy/api.toml",
+        "usr/share/doc/ringward/manual/migrate/envoy/envoy.yaml",
+        "usr/share/doc/ringward/manual/migrate/envoy/ringward.toml",
     ] {
         assert!(places.contains(place), "{place} is not installed");
     }
