@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::time::{Duration, SystemTime};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ringward_testkit::{Connection, Echo, Headers, Leaf, sha256_hex};
+use ringward_testkit::{Connection, DEADLINE, Echo, Headers, Leaf, eventually, sha256_hex};
 
 use self::support::{Gateway, HOST, Host, on_both_drivers};
 
@@ -248,4 +250,29 @@ fn without_a_certificate_there_is_no_identity() {
     let headers =
         echo(&mut gateway.client().server_name("open.example.com").connect(gateway.edge).unwrap(), &[]);
     assert!(!headers.contains("client-cert") && !headers.contains("x-forwarded-client-cert"));
+}
+
+#[test]
+fn clients_that_should_have_renewed_are_told_until_they_have() {
+    let gateway = Gateway::start();
+    let day = Duration::from_secs(86_400);
+    let billing = |from: SystemTime, until: SystemTime| {
+        gateway.root.issue(&Leaf::client("billing").valid_between(from, until))
+    };
+    let now = SystemTime::now();
+    let old = billing(now - 87 * day, now + 3 * day);
+    let told = || {
+        gateway.metric(
+            "ringward_client_certificate_not_after_timestamp_seconds",
+            &[("bundle", "partners"), ("client", "CN=billing")],
+        )
+    };
+    let ends = (now + 3 * day).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    gateway.client().identity(&old).connect(gateway.edge).unwrap().get("/echo").unwrap();
+    eventually(DEADLINE, "it is told", || (told() - ends).abs() <= 1.0);
+    // The partner of the other tests has a certificate that is not due.
+    gateway.connect().get("/echo").unwrap();
+    let renewed = billing(now, now + 90 * day);
+    gateway.client().identity(&renewed).connect(gateway.edge).unwrap().get("/echo").unwrap();
+    eventually(DEADLINE, "it has renewed", || told() == 0.0);
 }

@@ -47,6 +47,6 @@ pub use record::{
 };
 pub use registry::{ClusterId, Limits, ListenerId, PolicyId, Registry, RouteId, TenantId, UNMATCHED};
 pub use shard::Shard;
-pub use trust::{CrlFigures, SessionCacheFigures};
+pub use trust::{ClientExpiry, CrlFigures, SessionCacheFigures};
 pub use upstreams::{EndpointFigures, UpstreamAddr, UpstreamFigures};
 pub use writer::{HandshakeLineRate, LogStats, LogThread, LogWriter, Polled};

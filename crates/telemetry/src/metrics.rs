@@ -231,6 +231,10 @@ catalogue! {
         "When the certificate presented for the virtual host expires.";
     TRUST_NOT_AFTER = Kind::Gauge, "ringward_trust_not_after_timestamp_seconds", ["bundle"],
         "When the first certificate authority of the trust bundle expires.";
+    CLIENT_CERTIFICATE_NOT_AFTER = Kind::Gauge, "ringward_client_certificate_not_after_timestamp_seconds", ["bundle", "client"],
+        "When the certificate of a client expires that was due to be renewed, of the twenty that expire the soonest.";
+    CLIENTS_KNOWN = Kind::Gauge, "ringward_clients_known", [],
+        "Clients that were seen and whose certificates are looked at for their expiry.";
     DENY_LIST_ENTRIES = Kind::Gauge, "ringward_deny_list_entries", [],
         "Entries of the deny list in force.";
     CRL_ENTRIES = Kind::Gauge, "ringward_crl_entries", ["bundle"],

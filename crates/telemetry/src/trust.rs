@@ -11,6 +11,8 @@ use crate::control::ControlMetrics;
 /// The part of [`ControlMetrics`] that is about trust, at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustState {
+    pub(crate) clients: Vec<ClientExpiry>,
+    pub(crate) clients_known: usize,
     pub(crate) deny_list_entries: u64,
     pub(crate) crls: BTreeMap<String, CrlState>,
     /// By host of the responder.
@@ -21,6 +23,17 @@ pub(crate) struct TrustState {
     pub(crate) ticket_key_since_unix: Option<i64>,
     pub(crate) ticket_key_rotations: u64,
     pub(crate) session_cache: Option<SessionCacheFigures>,
+}
+
+/// When the certificate of a client ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientExpiry {
+    /// The trust bundle that admits it.
+    pub bundle: String,
+    /// What the client is called, fit for a label.
+    pub client: String,
+    /// Seconds since 1970.
+    pub not_after_unix: i64,
 }
 
 /// One bundle's lists. `figures` are missing only from a fetch until the figures are given for the first time.
@@ -65,6 +78,12 @@ impl ControlMetrics {
     /// How many entries the deny list in force has.
     pub fn deny_list_changed(&self, entries: u64) {
         self.lock().trust.deny_list_entries = entries;
+    }
+
+    /// Replaces the clients whose certificates were due to be renewed, of `known` in all. Each bundle and client is there once.
+    pub fn clients_seen(&self, due: Vec<ClientExpiry>, known: usize) {
+        let mut state = self.lock();
+        (state.trust.clients, state.trust.clients_known) = (due, known);
     }
 
     /// Replaces the figures of the revocation lists, by name of every bundle that has or should have any.

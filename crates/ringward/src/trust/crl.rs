@@ -29,6 +29,7 @@ use self::issuers::Issuers;
 use self::list::List;
 use self::source::{Event, Outcome, Source, Task};
 use self::sources::{Rules, Sources};
+use super::clients::Clients;
 use super::clock::Clock;
 use super::fetch::url::Url;
 use super::fetch::{Ask, FetchError, FetchLimits, Fetched, Fetcher};
@@ -46,6 +47,8 @@ pub(crate) struct CrlKeeper {
     shop: Arc<Shop>,
     sources: Sources,
     issuers: Issuers,
+    /// They are no matter of lists; but who looks at what workers have seen is here.
+    clients: Clients,
     jobs: JoinSet<Outcome>,
     /// What the jobs are about.
     tasks: HashMap<task::Id, Task>,
@@ -98,6 +101,7 @@ impl CrlKeeper {
             shop: Arc::new(shop),
             sources: Sources::default(),
             issuers: Issuers::default(),
+            clients: Clients::default(),
             jobs: JoinSet::new(),
             tasks: HashMap::new(),
             tick,
@@ -181,12 +185,16 @@ impl CrlKeeper {
         let mut found = false;
         for _ in 0..SIGHTINGS_PER_TICK {
             let Some(path) = self.sightings.pop() else { break };
+            self.clients.sighted(&path, now);
             found |= self.issuers.sighted(&path);
             let events = self.sources.sighted(&path, now);
             self.say(events);
         }
         if found {
             self.sources.issuer_found(now);
+        }
+        if let Some(due) = self.clients.report(now) {
+            self.metrics.clients_seen(due, self.clients.len());
         }
         for task in self.sources.due(now, JOBS_MAX.saturating_sub(self.jobs.len())) {
             let (shop, issuers, of) = (self.shop.clone(), self.issuers.all(), task.clone());

@@ -7,6 +7,7 @@
 //! on the snapshot that results.
 
 mod candidate;
+mod clients;
 pub(crate) mod clock;
 pub(crate) mod crl;
 pub(crate) mod deny;

@@ -13,7 +13,7 @@ use crate::closed::{
 use crate::metrics::{CATALOGUE, Kind};
 use crate::registry::Limits;
 use crate::shard::Shard;
-use crate::trust::{CrlFigures, SessionCacheFigures};
+use crate::trust::{ClientExpiry, CrlFigures, SessionCacheFigures};
 use crate::upstreams::{EndpointFigures, UpstreamFigures};
 
 const SETS: ClosedSets = ClosedSets {
@@ -478,6 +478,21 @@ fn histograms_are_cumulative_and_their_sum_is_exact() {
     assert_eq!((bucket("0.01"), bucket("0.05"), bucket("+Inf")), (3.0, 3.0, 4.0));
     assert_eq!(page.value(r#"ringward_policy_evaluation_duration_seconds_count{policy="main"}"#), 4.0);
     assert_eq!(page.value(r#"ringward_policy_evaluation_duration_seconds_sum{policy="main"}"#), 0.097_004);
+}
+
+#[test]
+fn names_of_clients_are_harmless_in_labels() {
+    let fixture = Fixture::new(Limits::default());
+    let client = ClientExpiry {
+        bundle: "partners".to_owned(),
+        client: "CN=\"a\\b\"} 1".to_owned(),
+        not_after_unix: 7,
+    };
+    fixture.control.clients_seen(vec![client], 3);
+    let series = r#"ringward_client_certificate_not_after_timestamp_seconds{bundle="partners",client="CN=\"a\\b\"} 1"}"#;
+    assert_eq!((fixture.page().value(series), fixture.page().value("ringward_clients_known")), (7.0, 3.0));
+    fixture.control.clients_seen(Vec::new(), 3);
+    assert!(!fixture.page().samples.contains_key(series));
 }
 
 #[test]

@@ -7,6 +7,11 @@ use crate::trust::{CrlState, TrustState};
 
 /// Adds them to the page. What is not known is absent.
 pub(super) fn series(page: &mut Page, trust: &TrustState) {
+    for client in &trust.clients {
+        let labels = [client.bundle.as_str(), client.client.as_str()];
+        page.gauge(&catalogue::CLIENT_CERTIFICATE_NOT_AFTER, &labels, client.not_after_unix as f64);
+    }
+    page.gauge(&catalogue::CLIENTS_KNOWN, &[], trust.clients_known as f64);
     page.gauge(&catalogue::DENY_LIST_ENTRIES, &[], trust.deny_list_entries as f64);
     for (bundle, crls) in &trust.crls {
         crl_series(page, bundle, crls);
