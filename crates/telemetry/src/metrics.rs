@@ -436,6 +436,8 @@ mod tests {
             "part",
             "digest",
             "responder",
+            // Names from verified certificates, of the twenty clients that the control plane chooses.
+            "client",
         ];
         for metric in CATALOGUE {
             assert!(metric.labels.len() <= 3, "{}", metric.name);

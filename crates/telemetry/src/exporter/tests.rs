@@ -192,6 +192,9 @@ fn measure(control: &ControlMetrics) {
     control.snapshot_published(4, NOW_UNIX - 60.0);
     control.snapshots_retired(2);
     control.deny_list_changed(3);
+    let client =
+        ClientExpiry { bundle: "partners".to_owned(), client: "billing".to_owned(), not_after_unix: 9 };
+    control.clients_seen(vec![client], 1);
     control.upstreams_changed([("orders".to_owned(), upstream())]);
     control.upstream_checked("orders", CheckOutcome::Passed);
     control.upstream_checked("orders", CheckOutcome::Timeout);
