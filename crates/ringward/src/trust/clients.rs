@@ -4,7 +4,7 @@
 //! clients that workers have verified since the process began, by bundle and name. A client that has come with a newer certificate is
 //! no longer concerned; on other nodes it is, until it comes there, too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ringward_identity::{IdentityOptions, PeerIdentity};
 use ringward_telemetry::ClientExpiry;
@@ -70,6 +70,13 @@ impl Clients {
             not_after_unix: lifetime.not_after,
         };
         Some(due.into_iter().map(entry).collect())
+    }
+
+    /// Forgets the clients of other bundles than these: a partner that has gone has nothing to renew.
+    pub(super) fn keep(&mut self, bundles: &BTreeSet<String>) {
+        let before = self.by_name.len();
+        self.by_name.retain(|(bundle, _), _| bundles.contains(&**bundle));
+        self.has_changed |= self.by_name.len() != before;
     }
 
     /// How many clients are known.
@@ -147,6 +154,10 @@ mod tests {
         assert_eq!(clients.report(60 * DAY + 1), None, "nothing new");
         assert_eq!(names(&mut clients, 60 * DAY + REPORT_SECONDS).len(), 2);
         assert_eq!(clients.len(), 3);
+        clients.keep(&BTreeSet::from(["partners".to_owned()]));
+        assert_eq!(clients.len(), 3);
+        clients.keep(&BTreeSet::new());
+        assert_eq!(names(&mut clients, 60 * DAY), Vec::<String>::new());
         for index in 0..2 * SHOWN_MAX {
             seen(&mut clients, &format!("{index}"), (0, 61 * DAY));
         }

@@ -73,6 +73,8 @@ struct Shop {
 pub(crate) struct CrlSettings {
     /// Bundles whose lists are used.
     pub(crate) rules: Vec<Rules>,
+    /// All bundles.
+    pub(crate) bundles: BTreeSet<String>,
     /// Trust anchors and `crl_issuers`.
     pub(crate) issuers: Vec<IssuerCertificate>,
     /// Lists of files.
@@ -133,6 +135,7 @@ impl CrlKeeper {
         self.shop.fetcher.verify_https_by(settings.tls.as_ref());
         self.issuers.configure(settings.issuers);
         self.files = settings.files;
+        self.clients.keep(&settings.bundles);
         let (gone, events) = self.sources.configure(settings.rules, now);
         self.sources.issuer_found(now);
         self.remove_copies(gone);
@@ -374,6 +377,7 @@ impl CrlSettings {
         let rules = loaded.config.trust.values().filter_map(Rules::of);
         CrlSettings {
             rules: rules.collect(),
+            bundles: loaded.config.trust.keys().cloned().collect(),
             issuers: loaded.issuers.values().flatten().cloned().collect(),
             files: loaded.list_status.clone(),
             tls: loaded.fetch_tls.clone(),

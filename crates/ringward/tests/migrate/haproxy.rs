@@ -101,6 +101,7 @@ fn rows() -> Vec<Row> {
             .field("x-ssl-client-serial", "1"),
         get(API, "/orders/7").by("billing").field("x-real-ip", "10.9.9.9").field("x-debug", "1"),
         get(API, "/orders/7").by("billing").field("x-forwarded-for", "10.9.9.9"),
+        get(PORTAL, "/start").field("x-ssl-client-sha1", "C16E"),
         get(PORTAL, "/start").field("client-cert", ":MII=:"),
         get(PORTAL, "/start").field("x-forwarded-client-cert", "Subject=\"CN=ops-anna\""),
         // Hosts.

@@ -93,6 +93,7 @@ fn rows() -> Vec<Row> {
         get(API, "/orders/7").by("billing").field("x-client-dn", "CN=ops-anna").field("x-client-serial", "1"),
         get(API, "/orders/7").by("billing").field("x-real-ip", "10.9.9.9").field("x-debug", "1"),
         get(API, "/orders/7").by("billing").field("x-forwarded-for", "10.9.9.9"),
+        get(PORTAL, "/start").field("x-client-cert", "-----BEGIN%20CERTIFICATE-----"),
         get(PORTAL, "/start").field("client-cert", ":MII=:"),
         get(PORTAL, "/start").field("x-forwarded-client-cert", "Subject=\"CN=ops-anna\""),
         // Hosts.

@@ -604,6 +604,7 @@ fn trust_that_is_gone_or_not_known_leaves_the_report() {
     }
     fixture.control.crls_changed([]);
     fixture.control.staples_changed([]);
+    fixture.control.clients_seen(Vec::new(), 0);
     let page = fixture.page();
     assert!(!page.samples.keys().any(|series| series.contains("bundle=") || series.contains("staple")));
     // A count that comes first is there, and bounded by what is configured next.
