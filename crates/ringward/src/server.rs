@@ -107,7 +107,10 @@ impl Server {
         let started = Server::start(path, Inherited::default(), &mut bequest);
         let mut server = started.inspect_err(|failure| predecessor.report_refusal(&failure.to_string()))?;
         match predecessor.report_ready(&bequest) {
-            Verdict::Stay => server.manager = ServiceManager::from_env(),
+            Verdict::Stay => {
+                server.manager = ServiceManager::from_env();
+                server.operators.iter_mut().for_each(AdminSocket::own);
+            }
             Verdict::Withdraw => server.withdraw(),
         }
         Ok(server)
@@ -117,9 +120,6 @@ impl Server {
     fn withdraw(&mut self) {
         self.withdrawn = true;
         self.control.hand_over(self.outline.listeners.iter().map(|(_, address)| *address).collect());
-        if let Some((_, retirement)) = &self.heirlooms.operators {
-            retirement.retire();
-        }
         self.stop.notify_one();
     }
 

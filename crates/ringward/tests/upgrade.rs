@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -203,7 +203,16 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
         fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     };
-    let cases: [(&str, &dyn Fn(), &str); 6] = [
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cases: [(&str, &dyn Fn(), &str); 7] = [
+        (
+            "an address of somebody else",
+            &|| {
+                let both = format!("bind = [\"127.0.0.1:0\", \"{}\"]", busy.local_addr().unwrap());
+                stage.world.edit_config("bind = [\"127.0.0.1:0\"]", &both);
+            },
+            "cannot listen on",
+        ),
         (
             "a configuration that is refused",
             &|| stage.world.edit_config("policy = \"main\"", "policy = \"other\""),
@@ -304,7 +313,7 @@ fn listeners_may_come_and_go_with_an_upgrade() {
     let mut stage = Stage::new();
     let old = stage.running.edge;
     // Another port, and the old one is given up.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let next = free.local_addr().unwrap();
     drop(free);
     stage.world.edit_config("bind = [\"127.0.0.1:0\"]", &format!("bind = [\"{next}\"]"));
