@@ -249,6 +249,50 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
     stage.assert_serves();
 }
 
+/// Says that it is ready, and ends when it is told to serve.
+const DIES_WHEN_READY: &str = r#"#!/usr/bin/env python3
+import json, socket
+other = socket.socket(fileno=0)
+def heard():
+    try:
+        return json.loads(other.recv(1 << 16))
+    except ValueError:
+        return "keys"
+while heard() != "end":
+    pass
+other.send(json.dumps({"ready": {"version": "9", "addresses": [], "operators": False}}).encode())
+assert heard() == "commit"
+"#;
+
+#[test]
+fn a_new_process_that_dies_when_it_is_told_to_serve_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let address = path.display().to_string();
+    let stage = Stage::with(&[("NOTIFY_SOCKET", &address), ("WATCHDOG_USEC", "1000000")]);
+    let program = stage.world.path("ringward");
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, DIES_WHEN_READY).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, text, error) = stage.ask(&["upgrade"]);
+    assert_eq!(code, Some(1), "{text} {error}");
+    assert!(text.contains("did not answer when it was told to serve"), "{text}");
+    stage.assert_serves();
+    assert_eq!(stage.ask(&["revoke", "--identity", "somebody", "--reason", "a test"]).0, Some(0));
+    // It is still the main process, and says that it is well.
+    manager.set_nonblocking(true).unwrap();
+    let mut said = [0; 4096];
+    while let Ok(length) = manager.recv(&mut said) {
+        let message = String::from_utf8_lossy(&said[..length]);
+        assert!(!message.contains("MAINPID"), "{message}");
+    }
+    manager.set_nonblocking(false).unwrap();
+    let length = manager.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"WATCHDOG=1\n");
+}
+
 /// Processes that it has started and that run.
 fn children_of(number: u32) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{number}/task")).unwrap();

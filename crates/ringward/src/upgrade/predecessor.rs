@@ -107,6 +107,7 @@ impl Predecessor {
             .and_then(|()| self.channel.receive(Instant::now() + VERDICT_PATIENCE));
         match verdict.map(|packet| words::understand::<Offer>(&packet)) {
             Ok(Ok(Offer::Commit)) => {
+                self.promise_to_serve();
                 tracing::info!(
                     process = self.process,
                     version = self.version,
@@ -119,6 +120,16 @@ impl Predecessor {
                 tracing::error!(?said, process = self.process, "not told to serve, ending");
                 Verdict::Withdraw
             }
+        }
+    }
+
+    /// From here on there is no way back. The other process tells the service manager who serves, which would not listen to us before, and
+    /// closes the socket.
+    fn promise_to_serve(&self) {
+        let promised = words::say(&self.channel, &Response::Serving, &[]);
+        // If it died at this moment, nobody but us serves.
+        if promised.is_ok() {
+            let _ = self.channel.receive(Instant::now() + VERDICT_PATIENCE);
         }
     }
 
