@@ -466,8 +466,11 @@ fn open_sockets(
         named.into_iter().for_each(|sockets| open(sockets.into()));
         managed.into_iter().for_each(|sockets| open(Opened::handed_over(sockets, true, backlog)));
         for bind in &listener.bind {
-            if let Some(sockets) = bequest.take_bound(&listener.name, bind.addr) {
-                open(Opened::handed_over(sockets, false, backlog));
+            if let Some((address, sockets)) = bequest.take_bound(&listener.name, bind.addr) {
+                if let Err(error) = sockets::check_families(&sockets[0], bind.addr, &all) {
+                    failed(&error, &bind.at);
+                }
+                open(Opened::handed_over((address, sockets), false, backlog));
                 continue;
             }
             // What the service manager has opened for this listener takes the place of all that it would open.

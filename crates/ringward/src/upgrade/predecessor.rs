@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::channel::{Channel, Packet, ReceiveError};
 use super::words::{self, Offer, OfferedListener, PROTOCOL, Response};
-use crate::version;
+use crate::{sockets, version};
 
 /// The process that serves, and waits for us.
 #[derive(Debug)]
@@ -219,10 +219,13 @@ impl Bequest {
         self.sockets.is_empty()
     }
 
-    /// Closes the sockets of the dead that are bound to none of these addresses: they would be in the way of what is to be opened.
+    /// Closes the sockets of the dead that are bound to none of these addresses, or for other clients than is wanted now: they would be
+    /// in the way of what is to be opened.
     pub(crate) fn keep_bound_to(&mut self, wanted: &[SocketAddr]) {
-        self.sockets
-            .retain(|bequeathed| !bequeathed.listener.is_empty() || wanted.contains(&bequeathed.address));
+        let is_wanted = |Bequeathed { address, socket, .. }: &Bequeathed| {
+            wanted.contains(address) && sockets::check_families(socket, *address, wanted).is_ok()
+        };
+        self.sockets.retain(|bequeathed| !bequeathed.listener.is_empty() || is_wanted(bequeathed));
     }
 
     /// The sockets of a listener that the service manager has opened, by address.
