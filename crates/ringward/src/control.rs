@@ -127,6 +127,8 @@ impl ControlPlane {
                         deadline = drained_by.or(deadline);
                         // Whoever has asked may have gone.
                         let _ = answer.send(report);
+                        // Without connections this process may end right away, and the answer is to be written first.
+                        tokio::task::yield_now().await;
                     }
                 },
                 _ = self.watch.changed(), if may_reload => self.start_reload(),
