@@ -56,15 +56,7 @@ impl From<InheritedSockets> for Opened {
 
 impl Opened {
     /// Sockets that a predecessor listens on, for a listener of this process. `managed`: the service manager has opened them.
-    pub(crate) fn handed_over(
-        (address, sockets): (SocketAddr, Vec<TcpListener>),
-        managed: bool,
-        backlog: i32,
-    ) -> Opened {
-        for socket in sockets.iter().filter(|_| !managed) {
-            // It may have changed. If not even that can be done, it is as long as it was.
-            let _ = rustix::net::listen(socket, backlog);
-        }
+    pub(crate) fn handed_over((address, sockets): (SocketAddr, Vec<TcpListener>), managed: bool) -> Opened {
         Opened { address, sockets, shared: managed }
     }
 }
