@@ -112,6 +112,9 @@ impl Server {
                 server.manager = ServiceManager::from_env();
                 server.operators.iter_mut().for_each(AdminSocket::own);
                 server.set_backlogs();
+                if let Some(Err(error)) = server.trust.state_dir().map(|state| state.note_holder()) {
+                    tracing::warn!(%error, "the state directory names the former process as its holder");
+                }
             }
             Verdict::Withdraw => server.withdraw(),
         }

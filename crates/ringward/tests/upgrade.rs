@@ -60,6 +60,16 @@ impl Stage {
         report
     }
 
+    /// Who has the state directory.
+    fn holder(&self) -> String {
+        fs::read_to_string(self.world.path("state/lock")).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_holder(&self, number: u32) {
+        assert_eq!(self.holder(), format!("process {number}\n"));
+    }
+
     #[track_caller]
     fn assert_serves(&self) {
         let mut connection = self.world.client().connect(self.running.edge).unwrap();
@@ -277,6 +287,7 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
         assert_eq!(code, Some(1), "{name}: {text} {error}");
         assert!(text.starts_with("nothing has changed") && text.contains(reason), "{name}: {text}");
         stage.assert_serves();
+        stage.assert_holder(stage.running.process.id());
         // What was held is let go.
         let (code, _, error) = stage.ask(&["revoke", "--identity", name, "--reason", "a test"]);
         assert_eq!(code, Some(0), "{name}: {error}");
@@ -290,6 +301,8 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
     symlink(real, &program).unwrap();
     stage.upgrade();
     stage.assert_serves();
+    let heir = stage.heirs[0];
+    eventually(DEADLINE, "the new one has it", || stage.holder() == format!("process {heir}\n"));
 }
 
 /// Says that it is ready, and ends when it is told to serve.
