@@ -13,7 +13,7 @@ use ringward_http::{Field, RequestHead};
 use ringward_identity::PeerIdentity;
 use ringward_policy::{
     Answer, BodyView, CachingWorker, ConnectionView, Decision, DecisionError, HeaderSource, Lookup, Query,
-    RequestView, RouteView, Subject, Verdict, combine,
+    RequestView, RouteView, Subject, SubjectMark, Verdict, combine,
 };
 use ringward_telemetry::{CacheLookup, PolicyOutcome, Shard};
 
@@ -81,8 +81,15 @@ async fn ask(
     // Not borrowed while a server is asked: meanwhile others of this worker decide.
     let Answer { verdict, lookup, mismatch } = {
         let mut evaluator = view.policies[index].borrow_mut();
-        let answer =
-            evaluate(&mut evaluator, (connection, &mut *client), caller, request, target, (facts, started));
+        let answer = evaluate(
+            CachingWorker::decide,
+            &mut evaluator,
+            (connection, &mut *client),
+            caller,
+            request,
+            target,
+            (facts, started),
+        );
         note_cache(policy, &connection.worker.shard, &evaluator, &answer);
         answer
     };
@@ -99,6 +106,8 @@ async fn ask(
             return Err(ProxyError::PolicyBudget);
         }
     };
+    // Before a candidate is asked, which takes a time of its own.
+    let took = started.elapsed();
     if let Some(candidate) = policy.candidate {
         let said = candidate::Said {
             policy,
@@ -111,7 +120,6 @@ async fn ask(
         None => Ok(decision),
         Some(earlier) => combine(earlier, decision),
     });
-    let took = started.elapsed();
     if !cached {
         facts.policy_time += took;
     }
@@ -149,7 +157,8 @@ fn compare_with(
     let policy = &view.snapshot.policies[candidate];
     let answer = {
         let evaluator = &mut view.policies[candidate].borrow_mut();
-        evaluate(evaluator, (connection, client), caller, request, target, (facts, Instant::now()))
+        let now = (facts, Instant::now());
+        evaluate(CachingWorker::decide_beside, evaluator, (connection, client), caller, request, target, now)
     };
     // Bodies are read for policies that decide. One that is read for its candidate alone could be refused for its length.
     let seen = !policy.compiled.reads_body() || target.route.policy_body_max.is_some();
@@ -194,7 +203,17 @@ fn note_cache(policy: &Policy, shard: &Shard, evaluator: &CachingWorker, answer:
     }
 }
 
+/// How an evaluator is asked.
+type Ask = fn(
+    &mut CachingWorker,
+    &mut SubjectMark,
+    &mut dyn FnMut() -> Subject,
+    &RequestView<'_>,
+    Instant,
+) -> Answer;
+
 fn evaluate(
+    ask: Ask,
     evaluator: &mut CachingWorker,
     (connection, client): (&Connection, &mut impl ClientSide),
     caller: Option<&PeerIdentity>,
@@ -237,7 +256,7 @@ fn evaluate(
         let make = || subject_of(connection, client.session(), caller, named);
         seen.subject.get_or_insert_with(make).clone()
     };
-    evaluator.decide(&mut seen.mark, &mut subject, &request, now)
+    ask(evaluator, &mut seen.mark, &mut subject, &request, now)
 }
 
 fn subject_of(

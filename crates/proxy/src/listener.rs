@@ -144,7 +144,14 @@ async fn accept_loop(worker: Rc<Worker>, listener: &Rc<Listener>, socket: usize)
                 admit(&worker, listener, stream, peer);
             }
             // Or another worker that listens on the same socket was faster to close it.
-            Err(_) if listener.closed.get() || worker.is_draining() => return,
+            Err(_) if listener.closed.get() || worker.is_draining() => {
+                // Of all that wait on a socket that is shared the kernel wakes one for each connection. If it was this one, and its
+                // accept was called off before it could accept, nobody else knows of that connection.
+                if let Some((stream, peer)) = listener.sockets[socket].accept_waiting() {
+                    admit(&worker, listener, stream, peer);
+                }
+                return;
+            }
             // The client was faster than we.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {

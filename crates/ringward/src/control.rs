@@ -127,6 +127,8 @@ impl ControlPlane {
                         deadline = drained_by.or(deadline);
                         // Whoever has asked may have gone.
                         let _ = answer.send(report);
+                        // Without connections this process may end right away, and the answer is to be written first.
+                        tokio::task::yield_now().await;
                     }
                 },
                 _ = self.watch.changed(), if may_reload => self.start_reload(),
@@ -240,18 +242,17 @@ impl ControlPlane {
     }
 
     /// Leaves everything to `heir` and begins to drain.
-    async fn hand_over(&mut self, mut heir: Heir) -> Result<(u32, String, Instant), String> {
+    async fn hand_over(&mut self, heir: Heir) -> Result<(u32, String, Instant), String> {
         if self.control.phase() != Phase::Running {
             let withdrawn = tokio::task::spawn_blocking(|| heir.withdraw()).await;
             return Err(withdrawn.map_or_else(|error| error.to_string(), |()| "this process ends".to_owned()));
         }
-        if !heir.is_alive() {
-            return Err("the new process died when it was ready".to_owned());
-        }
+        let committed = tokio::task::spawn_blocking(|| heir.commit()).await;
+        let heir = committed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let (process, version) = (heir.process(), heir.version.clone());
-        // The manager hears of it before the new process says anything: it does not listen to others than the one that it knows.
+        // Not sooner, as there is no way back: who is no main process any more is not listened to. And before the new process says
+        // anything, for the same reason.
         self.manager.leave_to(process);
-        heir.commit().map_err(|error| format!("the new process died when it was ready: {error}"))?;
         tracing::info!(process, version, "upgrade: the new process serves, draining");
         self.services.leave_to_successor();
         if let (Some((_, retirement)), true) = (&self.heirlooms.operators, heir.has_operators) {

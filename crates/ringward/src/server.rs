@@ -92,6 +92,7 @@ impl Server {
         }
         let mut server = Server::start(path, inherited, &mut bequest)?;
         server.manager = ServiceManager::from_env();
+        server.set_backlogs();
         Ok(server)
     }
 
@@ -107,19 +108,36 @@ impl Server {
         let started = Server::start(path, Inherited::default(), &mut bequest);
         let mut server = started.inspect_err(|failure| predecessor.report_refusal(&failure.to_string()))?;
         match predecessor.report_ready(&bequest) {
-            Verdict::Stay => server.manager = ServiceManager::from_env(),
+            Verdict::Stay => {
+                server.manager = ServiceManager::from_env();
+                server.operators.iter_mut().for_each(AdminSocket::own);
+                server.set_backlogs();
+                if let Some(Err(error)) = server.trust.state_dir().map(|state| state.note_holder()) {
+                    tracing::warn!(%error, "the state directory names the former process as its holder");
+                }
+            }
             Verdict::Withdraw => server.withdraw(),
         }
         Ok(server)
+    }
+
+    /// Sockets that others have opened may have longer or shorter queues than the configuration says. Not to be changed as long as
+    /// another process serves by them.
+    fn set_backlogs(&self) {
+        let Ok(sockets) = self.workers.listening() else { return };
+        let listeners = &self.reloader.config().listeners;
+        for (name, taken) in sockets.iter().filter(|(_, taken)| !taken.shared) {
+            if let Some(listener) = listeners.iter().find(|listener| listener.name == *name) {
+                // If not even that can be done, they are as long as they were.
+                let _ = rustix::net::listen(&taken.socket, backlog(listener));
+            }
+        }
     }
 
     /// Serves what it has accepted so far, and nothing more.
     fn withdraw(&mut self) {
         self.withdrawn = true;
         self.control.hand_over(self.outline.listeners.iter().map(|(_, address)| *address).collect());
-        if let Some((_, retirement)) = &self.heirlooms.operators {
-            retirement.retire();
-        }
         self.stop.notify_one();
     }
 
@@ -460,14 +478,17 @@ fn open_sockets(
             }
             opened.push((listener.name.clone(), taken));
         };
-        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+        let backlog = backlog(listener);
         let managed = bequest.take_managed(&listener.name);
         let is_named = !named.is_empty() || !managed.is_empty();
         named.into_iter().for_each(|sockets| open(sockets.into()));
-        managed.into_iter().for_each(|sockets| open(Opened::handed_over(sockets, true, backlog)));
+        managed.into_iter().for_each(|sockets| open(Opened::handed_over(sockets, true)));
         for bind in &listener.bind {
-            if let Some(sockets) = bequest.take_bound(&listener.name, bind.addr) {
-                open(Opened::handed_over(sockets, false, backlog));
+            if let Some((address, sockets)) = bequest.take_bound(&listener.name, bind.addr) {
+                if let Err(error) = sockets::check_families(&sockets[0], bind.addr, &all) {
+                    failed(&error, &bind.at);
+                }
+                open(Opened::handed_over((address, sockets), false));
                 continue;
             }
             // What the service manager has opened for this listener takes the place of all that it would open.
@@ -499,6 +520,10 @@ fn open_sockets(
             .ok()
     });
     if problems.is_empty() { Ok(Sockets { admin, operators, listeners: opened }) } else { Err(problems) }
+}
+
+fn backlog(listener: &ringward_config::Listener) -> i32 {
+    i32::try_from(listener.backlog).unwrap_or(i32::MAX)
 }
 
 /// The sockets of one worker, by listener name.

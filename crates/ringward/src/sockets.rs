@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use ringward_proxy::ListenSocket;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::service_manager::InheritedSockets;
 
@@ -56,15 +56,7 @@ impl From<InheritedSockets> for Opened {
 
 impl Opened {
     /// Sockets that a predecessor listens on, for a listener of this process. `managed`: the service manager has opened them.
-    pub(crate) fn handed_over(
-        (address, sockets): (SocketAddr, Vec<TcpListener>),
-        managed: bool,
-        backlog: i32,
-    ) -> Opened {
-        for socket in sockets.iter().filter(|_| !managed) {
-            // It may have changed. If not even that can be done, it is as long as it was.
-            let _ = rustix::net::listen(socket, backlog);
-        }
+    pub(crate) fn handed_over((address, sockets): (SocketAddr, Vec<TcpListener>), managed: bool) -> Opened {
         Opened { address, sockets, shared: managed }
     }
 }
@@ -93,9 +85,39 @@ impl ListenError {
             io::ErrorKind::AddrNotAvailable => {
                 "no interface of this machine has this address (`ip address` lists them)"
             }
+            io::ErrorKind::Unsupported => {
+                "leave `[::]` and `0.0.0.0` of this port as they were, or end the running process and start the new one instead \
+                 of an upgrade"
+            }
             _ => "check the address and the limits of the process (`ulimit -n`)",
         }
     }
+}
+
+/// Whether a socket that was opened by another process takes the clients that one would that is opened for `address` now: `[::]` with
+/// IPv4, or without.
+///
+/// # Errors
+/// That it does not, and another one cannot be opened beside it.
+pub(crate) fn check_families(
+    socket: &TcpListener,
+    address: SocketAddr,
+    all: &[SocketAddr],
+) -> Result<(), ListenError> {
+    let failed = |source| ListenError { address, source };
+    let wanted = is_dual_stack(address, all);
+    // Others than `[::]` never take IPv4, whatever was said.
+    if address.ip() != Ipv6Addr::UNSPECIFIED || SockRef::from(socket).only_v6().map_err(failed)? != wanted {
+        return Ok(());
+    }
+    let (takes, wants) = if wanted { ("IPv6 alone", "IPv4 too") } else { ("IPv4 too", "IPv6 alone") };
+    let text = format!("the running process takes {takes} on this address, and {wants} is wanted");
+    Err(failed(io::Error::new(io::ErrorKind::Unsupported, text)))
+}
+
+fn is_dual_stack(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let ipv4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    address.ip() == Ipv6Addr::UNSPECIFIED && !all.contains(&ipv4)
 }
 
 /// Opens `workers` sockets on `wanted`. `all` are all addresses of the configuration: `[::]` takes IPv4 too unless
@@ -105,9 +127,7 @@ impl ListenError {
 /// If the address is taken, also by a socket with SO_REUSEPORT, or not ours to take.
 pub(crate) fn open(wanted: Wanted, workers: usize, all: &[SocketAddr]) -> Result<Opened, ListenError> {
     let failed = |source| ListenError { address: wanted.address, source };
-    let ipv4_elsewhere =
-        all.contains(&SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), wanted.address.port()));
-    let dual_stack = wanted.address.ip() == Ipv6Addr::UNSPECIFIED && !ipv4_elsewhere;
+    let dual_stack = is_dual_stack(wanted.address, all);
     // With SO_REUSEPORT alone a second process of the same user would quietly take its share of the connections, which is
     // what someone gets who starts twice. So the port has to be free for a socket without it first.
     let probe = bind(wanted.address, dual_stack, false).map_err(failed)?;
@@ -196,5 +216,25 @@ mod tests {
             Wanted { address: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.address.port()), backlog: 16 };
         assert!(open(v6, 1, &[]).is_err(), "dual stack, and IPv4 is taken");
         open(v6, 1, &[v4.address, v6.address]).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_another_process_takes_ipv4_as_the_configuration_wants() {
+        let Ok(both) = open(any(Ipv6Addr::UNSPECIFIED.into()), 1, &[]) else { return };
+        let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), both.address.port());
+        check_families(&both.sockets[0], both.address, &[both.address]).unwrap();
+        let error = check_families(&both.sockets[0], both.address, &[both.address, v4]).unwrap_err();
+        assert!(error.to_string().contains("takes IPv4 too"), "{error}");
+
+        let all = [v4, both.address];
+        drop(both);
+        let v6 = open(Wanted { address: all[1], backlog: 16 }, 1, &all).unwrap();
+        check_families(&v6.sockets[0], v6.address, &all).unwrap();
+        let error = check_families(&v6.sockets[0], v6.address, &all[1..]).unwrap_err();
+        assert!(error.to_string().contains("takes IPv6 alone"), "{error}");
+        assert!(error.help().contains("instead of an upgrade"));
+
+        let local = open(any(Ipv4Addr::LOCALHOST.into()), 1, &[]).unwrap();
+        check_families(&local.sockets[0], local.address, &[]).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use ringward_testkit::{DEADLINE, Echo};
+use ringward_testkit::{DEADLINE, Echo, eventually};
 use serde_json::Value;
 
 use self::support::{Builder, Gateway, HOST, Host, on_both_drivers};
@@ -124,4 +124,54 @@ decision if input.request.body.json.amount < 10
     let long = vec![b'x'; 1 << 20];
     assert_eq!(gateway.connect().post("/open/body", &long).unwrap().status, 200);
     gateway.wait_for_metric(COMPARED, &[("policy", "main"), ("verdict", "failed")], 1.0);
+}
+
+/// A policy may decide here and be a candidate there.
+#[test]
+fn what_is_compared_is_not_taken_from_what_a_policy_decides() {
+    let gateway = Gateway::builder()
+        .workers(1)
+        .policy("main", ACTIVE)
+        .policy("next", NEXT)
+        .policy_key("main", "candidate = \"next\"")
+        .policy_key("next", "cache = { misses_per_second = 1 }")
+        .host(
+            Host::new(&[HOST])
+                .policy("main")
+                .route("path = \"/next/{rest...}\"", "policy = \"next\"")
+                .route("path = \"/{rest...}\"", ""),
+        )
+        .start();
+    let mut connection = gateway.connect();
+    for number in 0..20 {
+        assert_eq!(connection.get(&format!("/open/{number}")).unwrap().status, 200);
+    }
+    let over = || gateway.metric(COMPARED, &[("policy", "main"), ("verdict", "failed")]);
+    eventually(DEADLINE, "more than is allowed was compared", || over() > 0.0);
+    assert_eq!(connection.get("/next/allow").unwrap().status, 200);
+}
+
+#[test]
+fn the_time_of_a_candidate_is_not_the_policys() {
+    let slow = r#"package ringward.authz
+
+default decision := false
+
+decision if {
+	some a in numbers.range(1, 5000)
+	some b in numbers.range(1, 5000)
+	a * b < 0
+}
+"#;
+    let gateway = Gateway::builder()
+        .policy("main", ACTIVE)
+        .policy("next", slow)
+        .policy_key("main", "candidate = \"next\"")
+        .host(Host::new(&[HOST]).policy("main"))
+        .start();
+    assert_eq!(gateway.connect().get("/open/a").unwrap().status, 200);
+    gateway.wait_for_metric(COMPARED, &[("policy", "main"), ("verdict", "failed")], 1.0);
+    let record = gateway.wait_for_record("path", "/open/a");
+    // It has used up its second, which the policy itself is not given.
+    assert!(record["policy_us"].as_u64().unwrap() < 1_000_000, "{record}");
 }

@@ -5,7 +5,8 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -32,13 +33,10 @@ impl Stage {
     }
 
     fn with(variables: &[(&str, &str)]) -> Stage {
-        let world = World::new();
-        world.edit_config("workers = 2", "workers = 2\nstate_dir = \"state\"\ntrust_grace = \"1s\"");
-        world.edit_config("[admin]", "[admin]\nsocket = \"admin.sock\"");
-        // Longer than any test waits: what ends before has a better reason.
-        world.edit_config("drain_timeout = \"10s\"", "drain_timeout = \"60s\"");
-        world.upstream.on("/open", Script::new().respond(200, &[], "open"));
-        symlink(ringward().get_program(), world.path("ringward")).unwrap();
+        Stage::of(upgradable_world(), variables)
+    }
+
+    fn of(world: World, variables: &[(&str, &str)]) -> Stage {
         let running = start(&world, variables);
         Stage { world, running, heirs: Vec::new() }
     }
@@ -62,6 +60,16 @@ impl Stage {
         report
     }
 
+    /// Who has the state directory.
+    fn holder(&self) -> String {
+        fs::read_to_string(self.world.path("state/lock")).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_holder(&self, number: u32) {
+        assert_eq!(self.holder(), format!("process {number}\n"));
+    }
+
     #[track_caller]
     fn assert_serves(&self) {
         let mut connection = self.world.client().connect(self.running.edge).unwrap();
@@ -75,6 +83,18 @@ impl Drop for Stage {
             let _ = kill_process(heir, Signal::KILL);
         }
     }
+}
+
+/// What [`Stage`] has.
+fn upgradable_world() -> World {
+    let world = World::new();
+    world.edit_config("workers = 2", "workers = 2\nstate_dir = \"state\"\ntrust_grace = \"1s\"");
+    world.edit_config("[admin]", "[admin]\nsocket = \"admin.sock\"");
+    // Longer than any test waits: what ends before has a better reason.
+    world.edit_config("drain_timeout = \"10s\"", "drain_timeout = \"60s\"");
+    world.upstream.on("/open", Script::new().respond(200, &[], "open"));
+    symlink(ringward().get_program(), world.path("ringward")).unwrap();
+    world
 }
 
 fn pid(number: u32) -> Option<Pid> {
@@ -193,6 +213,39 @@ fn no_connection_is_refused_or_reset_while_processes_follow_each_other() {
 }
 
 #[test]
+fn who_comes_alone_when_the_old_process_leaves_is_not_forgotten() {
+    const ADDRESSES: usize = 60;
+    const UPGRADES: usize = 25;
+    // With a ring, one of those who wait on a socket is woken for a connection, and its accept may be called off at that moment.
+    let world = upgradable_world();
+    world.edit_config("workers = 2", "workers = 1");
+    world.edit_config("drain_timeout = \"60s\"", "drain_timeout = \"1s\"");
+    let all: Vec<String> = (1..=ADDRESSES).map(|number| format!("\"127.0.0.{number}:0\"")).collect();
+    world.edit_config("bind = [\"127.0.0.1:0\"]", &format!("bind = [{}]", all.join(", ")));
+    let mut stage = Stage::of(world, &[]);
+    let log = stage.running.process.stderr();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let listening = events.filter(|event| event["message"] == "listening");
+    let edges: Vec<SocketAddr> =
+        listening.map(|event| event["address"].as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(edges.len(), ADDRESSES);
+    for round in 0..UPGRADES {
+        let former = stage.heirs.last().copied().unwrap_or_else(|| stage.running.process.id());
+        stage.upgrade();
+        // Its worker leaves within some milliseconds from now on.
+        while runs(former) && !is_zombie(former) {
+            for edge in &edges {
+                let mut connection = TcpStream::connect(edge).unwrap();
+                connection.set_read_timeout(Some(DEADLINE)).unwrap();
+                connection.write_all(b"no ClientHello").unwrap();
+                let answered = connection.read(&mut [0; 64]);
+                assert!(answered.is_ok(), "{edge} at upgrade {round}: {answered:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_goes_wrong_leaves_the_old_process_as_it_was() {
     let stage = Stage::new();
     let (program, good) = (stage.world.path("ringward"), stage.world.path("ringward.toml"));
@@ -203,7 +256,16 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
         fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     };
-    let cases: [(&str, &dyn Fn(), &str); 6] = [
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cases: [(&str, &dyn Fn(), &str); 7] = [
+        (
+            "an address of somebody else",
+            &|| {
+                let both = format!("bind = [\"127.0.0.1:0\", \"{}\"]", busy.local_addr().unwrap());
+                stage.world.edit_config("bind = [\"127.0.0.1:0\"]", &both);
+            },
+            "cannot listen on",
+        ),
         (
             "a configuration that is refused",
             &|| stage.world.edit_config("policy = \"main\"", "policy = \"other\""),
@@ -225,6 +287,7 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
         assert_eq!(code, Some(1), "{name}: {text} {error}");
         assert!(text.starts_with("nothing has changed") && text.contains(reason), "{name}: {text}");
         stage.assert_serves();
+        stage.assert_holder(stage.running.process.id());
         // What was held is let go.
         let (code, _, error) = stage.ask(&["revoke", "--identity", name, "--reason", "a test"]);
         assert_eq!(code, Some(0), "{name}: {error}");
@@ -238,6 +301,54 @@ fn what_goes_wrong_leaves_the_old_process_as_it_was() {
     symlink(real, &program).unwrap();
     stage.upgrade();
     stage.assert_serves();
+    let heir = stage.heirs[0];
+    eventually(DEADLINE, "the new one has it", || stage.holder() == format!("process {heir}\n"));
+}
+
+/// Says that it is ready, and ends when it is told to serve.
+const DIES_WHEN_READY: &str = r#"#!/usr/bin/env python3
+import json, socket
+other = socket.socket(fileno=0)
+def heard():
+    try:
+        return json.loads(other.recv(1 << 16))
+    except ValueError:
+        return "keys"
+while heard() != "end":
+    pass
+other.send(json.dumps({"ready": {"version": "9", "addresses": [], "operators": False}}).encode())
+assert heard() == "commit"
+"#;
+
+#[test]
+fn a_new_process_that_dies_when_it_is_told_to_serve_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let address = path.display().to_string();
+    let stage = Stage::with(&[("NOTIFY_SOCKET", &address), ("WATCHDOG_USEC", "1000000")]);
+    let program = stage.world.path("ringward");
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, DIES_WHEN_READY).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, text, error) = stage.ask(&["upgrade"]);
+    assert_eq!(code, Some(1), "{text} {error}");
+    assert!(text.contains("did not answer when it was told to serve"), "{text}");
+    stage.assert_serves();
+    assert_eq!(stage.ask(&["revoke", "--identity", "somebody", "--reason", "a test"]).0, Some(0));
+    // It is still the main process, and says that it is well.
+    manager.set_nonblocking(true).unwrap();
+    let mut said = [0; 4096];
+    while let Ok(length) = manager.recv(&mut said) {
+        let message = String::from_utf8_lossy(&said[..length]);
+        assert!(!message.contains("MAINPID"), "{message}");
+    }
+    said.fill(0);
+    manager.set_nonblocking(false).unwrap();
+    while !said.starts_with(b"WATCHDOG=1\n") {
+        manager.recv(&mut said).expect("that all is well");
+    }
 }
 
 /// Processes that it has started and that run.
@@ -304,7 +415,7 @@ fn listeners_may_come_and_go_with_an_upgrade() {
     let mut stage = Stage::new();
     let old = stage.running.edge;
     // Another port, and the old one is given up.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let next = free.local_addr().unwrap();
     drop(free);
     stage.world.edit_config("bind = [\"127.0.0.1:0\"]", &format!("bind = [\"{next}\"]"));

@@ -398,7 +398,7 @@ fn compare(policy: &dyn CompiledPolicy, projection: Projection, cases: &[Case]) 
         misses_per_second: None,
     };
     let cache = Some(Box::new(Cache::new(Arc::new(projection), &options)));
-    let mut cached = CachingWorker { engine: policy.worker(), cache, budget: None };
+    let mut cached = CachingWorker { engine: policy.worker(), cache, budget: None, budget_beside: None };
     let (mut plain, mut marks) = (policy.worker(), vec![SubjectMark::default(); CONNECTIONS]);
     let (mut hits, now) = (0, Instant::now());
     for (index, case) in cases.iter().enumerate() {

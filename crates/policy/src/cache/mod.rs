@@ -90,6 +90,8 @@ pub struct CachingWorker {
     cache: Option<Box<Cache>>,
     /// Also of a policy that cannot be cached: then every request is an evaluation.
     budget: Option<Budget>,
+    /// The same for requests that it does not decide: one is never spent for the other.
+    budget_beside: Option<Budget>,
 }
 
 impl CachingWorker {
@@ -99,8 +101,9 @@ impl CachingWorker {
             (Ok(projection), Some(options)) => Some(Box::new(Cache::new(Arc::clone(projection), options))),
             _ => None,
         };
-        let budget = options.and_then(|options| options.misses_per_second);
-        Self { engine: policy.worker(), cache, budget: budget.map(|rate| Budget::new(rate.get())) }
+        let rate = options.and_then(|options| options.misses_per_second);
+        let budget = || rate.map(|rate| Budget::new(rate.get()));
+        Self { engine: policy.worker(), cache, budget: budget(), budget_beside: budget() }
     }
 
     /// Whether decisions are kept; not if the policy cannot be cached, and not after a mismatch.
@@ -139,6 +142,21 @@ impl CachingWorker {
             // For good: whatever made the entry wrong may have made others wrong.
             self.cache = None;
         }
+        answer
+    }
+
+    /// As [`CachingWorker::decide`], for a request that another policy decides: what its client causes here is counted apart, so that it
+    /// does not take from what this policy decides elsewhere.
+    pub fn decide_beside(
+        &mut self,
+        mark: &mut SubjectMark,
+        subject: &mut dyn FnMut() -> Subject,
+        request: &RequestView<'_>,
+        now: Instant,
+    ) -> Answer {
+        std::mem::swap(&mut self.budget, &mut self.budget_beside);
+        let answer = self.decide(mark, subject, request, now);
+        std::mem::swap(&mut self.budget, &mut self.budget_beside);
         answer
     }
 

@@ -70,7 +70,7 @@ impl Bed {
         let engine = Scripted::default();
         let cache = Some(Box::new(Cache::new(Arc::new(projection), &options)));
         let budget = options.misses_per_second.map(|rate| Budget::new(rate.get()));
-        let worker = CachingWorker { engine: Box::new(engine.clone()), cache, budget };
+        let worker = CachingWorker { engine: Box::new(engine.clone()), cache, budget, budget_beside: None };
         Self { engine, worker, mark: SubjectMark::default(), start: Instant::now() }
     }
 

@@ -14,11 +14,13 @@ use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::sync::Notify;
 
-/// A bound socket. Its path is free again when this is dropped.
+/// A bound socket. Its path is free again when this is dropped, if it is ours.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// No other process that serves has it, so what is at the path goes with us.
+    is_ours: bool,
     /// Whoever has it may replace what is at the path. Held until the path is free.
     lock: File,
     retirement: Arc<Retirement>,
@@ -98,12 +100,19 @@ impl AdminSocket {
         let lock = lock(path)?;
         clear(path)?;
         let listener = listen(path).map_err(|source| failed(path, "bind", source))?;
-        Ok(AdminSocket { listener, path: path.to_owned(), lock, retirement: Arc::default() })
+        let (path, retirement) = (path.to_owned(), Arc::default());
+        Ok(AdminSocket { listener, path, is_ours: true, lock, retirement })
     }
 
-    /// Takes it over from a process that has it at `path`, and hands it over.
+    /// Takes a copy of one from a process that has it at `path`. Until [`AdminSocket::own`] it is that one's: if we end before, operators
+    /// still reach it there.
     pub(crate) fn adopt(path: &Path, listener: UnixListener, lock: File) -> AdminSocket {
-        AdminSocket { listener, path: path.to_owned(), lock, retirement: Arc::default() }
+        AdminSocket { listener, path: path.to_owned(), is_ours: false, lock, retirement: Arc::default() }
+    }
+
+    /// Whoever had it before has left it to us.
+    pub(crate) fn own(&mut self) {
+        self.is_ours = true;
     }
 
     /// Copies of it and of its lock, to be handed over.
@@ -150,7 +159,7 @@ impl Retirement {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        if self.retirement.retired.load(Ordering::Acquire) {
+        if !self.is_ours || self.retirement.retired.load(Ordering::Acquire) {
             return;
         }
         // The lock is released after this, so what is at the path is still ours. If it stays, the next start removes it.
@@ -270,6 +279,23 @@ mod tests {
         drop(socket);
         assert!(!path.exists());
         AdminSocket::bind(&path).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_handed_over_stays_where_it_is_until_it_is_ours() {
+        let (_dir, path) = place();
+        let first = AdminSocket::bind(&path).unwrap();
+        let adopt = || {
+            let (listener, lock) = first.copies().unwrap();
+            AdminSocket::adopt(&path, listener, lock)
+        };
+        drop(adopt());
+        UnixStream::connect(&path).unwrap();
+        let mut second = adopt();
+        second.own();
+        first.retirement().retire();
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -111,10 +111,18 @@ impl StateDir {
         }
         check_directory(path)?;
         let lock = match handed_over {
-            Some(lock) => note_holder(path, lock)?,
+            Some(lock) => lock,
             None => take_lock(path)?,
         };
         Ok(StateDir { path: path.to_owned(), lock, frozen: RwLock::new(false) })
+    }
+
+    /// Says in the lock file that this process has it, whoever has handed it over.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(crate) fn note_holder(&self) -> Result<(), StateError> {
+        note_holder(&self.path, &self.lock)
     }
 
     /// With nobody who hands it over.
@@ -329,7 +337,7 @@ fn take_lock(directory: &Path) -> Result<File, StateError> {
     let opened = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path);
     let lock = opened.map_err(|source| failed(&path, "opened", source))?;
     match lock.try_lock() {
-        Ok(()) => note_holder(directory, lock),
+        Ok(()) => note_holder(directory, &lock).map(|()| lock),
         Err(TryLockError::Error(source)) => Err(failed(&path, "locked", source)),
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -343,11 +351,10 @@ fn take_lock(directory: &Path) -> Result<File, StateError> {
 }
 
 /// Says in the lock file who has it, for the messages of others.
-fn note_holder(directory: &Path, mut lock: File) -> Result<File, StateError> {
+fn note_holder(directory: &Path, mut lock: &File) -> Result<(), StateError> {
     let note = format!("process {}\n", std::process::id());
     let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(note.as_bytes()));
-    noted.map_err(|source| failed(&directory.join(LOCK), "written", source))?;
-    Ok(lock)
+    noted.map_err(|source| failed(&directory.join(LOCK), "written", source))
 }
 
 /// Opens a plain file, and nothing that a link leads to.

@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::channel::{Channel, Packet, ReceiveError};
 use super::words::{self, Offer, OfferedListener, PROTOCOL, Response};
-use crate::version;
+use crate::{sockets, version};
 
 /// The process that serves, and waits for us.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl Predecessor {
             .and_then(|()| self.channel.receive(Instant::now() + VERDICT_PATIENCE));
         match verdict.map(|packet| words::understand::<Offer>(&packet)) {
             Ok(Ok(Offer::Commit)) => {
+                self.promise_to_serve();
                 tracing::info!(
                     process = self.process,
                     version = self.version,
@@ -119,6 +120,16 @@ impl Predecessor {
                 tracing::error!(?said, process = self.process, "not told to serve, ending");
                 Verdict::Withdraw
             }
+        }
+    }
+
+    /// From here on there is no way back. The other process tells the service manager who serves, which would not listen to us before, and
+    /// closes the socket.
+    fn promise_to_serve(&self) {
+        let promised = words::say(&self.channel, &Response::Serving, &[]);
+        // If it died at this moment, nobody but us serves.
+        if promised.is_ok() {
+            let _ = self.channel.receive(Instant::now() + VERDICT_PATIENCE);
         }
     }
 
@@ -208,10 +219,13 @@ impl Bequest {
         self.sockets.is_empty()
     }
 
-    /// Closes the sockets of the dead that are bound to none of these addresses: they would be in the way of what is to be opened.
+    /// Closes the sockets of the dead that are bound to none of these addresses, or for other clients than is wanted now: they would be
+    /// in the way of what is to be opened.
     pub(crate) fn keep_bound_to(&mut self, wanted: &[SocketAddr]) {
-        self.sockets
-            .retain(|bequeathed| !bequeathed.listener.is_empty() || wanted.contains(&bequeathed.address));
+        let is_wanted = |Bequeathed { address, socket, .. }: &Bequeathed| {
+            wanted.contains(address) && sockets::check_families(socket, *address, wanted).is_ok()
+        };
+        self.sockets.retain(|bequeathed| !bequeathed.listener.is_empty() || is_wanted(bequeathed));
     }
 
     /// The sockets of a listener that the service manager has opened, by address.

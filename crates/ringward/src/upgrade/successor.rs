@@ -100,6 +100,11 @@ pub(crate) enum UpgradeError {
     /// It hangs, or needs longer.
     #[error("the new process was not ready within {} s, and was ended", .0.as_secs())]
     NotReady(Duration),
+    /// It was ready, and then died, or hung.
+    #[error(
+        "the new process was ready, and did not answer when it was told to serve: {0}; its messages are in the log of this one"
+    )]
+    Silent(String),
     /// A fault of ours.
     #[error("handing over panicked, which is a fault of ringward")]
     Panicked,
@@ -163,6 +168,9 @@ impl Attempt {
                 return Ok(Heir { channel, child, trust, version, addresses, has_operators: operators });
             }
             Ok(Response::Refused { reason }) => Some(UpgradeError::Refused(reason)),
+            Ok(said @ Response::Serving) => {
+                Some(UpgradeError::NotUnderstood(format!("{said:?} comes too early")))
+            }
             Err(error) => error,
         };
         // If it is gone, how it has ended says more than that we cannot reach it.
@@ -203,17 +211,27 @@ impl Heir {
         self.child.id()
     }
 
-    /// Whether it has not died meanwhile.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// Tells it to serve alone.
+    /// Tells it to serve alone, and waits until it has said that it will, whatever happens then. It says nothing to the service manager
+    /// before this is dropped. Blocks, but not for long.
     ///
     /// # Errors
-    /// If it has died meanwhile; then it is as if it had never been.
-    pub(crate) fn commit(&self) -> io::Result<()> {
-        words::say(&self.channel, &Offer::Commit, &[])
+    /// If it does not say so. It is gone then, and it is as if it had never been.
+    pub(crate) fn commit(mut self) -> Result<Heir, UpgradeError> {
+        if let Err(error) = words::say(&self.channel, &Offer::Commit, &[]) {
+            // It has waited for too long, or died. What it has accepted it may still serve.
+            self.withdraw();
+            return Err(UpgradeError::Silent(error.to_string()));
+        }
+        let answer =
+            self.channel.receive(Instant::now() + ANSWER_PATIENCE).map_err(|error| error.to_string());
+        let reason = match answer.and_then(|packet| words::understand(&packet)) {
+            Ok(Response::Serving) => return Ok(self),
+            Ok(said) => format!("it says {said:?}"),
+            Err(error) => error,
+        };
+        // It may have heard us, and must not serve when we do. It does not matter whether it was gone already.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+        Err(UpgradeError::Silent(reason))
     }
 
     /// Tells it to go. Blocks until it has.
@@ -285,6 +303,8 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 /// Each takes some hundred bytes of a packet at most, by the length of names.
 const LISTENERS_PER_PACKET: usize = 100;
 const _: () = assert!(LISTENERS_PER_PACKET <= DESCRIPTORS_MAX);
+/// For one that is ready, and has nothing to do but to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// For a successor that is not wanted any more.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 const END_PAUSE: Duration = Duration::from_millis(20);

@@ -75,6 +75,8 @@ pub(super) enum Response {
         /// It has taken the admin socket.
         operators: bool,
     },
+    /// It serves alone from now on, whatever becomes of the other process: the answer to [`Offer::Commit`].
+    Serving,
     /// It will not serve.
     Refused {
         /// Why.
