@@ -24,6 +24,7 @@ mod policy_child;
 mod prove;
 mod publish;
 mod reload;
+mod report;
 mod server;
 mod service_manager;
 mod sockets;
@@ -138,6 +139,7 @@ enum Command {
     Upgrade(commands::upgrade::Upgrade),
     Route(Box<commands::route::RouteQuestion>),
     Revoke(Box<commands::revoke::Revoke>),
+    Report(report::Report),
     #[command(subcommand)]
     Trust(commands::trust::TrustCommand),
     #[command(subcommand)]
@@ -210,6 +212,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => commands::reload::run(&arguments),
         Command::Upgrade(arguments) => commands::upgrade::run(&arguments),
         Command::Route(question) => commands::route::run(&question),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Trust(command) => commands::trust::run(&command),
         Command::Keys(command) => commands::keys::run(&command),

@@ -178,7 +178,7 @@ impl Reloader {
                 self.failure = None;
                 let files = ChangedFiles::between(&self.loaded.files, &loaded.files);
                 self.adopt(loaded);
-                tracing::info!(generation, "new configuration in force");
+                tracing::info!(generation, files = files.brief(), "new configuration in force");
                 (ReloadOutcome::Applied, ReloadReport::Applied { generation, files })
             }
             // Whoever renews a certificate writes two files, and we may have come between. It is no failure yet.

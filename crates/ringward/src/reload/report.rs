@@ -65,6 +65,24 @@ impl ChangedFiles {
     }
 }
 
+impl ChangedFiles {
+    /// In one line: the first of them, each with `~`, `+` or `-`.
+    pub(super) fn brief(&self) -> String {
+        let kinds = [("~", &self.changed), ("+", &self.added), ("-", &self.removed)];
+        let all =
+            kinds.iter().flat_map(|(mark, paths)| paths.iter().map(move |path| format!("{mark}{path}")));
+        let mut shown: Vec<String> = all.clone().take(FILES_SHOWN).collect();
+        let more = all.count().saturating_sub(FILES_SHOWN);
+        if more > 0 {
+            shown.push(format!("and {more} more"));
+        }
+        shown.join(", ")
+    }
+}
+
+/// Files named in one line of the log.
+const FILES_SHOWN: usize = 10;
+
 impl ReloadReport {
     /// In one line, for the status of the process.
     pub(crate) fn status(&self) -> String {
