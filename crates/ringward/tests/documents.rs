@@ -128,7 +128,13 @@ fn quick_start() {
     let mut reader = Reader::new();
     reader.take_along("deploy/prometheus");
     let ran = reader.read("deploy/manual/quick-start.md");
-    assert!(count(&ran, "ringward ") >= 18 && count(&ran, "curl ") >= 12, "{ran:#?}");
+    assert!(count(&ran, "ringward ") >= 17 && count(&ran, "curl ") >= 11, "{ran:#?}");
+}
+
+#[test]
+fn report() {
+    let ran = Reader::new().read("deploy/manual/report.md");
+    assert!(count(&ran, "ringward report") == 1 && count(&ran, "curl ") == 1, "{ran:#?}");
 }
 
 #[test]

@@ -109,15 +109,19 @@ fn all_files_are_there_and_go_to_where_packages_may_put_them() {
 }
 
 #[test]
-fn the_unit_starts_the_program_of_the_package() {
+fn the_units_start_the_program_of_the_package() {
     let command = |text: &str| {
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
         lines.next_back().unwrap().to_owned()
     };
-    let unit = command(&read(&deploy().join("systemd/ringward.service")));
-    let drop_in = read(&debian().join("10-package.conf"));
-    assert!(drop_in.contains("\nExecStart=\n"), "the unit's own command is taken back first");
-    assert_eq!(command(&drop_in), unit.replace("/usr/local/bin/", "/usr/bin/"));
+    for (unit, drop_in) in
+        [("ringward.service", "10-package.conf"), ("ringward-report.service", "20-report.conf")]
+    {
+        let unit = command(&read(&deploy().join("systemd").join(unit)));
+        let drop_in = read(&debian().join(drop_in));
+        assert!(drop_in.contains("\nExecStart=\n"), "the unit's own command is taken back first");
+        assert_eq!(command(&drop_in), unit.replace("/usr/local/bin/", "/usr/bin/"));
+    }
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn commands_of_runbooks_are_taken() {
 
 #[test]
 fn blocks_of_runbooks_are_shell_and_their_filters_are_jq() {
-    let log = fs::read_to_string(deploy().join("../crates/telemetry/LOG.md")).unwrap();
+    let log = fs::read_to_string(deploy().join("manual/logs.md")).unwrap();
     let mut seen = 0;
     for (path, line) in lines() {
         run(Command::new("bash").args(["-n", "-c", &line]), &format!("{path}: {line}"));
@@ -225,7 +225,7 @@ fn blocks_of_runbooks_are_shell_and_their_filters_are_jq() {
             run(Command::new("jq").arg(&program).stdin(Stdio::null()), &format!("{path}: {command}"));
             for member in program.split(".\"").skip(1) {
                 let member = member.split('"').next().unwrap();
-                assert!(log.contains(&format!("`{member}`")), "{path}: LOG.md has no {member}");
+                assert!(log.contains(&format!("`{member}`")), "{path}: logs.md has no {member}");
             }
             seen += 1;
         }

@@ -1,6 +1,6 @@
 //! The events of trust: revocations, suspensions of their look-up, and the connections that a change has ended.
 //!
-//! Gives each a constant message and constant members, so that an alert or an auditor's query stays true. `LOG.md` lists
+//! Gives each a constant message and constant members, so that an alert or an auditor's query stays true. `deploy/manual/logs.md` lists
 //! them.
 
 use crate::closed::Level;

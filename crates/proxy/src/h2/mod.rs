@@ -32,7 +32,7 @@
 //! **Tunnels** (RFC 8441): where a route of the listener has `upgrade`, an extended CONNECT is what `Upgrade` is on HTTP/1.1,
 //! for everybody behind `stream.rs`; in a tunnel (`tunnel.rs`) DATA are its bytes and END_STREAM ends a direction.
 //!
-//! **What a client can make us do**, and what bounds it; `SECURITY.md` has the list by attack. Work without use is counted by the
+//! **What a client can make us do**, and what bounds it; `deploy/manual/security.md` has the list by attack. Work without use is counted by the
 //! meter, in frames: budgets that grow with time and with requests that were *answered to their end*, so that nobody earns
 //! anything by calling off. What only the crate sees, it bounds: resets that the client provokes (`PROVOKED_RESETS_MAX`), small
 //! DATA frames that wait, the size of decoded heads, the tables of HPACK (4 KiB in each direction). Memory is bounded per

@@ -224,7 +224,7 @@ fn revocation_lines_golden() {
 
 #[test]
 fn every_member_is_documented() {
-    let documentation = include_str!("../../LOG.md");
+    let documentation = include_str!("../../../../deploy/manual/logs.md");
     let writer = include_str!("../json.rs");
     let events = include_str!("../events.rs");
     let written = regex::Regex::new(
@@ -237,7 +237,7 @@ fn every_member_is_documented() {
     let event_members = regex::Regex::new(r#"\("([a-z]+)", "#).unwrap();
     let of_events = event_members.captures_iter(events).map(|found| found.get(1).unwrap().as_str());
     for member in members.into_iter().chain(of_events).chain(["time", "level", "msg"]) {
-        assert!(documentation.contains(&format!("`{member}`")), "LOG.md does not say what `{member}` is");
+        assert!(documentation.contains(&format!("`{member}`")), "logs.md does not say what `{member}` is");
     }
 }
 
