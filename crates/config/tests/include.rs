@@ -130,6 +130,11 @@ fn no_partner_and_no_directory_are_said() {
 
 /// What may not stand in a file of partners, with the place and the words of the refusal.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
+    (
+        "[tenant.partner-x]\ntrust = [\"partner-globex\", \"staff\"]\n",
+        "2:28",
+        "a tenant of this file may not have the bundle \"staff\"",
+    ),
     ("[server]\nworkers = 1\n", "1:1", "this file may not define \"server\""),
     ("[policy.partner-x]\npath = \"p\"\n", "1:9", "this file may not define \"policy\""),
     ("[[listener]]\nname = \"x\"\n", "1:1", "this file may not define \"listener\""),
@@ -172,7 +177,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
         "3:9",
         "the route can never be reached",
     ),
-    ("[trust.partner-a\n", "1:16", "not valid TOML"),
+    ("[trust.partner-a\n", "1:17", "not valid TOML"),
     ("[trust.partner-a]\nac = \"x\"\n", "2:1", "unknown key `ac`"),
 ];
 

@@ -28,7 +28,8 @@ pub struct Include {
     /// Required; at least one. Example: `may_define = ["trust", "tenant"]`.
     pub may_define: Field<Vec<Field<Section>>>,
     /// What the bundles, tenants, policies and clusters of these files may be called: names, or with `*` at the end all that
-    /// begin so. A host that trusts `"partner-*"` then trusts what these files add, and nothing that others do.
+    /// begin so, and so the bundles that their tenants have. A host that trusts `"partner-*"` then trusts what these files add, and
+    /// nothing that others do.
     ///
     /// Default: anything; up to 64. Example: `names = ["partner-*"]`.
     pub names: Field<OneOrMany>,

@@ -37,6 +37,7 @@ pub(super) fn merge(cx: &mut Context<'_>, file: &mut raw::File, part: raw::File,
     merge.single(Section::Admin, &mut file.admin, admin);
     merge.single(Section::Log, &mut file.log, log);
     merge.single(Section::Keys, &mut file.keys, keys);
+    merge.check_bundles(&tenant);
     merge.named(Section::Trust, &mut file.trust, trust);
     merge.named(Section::Tenant, &mut file.tenant, tenant);
     merge.named(Section::Policy, &mut file.policy, policy);
@@ -133,11 +134,28 @@ impl Merge<'_, '_> {
         if allowed.iter().any(|pattern| pattern.matches(name.get_ref())) {
             return;
         }
-        let allowed: Vec<String> = allowed.iter().map(Pattern::to_string).collect();
-        let by = self.cx.place(&self.cx.at(&self.entry.span));
-        let help = format!("the [[include]] at {by} lets it use {}", allowed.join(", "));
+        let help = self.names_help(allowed);
         let message = format!("this file may not define a {section} called {:?}", name.get_ref());
         self.cx.error(&name.span(), message).help(help);
+    }
+
+    /// A tenant decides whose client a certificate is. Of bundles that are not theirs these files decide nothing.
+    fn check_bundles(&mut self, tenants: &Named<raw::Tenant>) {
+        let Some(allowed) = &self.entry.names else { return };
+        let tenants = tenants.value().into_iter().flatten().filter_map(|(_, tenant)| tenant.value());
+        for bundle in tenants.filter_map(|tenant| tenant.trust.given()).flat_map(raw::strings) {
+            if !allowed.iter().any(|pattern| pattern.matches(bundle.get_ref())) {
+                let message = format!("a tenant of this file may not have the bundle {:?}", bundle.get_ref());
+                let help = self.names_help(allowed);
+                self.cx.error(&bundle.span(), message).help(help);
+            }
+        }
+    }
+
+    fn names_help(&self, allowed: &[Pattern]) -> String {
+        let allowed: Vec<String> = allowed.iter().map(Pattern::to_string).collect();
+        let by = self.cx.place(&self.cx.at(&self.entry.span));
+        format!("the [[include]] at {by} lets it use {}", allowed.join(", "))
     }
 
     fn twice(&mut self, span: &Range<usize>, what: &str, first: &Range<usize>) {
