@@ -72,6 +72,8 @@ install_program() {
     program=/usr/local/bin/ringward
     put "$file" "$program" 755
     put "$here/systemd/ringward.service" /etc/systemd/system/ringward.service 644
+    put "$here/systemd/ringward-report.service" /etc/systemd/system/ringward-report.service 644
+    put "$here/systemd/ringward-report.timer" /etc/systemd/system/ringward-report.timer 644
     put "$here/systemd/sysusers.conf" /etc/sysusers.d/ringward.conf 644
     put "$here/systemd/tmpfiles.conf" /etc/tmpfiles.d/ringward.conf 644
     [ -z "$root" ] || return 0
@@ -87,6 +89,11 @@ install_program() {
 
 restart() {
     [ -d /run/systemd/system ] && systemctl is-active --quiet ringward || return 0
+    # A file that was replaced is called so, with "(deleted)" behind it.
+    pid=$(systemctl show --property MainPID --value ringward)
+    if [ "$(readlink "/proc/$pid/exe")" = "$program" ]; then
+        return 0
+    fi
     if [ -n "$dry_run" ]; then
         echo "would run $program upgrade, or check $config and restart ringward if there is nobody to ask"
         return 0

@@ -52,6 +52,12 @@ fn it_installs_once() {
     for (from, to, mode) in [
         (file.clone(), "usr/local/bin/ringward", 0o755),
         (deploy().join("systemd/ringward.service"), "etc/systemd/system/ringward.service", 0o644),
+        (
+            deploy().join("systemd/ringward-report.service"),
+            "etc/systemd/system/ringward-report.service",
+            0o644,
+        ),
+        (deploy().join("systemd/ringward-report.timer"), "etc/systemd/system/ringward-report.timer", 0o644),
         (deploy().join("systemd/sysusers.conf"), "etc/sysusers.d/ringward.conf", 0o644),
         (deploy().join("systemd/tmpfiles.conf"), "etc/tmpfiles.d/ringward.conf", 0o644),
     ] {
