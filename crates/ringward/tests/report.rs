@@ -1,9 +1,12 @@
-//! `ringward report`: what the logs and files of a real process come to.
+//! Logs as files: rotated while the process writes them, and what `ringward report` makes of them.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ringward_testkit::{Authority, DEADLINE, Leaf, Process, eventually};
@@ -122,4 +125,44 @@ fn a_week_is_told_exactly() {
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("requests, handshakes, changes: no data, as there is no log"), "{out}");
     assert!(out.contains("process   none runs"), "{out}");
+}
+
+/// With the file that `deploy/logging.md` has installed, by logrotate itself.
+#[test]
+fn a_log_that_is_rotated_loses_no_line() {
+    let world = World::new();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/logrotate/ringward");
+    let pattern = world.path("*.json").display().to_string();
+    // There is no such user here.
+    let rules = fs::read_to_string(sample).unwrap().replace("    su ringward ringward\n", "");
+    assert!(rules.contains("/var/log/ringward/*.json {") && !rules.contains("    su "));
+    let rules = world.pki.write("rules", rules.replace("/var/log/ringward/*.json", &pattern));
+    // It takes no rules that others could have written.
+    fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
+    let running = world.start();
+    let mut connection = world.client().connect(running.edge).unwrap();
+    for round in 1..=3 {
+        for _ in 0..50 {
+            assert_eq!(connection.get("/open").unwrap().status, 200);
+        }
+        eventually(DEADLINE, "the records of this round are in the log", || lines(&world) == 50 * round);
+        if round < 3 {
+            let mut logrotate = Command::new("/usr/sbin/logrotate");
+            let state = world.path("logrotate.state");
+            let output = logrotate.arg("--force").arg("--state").arg(state).arg(&rules).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            eventually(DEADLINE, "there is a new file", || world.path("access.json").exists());
+        }
+    }
+    let mode = fs::metadata(world.path("access.json")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & 0o007, 0, "nobody else reads the new file: {mode:o}");
+    assert!(world.path("access.json.1").exists() && world.path("access.json.2.gz").exists());
+}
+
+/// Of all pieces of the access log.
+fn lines(world: &World) -> usize {
+    let mut shell = Command::new("sh");
+    let output =
+        shell.args(["-c", "zcat -f access.json* | wc -l"]).current_dir(world.pki.path()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
