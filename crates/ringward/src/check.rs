@@ -79,7 +79,7 @@ pub(crate) fn load(path: &Path) -> Result<(Loaded, Snapshot), Diagnostics> {
 /// The same as if these files were there, with this content, and something were changed.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load()`].
 pub(crate) fn load_with(
     path: &Path,
     staged: Staged,
